@@ -1,0 +1,3 @@
+"""batchmill: a self-hosted mill for batches of files."""
+
+__version__ = "0.1.0"

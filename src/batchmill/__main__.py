@@ -1,0 +1,6 @@
+"""`python -m batchmill`: the command line."""
+
+from batchmill.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Names the concrete engine, storage and database, and wires everything together."""

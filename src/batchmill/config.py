@@ -1,0 +1,1 @@
+"""Every setting: prefixed name, aliases, type, unit and default."""

@@ -1,0 +1,1 @@
+"""An engine in the memory of one process: nothing to install."""

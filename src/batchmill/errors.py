@@ -1,0 +1,306 @@
+"""Every error the product raises on purpose; `docs/reference/errors.md` is made from this file.
+
+    BatchmillError
+    ├── RequestError      the caller must change the request      HTTP 4xx   exit 2   never retried
+    │   ├── UnknownNameError, InvalidPipelineError, InvalidOptionError, EmptyBatchError …
+    │   └── NotFoundError, ConflictError, TooLargeError …
+    ├── ItemError         one file failed, the batch goes on      kept on the item
+    │   ├── permanent     UnreadableFileError, UnsupportedTypeError, TooManyPixelsError …
+    │   └── transient     ChildCrashedError, AttemptTimeoutError, OutOfMemoryError …
+    └── OutageError       a dependency is away                    HTTP 503   exit 3   retried
+        └── StorageFullError, DatabaseUnavailableError, ServerUnreachableError …
+
+The message is public: it says what is wrong with which file or field and what to do. `detail`
+is private: it goes to the log and never to a client.
+"""
+
+from difflib import get_close_matches
+from typing import ClassVar, Literal
+
+Budget = Literal["errors", "crashes", "timeouts"]
+"""Which retry budget of an item an error uses up."""
+
+
+class BatchmillError(Exception):
+    """Base of every error here. `code` is public, stable and unique."""
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+    remedy: ClassVar[str] = "Look at the server's log; if it happens again, report it."
+
+    def __init__(self, message: str, *, detail: str | None = None) -> None:
+        super().__init__(message)
+        self.detail = detail
+
+    @property
+    def message(self) -> str:
+        """The sentence for people."""
+        return str(self.args[0])
+
+
+# ---------------------------------------------------------------- requests
+
+
+class RequestError(BatchmillError):
+    """The request is wrong; sending it again will fail again."""
+
+    code = "invalid_request"
+    status = 422
+    exit_code = 2
+    remedy = "Change the request as the message says."
+
+
+class UnknownNameError(RequestError):
+    """A pipeline, preset, operation or key that does not exist was named."""
+
+    code = "unknown_name"
+    remedy = "Use one of the names in the message, or list them with `batchmill presets`."
+
+    def __init__(self, kind: str, name: str, known: list[str]) -> None:
+        super().__init__(f"There is no {kind} {name!r}. {_nearest(name, known)}")
+
+
+class InvalidPipelineError(RequestError):
+    """A pipeline's JSON or TOML does not have the right shape."""
+
+    code = "invalid_pipeline"
+    remedy = "Correct the field that the message names; docs/concepts/pipelines.md shows the shape."
+
+
+class UnknownFieldError(InvalidPipelineError):
+    """A field that does not exist was given."""
+
+    code = "unknown_field"
+    remedy = "Remove the field or spell it as the message suggests."
+
+    def __init__(self, where: str, name: str, known: list[str]) -> None:
+        super().__init__(f"{where} has no field {name!r}. {_nearest(name, known)}")
+
+
+class InvalidOptionError(RequestError):
+    """An option of an operation is unknown or out of range."""
+
+    code = "invalid_option"
+    remedy = "Correct the option; `batchmill operations NAME` lists every option with its range."
+
+
+class EmptyBatchError(RequestError):
+    """A batch without files was sent."""
+
+    code = "empty_batch"
+    remedy = "Send at least one file, or `keep_open: true` to add files later."
+
+    def __init__(self) -> None:
+        super().__init__("The batch has no files; send at least one.")
+
+
+class NotFoundError(RequestError):
+    """The object does not exist, or belongs to somebody else."""
+
+    code = "not_found"
+    status = 404
+    remedy = "Check the id; finished batches are removed after their retention time."
+
+    def __init__(self, kind: str, id_: str) -> None:
+        super().__init__(f"There is no {kind} {id_!r}.")
+
+
+class ConflictError(RequestError):
+    """The object is not in a state that allows this."""
+
+    code = "conflict"
+    status = 409
+    remedy = "Read the object's status and try what that status allows."
+
+
+class TooLargeError(RequestError):
+    """A file or a request is over a limit of size or number."""
+
+    code = "too_large"
+    status = 413
+    remedy = "Send fewer or smaller files, or raise the limit named in the message."
+
+
+class IdempotencyMismatchError(RequestError):
+    """An Idempotency-Key came back with another body."""
+
+    code = "idempotency_mismatch"
+    remedy = "Use a new Idempotency-Key for a new request."
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used with another request body.")
+
+
+class IdempotencyInFlightError(ConflictError):
+    """The first request with this Idempotency-Key is still running."""
+
+    code = "idempotency_in_flight"
+    remedy = "Wait for the first request's answer, then repeat."
+
+    def __init__(self) -> None:
+        super().__init__("A request with this Idempotency-Key is still being answered.")
+
+
+class UsageError(RequestError):
+    """The command line or a setting makes no sense."""
+
+    code = "usage"
+    remedy = "See `batchmill COMMAND --help`."
+
+
+# ---------------------------------------------------------------- items
+
+
+class ItemError(BatchmillError):
+    """One file could not be processed; the rest of the batch goes on."""
+
+    code = "item_failed"
+    budget: ClassVar[Budget] = "errors"
+    remedy = "Read the message; correct the file and retry it."
+
+
+class UnreadableFileError(ItemError):
+    """The bytes are damaged, truncated or not what their header claims."""
+
+    code = "unreadable_file"
+    remedy = "Open the file elsewhere and save it again, or set `tolerant` to accept what is there."
+
+    def __init__(self, name: str, reason: str, *, detail: str | None = None) -> None:
+        super().__init__(f"{name} cannot be read: {reason}", detail=detail)
+
+
+class EmptyFileError(ItemError):
+    """The file has no bytes."""
+
+    code = "empty_file"
+    remedy = "Send the file again; an upload or copy probably broke off."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is empty (0 bytes); send it again")
+
+
+class UnsupportedTypeError(ItemError):
+    """The content is of a type that the pipeline does not take."""
+
+    code = "unsupported_type"
+    remedy = "Convert the file to a supported type, or choose another pipeline."
+
+
+class TooManyPixelsError(ItemError):
+    """The picture is over the limit of pixels, side or frames."""
+
+    code = "too_many_pixels"
+    remedy = "Shrink the picture before sending it, or raise the limit named in the message."
+
+
+class OutOfMemoryError(ItemError):
+    """The attempt ran into its memory limit."""
+
+    code = "out_of_memory"
+    retryable = True
+    budget = "crashes"
+    remedy = "Send a smaller file, or raise BATCHMILL_ATTEMPT_MEMORY_BYTES."
+
+    def __init__(self, name: str, limit_bytes: int) -> None:
+        super().__init__(f"{name} needed more than {limit_bytes // 2**20} MiB of memory")
+
+
+class ChildCrashedError(ItemError):
+    """The process that worked on the file died."""
+
+    code = "child_crashed"
+    retryable = True
+    budget = "crashes"
+    remedy = "Retry once; a file that crashes twice is quarantined. Report it with the file."
+
+    def __init__(self, name: str, how: str, *, detail: str | None = None) -> None:
+        super().__init__(f"the process working on {name} died ({how})", detail=detail)
+
+
+class AttemptTimeoutError(ItemError):
+    """The attempt ran past its time limit and was killed."""
+
+    code = "attempt_timeout"
+    retryable = True
+    budget = "timeouts"
+    remedy = "Raise the step's `timeout_s`, or make the file smaller."
+
+    def __init__(self, name: str, limit_s: float) -> None:
+        super().__init__(f"{name} took longer than {limit_s:g} s and was stopped")
+
+
+class OperationFailedError(ItemError):
+    """An operation failed in a way it did not foresee."""
+
+    code = "operation_failed"
+    remedy = "Retry once; if it fails again, report it with the file."
+
+    def __init__(self, name: str, operation: str, *, detail: str | None = None) -> None:
+        super().__init__(f"{operation} could not process {name}", detail=detail)
+
+
+class InputLostError(ItemError):
+    """The stored input is not there any more."""
+
+    code = "input_lost"
+    remedy = "Send the file again."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the stored copy of {name} is gone; send it again")
+
+
+# ---------------------------------------------------------------- outages
+
+
+class OutageError(BatchmillError):
+    """A dependency did not answer; trying again later may work."""
+
+    code = "outage"
+    status = 503
+    exit_code = 3
+    retryable = True
+    remedy = "Wait and try again; `batchmill doctor` says what is away."
+
+
+class StorageFullError(OutageError):
+    """No space is left where bytes are kept."""
+
+    code = "storage_full"
+    status = 507
+    remedy = "Free disk space or lower BATCHMILL_DISK_RESERVE_BYTES; work goes on by itself."
+
+    def __init__(self) -> None:
+        super().__init__("The storage is full; free some space and try again.")
+
+
+class DatabaseUnavailableError(OutageError):
+    """The database does not answer."""
+
+    code = "database_unavailable"
+    remedy = "Start the database, or correct BATCHMILL_DATABASE_URL."
+
+
+class EngineUnavailableError(OutageError):
+    """The engine's broker does not answer."""
+
+    code = "engine_unavailable"
+    remedy = "Start Redis, or correct BATCHMILL_REDIS_URL; queued work is not lost."
+
+
+class ServerUnreachableError(OutageError):
+    """The batchmill server does not answer."""
+
+    code = "server_unreachable"
+    remedy = "Start `batchmill serve`, or name the right address with --server."
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"No batchmill server answers at {url}.")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return f"Known: {', '.join(sorted(known))}."

@@ -1,0 +1,144 @@
+"""An item: one file on its way through a pipeline.
+
+    pending ──► queued ──► processing ──┬──► completed · skipped
+       ▲          │            │        ├──► failed · quarantined
+       └──────────┴── hand back┤        └──► cancelled
+                               ▼
+                            retrying ──► queued, once due
+
+Only dispatch makes an item queued. `retrying` is a pending item that waits for `due_at`.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NewType
+
+from batchmill.model.batch import BatchId
+
+ItemId = NewType("ItemId", str)
+WorkerId = NewType("WorkerId", str)
+
+
+class ItemStatus(StrEnum):
+    """Where an item is."""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    QUARANTINED = "quarantined"
+
+    @property
+    def final(self) -> bool:
+        """True once only a person's retry can change the item."""
+        return self in FINAL
+
+
+WAITING = frozenset({ItemStatus.PENDING, ItemStatus.RETRYING})
+IN_FLIGHT = frozenset({ItemStatus.QUEUED, ItemStatus.PROCESSING})
+UNSUCCESSFUL = frozenset({ItemStatus.FAILED, ItemStatus.QUARANTINED})
+FINAL = frozenset(ItemStatus) - WAITING - IN_FLIGHT
+
+
+class SkipReason(StrEnum):
+    """Why a file was deliberately not changed."""
+
+    DUPLICATE = "duplicate"
+    UNCHANGED = "unchanged"
+    LARGER_THAN_SOURCE = "larger_than_source"
+    FILTERED = "filtered"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What an engine carries. Lower `priority` runs first; `dispatch_no` tells repeats apart."""
+
+    item_id: ItemId
+    dispatch_no: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """How often each retry budget of an item was used."""
+
+    errors: int = 0
+    crashes: int = 0
+    timeouts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to run one attempt of an item.
+
+    `attempt` is the fencing token: it rises at every claim and is never reused, so a worker
+    whose claim went stale can finish nothing.
+    """
+
+    item_id: ItemId
+    batch_id: BatchId
+    attempt: int
+    spent: Spent = field(default_factory=Spent)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Where an item's bytes lie: a whole object, or one entry of a stored ZIP."""
+
+    key: str
+    name: str
+    bytes: int
+    sha256: str | None = None
+    media_type: str | None = None
+    entry: "ArchiveEntry | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveEntry:
+    """The place of one entry inside a ZIP, so that exactly its range is read."""
+
+    offset: int
+    compressed_bytes: int
+    method: int
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One file that an attempt made. `key` is empty until the bytes are in storage."""
+
+    name: str
+    bytes: int
+    media_type: str
+    sha256: str
+    crc32: int
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed, as stored on the item and shown to people."""
+
+    code: str
+    message: str
+    retryable: bool = False
+    step: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a successful attempt leaves behind."""
+
+    outputs: tuple[Output, ...] = ()
+    data: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    skipped: SkipReason | None = None
+    step_ms: dict[str, float] = field(default_factory=dict)

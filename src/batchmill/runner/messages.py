@@ -1,0 +1,115 @@
+"""What a worker and its child say to each other: one JSON object a line, never pickle.
+
+worker ──► {"job": Job}
+child  ──► {"ready": pid} · {"progress": 0.4, "step": "resize"} · {"report": Report}
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from batchmill.model.item import Output, SkipReason
+from batchmill.model.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class JobStep:
+    """One transform of a segment: `use` names the operation, `options` is complete."""
+
+    use: str
+    options: dict[str, Any] = field(default_factory=dict)
+    id: str = ""
+    on_error: str = "fail"
+    condition: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file and the transforms to run on it.
+
+    `source` is a path inside `folder`, the only place where the child may write; outputs are
+    left in `folder/out`. `name` is a label for messages and output names, never a path.
+    """
+
+    source: str
+    folder: str
+    name: str
+    steps: tuple[JobStep, ...]
+    limits: Limits = field(default_factory=Limits)
+    tolerant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the running step is, 0…1."""
+
+    fraction: float
+    step: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedError:
+    """An error of the batch's file, as the child saw it. `detail` stays in the log."""
+
+    code: str
+    message: str
+    retryable: bool
+    budget: str = "errors"
+    step: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The end of a job: an error, or outputs that lie in `folder/out` under their names."""
+
+    outputs: tuple[Output, ...] = ()
+    data: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    skipped: SkipReason | None = None
+    step_ms: dict[str, float] = field(default_factory=dict)
+    rss_bytes: int = 0
+    error: ReportedError | None = None
+
+
+def encode(kind: str, message: object) -> bytes:
+    """Return one line: `{kind: message}`; NaN is refused."""
+    body = asdict(message) if hasattr(message, "__dataclass_fields__") else message  # type: ignore[call-overload]
+    return json.dumps({kind: body}, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> tuple[str, Any]:
+    """Return `(kind, message)` of one line, as plain JSON values.
+
+    Raises:
+        ValueError: the line is no JSON object with exactly one key.
+    """
+    parsed = json.loads(line)
+    if not isinstance(parsed, dict) or len(parsed) != 1:
+        raise ValueError("not a message")
+    return next(iter(parsed.items()))
+
+
+def job_from(body: dict[str, Any]) -> Job:
+    """Rebuild a `Job` from its JSON."""
+    steps = tuple(JobStep(**step) for step in body["steps"])
+    return Job(**{**body, "steps": steps, "limits": Limits(**body["limits"])})
+
+
+def report_from(body: dict[str, Any]) -> Report:
+    """Rebuild a `Report` from its JSON.
+
+    Raises:
+        TypeError, ValueError, KeyError: the body is not a report.
+    """
+    error = body.get("error")
+    skipped = body.get("skipped")
+    return Report(
+        outputs=tuple(Output(**output) for output in body["outputs"]),
+        data=dict(body["data"]),
+        warnings=tuple(body["warnings"]),
+        skipped=SkipReason(skipped) if skipped else None,
+        step_ms=dict(body["step_ms"]),
+        rss_bytes=int(body["rss_bytes"]),
+        error=ReportedError(**error) if error else None,
+    )

@@ -1,0 +1,62 @@
+"""The contract of a storage: bytes under keys, written whole or not at all.
+
+To add one, write a module whose class passes `tests/storage/test_storage_contract.py` and name
+it in `bootstrap.py`. Keys come from `storage/keys.py` only; no client text is ever part of one.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+
+class Storage(Protocol):
+    """Keeps bytes under keys. A key that was put is complete and durable, or absent."""
+
+    async def put(self, key: str, path: Path, *, media_type: str) -> None:
+        """Store the file at `path` under `key` and consume it; overwrites; durable on return.
+
+        Raises:
+            StorageFullError: no space; nothing is stored.
+            OutageError: the storage is away; nothing is stored.
+        """
+        ...
+
+    async def fetch(self, key: str, target: Path) -> None:
+        """Make the bytes of `key` appear at `target`: a hard link where that is possible.
+
+        Raises:
+            InputLostError: there is no such key.
+        """
+        ...
+
+    async def fetch_range(self, key: str, target: Path, *, start: int, length: int) -> None:
+        """Write exactly `length` bytes from offset `start` of `key` to `target`."""
+        ...
+
+    def read(self, key: str, *, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes `start` (inclusive) to `stop` (exclusive; None: the end) in pieces.
+
+        Raises:
+            NotFoundError: there is no such key.
+        """
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove keys; absent ones are no error."""
+        ...
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Remove every key below `prefix` (which ends with a slash); return how many."""
+        ...
+
+    def list_folders(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the names directly below `prefix`, in any order: for the sweep's orphan check."""
+        ...
+
+    async def free_bytes(self) -> int | None:
+        """Return the space left, or None where that means nothing."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections. Safe to call twice."""
+        ...

@@ -1,0 +1,1 @@
+"""A storage in a folder: whole files or none, durable on return."""
