@@ -1,8 +1,9 @@
 """A batch: a set of files sent with one pipeline."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import Any, NewType
 
 BatchId = NewType("BatchId", str)
 OwnerId = NewType("OwnerId", str)
@@ -87,6 +88,65 @@ class Counts:
     def unsuccessful(self) -> int:
         """Items that ended without a result although nobody cancelled them."""
         return self.failed + self.quarantined
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as the database holds it. `pipeline` is the JSON that `model.pipeline` reads."""
+
+    id: BatchId
+    owner_id: OwnerId
+    status: BatchStatus
+    counts: Counts
+    pipeline: dict[str, Any]
+    pipeline_name: str
+    family: str
+    priority: int
+    created_at: datetime
+    paused: bool = False
+    pause_reason: str | None = None
+    open: bool = False
+    name: str | None = None
+    concurrency: int | None = None
+    halt_after_pct: float | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    tag: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    expires_at: datetime | None = None
+    revision: int = 1
+    run_no: int = 1
+    run_base: int = 0
+    run_started_at: datetime | None = None
+    bytes_in: int = 0
+    bytes_done: int = 0
+    bytes_out: int = 0
+    run_ms: int = 0
+
+    @property
+    def runnable(self) -> bool:
+        """True while dispatch and claim may start items of this batch."""
+        return self.status in RUNNABLE and not self.paused
+
+    def window(self, default: int) -> int:
+        """Return how many items may be queued or processing at once."""
+        return self.concurrency or default
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """What somebody asks for, checked: the pipeline exists and its options are complete."""
+
+    pipeline: dict[str, Any]
+    pipeline_name: str
+    family: str
+    priority: int
+    concurrency: int | None = None
+    name: str | None = None
+    tag: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    halt_after_pct: float | None = None
+    keep_open: bool = False
 
 
 def final_status(counts: Counts, *, cancelled: bool) -> BatchStatus:

@@ -10,6 +10,7 @@ Only dispatch makes an item queued. `retrying` is a pending item that waits for 
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NewType
 
@@ -124,6 +125,15 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class NewItem:
+    """A file that was accepted: its bytes are in storage already."""
+
+    id: ItemId
+    input: Input
+    custom_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Why an attempt failed, as stored on the item and shown to people."""
 
@@ -142,3 +152,25 @@ class Result:
     warnings: tuple[str, ...] = ()
     skipped: SkipReason | None = None
     step_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item as the database holds it."""
+
+    id: ItemId
+    batch_id: BatchId
+    position: int
+    status: ItemStatus
+    input: Input
+    attempt: int = 0
+    spent: Spent = field(default_factory=Spent)
+    custom_id: str | None = None
+    progress: float = 0.0
+    error: Failure | None = None
+    result: Result | None = None
+    due_at: datetime | None = None
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    run_ms: int | None = None

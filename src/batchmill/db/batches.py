@@ -1,0 +1,256 @@
+"""Every statement that reads or writes batches.
+
+Each function is one statement, takes the connection first and never commits. Whoever changes
+items of a batch calls `lock` first: the batch row is always locked before its items.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, case, func, literal, select, update
+
+from batchmill.db.schema import batches
+from batchmill.db.types import NOW
+from batchmill.model.batch import (
+    RUNNABLE,
+    Batch,
+    BatchId,
+    BatchStatus,
+    Counts,
+    NewBatch,
+    OwnerId,
+)
+from batchmill.model.item import ItemStatus
+
+COUNTED = tuple(ItemStatus)
+
+
+def insert(
+    conn: Connection,
+    batch_id: BatchId,
+    order: NewBatch,
+    *,
+    owner_id: OwnerId,
+    upload_ms: int,
+    now: ColumnElement[int] = NOW,
+) -> None:
+    """Create a batch in status `uploading` that expires unless `accept` follows in time."""
+    conn.execute(
+        batches.insert().values(
+            id=batch_id,
+            owner_id=owner_id,
+            status=BatchStatus.UPLOADING,
+            created_at=now,
+            upload_until=now + upload_ms,
+            **order_values(order),
+        )
+    )
+
+
+def order_values(order: NewBatch) -> dict[str, Any]:
+    """Return the columns that a request decides."""
+    return {
+        "open": order.keep_open,
+        "name": order.name,
+        "pipeline": order.pipeline,
+        "pipeline_name": order.pipeline_name,
+        "family": order.family,
+        "priority": order.priority,
+        "concurrency": order.concurrency,
+        "halt_after_pct": order.halt_after_pct,
+        "metadata": order.metadata,
+        "tag": order.tag,
+    }
+
+
+def lock(conn: Connection, batch_id: BatchId) -> Batch | None:
+    """Read a batch and hold its row until the transaction ends."""
+    row = conn.execute(_select().where(batches.c.id == batch_id).with_for_update()).one_or_none()
+    return None if row is None else _batch(row)
+
+
+def get(conn: Connection, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch | None:
+    """Read a batch; somebody else's is as absent as none. `owner_id` None sees all."""
+    query = _select().where(batches.c.id == batch_id)
+    if owner_id is not None:
+        query = query.where(batches.c.owner_id == owner_id)
+    row = conn.execute(query).one_or_none()
+    return None if row is None else _batch(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which batches a list shows; every field narrows."""
+
+    status: BatchStatus | None = None
+    tag: str | None = None
+    created_after: datetime | None = None
+
+
+def page(
+    conn: Connection,
+    owner_id: OwnerId | None,
+    *,
+    limit: int,
+    before: BatchId | None = None,
+    only: Filter = Filter(),  # noqa: B008 - frozen
+) -> Sequence[Batch]:
+    """Return batches newest first (ids sort by time), those before `before`."""
+    wanted = (
+        (owner_id, batches.c.owner_id == owner_id),
+        (before, batches.c.id < before),
+        (only.status, batches.c.status == only.status),
+        (only.tag, batches.c.tag == only.tag),
+        (only.created_after, batches.c.created_at > only.created_after),
+    )
+    narrowed = (condition for value, condition in wanted if value is not None)
+    query = _select().where(*narrowed).order_by(batches.c.id.desc()).limit(limit)
+    return [_batch(row) for row in conn.execute(query)]
+
+
+def changed(
+    conn: Connection, seen: Mapping[BatchId, int], *, owner_id: OwnerId | None
+) -> Sequence[Batch]:
+    """Return those of the watched batches whose revision differs from the one seen."""
+    query = _select().where(batches.c.id.in_(list(seen)))
+    if owner_id is not None:
+        query = query.where(batches.c.owner_id == owner_id)
+    rows = conn.execute(query)
+    return [_batch(row) for row in rows if row.revision != seen[BatchId(row.id)]]
+
+
+def change(conn: Connection, batch_id: BatchId, *where: ColumnElement[bool], **values: Any) -> bool:  # noqa: ANN401
+    """Set columns of a batch if `where` still holds; every change raises its revision."""
+    statement = update(batches).where(batches.c.id == batch_id, *where)
+    statement = statement.values(revision=batches.c.revision + 1, **values)
+    return conn.execute(statement).rowcount == 1
+
+
+def count(
+    conn: Connection,
+    batch_id: BatchId,
+    deltas: Mapping[ItemStatus, int],
+    **values: Any,  # noqa: ANN401
+) -> None:
+    """Move items between the counters of a batch: `{QUEUED: -1, PROCESSING: +1}`."""
+    moved = {
+        f"n_{status}": batches.c[f"n_{status}"] + delta for status, delta in deltas.items() if delta
+    }
+    change(conn, batch_id, **moved, **values)
+
+
+def add(column: str, amount: int) -> ColumnElement[int]:
+    """Return the expression that adds to a counter column, for `change` and `count`."""
+    return batches.c[column] + amount
+
+
+def earliest_retry(due_at: ColumnElement[int]) -> ColumnElement[int]:
+    """Return the expression that lowers `retry_due_at` to `due_at` where that is earlier."""
+    known = func.coalesce(batches.c.retry_due_at, due_at)
+    return case((known <= due_at, known), else_=due_at)
+
+
+def next_turn(
+    conn: Connection,
+    owner_id: OwnerId,
+    *,
+    window: int,
+    now: ColumnElement[int] = NOW,
+) -> BatchId | None:
+    """Name the owner's batch whose turn it is: due items, room in its window, longest waiting."""
+    due = (batches.c.n_pending > 0) | ((batches.c.n_retrying > 0) & (batches.c.retry_due_at <= now))
+    in_flight = batches.c.n_queued + batches.c.n_processing
+    query = (
+        select(batches.c.id)
+        .where(batches.c.owner_id == owner_id, _runnable(), due)
+        .where(in_flight < func.coalesce(batches.c.concurrency, window))
+        .order_by(batches.c.priority, batches.c.turn_at, batches.c.id)
+        .limit(1)
+    )
+    return conn.scalar(query)
+
+
+def queued_of_owner(conn: Connection, owner_id: OwnerId) -> int:
+    """Sum the owner's queued items over all batches that still run."""
+    query = select(func.coalesce(func.sum(batches.c.n_queued), 0)).where(
+        batches.c.owner_id == owner_id, batches.c.status.in_(sorted(RUNNABLE))
+    )
+    return int(conn.scalar(query) or 0)
+
+
+def owners_waiting(conn: Connection, *, now: ColumnElement[int] = NOW) -> Sequence[OwnerId]:
+    """Name the owners who have items that dispatch could take now."""
+    due = (batches.c.n_pending > 0) | ((batches.c.n_retrying > 0) & (batches.c.retry_due_at <= now))
+    query = select(batches.c.owner_id).where(_runnable(), due).distinct()
+    return list(conn.scalars(query))
+
+
+def with_status(conn: Connection, *statuses: BatchStatus) -> Sequence[Batch]:
+    """Return all batches in these statuses, oldest first."""
+    query = _select().where(batches.c.status.in_(statuses)).order_by(batches.c.id)
+    return [_batch(row) for row in conn.execute(query)]
+
+
+def abandoned(conn: Connection, *, now: ColumnElement[int] = NOW) -> Sequence[BatchId]:
+    """Name batches whose upload stopped without an end."""
+    query = select(batches.c.id).where(
+        batches.c.status == BatchStatus.UPLOADING, batches.c.upload_until < now
+    )
+    return list(conn.scalars(query))
+
+
+def outdated(conn: Connection, *, limit: int, now: ColumnElement[int] = NOW) -> Sequence[BatchId]:
+    """Name ended batches whose retention time is over."""
+    query = select(batches.c.id).where(batches.c.expires_at < now).limit(limit)
+    return list(conn.scalars(query))
+
+
+def existing(conn: Connection, ids: Sequence[BatchId]) -> set[BatchId]:
+    """Return those of `ids` that there are: storage folders of others are orphans."""
+    return set(conn.scalars(select(batches.c.id).where(batches.c.id.in_(ids))))
+
+
+def totals(conn: Connection, owner_id: OwnerId | None) -> Counts:
+    """Sum the counters of all batches of an owner: the queue's statistics."""
+    sums = [func.coalesce(func.sum(batches.c[f"n_{status}"]), 0) for status in COUNTED]
+    query = select(*sums)
+    if owner_id is not None:
+        query = query.where(batches.c.owner_id == owner_id)
+    return Counts(*(int(value) for value in conn.execute(query).one()))
+
+
+def delete(conn: Connection, batch_id: BatchId) -> bool:
+    """Remove the row of a batch whose items are gone already."""
+    return conn.execute(batches.delete().where(batches.c.id == batch_id)).rowcount == 1
+
+
+def milliseconds(value: int) -> ColumnElement[int]:
+    """Return a constant for the `now` of these functions: tests pass the time they mean."""
+    return literal(value)
+
+
+def _runnable() -> ColumnElement[bool]:
+    return batches.c.status.in_(sorted(RUNNABLE)) & batches.c.paused.is_(False)
+
+
+def _select() -> Any:  # noqa: ANN401 - a Select of every column
+    return select(*(batches.c[name] for name in _COLUMNS))
+
+
+# fmt: off
+_PLAIN = (
+    "id", "owner_id", "status", "pipeline", "pipeline_name", "family", "priority",
+    "created_at", "paused", "pause_reason", "open", "name", "concurrency", "halt_after_pct",
+    "metadata", "tag", "started_at", "ended_at", "expires_at", "revision", "run_no",
+    "run_base", "run_started_at", "bytes_in", "bytes_done", "bytes_out", "run_ms",
+)
+# fmt: on
+_COLUMNS = (*_PLAIN, *(f"n_{status}" for status in COUNTED))
+
+
+def _batch(row: Row[Any]) -> Batch:
+    plain = dict(zip(_PLAIN, row, strict=False))
+    plain["status"] = BatchStatus(plain["status"])
+    return Batch(counts=Counts(*row[len(_PLAIN) :]), **plain)

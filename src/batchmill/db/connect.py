@@ -1,0 +1,285 @@
+"""The one door to the database: `await database.run(items.claim, …)` is one transaction.
+
+The functions of this package are plain and synchronous; here they get a thread. On SQLite one
+writer thread takes all calls that wait, runs each in a savepoint and commits them together:
+one fsync for many callers, who are answered after the commit. On PostgreSQL and MariaDB each
+call is a transaction of its own, repeated when the server chose it as a deadlock's victim.
+"""
+
+import asyncio
+import contextlib
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from batchmill.errors import DatabaseUnavailableError, StorageFullError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+READER_THREADS = 4
+SERVER_THREADS = 8
+GROUP_LIMIT = 128
+"""Most calls that share one commit on SQLite."""
+
+_DEADLOCKS = frozenset({"40P01", "40001", "1205", "1213"})
+_DEADLOCK_TRIES = 12
+
+
+class Database:
+    """A database by URL: `sqlite:///file.db`, `postgresql://…` or `mysql://…`.
+
+    `run` is for calls that write, `read` for calls that only look; both are transactions.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._writes: _Writer
+        parsed = make_url(_with_driver(url))
+        if parsed.get_backend_name() == "sqlite":
+            path = parsed.database or ""
+            self.engine = _sqlite_engine(path, begin="BEGIN")
+            self._writes = _GroupingWriter(_sqlite_engine(path, begin="BEGIN IMMEDIATE"))
+            threads = READER_THREADS
+        else:
+            self.engine = _server_engine(parsed.render_as_string(hide_password=False))
+            self._writes = _PooledWriter(self.engine)
+            threads = SERVER_THREADS
+        self._readers = ThreadPoolExecutor(threads, thread_name_prefix="db-read")
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True where all callers live on one machine."""
+        return self.engine.dialect.name == "sqlite"
+
+    async def run(
+        self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `function(conn, …)` in a transaction that is durable when this returns.
+
+        The call may run more than once after a deadlock, so it must have no effect but SQL.
+
+        Raises:
+            DatabaseUnavailableError: the database is away; nothing was changed.
+            StorageFullError: the disk of an SQLite database is full; nothing was changed.
+        """
+        future = self._writes.submit(lambda conn: function(conn, *args, **kwargs))
+        return await _settled(future)
+
+    async def read(
+        self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `function(conn, …)` without changing anything; it sees one consistent state.
+
+        Raises:
+            DatabaseUnavailableError: the database is away.
+        """
+
+        def call() -> T:
+            with _translated(), self.engine.begin() as conn:
+                return function(conn, *args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
+    async def aclose(self) -> None:
+        """Finish the calls that wait and close every connection. Safe to call twice."""
+        await asyncio.to_thread(self._writes.close)
+        self._readers.shutdown(wait=True)
+        self.engine.dispose()
+
+
+async def _settled(future: "Future[T]") -> T:
+    """Wait for a write even when cancelled: the caller must know whether it happened."""
+    wrapped = asyncio.wrap_future(future)
+    try:
+        return await asyncio.shield(wrapped)
+    except asyncio.CancelledError:
+        with contextlib.suppress(Exception):
+            await asyncio.wait({wrapped})
+        raise
+
+
+@dataclass(slots=True)
+class _Call:
+    function: Callable[[Connection], Any]
+    future: "Future[Any]"
+    result: Any = None
+    error: BaseException | None = None
+
+    def answer(self) -> None:
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class _Writer(Protocol):
+    """Takes calls and answers each after its commit."""
+
+    def submit(self, function: Callable[[Connection], Any]) -> "Future[Any]": ...
+
+    def close(self) -> None: ...
+
+
+class _GroupingWriter:
+    """SQLite: one thread, one connection, many calls a commit."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._loop, name="db-write", daemon=True)
+        self._thread.start()
+
+    def submit(self, function: Callable[[Connection], Any]) -> "Future[Any]":
+        if self._closed:
+            raise DatabaseUnavailableError("The database is closed.")
+        call = _Call(function, Future())
+        self._calls.put(call)
+        return call.future
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._calls.put(None)
+        self._thread.join()
+        self._engine.dispose()
+
+    def _loop(self) -> None:
+        while (first := self._calls.get()) is not None:
+            group = [first]
+            while len(group) < GROUP_LIMIT and not self._calls.empty():
+                following = self._calls.get()
+                if following is None:
+                    self._calls.put(None)
+                    break
+                group.append(following)
+            self._commit(group)
+
+    def _commit(self, group: list[_Call]) -> None:
+        try:
+            with _translated(), self._engine.begin() as conn:
+                for call in group:
+                    _run_in_savepoint(conn, call)
+        except Exception as error:
+            for call in group:
+                call.error = error
+        for call in group:
+            call.answer()
+
+
+def _run_in_savepoint(conn: Connection, call: _Call) -> None:
+    conn.exec_driver_sql("SAVEPOINT one_call")
+    try:
+        with _translated():
+            call.result = call.function(conn)
+    except Exception as error:
+        call.error = error
+        conn.exec_driver_sql("ROLLBACK TO one_call")
+    conn.exec_driver_sql("RELEASE one_call")
+
+
+class _PooledWriter:
+    """PostgreSQL and MariaDB: threads, one transaction a call, deadlocks repeated."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._threads = ThreadPoolExecutor(SERVER_THREADS, thread_name_prefix="db-write")
+
+    def submit(self, function: Callable[[Connection], Any]) -> "Future[Any]":
+        return self._threads.submit(self._run, function)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)
+
+    def _run(self, function: Callable[[Connection], T]) -> T:
+        for tried in range(1, _DEADLOCK_TRIES + 1):
+            try:
+                with self._engine.begin() as conn:
+                    return function(conn)
+            except DBAPIError as error:
+                if tried == _DEADLOCK_TRIES or _sql_state(error) not in _DEADLOCKS:
+                    raise _public(error) from error
+            time.sleep(random.uniform(0, 0.01 * 2 ** min(tried, 6)))  # noqa: S311 - jitter
+        raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise _public(error) from error
+
+
+def _public(error: DBAPIError) -> BaseException:
+    """Turn an outage into our own error; a mistake in our SQL stays what it is."""
+    if isinstance(error.orig, sqlite3.OperationalError) and "full" in str(error.orig):
+        return StorageFullError()
+    if isinstance(error, OperationalError) or error.connection_invalidated:
+        return DatabaseUnavailableError("The database does not answer.", detail=str(error.orig))
+    return error
+
+
+def _sql_state(error: DBAPIError) -> str:
+    state = getattr(error.orig, "sqlstate", None)
+    if state:
+        return str(state)
+    args = getattr(error.orig, "args", ())
+    return str(args[0]) if args else ""
+
+
+def _with_driver(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    drivers = {
+        "postgres": "postgresql+psycopg",
+        "postgresql": "postgresql+psycopg",
+        "mysql": "mysql+pymysql",
+        "mariadb": "mysql+pymysql",
+    }
+    return f"{drivers.get(scheme, scheme)}://{rest}"
+
+
+def _sqlite_engine(path: str, *, begin: str) -> Engine:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=QueuePool,
+        pool_size=READER_THREADS,
+        connect_args={"check_same_thread": False, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: sqlite3.Connection, _record: object) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA cache_size=-16000")
+
+    @event.listens_for(engine, "begin")
+    def _begin(conn: Connection) -> None:
+        conn.exec_driver_sql(begin)
+
+    return engine
+
+
+def _server_engine(url: str) -> Engine:
+    return create_engine(
+        url,
+        pool_size=SERVER_THREADS,
+        max_overflow=SERVER_THREADS,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        isolation_level="READ COMMITTED",
+    )

@@ -1,0 +1,81 @@
+"""Failures of a batch grouped by cause: one counter row for each code and normalised message."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, case, select, update
+
+from batchmill.db.schema import failures
+from batchmill.db.types import NOW
+from batchmill.model.batch import BatchId
+from batchmill.model.item import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """One cause: how many items have it now, when it was first and last seen."""
+
+    no: int
+    code: str
+    message: str
+    retryable: bool
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+def group_of(batch_id: BatchId, failure: Failure, name: str) -> tuple[int, str]:
+    """Return the number and the message of the group that a failure of file `name` belongs to.
+
+    The message is normalised: the file's own name and all digits are taken out, so that the
+    same cause gives the same group for every file.
+    """
+    message = failure.message.replace(name, "…") if name else failure.message
+    message = re.sub(r"\d+", "#", message)
+    digest = hashlib.sha256("\0".join((batch_id, failure.code, message)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1, message[:1000]
+
+
+def count_one(
+    conn: Connection,
+    no: int,
+    *,
+    batch_id: BatchId,
+    failure: Failure,
+    message: str,
+    now: ColumnElement[int] = NOW,
+) -> None:
+    """Add one to a group and create it where it is new; the batch row's lock prevents a race."""
+    known = update(failures).where(failures.c.no == no)
+    if conn.execute(known.values(count=failures.c.count + 1, last_at=now)).rowcount:
+        return
+    row = {"no": no, "batch_id": batch_id, "code": failure.code, "message": message}
+    more = {"retryable": failure.retryable, "count": 1, "first_at": now, "last_at": now}
+    conn.execute(failures.insert().values(**row, **more))
+
+
+def discount(conn: Connection, no: int, amount: int) -> None:
+    """Take items that are tried again out of their group."""
+    left = failures.c.count - amount
+    statement = update(failures).where(failures.c.no == no)
+    conn.execute(statement.values(count=case((left < 0, 0), else_=left)))
+
+
+def of_batch(conn: Connection, batch_id: BatchId, *, limit: int = 100) -> Sequence[FailureGroup]:
+    """Return the groups of a batch that have items now, the largest first."""
+    columns = (failures.c[name] for name in FailureGroup.__slots__)
+    query = (
+        select(*columns)
+        .where(failures.c.batch_id == batch_id, failures.c.count > 0)
+        .order_by(failures.c.count.desc())
+        .limit(limit)
+    )
+    return [FailureGroup(*row) for row in conn.execute(query)]
+
+
+def delete_of_batch(conn: Connection, batch_id: BatchId) -> None:
+    """Remove the groups of a batch that is being deleted."""
+    conn.execute(failures.delete().where(failures.c.batch_id == batch_id))

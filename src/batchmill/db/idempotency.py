@@ -1,0 +1,67 @@
+"""Answers kept for repeated requests: the same Idempotency-Key gets the same answer for a day."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy.exc import IntegrityError
+
+from batchmill.db.schema import idempotency
+from batchmill.db.types import NOW
+from batchmill.model.batch import OwnerId
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """The first request's answer; `status_code` is None while it is still being made."""
+
+    body_sha256: str
+    status_code: int | None
+    headers: dict[str, Any]
+    body: bytes
+
+
+def begin(
+    conn: Connection,
+    owner_id: OwnerId,
+    key: str,
+    *,
+    body_sha256: str,
+    now: ColumnElement[int] = NOW,
+) -> KeptAnswer | None:
+    """Reserve a key for this request. Returns what is kept when the key was used before."""
+    row = {"owner_id": owner_id, "key": key, "body_sha256": body_sha256, "created_at": now}
+    try:
+        with conn.begin_nested():
+            conn.execute(idempotency.insert().values(**row))
+    except IntegrityError:
+        return get(conn, owner_id, key)
+    return None
+
+
+def get(conn: Connection, owner_id: OwnerId, key: str) -> KeptAnswer | None:
+    """Read what is kept under a key."""
+    columns = (idempotency.c[name] for name in ("body_sha256", "status_code", "headers", "body"))
+    row = conn.execute(select(*columns).where(*_is(owner_id, key))).one_or_none()
+    return None if row is None else KeptAnswer(row[0], row[1], row[2] or {}, row[3] or b"")
+
+
+def keep(conn: Connection, owner_id: OwnerId, key: str, answer: KeptAnswer) -> None:
+    """Store the answer of the first request."""
+    conn.execute(update(idempotency).where(*_is(owner_id, key)).values(**asdict(answer)))
+
+
+def forget(conn: Connection, owner_id: OwnerId, key: str) -> None:
+    """Free a key whose request failed, so that it can be tried again."""
+    conn.execute(idempotency.delete().where(*_is(owner_id, key)))
+
+
+def forget_older(conn: Connection, *, age_ms: int, now: ColumnElement[int] = NOW) -> int:
+    """Drop answers that are older than `age_ms`; return how many."""
+    return conn.execute(
+        idempotency.delete().where(idempotency.c.created_at < now - age_ms)
+    ).rowcount
+
+
+def _is(owner_id: OwnerId, key: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return idempotency.c.owner_id == owner_id, idempotency.c.key == key

@@ -1,0 +1,406 @@
+"""Every statement that reads or writes items.
+
+Each function is one statement, takes the connection first and never commits. State changes are
+compare-and-set: the WHERE clause holds the status (and the attempt) that the caller believes
+in, and the row count says whether it was right. The caller holds the batch row's lock.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
+
+from batchmill.db.schema import items
+from batchmill.db.types import NOW
+from batchmill.model.batch import BatchId
+from batchmill.model.item import (
+    WAITING,
+    Claim,
+    Failure,
+    ItemId,
+    ItemStatus,
+    NewItem,
+    Result,
+    Spent,
+    WorkerId,
+)
+
+
+def insert(
+    conn: Connection, batch_id: BatchId, new: Iterable[NewItem], *, first_position: int
+) -> None:
+    """Add pending items at consecutive positions."""
+    rows = [
+        {
+            "id": each.id,
+            "batch_id": batch_id,
+            "position": position,
+            "status": "pending",
+            "name": each.input.name,
+            "custom_id": each.custom_id,
+            "input_key": each.input.key,
+            "input_bytes": each.input.bytes,
+            "input_sha256": each.input.sha256,
+            "input_type": each.input.media_type,
+            "entry": asdict(each.input.entry) if each.input.entry else None,
+        }
+        for position, each in enumerate(new, start=first_position)
+    ]
+    if rows:
+        conn.execute(items.insert(), rows)
+
+
+def due(
+    conn: Connection, batch_id: BatchId, *, limit: int, now: ColumnElement[int] = NOW
+) -> Sequence[tuple[ItemId, ItemStatus, int]]:
+    """Return `(id, status, dispatch_no)` of what to queue next: due retries, then by position."""
+    found: list[tuple[ItemId, ItemStatus, int]] = []
+    for status in (ItemStatus.RETRYING, ItemStatus.PENDING):
+        query = (
+            select(items.c.id, items.c.status, items.c.dispatch_no)
+            .where(items.c.batch_id == batch_id, items.c.status == status, items.c.due_at <= now)
+            .order_by(items.c.due_at, items.c.position)
+            .limit(limit - len(found))
+        )
+        found += [(row[0], ItemStatus(row[1]), row[2]) for row in conn.execute(query)]
+        if len(found) >= limit:
+            break
+    return found
+
+
+def mark_queued(conn: Connection, ids: Sequence[ItemId], *, now: ColumnElement[int] = NOW) -> int:
+    """Move pending or retrying items to `queued` and give each a new dispatch number."""
+    statement = (
+        update(items)
+        .where(items.c.id.in_(ids), items.c.status.in_(sorted(WAITING)))
+        .values(
+            status=ItemStatus.QUEUED,
+            dispatch_no=items.c.dispatch_no + 1,
+            queued_at=now,
+            due_at=literal(0),
+        )
+    )
+    return conn.execute(statement).rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a claim must still find when it writes."""
+
+    batch_id: BatchId
+    status: ItemStatus
+    attempt: int
+    spent: Spent
+
+
+def look(conn: Connection, item_id: ItemId) -> Seen | None:
+    """Read what `claim` needs to know; locks nothing."""
+    columns = ("batch_id", "status", "attempt", "errors", "crashes", "timeouts")
+    query = select(*(items.c[name] for name in columns)).where(items.c.id == item_id)
+    row = conn.execute(query).one_or_none()
+    if row is None:
+        return None
+    return Seen(BatchId(row[0]), ItemStatus(row[1]), row[2], Spent(*row[3:]))
+
+
+def claim(
+    conn: Connection,
+    item_id: ItemId,
+    *,
+    seen: int,
+    worker_id: WorkerId,
+    lease_ms: int,
+    now: ColumnElement[int] = NOW,
+) -> bool:
+    """Take a queued item for one attempt; False: somebody was faster, or it moved on."""
+    statement = (
+        update(items)
+        .where(items.c.id == item_id, items.c.status == ItemStatus.QUEUED, items.c.attempt == seen)
+        .values(
+            status=ItemStatus.PROCESSING,
+            attempt=seen + 1,
+            lease_until=now + lease_ms,
+            worker_id=worker_id,
+            started_at=now,
+            progress=0.0,
+        )
+    )
+    return conn.execute(statement).rowcount == 1
+
+
+def renew(
+    conn: Connection, claims: Sequence[Claim], *, lease_ms: int, now: ColumnElement[int] = NOW
+) -> None:
+    """Prolong the leases of claims that still hold; `held` tells which do."""
+    statement = update(items).where(_any_held(claims)).values(lease_until=now + lease_ms)
+    conn.execute(statement)
+
+
+def held(conn: Connection, claims: Sequence[Claim]) -> set[ItemId]:
+    """Return the items whose claim still stands: not cancelled, not taken over."""
+    return set(conn.scalars(select(items.c.id).where(_any_held(claims))))
+
+
+def report_progress(conn: Connection, claim: Claim, fraction: float) -> bool:
+    """Store how far the running attempt is, 0…1."""
+    statement = update(items).where(_held(claim)).values(progress=fraction)
+    return conn.execute(statement).rowcount == 1
+
+
+def finish(
+    conn: Connection, claim: Claim, result: Result, *, run_ms: int, now: ColumnElement[int] = NOW
+) -> bool:
+    """Record the one result of an item. False: the claim is stale, drop the outputs."""
+    status = ItemStatus.SKIPPED if result.skipped else ItemStatus.COMPLETED
+    return _settle(
+        conn,
+        claim,
+        now,
+        status=status,
+        skip_reason=result.skipped,
+        outputs=[asdict(output) for output in result.outputs],
+        data=result.data or None,
+        warnings=list(result.warnings) or None,
+        step_ms=result.step_ms or None,
+        progress=1.0,
+        run_ms=run_ms,
+        **_NO_ERROR,
+    )
+
+
+def fail(  # noqa: PLR0913 - each is a column of one statement
+    conn: Connection,
+    claim: Claim,
+    failure: Failure,
+    *,
+    status: ItemStatus,
+    spent: Spent,
+    failure_no: int,
+    run_ms: int,
+    now: ColumnElement[int] = NOW,
+) -> bool:
+    """End an item as failed or quarantined. False: the claim is stale."""
+    return _settle(
+        conn,
+        claim,
+        now,
+        status=status,
+        failure_no=failure_no,
+        run_ms=run_ms,
+        **_error_values(failure),
+        **asdict(spent),
+    )
+
+
+def retry_later(
+    conn: Connection,
+    claim: Claim,
+    failure: Failure,
+    *,
+    spent: Spent,
+    due_at: ColumnElement[int],
+) -> bool:
+    """Let an item wait until `due_at` for its next attempt. False: the claim is stale."""
+    statement = (
+        update(items)
+        .where(_held(claim))
+        .values(
+            status=ItemStatus.RETRYING,
+            due_at=due_at,
+            lease_until=None,
+            worker_id=None,
+            progress=0.0,
+            **_error_values(failure),
+            **asdict(spent),
+        )
+    )
+    return conn.execute(statement).rowcount == 1
+
+
+def hand_back(conn: Connection, claim: Claim) -> bool:
+    """Return a claimed item unfinished, as at shutdown; no budget changes."""
+    statement = update(items).where(_held(claim)).values(**_HANDED_BACK)
+    return conn.execute(statement).rowcount == 1
+
+
+def expired(
+    conn: Connection, batch_id: BatchId, *, limit: int, now: ColumnElement[int] = NOW
+) -> Sequence[ItemId]:
+    """Name processing items of a batch whose worker went silent."""
+    query = (
+        select(items.c.id)
+        .where(
+            items.c.batch_id == batch_id,
+            items.c.status == ItemStatus.PROCESSING,
+            items.c.lease_until < now,
+        )
+        .limit(limit)
+    )
+    return list(conn.scalars(query))
+
+
+def rescue(conn: Connection, ids: Sequence[ItemId], *, now: ColumnElement[int] = NOW) -> int:
+    """Return items with an expired lease to pending; a renewed one is left alone."""
+    statement = (
+        update(items)
+        .where(
+            items.c.id.in_(ids),
+            items.c.status == ItemStatus.PROCESSING,
+            items.c.lease_until < now,
+        )
+        .values(**_HANDED_BACK)
+    )
+    return conn.execute(statement).rowcount
+
+
+def expire_leases(conn: Connection, batch_id: BatchId) -> int:
+    """End every lease of a batch at once: for a start-up that knows no other worker lives."""
+    statement = (
+        update(items)
+        .where(items.c.batch_id == batch_id, items.c.status == ItemStatus.PROCESSING)
+        .values(lease_until=literal(0))
+    )
+    return conn.execute(statement).rowcount
+
+
+def in_status(
+    conn: Connection, batch_id: BatchId, statuses: Sequence[ItemStatus], *, limit: int
+) -> Sequence[tuple[ItemId, ItemStatus]]:
+    """Return `(id, status)` of the next items to change in a chunk."""
+    query = (
+        select(items.c.id, items.c.status)
+        .where(items.c.batch_id == batch_id, items.c.status.in_(statuses))
+        .limit(limit)
+    )
+    return [(row[0], ItemStatus(row[1])) for row in conn.execute(query)]
+
+
+def cancel(
+    conn: Connection, ids: Sequence[ItemId], *, seen: ItemStatus, now: ColumnElement[int] = NOW
+) -> int:
+    """Cancel items that are still in the status seen; a running one loses its claim."""
+    return _move(conn, ids, seen, status=ItemStatus.CANCELLED, ended_at=now, **_RELEASED)
+
+
+def withdraw(conn: Connection, ids: Sequence[ItemId]) -> int:
+    """Return queued items to pending, as a pause does."""
+    return _move(conn, ids, ItemStatus.QUEUED, status=ItemStatus.PENDING, due_at=literal(0))
+
+
+def failed_ids(
+    conn: Connection,
+    batch_id: BatchId,
+    statuses: Sequence[ItemStatus],
+    *,
+    limit: int,
+    failure_no: int | None = None,
+    ids: Sequence[ItemId] | None = None,
+) -> Sequence[tuple[ItemId, ItemStatus, int | None]]:
+    """Return `(id, status, failure_no)` of the next ended items that a retry takes up."""
+    query = (
+        select(items.c.id, items.c.status, items.c.failure_no)
+        .where(items.c.batch_id == batch_id, items.c.status.in_(statuses))
+        .limit(limit)
+    )
+    if failure_no is not None:
+        query = query.where(items.c.failure_no == failure_no)
+    if ids is not None:
+        query = query.where(items.c.id.in_(ids))
+    return [(row[0], ItemStatus(row[1]), row[2]) for row in conn.execute(query)]
+
+
+def reset(conn: Connection, ids: Sequence[ItemId], *, seen: ItemStatus) -> int:
+    """Make ended items pending again with fresh budgets; `attempt` keeps rising."""
+    fresh = {"errors": 0, "crashes": 0, "timeouts": 0, "failure_no": None, "ended_at": None}
+    values = {**_NO_ERROR, **fresh, **_RELEASED}
+    return _move(conn, ids, seen, status=ItemStatus.PENDING, due_at=literal(0), **values)
+
+
+def waiting_deliveries(
+    conn: Connection, batch_id: BatchId, *, older_ms: int, limit: int, now: ColumnElement[int] = NOW
+) -> Sequence[tuple[ItemId, int]]:
+    """Return `(id, dispatch_no)` of items that have been queued for longer than `older_ms`."""
+    query = (
+        select(items.c.id, items.c.dispatch_no)
+        .where(
+            items.c.batch_id == batch_id,
+            items.c.status == ItemStatus.QUEUED,
+            items.c.queued_at <= now - older_ms,
+        )
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in conn.execute(query)]
+
+
+def earliest_due(conn: Connection, batch_id: BatchId) -> int | None:
+    """Return when the next retrying item is due, in milliseconds; None where there is none."""
+    query = select(func.min(items.c.due_at)).where(
+        items.c.batch_id == batch_id, items.c.status == ItemStatus.RETRYING
+    )
+    value = conn.scalar(query)
+    return None if value is None else round(value.timestamp() * 1000)
+
+
+def delete_chunk(conn: Connection, batch_id: BatchId, *, limit: int) -> int:
+    """Remove up to `limit` items of a batch that is being deleted; return how many."""
+    query = select(items.c.id).where(items.c.batch_id == batch_id).limit(limit)
+    ids = list(conn.scalars(query))
+    if ids:
+        conn.execute(items.delete().where(items.c.id.in_(ids)))
+    return len(ids)
+
+
+_NO_ERROR: dict[str, Any] = {
+    "error_code": None,
+    "error_message": None,
+    "error_step": None,
+    "error_retryable": None,
+}
+_RELEASED: dict[str, Any] = {"lease_until": None, "worker_id": None}
+_HANDED_BACK: dict[str, Any] = {
+    "status": ItemStatus.PENDING,
+    "due_at": literal(0),
+    "progress": 0.0,
+    **_RELEASED,
+}
+
+
+def _settle(conn: Connection, claim: Claim, now: ColumnElement[int], **values: Any) -> bool:  # noqa: ANN401
+    statement = update(items).where(_held(claim)).values(ended_at=now, **_RELEASED, **values)
+    return conn.execute(statement).rowcount == 1
+
+
+def _move(conn: Connection, ids: Sequence[ItemId], seen: ItemStatus, **values: Any) -> int:  # noqa: ANN401
+    statement = update(items).where(items.c.id.in_(ids), items.c.status == seen).values(**values)
+    return conn.execute(statement).rowcount
+
+
+def _held(claim: Claim) -> ColumnElement[bool]:
+    return and_(
+        items.c.id == claim.item_id,
+        items.c.attempt == claim.attempt,
+        items.c.status == ItemStatus.PROCESSING,
+    )
+
+
+def _any_held(claims: Sequence[Claim]) -> ColumnElement[bool]:
+    return or_(*(_held(claim) for claim in claims))
+
+
+def _error_values(failure: Failure) -> dict[str, Any]:
+    return {
+        "error_code": failure.code,
+        "error_message": failure.message[:1000],
+        "error_step": failure.step,
+        "error_retryable": failure.retryable,
+    }

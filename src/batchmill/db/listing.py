@@ -1,0 +1,169 @@
+"""Every statement that only reads items: single ones, and pages that stay fast at a million.
+
+Pages are keyset pages: each starts after the last row of the one before, by an index.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, func, literal, or_, select
+
+from batchmill.db.schema import failures, items
+from batchmill.model.batch import BatchId
+from batchmill.model.item import (
+    ArchiveEntry,
+    Failure,
+    Input,
+    Item,
+    ItemId,
+    ItemStatus,
+    Output,
+    Result,
+    SkipReason,
+    Spent,
+)
+
+LAST = "\U0010ffff"
+"""Sorts after every character: the end of a prefix range."""
+
+
+def get(conn: Connection, item_id: ItemId) -> Item | None:
+    """Read one item."""
+    row = conn.execute(_select().where(items.c.id == item_id)).one_or_none()
+    return None if row is None else _item(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which items a page or a report shows; every field narrows."""
+
+    status: ItemStatus | None = None
+    error_code: str | None = None
+    failure_no: int | None = None
+    name_prefix: str | None = None
+
+
+def page(
+    conn: Connection,
+    batch_id: BatchId,
+    *,
+    limit: int,
+    after: tuple[str, int] | None = None,
+    only: Filter = Filter(),
+) -> Sequence[Item]:
+    """Return items by position, or by name and position under a name prefix (keyset pages).
+
+    `after` is the `(name, position)` of the last item of the page before.
+    """
+    query = _narrowed(_select().where(items.c.batch_id == batch_id), only).limit(limit)
+    if only.name_prefix is not None:
+        query = query.order_by(items.c.name, items.c.position)
+        if after is not None:
+            later_name = items.c.name > after[0]
+            query = query.where(
+                or_(later_name, and_(items.c.name == after[0], items.c.position > after[1])),
+                items.c.name >= after[0],
+            )
+    else:
+        query = query.order_by(items.c.position)
+        if after is not None:
+            query = query.where(items.c.position > after[1])
+    return [_item(row) for row in conn.execute(query)]
+
+
+def count_by_status(conn: Connection, batch_id: BatchId) -> Mapping[ItemStatus, int]:
+    """Count the rows themselves: what the batch's counters must equal."""
+    query = (
+        select(items.c.status, func.count())
+        .where(items.c.batch_id == batch_id)
+        .group_by(items.c.status)
+    )
+    return {ItemStatus(status): number for status, number in conn.execute(query)}
+
+
+def running(conn: Connection, batch_id: BatchId, *, limit: int) -> Sequence[Item]:
+    """Return items that are processing now: the live part of a page."""
+    query = _select().where(items.c.batch_id == batch_id, items.c.status == ItemStatus.PROCESSING)
+    return [_item(row) for row in conn.execute(query.order_by(items.c.position).limit(limit))]
+
+
+def _narrowed(query: Select[Any], only: Filter) -> Select[Any]:
+    if only.status is not None:
+        query = query.where(items.c.status == only.status)
+        if only.status is not ItemStatus.RETRYING:
+            # All but retrying items have due_at 0: saying so lets the index give the order.
+            query = query.where(items.c.due_at == literal(0))
+    if only.failure_no is not None:
+        query = query.where(items.c.failure_no == only.failure_no)
+    if only.error_code is not None:
+        groups = select(failures.c.no).where(failures.c.code == only.error_code)
+        query = query.where(items.c.failure_no.in_(groups))
+    if only.name_prefix is not None:
+        prefix = only.name_prefix
+        query = query.where(items.c.name >= prefix, items.c.name < prefix + LAST)
+    return query
+
+
+def _select() -> Select[Any]:
+    return select(*(items.c[name] for name in _COLUMNS))
+
+
+# fmt: off
+_COLUMNS = (
+    "id", "batch_id", "position", "status", "name", "custom_id", "attempt", "errors",
+    "crashes", "timeouts", "due_at", "input_key", "input_bytes", "input_sha256", "input_type",
+    "entry", "progress", "error_code", "error_message", "error_step", "error_retryable",
+    "skip_reason", "outputs", "data", "warnings", "step_ms", "queued_at", "started_at",
+    "ended_at", "run_ms",
+)
+# fmt: on
+
+
+def _item(row: Row[Any]) -> Item:
+    status = ItemStatus(row.status)
+    return Item(
+        id=ItemId(row.id),
+        batch_id=BatchId(row.batch_id),
+        position=row.position,
+        status=status,
+        input=_input(row),
+        attempt=row.attempt,
+        spent=Spent(row.errors, row.crashes, row.timeouts),
+        custom_id=row.custom_id,
+        progress=row.progress,
+        error=_failure(row),
+        result=_result(row) if row.outputs is not None else None,
+        due_at=row.due_at if status is ItemStatus.RETRYING else None,
+        queued_at=row.queued_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        run_ms=row.run_ms,
+    )
+
+
+def _input(row: Row[Any]) -> Input:
+    return Input(
+        key=row.input_key,
+        name=row.name,
+        bytes=row.input_bytes,
+        sha256=row.input_sha256,
+        media_type=row.input_type,
+        entry=ArchiveEntry(**row.entry) if row.entry else None,
+    )
+
+
+def _failure(row: Row[Any]) -> Failure | None:
+    if row.error_code is None:
+        return None
+    return Failure(row.error_code, row.error_message, bool(row.error_retryable), row.error_step)
+
+
+def _result(row: Row[Any]) -> Result:
+    return Result(
+        outputs=tuple(Output(**output) for output in row.outputs),
+        data=row.data or {},
+        warnings=tuple(row.warnings or ()),
+        skipped=SkipReason(row.skip_reason) if row.skip_reason else None,
+        step_ms=row.step_ms or {},
+    )

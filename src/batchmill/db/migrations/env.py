@@ -1,0 +1,13 @@
+"""Alembic's entry: runs the migrations on the connection that `db.migrate` passes in."""
+
+from alembic import context
+
+from batchmill.db.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

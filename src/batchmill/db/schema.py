@@ -1,0 +1,168 @@
+"""Every table and index. Times are milliseconds of the database's clock, sizes are bytes.
+
+A batch row carries its own counters (`n_…`), changed in the transaction that changes an item,
+so no page ever counts rows. Index names say which question they answer.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+)
+
+from batchmill.db.types import Instant, text
+
+metadata = MetaData()
+
+_ID = text(40)
+
+
+def _counter(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
+
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("owner_id", _ID, nullable=False),
+    Column("status", text(24), nullable=False),
+    Column("paused", Boolean, nullable=False, server_default="0"),
+    Column("pause_reason", text(200)),
+    Column("open", Boolean, nullable=False, server_default="0"),
+    Column("name", text(200)),
+    Column("pipeline", JSON, nullable=False),
+    Column("pipeline_name", text(200), nullable=False),
+    Column("family", text(40), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("concurrency", Integer),
+    Column("halt_after_pct", Float),
+    Column("metadata", JSON, nullable=False),
+    Column("tag", text(100)),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("ended_at", Instant),
+    Column("expires_at", Instant),
+    Column("upload_until", Instant),
+    Column("turn_at", Instant, nullable=False, server_default="0"),
+    Column("retry_due_at", Instant),
+    Column("revision", BigInteger, nullable=False, server_default="1"),
+    Column("run_no", Integer, nullable=False, server_default="1"),
+    Column("run_started_at", Instant),
+    _counter("run_base"),
+    _counter("n_pending"),
+    _counter("n_queued"),
+    _counter("n_processing"),
+    _counter("n_retrying"),
+    _counter("n_completed"),
+    _counter("n_failed"),
+    _counter("n_skipped"),
+    _counter("n_cancelled"),
+    _counter("n_quarantined"),
+    _counter("bytes_in"),
+    _counter("bytes_done"),
+    _counter("bytes_out"),
+    _counter("run_ms"),
+    Index("batches_by_owner", "owner_id", "id"),
+    Index("batches_by_owner_status", "owner_id", "status"),
+    Index("batches_by_status", "status"),
+    Index("batches_by_expiry", "expires_at"),
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("batch_id", _ID, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("name", text(1024), nullable=False),
+    Column("custom_id", text(200)),
+    Column("status", text(12), nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("dispatch_no", Integer, nullable=False, server_default="0"),
+    Column("errors", Integer, nullable=False, server_default="0"),
+    Column("crashes", Integer, nullable=False, server_default="0"),
+    Column("timeouts", Integer, nullable=False, server_default="0"),
+    Column("due_at", Instant, nullable=False, server_default="0"),
+    Column("lease_until", Instant),
+    Column("worker_id", _ID),
+    Column("input_key", text(200), nullable=False),
+    Column("input_bytes", BigInteger, nullable=False),
+    Column("input_sha256", text(64)),
+    Column("input_type", text(100)),
+    Column("entry", JSON(none_as_null=True)),
+    Column("progress", Float, nullable=False, server_default="0"),
+    Column("failure_no", BigInteger),
+    Column("error_code", text(64)),
+    Column("error_message", text(1000)),
+    Column("error_step", text(200)),
+    Column("error_retryable", Boolean),
+    Column("skip_reason", text(24)),
+    Column("outputs", JSON(none_as_null=True)),
+    Column("data", JSON(none_as_null=True)),
+    Column("warnings", JSON(none_as_null=True)),
+    Column("step_ms", JSON(none_as_null=True)),
+    Column("queued_at", Instant),
+    Column("started_at", Instant),
+    Column("ended_at", Instant),
+    Column("run_ms", BigInteger),
+    Index("items_by_batch_position", "batch_id", "position", unique=True),
+    Index("items_by_batch_status", "batch_id", "status", "due_at", "position"),
+    Index("items_by_batch_name", "batch_id", "name", mysql_length={"name": 200}),
+    Index("items_by_failure", "failure_no", "position"),
+)
+
+failures = Table(
+    "failures",
+    metadata,
+    Column("no", BigInteger, primary_key=True, autoincrement=False),
+    Column("batch_id", _ID, nullable=False),
+    Column("code", text(64), nullable=False),
+    Column("message", text(1000), nullable=False),
+    Column("retryable", Boolean, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("first_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    Index("failures_by_batch", "batch_id", "count"),
+)
+
+leaders = Table(
+    "leaders",
+    metadata,
+    Column("name", text(40), primary_key=True),
+    Column("holder", _ID, nullable=False),
+    Column("lease_until", Instant, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("host", text(200), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("draining", Boolean, nullable=False, server_default="0"),
+    Column("started_at", Instant, nullable=False),
+    Column("lease_until", Instant, nullable=False),
+    Column("stats", JSON, nullable=False),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("owner_id", _ID, primary_key=True),
+    Column("key", text(200), primary_key=True),
+    Column("body_sha256", text(64), nullable=False),
+    Column("status_code", Integer),
+    Column("headers", JSON(none_as_null=True)),
+    Column("body", LargeBinary),
+    Column("created_at", Instant, nullable=False),
+    Index("idempotency_by_age", "created_at"),
+)

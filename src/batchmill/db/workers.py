@@ -1,0 +1,104 @@
+"""Who is alive: processes with their leases, and the one that sweeps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, select, update
+
+from batchmill.db.schema import leaders, workers
+from batchmill.db.types import NOW
+from batchmill.model.item import WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A process that serves or works; `slots` is 0 for one that only serves."""
+
+    id: WorkerId
+    host: str
+    pid: int
+    slots: int
+    draining: bool
+    started_at: datetime
+    lease_until: datetime
+    stats: dict[str, Any]
+
+
+def beat(  # noqa: PLR0913 - the columns of one row
+    conn: Connection,
+    worker_id: WorkerId,
+    *,
+    host: str,
+    pid: int,
+    slots: int,
+    stats: dict[str, Any],
+    lease_ms: int,
+    now: ColumnElement[int] = NOW,
+) -> None:
+    """Say that a process is alive for another `lease_ms`; the first call enters it."""
+    known = update(workers).where(workers.c.id == worker_id)
+    alive = {"lease_until": now + lease_ms, "stats": stats, "slots": slots}
+    if conn.execute(known.values(**alive)).rowcount:
+        return
+    row = {"id": worker_id, "host": host, "pid": pid, "started_at": now, **alive}
+    conn.execute(workers.insert().values(**row))
+
+
+def leave(conn: Connection, worker_id: WorkerId) -> None:
+    """Take a process out at its orderly end."""
+    conn.execute(workers.delete().where(workers.c.id == worker_id))
+
+
+def drain(conn: Connection, worker_id: WorkerId) -> bool:
+    """Ask a worker to finish what it has and stop. False: there is no such worker."""
+    statement = update(workers).where(workers.c.id == worker_id).values(draining=True)
+    return conn.execute(statement).rowcount == 1
+
+
+def alive(conn: Connection, *, now: ColumnElement[int] = NOW) -> Sequence[WorkerRow]:
+    """Return the processes whose lease stands, oldest first."""
+    columns = (workers.c[name] for name in WorkerRow.__slots__)
+    query = select(*columns).where(workers.c.lease_until >= now).order_by(workers.c.started_at)
+    return [WorkerRow(*row) for row in conn.execute(query)]
+
+
+def known_slots(conn: Connection, *, now: ColumnElement[int] = NOW) -> int:
+    """Sum the slots of all living workers that are not draining."""
+    query = select(func.coalesce(func.sum(workers.c.slots), 0)).where(
+        workers.c.lease_until >= now, workers.c.draining.is_(False)
+    )
+    return int(conn.scalar(query) or 0)
+
+
+def forget_dead(conn: Connection, *, now: ColumnElement[int] = NOW) -> int:
+    """Remove processes whose lease ended; return how many."""
+    return conn.execute(workers.delete().where(workers.c.lease_until < now)).rowcount
+
+
+def lead(
+    conn: Connection,
+    name: str,
+    holder: WorkerId,
+    *,
+    lease_ms: int,
+    now: ColumnElement[int] = NOW,
+) -> bool:
+    """Take or keep the leadership `name` for `lease_ms`; True while it is held."""
+    free = (leaders.c.holder == holder) | (leaders.c.lease_until < now)
+    statement = update(leaders).where(leaders.c.name == name, free)
+    return conn.execute(statement.values(holder=holder, lease_until=now + lease_ms)).rowcount == 1
+
+
+def enter_leadership(conn: Connection, name: str) -> None:
+    """Make the row that `lead` competes for; a second caller's error means that it is there."""
+    known = conn.scalar(select(leaders.c.name).where(leaders.c.name == name))
+    if known is None:
+        conn.execute(leaders.insert().values(name=name, holder="", lease_until=0))
+
+
+def resign(conn: Connection, name: str, holder: WorkerId) -> None:
+    """Give a leadership up at once, so that another process need not wait for the lease."""
+    statement = update(leaders).where(leaders.c.name == name, leaders.c.holder == holder)
+    conn.execute(statement.values(lease_until=0))
