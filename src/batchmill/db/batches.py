@@ -95,7 +95,7 @@ def page(
     *,
     limit: int,
     before: BatchId | None = None,
-    only: Filter = Filter(),  # noqa: B008 - frozen
+    only: Filter = Filter(),
 ) -> Sequence[Batch]:
     """Return batches newest first (ids sort by time), those before `before`."""
     wanted = (
