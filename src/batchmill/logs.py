@@ -1,1 +1,210 @@
-"""Structured logs: one JSON line an event, from a closed list of event names."""
+"""Structured logs: one line an event on stderr, from a closed list of event names.
+
+    logs.info(Event.BATCH_ACCEPTED, items=3)
+    with logs.bound(batch_id=batch_id):
+        ...                                     every line in here carries the id
+
+`info` is a state change that a person cares about, `warning` something we coped with, `error`
+something that somebody must act on. Nothing is written before `set_up`: the library stays quiet
+inside other people's programs. Secrets are blotted out and control characters escaped.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Callable, MutableMapping
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from typing import Any, Final, Literal, Self, TextIO
+
+import structlog
+
+
+class Event(StrEnum):
+    """Every event there is; the second text says what it means."""
+
+    meaning: str
+
+    def __new__(cls, name: str, meaning: str) -> Self:
+        """Make the member equal to its name and keep its meaning beside it."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.meaning = meaning
+        return member
+
+    SERVER_STARTED = "server_started", "The server listens; `url` says where."
+    SERVER_STOPPED = "server_stopped", "The server has stopped."
+    WORKER_STARTED = "worker_started", "A worker takes items; `slots` at once."
+    WORKER_DRAINING = (
+        "worker_draining",
+        "A worker takes no more items and finishes the running ones.",
+    )
+    WORKER_STOPPED = "worker_stopped", "A worker has stopped; what it had not finished went back."
+    BATCH_ACCEPTED = "batch_accepted", "A batch is stored; from here on it is not lost."
+    BATCH_PAUSED = "batch_paused", "A batch starts no more items until it is resumed."
+    BATCH_RESUMED = "batch_resumed", "A paused batch goes on."
+    BATCH_CANCELLED = "batch_cancelled", "A batch was cancelled; finished results stay."
+    BATCH_RETRIED = "batch_retried", "Failed items of a batch are tried again."
+    BATCH_ENDED = "batch_ended", "Every item of a batch has ended; the counts say how."
+    BATCH_DELETED = "batch_deleted", "A batch and all its files are gone."
+    ITEM_ENDED = "item_ended", "One file has ended; `status` says how."
+    ITEM_RETRYING = "item_retrying", "One file failed in a way that may pass; it is tried again."
+    ITEM_QUARANTINED = "item_quarantined", "One file killed its process too often and is set aside."
+    CLAIM_LOST = "claim_lost", "A worker's claim on an item ran out; its work was thrown away."
+    CHILD_DIED = "child_died", "A child process died; its item is tried again or set aside."
+    ITEMS_RESCUED = "items_rescued", "The sweep found lost items and put them back to work."
+    DISK_LOW = "disk_low", "Less disk is free than the reserve; intake and work wait."
+    MEMORY_LOW = "memory_low", "Less memory is free than the reserve; work waits."
+    DEPENDENCY_AWAY = "dependency_away", "A database, broker, storage or other server is away."
+    DEPENDENCY_BACK = "dependency_back", "What was away answers again."
+    SANDBOX_MISSING = (
+        "sandbox_missing",
+        "This system can't shut the child in as tightly as it should.",
+    )
+    KEY_CREATED = "key_created", "An API key was made."
+    KEY_REVOKED = "key_revoked", "An API key was revoked."
+    WEBHOOK_DELIVERED = "webhook_delivered", "A notice reached its receiver."
+    WEBHOOK_FAILED = "webhook_failed", "A notice did not reach its receiver; it is sent again."
+    SCHEMA_MIGRATED = "schema_migrated", "The database has the newest schema."
+    SETTING_UNKNOWN = "setting_unknown", "A BATCHMILL_ variable means nothing here."
+    INTERNAL_ERROR = "internal_error", "A fault of batchmill itself; `detail` helps to report it."
+    LIBRARY_MESSAGE = "library_message", "A library that is used here has something to say."
+
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["auto", "json", "console"]
+_Fields = MutableMapping[str, Any]
+
+_LOGGER: Final = structlog.get_logger()
+
+
+def debug(event: Event, /, **fields: object) -> None:
+    """Log a detail for whoever looks for a fault."""
+    _write("debug", event, fields)
+
+
+def info(event: Event, /, **fields: object) -> None:
+    """Log a state change that a person cares about."""
+    _write("info", event, fields)
+
+
+def warning(event: Event, /, **fields: object) -> None:
+    """Log something that went wrong and that we coped with."""
+    _write("warning", event, fields)
+
+
+def error(event: Event, /, **fields: object) -> None:
+    """Log something that somebody must act on. `exc_info=True` adds the traceback."""
+    _write("error", event, fields)
+
+
+def bound(**ids: str) -> AbstractContextManager[None]:
+    """Add ids to every line within the block, through threads and tasks started there."""
+    return structlog.contextvars.bound_contextvars(**ids)
+
+
+def set_up(*, level: Level = "info", style: Format = "auto", stream: TextIO | None = None) -> None:
+    """Start logging to `stream` (stderr); `auto` is the console's style on a terminal, JSON elsewhere.
+
+    Libraries that use the standard `logging` are heard from `warning` on.
+    """
+    number = logging.getLevelNamesMapping()[level.upper()]
+    stream = stream or sys.stderr
+    console = style == "console" or (style == "auto" and stream.isatty())
+    render = _console(colors=stream.isatty()) if console else _json()
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, *_SHARED, *render],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[_from_library, *_SHARED],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def redact(text: str) -> str:
+    """Blot out what must not be read in a log: passwords and signatures in URLs, API keys."""
+    for pattern, instead in _SECRET_TEXTS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+_SECRET_FIELDS: Final = re.compile(
+    r"password|secret|token|authorization|cookie|signature|(api|admin|access|signing)_key", re.I
+)
+_SECRET_TEXTS: Final = (
+    (re.compile(r"(://[^/\s:@]*):[^/\s@]+@"), r"\1:***@"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), r"\1 ***"),
+    (
+        re.compile(r"(?i)([?&](?:[\w-]*(?:sig|signature|token|key|credential|password))=)[^&\s#]+"),
+        r"\1***",
+    ),
+    (re.compile(r"\b(bm_|sk-)[\w-]{8,}"), r"\1***"),
+)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def _write(level: Level, event: Event, fields: dict[str, object]) -> None:
+    if structlog.is_configured():
+        getattr(_LOGGER, level)(event.value, **fields)
+
+
+def _from_library(_: object, __: str, fields: _Fields) -> _Fields:
+    logger, message = fields["_record"].name, fields["event"]
+    return {**fields, "event": Event.LIBRARY_MESSAGE.value, "logger": logger, "message": message}
+
+
+def _redacted(_: object, __: str, fields: _Fields) -> _Fields:
+    return {
+        name: "***" if _SECRET_FIELDS.search(name) else _each_text(value, redact)
+        for name, value in fields.items()
+    }
+
+
+def _ordered(_: object, __: str, fields: _Fields) -> _Fields:
+    first = {name: fields[name] for name in ("timestamp", "level", "event")}
+    return {**first, **fields}
+
+
+def _escaped(_: object, __: str, fields: _Fields) -> _Fields:
+    """Keep a file's name from moving the cursor or forging a line on a terminal."""
+    lines = str(fields.get("exception", "")).splitlines()
+    traceback = {"exception": "\n".join(map(_escape, lines))} if lines else {}
+    return {name: _each_text(value, _escape) for name, value in fields.items()} | traceback
+
+
+def _escape(text: str) -> str:
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def _each_text(value: object, change: Callable[[str], str]) -> object:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: _each_text(inner, change) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_each_text(inner, change) for inner in value]
+    return value
+
+
+def _console(*, colors: bool) -> list[Any]:
+    return [_escaped, structlog.dev.ConsoleRenderer(colors=colors)]
+
+
+def _json() -> list[Any]:
+    return [structlog.processors.JSONRenderer(default=str)]
+
+
+_SHARED: Final[tuple[Any, ...]] = (
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+    _redacted,
+    _ordered,
+)
