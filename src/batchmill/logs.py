@@ -104,7 +104,7 @@ def bound(**ids: str) -> AbstractContextManager[None]:
 
 
 def set_up(*, level: Level = "info", style: Format = "auto", stream: TextIO | None = None) -> None:
-    """Start logging to `stream` (stderr); `auto` is the console's style on a terminal, JSON elsewhere.
+    """Start logging to `stream`, stderr by default; `auto` is JSON unless that is a terminal.
 
     Libraries that use the standard `logging` are heard from `warning` on.
     """
