@@ -22,19 +22,29 @@ class Storage(Protocol):
         ...
 
     async def fetch(self, key: str, target: Path) -> None:
-        """Make the bytes of `key` appear at `target`: a hard link where that is possible.
+        """Make the bytes of `key` appear at the new file `target`, as a hard link where possible.
+
+        A link shares its bytes with the stored file: read it, never write to it.
 
         Raises:
-            InputLostError: there is no such key.
+            InputLostError: there is no such key; the error names the key, for want of a file name.
+            StorageFullError: no space at `target`; nothing is left there.
         """
         ...
 
     async def fetch_range(self, key: str, target: Path, *, start: int, length: int) -> None:
-        """Write exactly `length` bytes from offset `start` of `key` to `target`."""
+        """Write exactly `length` bytes from offset `start` of `key` to the new file `target`.
+
+        Raises:
+            InputLostError: there is no such key, or it ends before.
+            StorageFullError: no space at `target`; nothing is left there.
+        """
         ...
 
     def read(self, key: str, *, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the bytes `start` (inclusive) to `stop` (exclusive; None: the end) in pieces.
+        """Yield the bytes `start` (inclusive) to `stop` (exclusive; None: the end).
+
+        Pieces have at most 1 MiB; what lies behind the end is left out without an error.
 
         Raises:
             NotFoundError: there is no such key.
@@ -54,7 +64,7 @@ class Storage(Protocol):
         ...
 
     async def free_bytes(self) -> int | None:
-        """Return the space left, or None where that means nothing."""
+        """Return the space left, any reserve included, or None where that means nothing."""
         ...
 
     async def aclose(self) -> None:

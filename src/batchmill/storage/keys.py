@@ -1,7 +1,37 @@
 """Every storage key there is. Keys are made of our ids and fixed words, never of client text."""
 
+import re
+
 from batchmill.model.batch import BatchId
 from batchmill.model.item import ItemId
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+_LONGEST_BYTES = 512
+
+
+def check_key(key: str) -> str:
+    """Return `key` when it is one: words of letters, digits, `.`, `_` and `-` between slashes.
+
+    No word starts with a dot, so a key can neither climb out of its folder nor name a hidden file.
+
+    Raises:
+        ValueError: it is no key. Keys are ours, so that is a bug and never a client's mistake.
+    """
+    if len(key) > _LONGEST_BYTES or not _KEY.fullmatch(key):
+        raise ValueError(f"not a storage key: {key[:_LONGEST_BYTES]!r}")
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Return `prefix` when it is a key followed by a slash.
+
+    Raises:
+        ValueError: it is none; above all the empty prefix, which would mean everything.
+    """
+    if not prefix.endswith("/"):
+        raise ValueError(f"a prefix ends with a slash: {prefix[:_LONGEST_BYTES]!r}")
+    check_key(prefix[:-1])
+    return prefix
 
 
 def batch_prefix(batch_id: BatchId) -> str:
@@ -15,8 +45,11 @@ def input_key(batch_id: BatchId, upload_no: int) -> str:
 
 
 def attempt_prefix(batch_id: BatchId, item_id: ItemId, attempt: int) -> str:
-    """Return the folder of one attempt: a stale worker can't overwrite a newer one's outputs."""
-    return f"{batch_prefix(batch_id)}out/{item_id}/{attempt}/"
+    """Return the folder of one attempt: a stale worker can't overwrite a newer one's outputs.
+
+    Item and attempt share one folder name: every new folder costs one more fsync of its parent.
+    """
+    return f"{batch_prefix(batch_id)}out/{item_id}.{attempt}/"
 
 
 def output_key(batch_id: BatchId, item_id: ItemId, attempt: int, number: int) -> str:

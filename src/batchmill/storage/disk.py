@@ -1,0 +1,116 @@
+"""What every writer of local files shares: durability, room, and no links followed."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import EDQUOT, EINVAL, ENOSPC
+from io import BufferedWriter
+from pathlib import Path
+
+from batchmill.errors import StorageFullError
+
+PIECE_BYTES = 1 << 20
+"""How much is read or written at once: large enough that the thread hop does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The space on the disk of `folder`, of which `reserve_bytes` always stay free."""
+
+    folder: Path
+    reserve_bytes: int = 0
+
+    def free_bytes(self) -> int:
+        """Return what is left for an ordinary user, the reserve included."""
+        disk = os.statvfs(self.folder)
+        return disk.f_bavail * disk.f_frsize
+
+    def require(self, wanted_bytes: int = 0) -> None:
+        """Check that `wanted_bytes` fit above the reserve.
+
+        Raises:
+            StorageFullError: they do not.
+        """
+        if self.free_bytes() < wanted_bytes + self.reserve_bytes:
+            raise StorageFullError
+
+
+@contextmanager
+def full_disk_reported() -> Iterator[None]:
+    """Turn the system's "no space left" and "over quota" into StorageFullError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {ENOSPC, EDQUOT}:
+            raise StorageFullError from error
+        raise
+
+
+def open_regular(path: Path) -> int:
+    """Open a regular file for reading and return its descriptor.
+
+    Raises:
+        OSError: it is absent, a link, a folder, a pipe or a device.
+    """
+    # O_NONBLOCK: opening a pipe without a writer would wait for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(EINVAL, "not a regular file", str(path))
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BufferedWriter]:
+    """Open a new file that only we may read; it is removed again when writing it fails.
+
+    Raises:
+        StorageFullError: no space; there is no file.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with full_disk_reported():
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as out:
+                yield out
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def copy_range(source: int, target: Path, *, start: int, length: int) -> int:
+    """Write up to `length` bytes of the open file `source` to the new file `target`.
+
+    Returns the number of bytes written: less than `length` when the source ends before.
+
+    Raises:
+        StorageFullError: no space; there is no target.
+    """
+    done = 0
+    with new_file(target) as out:
+        while piece := os.pread(source, min(PIECE_BYTES, length - done), start + done):
+            out.write(piece)
+            done += len(piece)
+    return done
+
+
+def flush_file(path: Path, *, mode: int | None = None) -> None:
+    """Force the bytes of a regular file, and its new permission `mode`, to the disk."""
+    descriptor = open_regular(path)
+    try:
+        if mode is not None:
+            os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_folder(folder: Path) -> None:
+    """Force the names in a folder to the disk: a rename is durable only after this."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,145 @@
+"""What only a storage in a folder can get wrong: links, devices, full disks, crashes."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from batchmill.errors import InputLostError, NotFoundError, StorageFullError
+from batchmill.storage.disk import full_disk_reported
+from batchmill.storage.local import LocalStorage
+
+pytestmark = pytest.mark.anyio
+MEDIA_TYPE = "image/jpeg"
+
+
+def a_file(path: Path, body: bytes = b"body") -> Path:
+    path.write_bytes(body)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def put(storage: LocalStorage, key: str, folder: Path, body: bytes = b"body") -> None:
+    await storage.put(key, a_file(folder / "to_put", body), media_type=MEDIA_TYPE)
+
+
+async def test_fetching_links_instead_of_copying(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "storage")
+    await put(storage, "a/0", tmp_path)
+    await storage.fetch("a/0", tmp_path / "fetched")
+    assert (tmp_path / "storage/a/0").samefile(tmp_path / "fetched")
+
+
+async def test_a_stored_file_is_read_only(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "storage")
+    await put(storage, "a/0", tmp_path)
+    assert (tmp_path / "storage/a/0").stat().st_mode & 0o222 == 0
+
+
+async def test_across_devices_bytes_are_copied_both_ways(small_disk: Path, tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "storage")
+    await put(storage, "a/0", small_disk, b"from the other disk")
+    await storage.fetch("a/0", small_disk / "fetched")
+    assert (small_disk / "fetched").read_bytes() == b"from the other disk"
+    assert names(small_disk) == ["fetched"]
+    assert names(tmp_path / "storage/a") == ["0"]
+
+
+async def test_a_full_disk_is_reported_and_leaves_nothing_behind(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    storage = LocalStorage(small_disk)
+    with pytest.raises(StorageFullError):
+        await put(storage, "a/0", tmp_path, b"x" * 3 * 2**20)
+    with pytest.raises(NotFoundError):
+        await anext(storage.read("a/0"))
+    assert names(small_disk / "a") == []
+    assert (tmp_path / "to_put").exists()
+
+
+async def test_a_full_disk_under_the_target_of_a_fetch_is_reported(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    storage = LocalStorage(tmp_path / "storage")
+    await put(storage, "a/0", tmp_path, b"x" * 3 * 2**20)
+    with pytest.raises(StorageFullError):
+        await storage.fetch("a/0", small_disk / "fetched")
+    assert names(small_disk) == []
+
+
+def test_the_system_s_no_space_left_becomes_storage_full() -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        with pytest.raises(StorageFullError), full_disk_reported():
+            os.write(full, b"x")
+    finally:
+        os.close(full)
+
+
+async def test_the_reserve_is_left_free(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "storage", reserve_bytes=2**60)
+    with pytest.raises(StorageFullError):
+        await put(storage, "a/0", tmp_path)
+    assert (tmp_path / "to_put").exists()
+    assert (await storage.free_bytes() or 0) > 0
+
+
+async def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "storage")
+    secret = a_file(tmp_path / "secret", b"secret")
+    (tmp_path / "storage/a").mkdir()
+    (tmp_path / "storage/a/0").symlink_to(secret)
+    with pytest.raises(OSError, match="symbolic"):
+        await anext(storage.read("a/0"))
+    with pytest.raises(OSError, match="symbolic"):
+        await storage.fetch("a/0", tmp_path / "fetched")
+    await storage.delete(["a/0"])
+    assert secret.read_bytes() == b"secret"
+
+
+async def test_a_link_is_never_put(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "storage")
+    (tmp_path / "link").symlink_to(a_file(tmp_path / "secret"))
+    with pytest.raises(OSError, match="symbolic"):
+        await storage.put("a/0", tmp_path / "link", media_type=MEDIA_TYPE)
+
+
+async def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "storage")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        await storage.put("a/0", tmp_path / "pipe", media_type=MEDIA_TYPE)
+
+
+async def test_deleting_a_prefix_removes_links_but_not_what_they_lead_to(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "storage")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    precious = a_file(outside / "precious")
+    await put(storage, "a/b/0", tmp_path)
+    (tmp_path / "storage/a/b/link").symlink_to(outside)
+    (tmp_path / "storage/a/link").symlink_to(outside)
+    with pytest.raises(OSError):  # noqa: PT011
+        await storage.delete_prefix("a/link/")
+    await storage.delete_prefix("a/")
+    assert precious.exists()
+    assert names(tmp_path / "storage") == []
+
+
+async def test_putting_another_link_of_the_stored_file_consumes_it(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "storage")
+    await put(storage, "a/0", tmp_path)
+    await storage.fetch("a/0", tmp_path / "again")
+    await storage.put("a/0", tmp_path / "again", media_type=MEDIA_TYPE)
+    assert not (tmp_path / "again").exists()
+
+
+async def test_a_shortened_file_is_lost_for_a_range(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "storage")
+    await put(storage, "a/0", tmp_path, b"x" * 100)
+    os.truncate(tmp_path / "storage/a/0", 50)
+    with pytest.raises(InputLostError):
+        await storage.fetch_range("a/0", tmp_path / "part", start=0, length=100)
