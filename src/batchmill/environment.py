@@ -22,6 +22,7 @@ from batchmill.config import MIB, Settings
 from batchmill.errors import UsageError
 
 PREFIX: Final = "BATCHMILL_"
+TEST_PREFIX: Final = "BATCHMILL_TEST_"
 CONFIG_VARIABLE: Final = "BATCHMILL_CONFIG"
 
 
@@ -172,7 +173,8 @@ def unknown_variables(env: Mapping[str, str]) -> tuple[str, ...]:
         known |= (
             {setting.variable, f"{setting.variable}_FILE"} if setting.secret else {setting.variable}
         )
-    strange = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
+    ours = (name for name in env if name.startswith(PREFIX) and not name.startswith(TEST_PREFIX))
+    strange = sorted(set(ours) - known)
     return tuple(f"{name} is not a setting. {_hint(name, known)}" for name in strange)
 
 

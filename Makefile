@@ -1,0 +1,80 @@
+# Every command of this project; `make` alone lists them. Needs Python 3.11 or newer with pip.
+# uv is used where it is on PATH. Nothing is installed outside .venv and build.
+
+PYTHON ?= python3
+PHOTOS ?=
+WORKERS ?= auto
+
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+UV := $(shell command -v uv 2>/dev/null)
+ifdef UV
+  INSTALL = uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+else
+  INSTALL = $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --constraint constraints.txt
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test coverage check lint format types imports docs docs-reference constraints clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.run ## Set up and shrink real photos; PHOTOS=FOLDER takes your own
+	@python examples/demo_photos.py $(PHOTOS)
+
+test: $(VENV)/.dev ## Set up and run the tests
+	python -m pytest -n $(WORKERS) --dist loadscope --cov --cov-report= $(TESTS)
+
+coverage: $(VENV)/.dev ## Say whether the last `make test` covered the core (95 % of branches)
+	python -m coverage report --skip-covered --fail-under 95 \
+	  --include 'src/batchmill/model/*,src/batchmill/db/*,src/batchmill/service/*,src/batchmill/attempt/*'
+
+check: test coverage lint types imports docs ## Everything that CI does
+
+lint: $(VENV)/.dev ## Check style and formatting
+	ruff check .
+	ruff format --check .
+
+format: $(VENV)/.dev ## Put style and formatting right
+	ruff check --fix .
+	ruff format .
+
+types: $(VENV)/.dev ## Check types
+	mypy
+
+imports: $(VENV)/.dev ## Check that imports point down
+	lint-imports
+
+docs: $(VENV)/.docs docs-reference ## Build the documentation into build/site
+	mkdocs build --quiet --strict
+
+docs-reference: $(VENV)/.dev ## Write docs/reference from the code
+	python docs/generate.py
+
+constraints: ## Renew constraints.txt: the newest versions that pass
+	rm -rf build/constraints
+	$(PYTHON) -m venv --without-pip build/constraints
+	$(PYTHON) -m pip --python build/constraints/bin/python install --quiet -e '.[test,lint,docs]'
+	$(PYTHON) -m pip --python build/constraints/bin/python freeze --exclude-editable > constraints.txt
+
+clean: ## Remove everything that was made, but no data
+	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv --without-pip $(VENV)
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[test,lint]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.dev
+	$(INSTALL) -e '.[docs]'
+	@touch $@
