@@ -24,6 +24,7 @@ _READ_ONLY = 0o440
 
 _NAMES_AT_ONCE = 1_000
 _REMEMBERED_FOLDERS = 10_000
+_TRIES = 100
 
 
 class LocalStorage:
@@ -112,14 +113,18 @@ class LocalStorage:
         path.unlink(missing_ok=True)
 
     def _move_in(self, path: Path, target: Path) -> None:
-        self._make_durable(target.parent)
-        try:
-            path.rename(target)
-        except FileNotFoundError:  # a deletion took the empty folder just now
-            self._durable.clear()
-            self._make_durable(target.parent)
-            path.rename(target)
-        disk.flush_folder(target.parent)
+        """Rename, durably; again when a deletion took an empty folder on the way."""
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                self._make_durable(target.parent)
+                path.rename(target)
+                break
+            except FileNotFoundError:
+                self._durable.clear()
+                if not tries_left:
+                    raise
+        with suppress(FileNotFoundError):  # deleted with its folder since then
+            disk.flush_folder(target.parent)
 
     def _copy_in(self, path: Path, target: Path) -> None:
         part = target.with_name(f".{uuid4().hex}")
@@ -137,7 +142,8 @@ class LocalStorage:
         if folder in self._durable or folder == self._root:
             return
         self._make_durable(folder.parent)
-        folder.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir()
         disk.flush_folder(folder.parent)
         if len(self._durable) >= _REMEMBERED_FOLDERS:
             self._durable.clear()
