@@ -7,7 +7,6 @@ WORKERS ?= auto
 
 VENV := .venv
 BIN := $(VENV)/bin
-export PATH := $(CURDIR)/$(BIN):$(PATH)
 UV := $(shell command -v uv 2>/dev/null)
 ifdef UV
   INSTALL = uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
@@ -22,36 +21,36 @@ help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run ## Set up and shrink real photos; PHOTOS=FOLDER takes your own
-	@python examples/demo_photos.py $(PHOTOS)
+	@$(BIN)/python examples/demo_photos.py $(PHOTOS)
 
 test: $(VENV)/.dev ## Set up and run the tests
-	python -m pytest -n $(WORKERS) --dist loadscope --cov --cov-report= $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --cov --cov-report= $(TESTS)
 
 coverage: $(VENV)/.dev ## Say whether the last `make test` covered the core (95 % of branches)
-	python -m coverage report --skip-covered --fail-under 95 \
+	$(BIN)/python -m coverage report --skip-covered --fail-under 95 \
 	  --include 'src/batchmill/model/*,src/batchmill/db/*,src/batchmill/service/*,src/batchmill/attempt/*'
 
 check: test coverage lint types imports docs ## Everything that CI does
 
 lint: $(VENV)/.dev ## Check style and formatting
-	ruff check .
-	ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 format: $(VENV)/.dev ## Put style and formatting right
-	ruff check --fix .
-	ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 types: $(VENV)/.dev ## Check types
-	mypy
+	$(BIN)/mypy
 
 imports: $(VENV)/.dev ## Check that imports point down
-	lint-imports
+	$(BIN)/lint-imports
 
 docs: $(VENV)/.docs docs-reference ## Build the documentation into build/site
-	mkdocs build --quiet --strict
+	$(BIN)/mkdocs build --quiet --strict
 
 docs-reference: $(VENV)/.dev ## Write docs/reference from the code
-	python docs/generate.py
+	$(BIN)/python docs/generate.py
 
 constraints: ## Renew constraints.txt: the newest versions that pass
 	rm -rf build/constraints
