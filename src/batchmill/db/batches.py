@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, case, func, literal, sele
 from batchmill.db.schema import batches
 from batchmill.db.types import NOW
 from batchmill.model.batch import (
+    ENDED,
     RUNNABLE,
     Batch,
     BatchId,
@@ -57,6 +58,7 @@ def order_values(order: NewBatch) -> dict[str, Any]:
         "pipeline": order.pipeline,
         "pipeline_name": order.pipeline_name,
         "family": order.family,
+        "tier": order.tier,
         "priority": order.priority,
         "concurrency": order.concurrency,
         "halt_after_pct": order.halt_after_pct,
@@ -121,11 +123,35 @@ def changed(
     return [_batch(row) for row in rows if row.revision != seen[BatchId(row.id)]]
 
 
-def change(conn: Connection, batch_id: BatchId, *where: ColumnElement[bool], **values: Any) -> bool:  # noqa: ANN401
+def change(
+    conn: Connection,
+    /,
+    batch_id: BatchId,
+    *where: ColumnElement[bool],
+    **values: Any,  # noqa: ANN401
+) -> bool:
     """Set columns of a batch if `where` still holds; every change raises its revision."""
     statement = update(batches).where(batches.c.id == batch_id, *where)
     statement = statement.values(revision=batches.c.revision + 1, **values)
     return conn.execute(statement).rowcount == 1
+
+
+def start(conn: Connection, batch_id: BatchId, /, **values: Any) -> bool:  # noqa: ANN401
+    """Turn a draft into a batch. False: the draft is gone."""
+    return change(conn, batch_id, batches.c.status == BatchStatus.UPLOADING, **values)
+
+
+def delete_draft(conn: Connection, batch_id: BatchId) -> bool:
+    """Remove the row of a batch that was never accepted."""
+    draft = batches.c.status == BatchStatus.UPLOADING
+    return conn.execute(batches.delete().where(batches.c.id == batch_id, draft)).rowcount == 1
+
+
+def start_cancelling(conn: Connection, batch_id: BatchId) -> bool:
+    """Mark a batch that has not ended: from now on no item of it can be claimed."""
+    unended = sorted(set(BatchStatus) - ENDED - {BatchStatus.CANCELLING})
+    allowed = batches.c.status.in_(unended)
+    return change(conn, batch_id, allowed, status=BatchStatus.CANCELLING, open=False)
 
 
 def count(
@@ -241,7 +267,7 @@ def _select() -> Any:  # noqa: ANN401 - a Select of every column
 
 # fmt: off
 _PLAIN = (
-    "id", "owner_id", "status", "pipeline", "pipeline_name", "family", "priority",
+    "id", "owner_id", "status", "pipeline", "pipeline_name", "family", "tier", "priority",
     "created_at", "paused", "pause_reason", "open", "name", "concurrency", "halt_after_pct",
     "metadata", "tag", "started_at", "ended_at", "expires_at", "revision", "run_no",
     "run_base", "run_started_at", "bytes_in", "bytes_done", "bytes_out", "run_ms",

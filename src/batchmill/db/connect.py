@@ -26,6 +26,8 @@ from sqlalchemy.pool import QueuePool
 
 from batchmill.errors import DatabaseUnavailableError, StorageFullError
 
+__all__ = ["Connection", "Database"]
+
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ in, and the row count says whether it was right. The caller holds the batch row'
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import (
@@ -91,26 +91,6 @@ def mark_queued(conn: Connection, ids: Sequence[ItemId], *, now: ColumnElement[i
         )
     )
     return conn.execute(statement).rowcount
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a claim must still find when it writes."""
-
-    batch_id: BatchId
-    status: ItemStatus
-    attempt: int
-    spent: Spent
-
-
-def look(conn: Connection, item_id: ItemId) -> Seen | None:
-    """Read what `claim` needs to know; locks nothing."""
-    columns = ("batch_id", "status", "attempt", "errors", "crashes", "timeouts")
-    query = select(*(items.c[name] for name in columns)).where(items.c.id == item_id)
-    row = conn.execute(query).one_or_none()
-    if row is None:
-        return None
-    return Seen(BatchId(row[0]), ItemStatus(row[1]), row[2], Spent(*row[3:]))
 
 
 def claim(

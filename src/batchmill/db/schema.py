@@ -41,6 +41,7 @@ batches = Table(
     Column("pipeline", JSON, nullable=False),
     Column("pipeline_name", text(200), nullable=False),
     Column("family", text(40), nullable=False),
+    Column("tier", text(24), nullable=False),
     Column("priority", Integer, nullable=False),
     Column("concurrency", Integer),
     Column("halt_after_pct", Float),

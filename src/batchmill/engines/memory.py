@@ -1,1 +1,60 @@
-"""An engine in the memory of one process: nothing to install."""
+"""An engine in the memory of one process: nothing to install, everything may be lost."""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Sequence
+
+from batchmill.engines.base import Handler
+from batchmill.model.item import Delivery, ItemId
+
+
+class MemoryEngine:
+    """A priority queue; the sweep fills it again after a start."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, ItemId]] = []
+        self._waiting: set[ItemId] = set()
+        self._running: set[ItemId] = set()
+        self._order = itertools.count()
+        self._arrived = asyncio.Condition()
+
+    async def submit(self, deliveries: Sequence[Delivery]) -> None:
+        """See Engine.submit."""
+        async with self._arrived:
+            for delivery in deliveries:
+                if delivery.item_id not in self._waiting:
+                    self._waiting.add(delivery.item_id)
+                    entry = (delivery.priority, next(self._order), delivery.item_id)
+                    heapq.heappush(self._heap, entry)
+            self._arrived.notify(len(deliveries))
+
+    async def serve(self, handle: Handler, *, slots: int) -> None:
+        """See Engine.serve."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(slots):
+                group.create_task(self._serve_one_by_one(handle))
+
+    async def missing(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """See Engine.missing."""
+        held = self._waiting | self._running
+        return [delivery for delivery in deliveries if delivery.item_id not in held]
+
+    async def aclose(self) -> None:
+        """See Engine.aclose."""
+
+    async def _serve_one_by_one(self, handle: Handler) -> None:
+        while True:
+            item_id = await self._next()
+            self._running.add(item_id)
+            try:
+                await handle(item_id)
+            finally:
+                self._running.discard(item_id)
+
+    async def _next(self) -> ItemId:
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: self._heap)
+            _, _, item_id = heapq.heappop(self._heap)
+            self._waiting.discard(item_id)
+            return item_id

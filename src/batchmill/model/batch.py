@@ -101,6 +101,7 @@ class Batch:
     pipeline: dict[str, Any]
     pipeline_name: str
     family: str
+    tier: str
     priority: int
     created_at: datetime
     paused: bool = False
@@ -140,6 +141,7 @@ class NewBatch:
     pipeline: dict[str, Any]
     pipeline_name: str
     family: str
+    tier: str
     priority: int
     concurrency: int | None = None
     name: str | None = None

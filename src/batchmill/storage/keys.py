@@ -34,14 +34,18 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
+BATCHES = "batches/"
+"""Below it each batch has a folder named by its id."""
+
+
 def batch_prefix(batch_id: BatchId) -> str:
     """Return the folder that holds everything of a batch."""
-    return f"batches/{batch_id}/"
+    return f"{BATCHES}{batch_id}/"
 
 
-def input_key(batch_id: BatchId, upload_no: int) -> str:
-    """Return where file number `upload_no` of a batch lies as it was sent."""
-    return f"{batch_prefix(batch_id)}in/{upload_no}"
+def input_key(batch_id: BatchId, file_id: str) -> str:
+    """Return where a file of a batch lies as it was sent; `file_id` is an id of ours."""
+    return f"{batch_prefix(batch_id)}in/{file_id}"
 
 
 def attempt_prefix(batch_id: BatchId, item_id: ItemId, attempt: int) -> str:

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("pipeline", sa.JSON(), nullable=False),
         sa.Column("pipeline_name", text(200), nullable=False),
         sa.Column("family", text(40), nullable=False),
+        sa.Column("tier", text(24), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("concurrency", sa.Integer(), nullable=True),
         sa.Column("halt_after_pct", sa.Float(), nullable=True),

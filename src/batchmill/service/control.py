@@ -1,0 +1,253 @@
+"""Pause, resume, cancel, retry, delete: one guarded change of the batch row, then its items.
+
+The batch row takes effect at once, because every claim reads it; the items follow in chunks,
+so that no transaction is long and the API answers throughout. Each of these can be called
+again after a kill in the middle: the sweep does so for batches that are being cancelled.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from batchmill.db import batches, failures, items
+from batchmill.db.connect import Connection
+from batchmill.errors import ConflictError, NotFoundError
+from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
+from batchmill.model.item import FINAL, ItemId, ItemStatus
+from batchmill.service import delivery
+from batchmill.service.dispatch import dispatch, dispatch_owner
+from batchmill.service.mill import Mill
+from batchmill.storage import keys
+
+log = structlog.get_logger()
+
+CHUNK_ROWS = 1_000
+UNFINISHED = tuple(sorted(set(ItemStatus) - FINAL))
+RETRYABLE = (ItemStatus.FAILED, ItemStatus.QUARANTINED, ItemStatus.CANCELLED)
+"""What `retry` takes up; `failed` alone means the first two."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryScope:
+    """Which ended items to run again; nothing set means every failed and quarantined one."""
+
+    failure_no: int | None = None
+    ids: tuple[ItemId, ...] | None = None
+    cancelled: bool = False
+
+    @property
+    def statuses(self) -> tuple[ItemStatus, ...]:
+        """The statuses that this scope takes up."""
+        return RETRYABLE if self.cancelled or self.ids is not None else RETRYABLE[:2]
+
+
+async def pause(
+    mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None, reason: str = "paused by the user"
+) -> Batch:
+    """Stop starting items of a batch; running ones finish. Pausing twice changes nothing.
+
+    Raises:
+        NotFoundError: there is no such batch. ConflictError: it has ended.
+    """
+    batch = await _own(mill, batch_id, owner_id)
+    _refuse_ended(batch, "pause")
+    await mill.database.run(batches.change, batch_id, paused=True, pause_reason=reason)
+    log.info("batch.paused", batch=batch_id, reason=reason)
+    while await mill.database.run(_withdraw_chunk, batch_id):
+        pass
+    await dispatch_owner(mill, batch.owner_id)
+    return await _own(mill, batch_id, owner_id)
+
+
+async def resume(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
+    """Go on with a paused batch. Resuming one that is not paused changes nothing.
+
+    Raises:
+        NotFoundError: there is no such batch. ConflictError: it has ended.
+    """
+    batch = await _own(mill, batch_id, owner_id)
+    _refuse_ended(batch, "resume")
+    while await mill.database.run(_withdraw_chunk, batch_id):
+        pass
+    await mill.database.run(batches.change, batch_id, paused=False, pause_reason=None)
+    log.info("batch.resumed", batch=batch_id)
+    await dispatch(mill, batch_id)
+    return await _own(mill, batch_id, owner_id)
+
+
+async def cancel(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
+    """End a batch: waiting items are cancelled, running ones stopped, results kept.
+
+    Raises:
+        NotFoundError: there is no such batch. ConflictError: it has ended otherwise.
+    """
+    batch = await _own(mill, batch_id, owner_id)
+    if batch.status is BatchStatus.CANCELLED:
+        return batch
+    _refuse_ended(batch, "cancel")
+    await mill.database.run(batches.start_cancelling, batch_id)
+    log.info("batch.cancelling", batch=batch_id)
+    await finish_cancelling(mill, batch_id)
+    await dispatch_owner(mill, batch.owner_id)
+    return await _own(mill, batch_id, owner_id)
+
+
+async def finish_cancelling(mill: Mill, batch_id: BatchId) -> None:
+    """Cancel all items of a batch in status `cancelling`; idempotent."""
+    retention_ms = mill.settings.retention_s * 1000
+    while await mill.database.run(_cancel_chunk, batch_id, retention_ms=retention_ms):
+        pass
+
+
+async def retry(
+    mill: Mill, batch_id: BatchId, scope: RetryScope, *, owner_id: OwnerId | None
+) -> int:
+    """Run ended items again with fresh budgets, as a new run; return how many.
+
+    Raises:
+        NotFoundError: there is no such batch. ConflictError: it is being cancelled.
+    """
+    batch = await _own(mill, batch_id, owner_id)
+    if batch.status in (BatchStatus.CANCELLING, BatchStatus.UPLOADING):
+        raise ConflictError(f"The batch is {batch.status}; wait until that is over.")
+    total = 0
+    while moved := await mill.database.run(_retry_chunk, batch_id, scope):
+        total += moved
+    log.info("batch.retried", batch=batch_id, items=total)
+    await dispatch(mill, batch_id)
+    return total
+
+
+async def close(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
+    """Accept no more files: the batch ends once its items have. Closing twice changes nothing.
+
+    Raises:
+        NotFoundError: there is no such batch.
+    """
+    await _own(mill, batch_id, owner_id)
+    retention_ms = mill.settings.retention_s * 1000
+    await mill.database.run(_close, batch_id, retention_ms=retention_ms)
+    return await _own(mill, batch_id, owner_id)
+
+
+async def delete(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> None:
+    """Remove a batch with every byte that belongs to it; a running one is cancelled first.
+
+    Raises:
+        NotFoundError: there is no such batch.
+    """
+    batch = await _own(mill, batch_id, owner_id)
+    if not batch.status.ended and batch.status is not BatchStatus.UPLOADING:
+        await cancel(mill, batch_id, owner_id=owner_id)
+    await purge(mill, batch_id)
+
+
+async def purge(mill: Mill, batch_id: BatchId) -> None:
+    """Remove rows and bytes of a batch, whatever its status; idempotent.
+
+    The bytes go first: while the batch row stands, a kill in the middle leaves work that the
+    sweep can see.
+    """
+    await mill.storage.delete_prefix(keys.batch_prefix(batch_id))
+    while await mill.database.run(items.delete_chunk, batch_id, limit=CHUNK_ROWS):
+        pass
+    await mill.database.run(_delete_rows, batch_id)
+    log.info("batch.deleted", batch=batch_id)
+
+
+async def _own(mill: Mill, batch_id: BatchId, owner_id: OwnerId | None) -> Batch:
+    batch = await mill.database.read(batches.get, batch_id, owner_id=owner_id)
+    if batch is None:
+        raise NotFoundError("batch", batch_id)
+    return batch
+
+
+def _refuse_ended(batch: Batch, verb: str) -> None:
+    if batch.status.ended:
+        raise ConflictError(f"The batch is {batch.status}; there is nothing to {verb}.")
+
+
+def _withdraw_chunk(conn: Connection, batch_id: BatchId) -> int:
+    if batches.lock(conn, batch_id) is None:
+        return 0
+    rows = items.in_status(conn, batch_id, [ItemStatus.QUEUED], limit=CHUNK_ROWS)
+    moved = items.withdraw(conn, [item_id for item_id, _ in rows]) if rows else 0
+    if moved:
+        batches.count(conn, batch_id, {ItemStatus.QUEUED: -moved, ItemStatus.PENDING: moved})
+    return moved
+
+
+def _cancel_chunk(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> int:
+    """Cancel up to `CHUNK_ROWS` items; the last chunk ends the batch."""
+    batch = batches.lock(conn, batch_id)
+    if batch is None or batch.status is not BatchStatus.CANCELLING:
+        return 0
+    rows = items.in_status(conn, batch_id, UNFINISHED, limit=CHUNK_ROWS)
+    deltas = dict.fromkeys(ItemStatus, 0)
+    for status in UNFINISHED:
+        ids = [item_id for item_id, seen in rows if seen is status]
+        moved = items.cancel(conn, ids, seen=status) if ids else 0
+        deltas[status] -= moved
+        deltas[ItemStatus.CANCELLED] += moved
+    ended = delivery.end_values(batch, deltas, retention_ms=retention_ms)
+    batches.count(conn, batch_id, deltas, **ended)
+    return 0 if ended else len(rows)
+
+
+def _retry_chunk(conn: Connection, batch_id: BatchId, scope: RetryScope) -> int:
+    batch = batches.lock(conn, batch_id)
+    if batch is None:
+        return 0
+    rows = items.failed_ids(
+        conn,
+        batch_id,
+        scope.statuses,
+        limit=CHUNK_ROWS,
+        failure_no=scope.failure_no,
+        ids=scope.ids,
+    )
+    deltas = dict.fromkeys(ItemStatus, 0)
+    for status in scope.statuses:
+        ids = [item_id for item_id, seen, _ in rows if seen is status]
+        moved = items.reset(conn, ids, seen=status) if ids else 0
+        deltas[status] -= moved
+        deltas[ItemStatus.PENDING] += moved
+    _leave_groups(conn, [no for _, _, no in rows if no is not None])
+    if rows:
+        batches.count(conn, batch_id, deltas, **_new_run(batch))
+    return len(rows)
+
+
+def _leave_groups(conn: Connection, numbers: Sequence[int]) -> None:
+    for no in set(numbers):
+        failures.discount(conn, no, numbers.count(no))
+
+
+def _new_run(batch: Batch) -> dict[str, Any]:
+    """Return the columns that start run n+1 of a batch that had ended; none while it runs."""
+    if not batch.status.ended:
+        return {}
+    return {
+        "status": BatchStatus.QUEUED,
+        "run_no": batch.run_no + 1,
+        "run_base": batch.counts.finished,
+        "run_started_at": None,
+        "ended_at": None,
+        "expires_at": None,
+        "pause_reason": None,
+    }
+
+
+def _close(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> None:
+    batch = batches.lock(conn, batch_id)
+    if batch is None or not batch.open:
+        return
+    ended = delivery.end_values(replace(batch, open=False), {}, retention_ms=retention_ms)
+    batches.change(conn, batch_id, open=False, **ended)
+
+
+def _delete_rows(conn: Connection, batch_id: BatchId) -> None:
+    failures.delete_of_batch(conn, batch_id)
+    batches.delete(conn, batch_id)

@@ -1,0 +1,255 @@
+"""The transactions of delivery: take, claim, settle, hand back, move.
+
+Each is run whole by `Database.run`, may run again after a deadlock, and locks the batch row
+before it touches items. A batch's counters change only here, beside the items they count.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from batchmill.db import batches, failures, items, listing
+from batchmill.db.connect import Connection
+from batchmill.db.types import NOW
+from batchmill.errors import Budget
+from batchmill.model import retry
+from batchmill.model.batch import (
+    Batch,
+    BatchId,
+    BatchStatus,
+    Counts,
+    OwnerId,
+    final_status,
+)
+from batchmill.model.item import (
+    Claim,
+    Delivery,
+    Failure,
+    Input,
+    ItemId,
+    ItemStatus,
+    Result,
+    Spent,
+    WorkerId,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claimed item with all that its attempt needs."""
+
+    claim: Claim
+    input: Input
+    position: int
+    owner_id: OwnerId
+    tier: str
+    pipeline: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The attempt's outputs are in storage."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt ended with a known error; `budget` is the retry budget it uses up."""
+
+    failure: Failure
+    budget: Budget
+    policy: retry.RetryPolicy
+
+
+Outcome = Completed | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of the item; `ended` is the batch's final status if this was its last item."""
+
+    status: ItemStatus
+    ended: BatchStatus | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Items that were queued just now; `more`: another batch of the owner may have its turn."""
+
+    deliveries: tuple[Delivery, ...] = ()
+    more: bool = False
+
+
+def take(conn: Connection, batch_id: BatchId, *, window: int) -> Taken:
+    """Queue as many due items of a batch as its window and its owner's share have room for."""
+    batch = batches.lock(conn, batch_id)
+    if batch is None or not batch.runnable:
+        return Taken()
+    share = window - batches.queued_of_owner(conn, batch.owner_id)
+    room = min(share, batch.window(window) - batch.counts.in_flight)
+    rows = items.due(conn, batch_id, limit=room) if room > 0 else []
+    if rows:
+        items.mark_queued(conn, [item_id for item_id, _, _ in rows])
+    if rows or batch.counts.retrying:
+        _count_taken(conn, batch, [status for _, status, _ in rows])
+    deliveries = (Delivery(item_id, number + 1, batch.priority) for item_id, _, number in rows)
+    return Taken(tuple(deliveries), more=len(rows) < share)
+
+
+def take_turn(conn: Connection, owner_id: OwnerId, *, window: int) -> Taken:
+    """Take items of the owner's batch that has waited longest for its turn."""
+    batch_id = batches.next_turn(conn, owner_id, window=window)
+    return take(conn, batch_id, window=window) if batch_id else Taken()
+
+
+def _count_taken(conn: Connection, batch: Batch, statuses: list[ItemStatus]) -> None:
+    retried = statuses.count(ItemStatus.RETRYING)
+    deltas = {
+        ItemStatus.RETRYING: -retried,
+        ItemStatus.PENDING: retried - len(statuses),
+        ItemStatus.QUEUED: len(statuses),
+    }
+    # The turn moves on even when nothing was due, so that no batch is asked twice in a row.
+    values: dict[str, Any] = {"turn_at": NOW}
+    if batch.counts.retrying:
+        values["retry_due_at"] = items.earliest_due(conn, batch.id)
+    batches.count(conn, batch.id, deltas, **values)
+
+
+def claim(
+    conn: Connection, item_id: ItemId, *, worker_id: WorkerId, lease_ms: int
+) -> Claimed | None:
+    """Take a queued item for one attempt; None when there is nothing to do.
+
+    A lost, late or repeated delivery finds the item running, ended, paused or gone.
+    """
+    item = listing.get(conn, item_id)
+    if item is None or item.status is not ItemStatus.QUEUED:
+        return None
+    batch = batches.lock(conn, item.batch_id)
+    if batch is None or not batch.runnable:
+        return None
+    won = items.claim(conn, item_id, seen=item.attempt, worker_id=worker_id, lease_ms=lease_ms)
+    if not won:
+        return None
+    started: dict[str, Any] = {"status": BatchStatus.PROCESSING}
+    if batch.started_at is None:
+        started["started_at"] = NOW
+    if batch.run_started_at is None:
+        started["run_started_at"] = NOW
+    move_one(conn, batch.id, ItemStatus.QUEUED, ItemStatus.PROCESSING, **started)
+    held = Claim(item_id, batch.id, item.attempt + 1, item.spent)
+    return Claimed(held, item.input, item.position, batch.owner_id, batch.tier, batch.pipeline)
+
+
+def settle(
+    conn: Connection, claimed: Claimed, outcome: Outcome, *, run_ms: int, retention_ms: int
+) -> Settled | None:
+    """Record what became of an attempt, exactly once. None: the claim is stale, drop the work."""
+    batch = batches.lock(conn, claimed.claim.batch_id)
+    if batch is None:
+        return None
+    match outcome:
+        case Completed(result):
+            status, values = _complete(conn, claimed, result, run_ms)
+        case Failed():
+            status, values = _fail(conn, batch, claimed, outcome, run_ms=run_ms)
+    if status is None:
+        return None
+    values["run_ms"] = batches.add("run_ms", run_ms)
+    deltas = {ItemStatus.PROCESSING: -1, status: 1}
+    ended = end_values(batch, deltas, retention_ms=retention_ms)
+    batches.count(conn, batch.id, deltas, **{**_halted(batch, deltas), **values, **ended})
+    return Settled(status, ended.get("status"))
+
+
+def hand_back(conn: Connection, held: Claim) -> bool:
+    """Return an item unfinished, as at shutdown: no attempt is counted. False: it was stale."""
+    if batches.lock(conn, held.batch_id) is None or not items.hand_back(conn, held):
+        return False
+    move_one(conn, held.batch_id, ItemStatus.PROCESSING, ItemStatus.PENDING)
+    return True
+
+
+def rescue(conn: Connection, batch_id: BatchId, *, limit: int) -> int:
+    """Return items whose worker went silent to pending; the sweep calls it for each batch."""
+    if batches.lock(conn, batch_id) is None:
+        return 0
+    ids = items.expired(conn, batch_id, limit=limit)
+    rescued = items.rescue(conn, ids) if ids else 0
+    if rescued:
+        deltas = {ItemStatus.PROCESSING: -rescued, ItemStatus.PENDING: rescued}
+        batches.count(conn, batch_id, deltas)
+    return rescued
+
+
+def move_one(
+    conn: Connection,
+    batch_id: BatchId,
+    source: ItemStatus,
+    target: ItemStatus,
+    **values: Any,  # noqa: ANN401
+) -> None:
+    """Count one item from one status to another."""
+    batches.count(conn, batch_id, {source: -1, target: 1}, **values)
+
+
+def counts_after(counts: Counts, deltas: Mapping[ItemStatus, int]) -> Counts:
+    """Return the counters as they are once `deltas` are written."""
+    moved = {str(status): getattr(counts, status) + delta for status, delta in deltas.items()}
+    return replace(counts, **moved)
+
+
+def end_values(
+    batch: Batch, deltas: Mapping[ItemStatus, int], *, retention_ms: int
+) -> dict[str, Any]:
+    """Return the columns that end a batch when `deltas` leave it nothing to do, else none."""
+    counts = counts_after(batch.counts, deltas)
+    if counts.unfinished or batch.open or batch.status.ended:
+        return {}
+    status = final_status(counts, cancelled=batch.status is BatchStatus.CANCELLING)
+    return {"status": status, "ended_at": NOW, "expires_at": NOW + retention_ms, "paused": False}
+
+
+def _complete(
+    conn: Connection, claimed: Claimed, result: Result, run_ms: int
+) -> tuple[ItemStatus | None, dict[str, Any]]:
+    if not items.finish(conn, claimed.claim, result, run_ms=run_ms):
+        return None, {}
+    status = ItemStatus.SKIPPED if result.skipped else ItemStatus.COMPLETED
+    bytes_out = sum(output.bytes for output in result.outputs)
+    return status, {
+        "bytes_done": batches.add("bytes_done", claimed.input.bytes),
+        "bytes_out": batches.add("bytes_out", bytes_out),
+    }
+
+
+def _fail(
+    conn: Connection, batch: Batch, claimed: Claimed, failed: Failed, *, run_ms: int
+) -> tuple[ItemStatus | None, dict[str, Any]]:
+    held, failure = claimed.claim, failed.failure
+    used = getattr(held.spent, failed.budget) + 1
+    spent: Spent = replace(held.spent, **{failed.budget: used})
+    status = retry.verdict(spent, failed.budget, failed.policy, retryable=failure.retryable)
+    if status is ItemStatus.RETRYING:
+        due_at = NOW + round(retry.backoff_s(used) * 1000)
+        kept = items.retry_later(conn, held, failure, spent=spent, due_at=due_at)
+        return (status, {"retry_due_at": batches.earliest_retry(due_at)}) if kept else (None, {})
+    no, message = failures.group_of(batch.id, failure, claimed.input.name)
+    kept = items.fail(conn, held, failure, status=status, spent=spent, failure_no=no, run_ms=run_ms)
+    if not kept:
+        return None, {}
+    failures.count_one(conn, no, batch_id=batch.id, failure=failure, message=message)
+    return status, {"bytes_done": batches.add("bytes_done", claimed.input.bytes)}
+
+
+def _halted(batch: Batch, deltas: Mapping[ItemStatus, int]) -> dict[str, Any]:
+    """Stop a batch of which more failed than its sender allows; running items may still end."""
+    counts = counts_after(batch.counts, deltas)
+    if batch.halt_after_pct is None or not counts.unsuccessful:
+        return {}
+    if counts.unsuccessful * 100 <= batch.halt_after_pct * counts.total:
+        return {}
+    reason = f"stopped: more than {batch.halt_after_pct:g} % of the files failed"
+    return {"status": BatchStatus.CANCELLING, "pause_reason": reason}

@@ -1,0 +1,27 @@
+"""Dispatch: the only place from which items become queued."""
+
+from batchmill.model.batch import BatchId, OwnerId
+from batchmill.service import delivery
+from batchmill.service.mill import Mill
+
+TURNS = 100
+"""Most batches of one owner that one call lets take their turn."""
+
+
+async def dispatch(mill: Mill, batch_id: BatchId) -> int:
+    """Queue what fits into the window of one batch; return how many items."""
+    taken = await mill.database.run(delivery.take, batch_id, window=mill.window)
+    await mill.ring(taken.deliveries)
+    return len(taken.deliveries)
+
+
+async def dispatch_owner(mill: Mill, owner_id: OwnerId) -> int:
+    """Let the owner's batches take turns until their share is full; return how many items."""
+    total = 0
+    for _ in range(TURNS):
+        taken = await mill.database.run(delivery.take_turn, owner_id, window=mill.window)
+        await mill.ring(taken.deliveries)
+        total += len(taken.deliveries)
+        if not taken.more:
+            break
+    return total

@@ -1,0 +1,160 @@
+"""One item, from claim to finish: the heart of the product.
+
+    claim ──► attempt ──► settle ──► dispatch
+
+Each step hands on a value or ends the story. `process_item` never raises but on cancellation:
+an engine that saw an exception would retry on its own terms, and there is one retry policy.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from batchmill.errors import BatchmillError, Budget, ItemError, OutageError
+from batchmill.model import pipeline as pipelines
+from batchmill.model.item import Failure, ItemId, Result
+from batchmill.model.retry import RetryPolicy
+from batchmill.service import delivery
+from batchmill.service.delivery import Claimed, Completed, Failed, Outcome, Settled
+from batchmill.service.dispatch import dispatch_owner
+from batchmill.service.leases import LeaseKeeper
+from batchmill.service.mill import Mill
+from batchmill.storage import keys
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """What an attempt left: its result, and the files of `result.outputs` in the same order."""
+
+    result: Result
+    files: tuple[Path, ...]
+
+
+Attempt = Callable[[Claimed, Callable[[float], None]], AbstractAsyncContextManager[Attempted]]
+"""Takes one file through its pipeline; the files live as long as the context.
+
+Raises ItemError for a bad file and OutageError when something else is away.
+"""
+
+
+async def process_item(mill: Mill, keeper: LeaseKeeper, attempt: Attempt, item_id: ItemId) -> None:
+    """Carry one item as far as it will go. Safe to call any number of times."""
+    try:
+        claimed = await mill.database.run(
+            delivery.claim, item_id, worker_id=mill.process_id, lease_ms=mill.lease_ms
+        )
+        if claimed is None:
+            log.debug("item.ignored", item=item_id)
+            return
+        settled = await _run(mill, keeper, attempt, claimed)
+        if settled is not None:
+            await dispatch_owner(mill, claimed.owner_id)
+    except OutageError as error:
+        # The lease runs out and the sweep gives the item to whoever can reach the database.
+        log.warning("item.interrupted", item=item_id, code=error.code, detail=error.detail)
+
+
+async def _run(
+    mill: Mill, keeper: LeaseKeeper, attempt: Attempt, claimed: Claimed
+) -> Settled | None:
+    started = time.monotonic()
+    try:
+        async with asyncio.timeout(None) as scope:
+            with keeper.hold(claimed.claim, scope):
+                async with _attempt(mill, keeper, attempt, claimed) as outcome:
+                    run_ms = round((time.monotonic() - started) * 1000)
+                    return await _settle(mill, claimed, outcome, run_ms)
+    except TimeoutError:
+        await _discard(mill, claimed)
+        return None
+    except asyncio.CancelledError:
+        await asyncio.shield(_hand_back(mill, claimed))
+        raise
+
+
+@asynccontextmanager
+async def _attempt(
+    mill: Mill, keeper: LeaseKeeper, attempt: Attempt, claimed: Claimed
+) -> AsyncIterator[Outcome]:
+    def report(fraction: float) -> None:
+        keeper.report(claimed.claim.item_id, fraction)
+
+    try:
+        async with attempt(claimed, report) as attempted:
+            result = await _store(mill, claimed, attempted)
+    except (ItemError, OutageError) as error:
+        yield _failed(mill, claimed, error)
+    else:
+        yield Completed(result)
+
+
+async def _store(mill: Mill, claimed: Claimed, attempted: Attempted) -> Result:
+    held = claimed.claim
+    outputs = []
+    for number, (output, path) in enumerate(
+        zip(attempted.result.outputs, attempted.files, strict=True)
+    ):
+        key = keys.output_key(held.batch_id, held.item_id, held.attempt, number)
+        await mill.storage.put(key, path, media_type=output.media_type)
+        outputs.append(replace(output, key=key))
+    return replace(attempted.result, outputs=tuple(outputs))
+
+
+def _failed(mill: Mill, claimed: Claimed, error: BatchmillError) -> Failed:
+    budget: Budget = error.budget if isinstance(error, ItemError) else "errors"
+    step = getattr(error, "step", None)
+    failure = Failure(error.code, error.message, error.retryable, step)
+    log.warning(
+        "item.failed",
+        item=claimed.claim.item_id,
+        attempt=claimed.claim.attempt,
+        code=error.code,
+        detail=error.detail,
+    )
+    return Failed(failure, budget, _policy(mill, claimed))
+
+
+def _policy(mill: Mill, claimed: Claimed) -> RetryPolicy:
+    """Return how often to try again: the pipeline says it, under the ceiling of the tier."""
+    tier = mill.settings.tier(claimed.tier)
+    wanted = pipelines.parse(claimed.pipeline).retries
+    errors = tier.retries_errors if wanted is None else min(wanted, tier.retries_errors)
+    timeouts = tier.retries_timeouts if wanted is None else min(wanted, tier.retries_timeouts)
+    return RetryPolicy(errors=errors, crashes=tier.retries_crashes - 1, timeouts=timeouts)
+
+
+async def _settle(mill: Mill, claimed: Claimed, outcome: Outcome, run_ms: int) -> Settled | None:
+    settled = await mill.database.run(
+        delivery.settle,
+        claimed,
+        outcome,
+        run_ms=run_ms,
+        retention_ms=mill.settings.retention_s * 1000,
+    )
+    if settled is None:
+        await _discard(mill, claimed)
+        return None
+    log.info("item.settled", item=claimed.claim.item_id, status=settled.status, run_ms=run_ms)
+    if settled.ended is not None:
+        log.info("batch.ended", batch=claimed.claim.batch_id, status=settled.ended)
+    return settled
+
+
+async def _discard(mill: Mill, claimed: Claimed) -> None:
+    """Remove what a stale attempt stored; nobody else uses its folder."""
+    held = claimed.claim
+    log.info("item.lost", item=held.item_id, attempt=held.attempt)
+    await mill.storage.delete_prefix(keys.attempt_prefix(held.batch_id, held.item_id, held.attempt))
+
+
+async def _hand_back(mill: Mill, claimed: Claimed) -> None:
+    if await mill.database.run(delivery.hand_back, claimed.claim):
+        log.info("item.handed_back", item=claimed.claim.item_id)
+    await _discard(mill, claimed)

@@ -1,0 +1,155 @@
+"""The sweep: every two seconds one process looks for what a kill or a lost message left behind.
+
+It never decides anything that the database doesn't say: no file times, no memory of its own.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import islice
+
+import structlog
+
+from batchmill.db import batches, idempotency, items, workers
+from batchmill.db.connect import Connection
+from batchmill.errors import OutageError
+from batchmill.model.batch import RUNNABLE, BatchId, BatchStatus
+from batchmill.model.item import Delivery
+from batchmill.service import control, delivery
+from batchmill.service.dispatch import dispatch_owner
+from batchmill.service.mill import Mill
+from batchmill.storage import keys
+
+log = structlog.get_logger()
+
+LEADER = "sweep"
+CHUNK_ROWS = 1_000
+MISSED_AFTER_S = 3.0
+"""A queued item this old is checked against the engine."""
+TIDY_EVERY = 30
+"""Retention and orphans are looked at in every n-th sweep."""
+
+
+async def run(mill: Mill) -> None:
+    """Sweep every `sweep_s` while this process leads; runs until cancelled."""
+    await mill.database.run(workers.enter_leadership, LEADER)
+    number = 0
+    try:
+        while True:
+            try:
+                if await lead(mill):
+                    await sweep(mill, tidy=number % TIDY_EVERY == 0)
+                    number += 1
+            except OutageError as error:
+                log.warning("sweep.interrupted", code=error.code, detail=error.detail)
+            await asyncio.sleep(mill.settings.sweep_s)
+    finally:
+        await asyncio.shield(mill.database.run(workers.resign, LEADER, mill.process_id))
+
+
+async def lead(mill: Mill) -> bool:
+    """Take or keep the lease that makes this process the one that sweeps."""
+    lease_ms = round(mill.settings.leader_s * 1000)
+    return await mill.database.run(workers.lead, LEADER, mill.process_id, lease_ms=lease_ms)
+
+
+async def sweep(mill: Mill, *, tidy: bool = True) -> None:
+    """Do every step once, in this order; each is idempotent."""
+    for step in STEPS + (TIDY_STEPS if tidy else ()):
+        await step(mill)
+
+
+async def take_over(mill: Mill) -> None:
+    """End all leases at once: only for a start-up that knows no other process is alive."""
+    for batch in await mill.database.read(batches.with_status, BatchStatus.PROCESSING):
+        await mill.database.run(_expire, batch.id)
+
+
+async def rescue_expired(mill: Mill) -> None:
+    """Return items to pending whose worker has not renewed its lease."""
+    running = (*sorted(RUNNABLE), BatchStatus.CANCELLING)
+    for batch in await mill.database.read(batches.with_status, *running):
+        while batch.counts.processing:
+            rescued = await mill.database.run(delivery.rescue, batch.id, limit=CHUNK_ROWS)
+            if rescued:
+                log.warning("item.rescued", batch=batch.id, items=rescued)
+            if rescued < CHUNK_ROWS:
+                break
+
+
+async def finish_cancelled(mill: Mill) -> None:
+    """Go on with cancellations that a kill broke off."""
+    for batch in await mill.database.read(batches.with_status, BatchStatus.CANCELLING):
+        await control.finish_cancelling(mill, batch.id)
+
+
+async def dispatch_waiting(mill: Mill) -> None:
+    """Dispatch what is due and fits: retries, and what a kill after a finish left waiting."""
+    for owner_id in await mill.database.read(batches.owners_waiting):
+        await dispatch_owner(mill, owner_id)
+
+
+async def submit_missing(mill: Mill) -> None:
+    """Ring again for queued items that the engine has lost."""
+    for batch in await mill.database.read(batches.with_status, *sorted(RUNNABLE)):
+        if not batch.counts.queued:
+            continue
+        rows = await mill.database.read(
+            items.waiting_deliveries,
+            batch.id,
+            older_ms=round(MISSED_AFTER_S * 1000),
+            limit=CHUNK_ROWS,
+        )
+        known = [Delivery(item_id, number, batch.priority) for item_id, number in rows]
+        lost = await mill.engine.missing(known) if known else ()
+        if lost:
+            log.warning("engine.lost", batch=batch.id, items=len(lost))
+            await mill.ring(lost)
+
+
+async def forget_dead(mill: Mill) -> None:
+    """Remove the rows of processes that stopped without saying so."""
+    await mill.database.run(workers.forget_dead)
+
+
+async def remove_abandoned(mill: Mill) -> None:
+    """Remove uploads that stopped without an end."""
+    for batch_id in await mill.database.read(batches.abandoned):
+        await control.purge(mill, batch_id)
+
+
+async def remove_outdated(mill: Mill) -> None:
+    """Remove batches whose retention time is over, and answers kept for repeated requests."""
+    for batch_id in await mill.database.read(batches.outdated, limit=CHUNK_ROWS):
+        await control.purge(mill, batch_id)
+    age_ms = mill.settings.idempotency_s * 1000
+    await mill.database.run(idempotency.forget_older, age_ms=age_ms)
+
+
+async def remove_orphans(mill: Mill) -> None:
+    """Remove stored folders of batches that the database does not know."""
+    folders = [BatchId(name) async for name in mill.storage.list_folders(keys.BATCHES)]
+    while chunk := list(islice(folders, CHUNK_ROWS)):
+        del folders[:CHUNK_ROWS]
+        existing = await mill.database.read(batches.existing, chunk)
+        for batch_id in set(chunk) - existing:
+            log.warning("storage.orphan", batch=batch_id)
+            await mill.storage.delete_prefix(keys.batch_prefix(batch_id))
+
+
+STEPS: tuple[Callable[[Mill], Awaitable[None]], ...] = (
+    rescue_expired,
+    finish_cancelled,
+    dispatch_waiting,
+    submit_missing,
+)
+TIDY_STEPS: tuple[Callable[[Mill], Awaitable[None]], ...] = (
+    forget_dead,
+    remove_abandoned,
+    remove_outdated,
+    remove_orphans,
+)
+
+
+def _expire(conn: Connection, batch_id: BatchId) -> None:
+    if batches.lock(conn, batch_id) is not None:
+        items.expire_leases(conn, batch_id)
