@@ -1,8 +1,11 @@
 """What kind of file it is, decided by its first bytes and never by its name."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from batchmill.model.delimited import find_dialect
 
 SNIFF_BYTES = 4096
 """How many leading bytes `sniff` wants; fewer is fine for a shorter file."""
@@ -34,8 +37,20 @@ TIFF = MediaType("image/tiff", Family.IMAGE, "tiff")
 GIF = MediaType("image/gif", Family.IMAGE, "gif")
 ZIP = MediaType("application/zip", Family.ARCHIVE, "zip")
 PDF = MediaType("application/pdf", Family.DOCUMENT, "pdf")
+XLSX = MediaType(
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", Family.DOCUMENT, "xlsx"
+)
+XLSM = MediaType("application/vnd.ms-excel.sheet.macroenabled.12", Family.DOCUMENT, "xlsm")
+XLSB = MediaType("application/vnd.ms-excel.sheet.binary.macroenabled.12", Family.DOCUMENT, "xlsb")
+XLS = MediaType("application/vnd.ms-excel", Family.DOCUMENT, "xls")
+ODS = MediaType("application/vnd.oasis.opendocument.spreadsheet", Family.DOCUMENT, "ods")
+CSV = MediaType("text/csv", Family.DOCUMENT, "csv")
+TSV = MediaType("text/tab-separated-values", Family.DOCUMENT, "tsv")
+TEXT = MediaType("text/plain", Family.DOCUMENT, "txt")
 
-TYPES: tuple[MediaType, ...] = (JPEG, PNG, WEBP, AVIF, HEIC, TIFF, GIF, ZIP, PDF)
+IMAGES = (JPEG, PNG, WEBP, AVIF, HEIC, TIFF, GIF)
+DOCUMENTS = (PDF, XLSX, XLSM, XLSB, XLS, ODS, CSV, TSV, TEXT)
+TYPES: tuple[MediaType, ...] = (*IMAGES, ZIP, *DOCUMENTS)
 BY_MIME = {media.mime: media for media in TYPES}
 
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
@@ -43,7 +58,11 @@ _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
 
 def sniff(head: bytes) -> MediaType | None:
-    """Name the type of a file from its first `SNIFF_BYTES`; None when it is none we accept."""
+    """Name the type of a file from its first `SNIFF_BYTES`; None when it is none we accept.
+
+    A head cannot tell what a container holds: a workbook in a ZIP is ZIP here and any OLE2
+    file XLS. Where the whole file is at hand, ask `containers.identify`.
+    """
     for check in _CHECKS:
         media = check(head)
         if media is not None:
@@ -71,6 +90,48 @@ def _iso_media(head: bytes) -> MediaType | None:
     return HEIC if major in _HEIF_BRANDS else None
 
 
+def _pdf_after_junk(head: bytes) -> MediaType | None:
+    """Readers accept a PDF whose header stands in the first 1,024 bytes."""
+    return PDF if _LATE_PDF.search(head, 0, 1024) else None
+
+
+def _open_document(head: bytes) -> MediaType | None:
+    """ODF names its type in the first member, stored as it is."""
+    if head[30:38] == b"mimetype" and head[38:].startswith(ODS.mime.encode()):
+        return ODS
+    return None
+
+
+_LATE_PDF = re.compile(rb"(?:\A.{0,8}|[\r\n\x00])%PDF-\d\.\d", re.DOTALL)
+_BOMS: tuple[tuple[bytes, str], ...] = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_BINARY = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")
+
+
+def bom_encoding(head: bytes) -> str | None:
+    """Return the codec that a byte order mark names, None where there is no mark."""
+    return next((codec for mark, codec in _BOMS if head.startswith(mark)), None)
+
+
+def _text(head: bytes) -> MediaType | None:
+    """Text has no control characters; a table of it has rows of equal width."""
+    codec = bom_encoding(head)
+    if not head or (codec is None and not _BINARY.isdisjoint(head)):
+        return None
+    text = head.decode(codec or "latin-1", "ignore")
+    if len(head) >= SNIFF_BYTES:  # the last line is probably cut
+        text = text[: text.rfind("\n") + 1] or text
+    dialect = find_dialect(text)
+    if dialect is None:
+        return TEXT
+    return TSV if dialect.delimiter == "\t" else CSV
+
+
 _MAGIC: tuple[tuple[bytes, MediaType], ...] = (
     (b"\xff\xd8\xff", JPEG),
     (b"\x89PNG\r\n\x1a\n", PNG),
@@ -83,5 +144,13 @@ _MAGIC: tuple[tuple[bytes, MediaType], ...] = (
     (b"PK\x03\x04", ZIP),
     (b"PK\x05\x06", ZIP),
     (b"%PDF-", PDF),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", XLS),
 )
-_CHECKS: tuple[Callable[[bytes], MediaType | None], ...] = (_by_magic, _riff, _iso_media)
+_CHECKS: tuple[Callable[[bytes], MediaType | None], ...] = (
+    _open_document,
+    _by_magic,
+    _riff,
+    _iso_media,
+    _pdf_after_junk,
+    _text,
+)
