@@ -2,7 +2,7 @@
 # uv is used where it is on PATH. Nothing is installed outside .venv and build.
 
 PYTHON ?= python3
-PHOTOS ?=
+PHOTOS ?= build/photos
 WORKERS ?= auto
 
 VENV := .venv
@@ -20,8 +20,8 @@ endif
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.run ## Set up and shrink real photos; PHOTOS=FOLDER takes your own
-	@$(BIN)/python examples/demo_photos.py $(PHOTOS)
+demo: $(VENV)/.run $(if $(filter build/photos,$(PHOTOS)),build/photos) ## Set up and shrink real photos; PHOTOS=FOLDER takes your own
+	@$(BIN)/python examples/demo_photos.py "$(PHOTOS)"
 
 test: $(VENV)/.dev ## Set up and run the tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --cov --cov-report= $(TESTS)
@@ -77,3 +77,13 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.dev
 	$(INSTALL) -e '.[docs]'
 	@touch $@
+
+# Real photos that two packages ship; the packages themselves are only unpacked, not installed.
+PHOTO_NAMES := astronaut.png chelsea.png china.jpg coffee.png flower.jpg hubble_deep_field.jpg \
+  motorcycle_left.png retina.jpg rocket.jpg
+
+build/photos: | $(BIN)/python
+	@echo "Fetching photos from the packages scikit-image and scikit-learn …"
+	$(INSTALL) --no-deps --only-binary :all: --upgrade --target build/packages scikit-image scikit-learn
+	@mkdir -p $@
+	@find build/packages $(foreach name,$(PHOTO_NAMES),-name $(name) -o) -false | xargs -I '{}' cp '{}' $@
