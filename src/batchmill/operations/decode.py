@@ -1,0 +1,243 @@
+"""Opens image files: header and limits first, then lazy pixels, shrunk while decoding.
+
+Only the child imports this module. The loader is chosen by the sniffed type, never by libvips
+or by a file name.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyvips
+
+from batchmill.errors import (
+    BatchmillError,
+    EmptyFileError,
+    OperationFailedError,
+    OutOfMemoryError,
+    StorageFullError,
+    TooManyPixelsError,
+    UnreadableFileError,
+    UnsupportedTypeError,
+)
+from batchmill.model.limits import Limits
+from batchmill.model.media import AVIF, GIF, HEIC, JPEG, PNG, TIFF, WEBP, MediaType
+from batchmill.operations.base import Source
+from batchmill.operations.colour import to_srgb
+from batchmill.operations.colours import COLOUR_BANDS
+from batchmill.operations.picture import Picture
+
+pyvips.block_untrusted_set(True)
+pyvips.cache_set_max(0)
+
+
+def open_picture(source: Source, limits: Limits, *, tolerant: bool = False) -> Picture:
+    """Return the picture of an image file: lazy, sRGB or grey, 8 bit, not yet upright.
+
+    The header is read and held against `limits` before any pixel is. Damage in the pixels
+    shows only when they are read. `tolerant` accepts damaged pixels.
+
+    Raises:
+        EmptyFileError: the file has no bytes.
+        UnsupportedTypeError: the content is not a picture of a supported type.
+        UnreadableFileError: the header is damaged or contradicts the content.
+        TooManyPixelsError: it is over a limit of side, pixels or frames.
+    """
+    if source.bytes == 0:
+        raise EmptyFileError(source.name)
+    image = load(source, limits, tolerant=tolerant)
+    return Picture(image=to_srgb(image), orientation=_orientation(image), source=source, raw=image)
+
+
+def shrunk(picture: Picture, shrink: float, limits: Limits, *, tolerant: bool) -> pyvips.Image:
+    """Return an untouched picture's raw pixels, up to `shrink` times smaller where that is free.
+
+    Raises: as `open_picture`.
+    """
+    source = picture.source
+    if source is None or source.media not in _SHRINKING or shrink <= 1:
+        return picture.image if picture.raw is None else picture.raw
+    return load(source, limits, shrink=shrink, tolerant=tolerant)
+
+
+def load(
+    source: Source, limits: Limits, *, shrink: float = 1.0, tolerant: bool = False
+) -> pyvips.Image:
+    """Return a file's pixels as they are stored: any colour space, not upright.
+
+    With `shrink` above 1 the decoder may give a picture up to `shrink` times smaller, which
+    costs it less; formats that can't, and animations, come in full size.
+
+    Raises: as `open_picture`.
+    """
+    if source.media not in _LOADERS:
+        raise UnsupportedTypeError(f"{source.name} is {source.media.mime}, which is no picture")
+    loader = _LOADERS[source.media]
+    try:
+        return loader(source, limits, shrink, tolerant)
+    except pyvips.Error as error:
+        raise translated(error, source.name, "open", limits) from error
+
+
+def translated(error: Exception, name: str, step: str, limits: Limits) -> BatchmillError:
+    """Return what a person should know about an error of libvips or a decoder."""
+    text = str(error)
+    if _OUT_OF_MEMORY.search(text):
+        return OutOfMemoryError(name, limits.memory_bytes)
+    if _DISK_FULL.search(text):
+        return StorageFullError()
+    if _CUT_OFF.search(text):
+        reason = "it ends too early, a part of the file is missing"
+        return UnreadableFileError(name, reason, detail=text)
+    if step == "open" or _DECODER.search(text):
+        return UnreadableFileError(name, "its data is damaged", detail=text)
+    return OperationFailedError(name, step, detail=text)
+
+
+_OUT_OF_MEMORY = re.compile(r"(?i)out of memory|unable to allocate|cannot allocate")
+_DISK_FULL = re.compile(r"(?i)no space left")
+_CUT_OFF = re.compile(r"(?i)premature|truncat|unexpected end|end of (file|data)|bad seek")
+_DECODER = re.compile(
+    r"(?im)^\s*(VipsJpeg|vipspng|libspng|webp|webp2vips|gifload|tiff2vips|heif|heifload|\w+load)\b"
+)
+"""How a line of libvips' error text begins that tells of the file and not of our request."""
+
+
+def _checked(image: pyvips.Image, source: Source, limits: Limits) -> None:
+    """Refuse what is over the limits; nothing but the header was read so far."""
+    width, height = image.width, image.get_page_height()
+    frames = image.get_n_pages() if source.media in _ANIMATED else 1
+    _check_size(source.name, (width, height), frames, limits)
+
+
+def _check_size(name: str, size: tuple[int, int], frames: int, limits: Limits) -> None:
+    width, height = size
+    if max(size) > limits.side_px:
+        raise TooManyPixelsError(
+            f"{name} is {width:,}×{height:,} px; the longest side allowed is {limits.side_px:,} px"
+        )
+    if width * height > limits.pixels:
+        raise TooManyPixelsError(
+            f"{name} has {width * height / 1e6:,.0f} megapixels; "
+            f"{limits.pixels / 1e6:,.0f} are allowed"
+        )
+    if width * height * frames > limits.frames_pixels:
+        raise TooManyPixelsError(
+            f"{name} has {frames:,} frames of {width:,}×{height:,} px; "
+            f"together {limits.frames_pixels / 1e6:,.0f} megapixels are allowed"
+        )
+
+
+def _orientation(image: pyvips.Image) -> int:
+    if not image.get_typeof("orientation"):
+        return 1
+    value = int(image.get("orientation"))
+    return value if value in range(1, 9) else 1
+
+
+# ---------------------------------------------------------------- one loader per type
+
+_LARGEST_JPEG_SHRINK = 8
+
+
+def _jpeg(source: Source, limits: Limits, shrink: float, tolerant: bool) -> pyvips.Image:
+    def read(factor: int) -> pyvips.Image:
+        return pyvips.Image.jpegload(
+            source.path, access="sequential", shrink=factor, fail_on=_fail_on(tolerant)
+        )
+
+    if shrink < 2:  # noqa: PLR2004
+        image = read(1)
+        _checked(image, source, limits)
+        return image
+    factor = _LARGEST_JPEG_SHRINK
+    while factor > shrink:
+        factor //= 2
+    return read(factor)
+
+
+def _png(source: Source, limits: Limits, _shrink: float, tolerant: bool) -> pyvips.Image:
+    image = pyvips.Image.pngload(source.path, access="sequential", fail_on=_fail_on(tolerant))
+    _checked(image, source, limits)
+    return image
+
+
+def _webp(source: Source, limits: Limits, shrink: float, tolerant: bool) -> pyvips.Image:
+    options = {"access": "sequential", "fail_on": _fail_on(tolerant)}
+    image = pyvips.Image.webpload(source.path, **options)
+    _checked(image, source, limits)
+    if image.get_n_pages() > 1:
+        return pyvips.Image.webpload(source.path, n=-1, **options)
+    if shrink > 1:
+        return pyvips.Image.webpload(source.path, scale=1 / shrink, **options)
+    return image
+
+
+def _gif(source: Source, limits: Limits, _shrink: float, tolerant: bool) -> pyvips.Image:
+    options = {"access": "sequential", "fail_on": _fail_on(tolerant)}
+    image = pyvips.Image.gifload(source.path, **options)
+    _checked(image, source, limits)
+    if image.get_n_pages() > 1:
+        return pyvips.Image.gifload(source.path, n=-1, **options)
+    return image
+
+
+def _tiff(source: Source, limits: Limits, _shrink: float, tolerant: bool) -> pyvips.Image:
+    # "warning" would refuse the private tags that many scanners write
+    fail_on = "none" if tolerant else "error"
+    image = pyvips.Image.tiffload(source.path, access="sequential", fail_on=fail_on)
+    _checked(image, source, limits)
+    return image
+
+
+def _avif(source: Source, limits: Limits, _shrink: float, tolerant: bool) -> pyvips.Image:
+    image = pyvips.Image.heifload(source.path, access="sequential", fail_on=_fail_on(tolerant))
+    _checked(image, source, limits)
+    return _turned_by_decoder(image)
+
+
+def _heic(source: Source, limits: Limits, _shrink: float, _tolerant: bool) -> pyvips.Image:
+    """Decode by pillow-heif: pyvips' own libheif comes without HEVC."""
+    import pillow_heif
+
+    try:
+        heif = pillow_heif.open_heif(source.path, convert_hdr_to_8bit=True)
+        _check_size(source.name, heif.size, 1, limits)
+        pixels = heif.to_pillow()
+    except (ValueError, OSError, SyntaxError, EOFError, RuntimeError) as error:
+        raise translated(error, source.name, "open", limits) from error
+    image = pyvips.Image.new_from_memory(
+        pixels.tobytes(), pixels.width, pixels.height, len(pixels.getbands()), "uchar"
+    )
+    image = image.copy(interpretation="b-w" if image.bands < COLOUR_BANDS else "srgb")
+    if profile := heif.info.get("icc_profile"):
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    return image
+
+
+def _turned_by_decoder(image: pyvips.Image) -> pyvips.Image:
+    """HEIF files are turned by their own boxes; an EXIF orientation beside them has no say."""
+    if not image.get_typeof("orientation"):
+        return image
+    image = image.copy()
+    image.remove("orientation")
+    return image
+
+
+def _fail_on(tolerant: bool) -> str:
+    # "truncated" and "error" would still accept lying headers and flipped bytes
+    return "none" if tolerant else "warning"
+
+
+Loader = Callable[[Source, Limits, float, bool], Any]
+_LOADERS: Mapping[MediaType, Loader] = {
+    JPEG: _jpeg,
+    PNG: _png,
+    WEBP: _webp,
+    GIF: _gif,
+    TIFF: _tiff,
+    AVIF: _avif,
+    HEIC: _heic,
+}
+_SHRINKING = frozenset({JPEG, WEBP})
+_ANIMATED = frozenset({GIF, WEBP})

@@ -1,0 +1,251 @@
+"""Runs one job in the child: opens the file, runs the steps, writes the outputs, reports."""
+
+import errno
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from batchmill.errors import (
+    BatchmillError,
+    EmptyFileError,
+    OperationFailedError,
+    OutOfMemoryError,
+    StorageFullError,
+    UnreadableFileError,
+    UnsupportedTypeError,
+)
+from batchmill.model.item import Output, SkipReason
+from batchmill.model.media import SNIFF_BYTES, Family, sniff
+from batchmill.model.pipeline import OnError
+from batchmill.operations import registry
+from batchmill.operations.base import RemoteCall, Source, Work
+from batchmill.runner.messages import Job, JobStep, Progress, Report, ReportedError
+from batchmill.runner.names import output_stem, safe_name
+
+OUT = "out"
+"""Folder, inside the job's, in which outputs are left."""
+
+
+def execute(job: Job, report_progress: Callable[[Progress], None]) -> Report:
+    """Run a job to its report; no error leaves here, whatever the file or an operation does.
+
+    Outputs lie in `job.folder/out` under their names, closed and measured. With
+    `job.tolerant` a damaged file is tried again accepting the damage, which the report's
+    warnings then say.
+    """
+    trace = _Trace(report_progress)
+    try:
+        try:
+            return _run(job, trace, tolerant=False)
+        except UnreadableFileError as damage:
+            if not job.tolerant:
+                raise
+            report = _run(job, trace, tolerant=True)
+            return replace(report, warnings=(f"{damage.message}; kept", *report.warnings))
+    except BatchmillError as error:
+        return Report(error=_reported(error, trace.step), step_ms=trace.step_ms)
+
+
+@dataclass(slots=True)
+class _Trace:
+    """Where the job is, and how long each step took."""
+
+    report_progress: Callable[[Progress], None]
+    step: str = ""
+    step_ms: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        self.step = step
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent_ms = (time.perf_counter() - began) * 1000
+            self.step_ms[step] = round(self.step_ms.get(step, 0.0) + spent_ms, 3)
+
+    def progress(self, fraction: float) -> None:
+        self.report_progress(Progress(fraction, self.step))
+
+
+def _run(job: Job, trace: _Trace, *, tolerant: bool) -> Report:
+    with trace.timed("open"), _translating(job, "open"):
+        work = _opened(job, trace, tolerant=tolerant)
+    steps = [step for step in job.steps if _applies(step.condition, work)]
+    if not steps:
+        return Report(skipped=SkipReason.FILTERED, step_ms=trace.step_ms)
+    for step in steps:
+        try:
+            with trace.timed(step.id or step.use), _translating(job, step.use):
+                work = _after(work, step)
+        except BatchmillError as error:
+            if step.on_error == OnError.FAIL:
+                raise
+            if step.on_error == OnError.KEEP_ORIGINAL:
+                return _original(work, trace, error)
+            work = work.with_warning(f"{step.use} was left out: {error.message}")
+    try:
+        with trace.timed("encode"), _translating(job, "encode"):
+            return _written(work, trace)
+    except BatchmillError as error:
+        if steps[-1].on_error == OnError.KEEP_ORIGINAL:
+            return _original(work, trace, error)
+        raise
+
+
+def _opened(job: Job, trace: _Trace, *, tolerant: bool) -> Work:
+    source = _source(job)
+    out = Path(job.folder) / OUT
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    work = Work(
+        source=source,
+        folder=out,
+        limits=job.limits,
+        tolerant=tolerant,
+        report_progress=trace.progress,
+    )
+    if source.media.family is not Family.IMAGE:
+        return work
+    from batchmill.operations.decode import open_picture
+
+    return replace(work, pictures=(open_picture(source, job.limits, tolerant=tolerant),))
+
+
+def _source(job: Job) -> Source:
+    path = Path(job.source)
+    size = path.stat().st_size
+    if size == 0:
+        raise EmptyFileError(job.name)
+    with path.open("rb") as file:
+        media = sniff(file.read(SNIFF_BYTES))
+    if media is None:
+        raise UnsupportedTypeError(f"{job.name} is of no type that is supported here")
+    return Source(path=path, name=job.name, media=media, bytes=size)
+
+
+def _applies(condition: Mapping[str, Any], work: Work) -> bool:
+    """Tell whether the source meets every bound of a step's `if`."""
+    media = work.source.media
+    kinds = {media.mime, media.extension, media.family.value, f"{media.family.value}/*"}
+    width, height = work.pictures[0].size if work.pictures else (0, 0)
+    bounds = (
+        (condition.get("min_bytes"), work.source.bytes),
+        (condition.get("min_width"), width),
+        (condition.get("min_height"), height),
+        (-work.source.bytes, -(condition.get("max_bytes") or work.source.bytes)),
+    )
+    types = condition.get("types") or kinds
+    return not kinds.isdisjoint(types) and all(low is None or low <= own for low, own in bounds)
+
+
+def _after(work: Work, step: JobStep) -> Work:
+    operation = registry.get(step.use)
+    if isinstance(operation, RemoteCall):
+        raise TypeError(f"{step.use} is a remote call and can't run in a child")
+    source = work.source
+    if source.media.family not in operation.accepts:
+        takes = " and ".join(sorted(f"{family.value}s" for family in operation.accepts))
+        raise UnsupportedTypeError(
+            f"{source.name} is {source.media.mime}; {step.use} takes {takes}"
+        )
+    work.report_progress(0.0)
+    return operation.run(work, registry.options(step.use, step.options))
+
+
+def _written(work: Work, trace: _Trace) -> Report:
+    outputs, skipped = _pictures(work)
+    for file in work.files:
+        outputs.append(_extra(work.folder, file.path, file.name, file.media_type))
+    return Report(
+        outputs=tuple(outputs),
+        data=dict(work.data),
+        warnings=work.warnings,
+        skipped=work.skipped or skipped,
+        step_ms=trace.step_ms,
+    )
+
+
+def _pictures(work: Work) -> tuple[list[Output], SkipReason | None]:
+    if not work.pictures:
+        return [], None
+    from batchmill.operations.encode import write
+
+    taken: set[str] = set()
+    written = []
+    for picture in work.pictures:
+        stem = output_stem(work.source.name, picture.suffix, taken)
+        written.append(write(picture, work.source, work.folder / stem))
+        taken.add(stem)
+    reasons = {each.skipped for each in written}
+    return [each.output for each in written], reasons.pop() if len(reasons) == 1 else None
+
+
+def _extra(out: Path, path: Path, name: str, media_type: str) -> Output:
+    from batchmill.operations.files import row
+
+    target = out / safe_name(name)
+    if path != target:
+        path.replace(target)
+    return row(target, media_type)
+
+
+def _original(work: Work, trace: _Trace, error: BatchmillError) -> Report:
+    """Deliver the source's own bytes, metadata and all: that is what was asked for."""
+    from batchmill.operations.files import row
+
+    stem = output_stem(work.source.name, "", set())
+    target = work.folder / f"{stem}.{work.source.media.extension}"
+    target.unlink(missing_ok=True)
+    shutil.copyfile(work.source.path, target)
+    sentence = f"{error.message}; the original was kept"
+    return Report(
+        outputs=(row(target, work.source.media.mime),),
+        data=dict(work.data),
+        warnings=(*work.warnings, sentence),
+        skipped=SkipReason.UNCHANGED,
+        step_ms=trace.step_ms,
+    )
+
+
+# ---------------------------------------------------------------- errors
+
+
+@contextmanager
+def _translating(job: Job, step: str) -> Iterator[None]:
+    """Turn whatever a step raises into an error of ours."""
+    try:
+        yield
+    except BatchmillError:
+        raise
+    except Exception as error:
+        raise _translated(error, job, step) from error
+
+
+def _translated(error: Exception, job: Job, step: str) -> BatchmillError:
+    detail = "".join(traceback.format_exception(error))
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError(job.name, job.limits.memory_bytes)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return StorageFullError()
+    if type(error).__module__ == "pyvips.error":
+        from batchmill.operations.decode import translated
+
+        return translated(error, job.name, step, job.limits)
+    return OperationFailedError(job.name, step, detail=detail)
+
+
+def _reported(error: BatchmillError, step: str) -> ReportedError:
+    return ReportedError(
+        code=error.code,
+        message=error.message,
+        retryable=error.retryable,
+        budget=getattr(error, "budget", "errors"),
+        step=step or None,
+        detail=error.detail,
+    )
