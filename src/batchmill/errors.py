@@ -201,7 +201,7 @@ class OutOfMemoryError(ItemError):
     code = "out_of_memory"
     retryable = True
     budget = "crashes"
-    remedy = "Send a smaller file, or raise BATCHMILL_ATTEMPT_MEMORY_BYTES."
+    remedy = "Send a smaller file, or raise the `memory_bytes` of the tier."
 
     def __init__(self, name: str, limit_bytes: int) -> None:
         super().__init__(f"{name} needed more than {limit_bytes // 2**20} MiB of memory")

@@ -1,0 +1,53 @@
+"""What a user can meet is documented, and what is documented exists."""
+
+import re
+from pathlib import Path
+
+import batchmill.errors
+from batchmill.environment import ALIASES, settings
+from batchmill.errors import BatchmillError
+
+ROOT = Path(__file__).parents[2]
+SOURCE = "\n".join(
+    path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py"))
+)
+
+
+def _errors(kind: type[BatchmillError] = BatchmillError) -> list[type[BatchmillError]]:
+    return [kind, *(leaf for child in kind.__subclasses__() for leaf in _errors(child))]
+
+
+def test_every_error_has_its_own_code_and_remedy():
+    codes = [error.code for error in _errors()]
+
+    assert len(set(codes)) == len(codes)
+    assert all("remedy" in vars(error) for error in _errors())
+
+
+def test_every_error_is_in_the_one_file():
+    assert {error.__module__ for error in _errors()} == {batchmill.errors.__name__}
+
+
+def test_every_variable_that_is_mentioned_exists():
+    known = {setting.variable for setting in settings()} | {"BATCHMILL_CONFIG"}
+    known |= {f"{setting.variable}_FILE" for setting in settings() if setting.secret}
+    texts = [SOURCE, *(path.read_text(encoding="utf-8") for path in _written())]
+    mentioned = set(re.findall(r"\bBATCHMILL_[A-Z0-9_]*[A-Z0-9]\b", "\n".join(texts)))
+
+    assert {name for name in mentioned if "_TEST_" not in name} - known == set()
+
+
+def test_every_make_command_in_the_documentation_exists():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    texts = "\n".join(path.read_text(encoding="utf-8") for path in _written())
+
+    assert set(re.findall(r"(?:^|`|\$ |    )make ([a-z][a-z-]*)", texts, re.MULTILINE)) <= targets
+
+
+def test_every_alias_is_a_name_of_a_reference_document():
+    assert all(not alias.startswith("BATCHMILL_") for alias in ALIASES)
+
+
+def _written() -> list[Path]:
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]

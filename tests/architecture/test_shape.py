@@ -1,0 +1,137 @@
+"""What the house rules say about the shape of the code, checked on the code itself."""
+
+import ast
+import io
+import re
+import subprocess
+import sys
+import tokenize
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "batchmill"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+HISTORY = PACKAGE / "db" / "migrations" / "versions"
+"""Scripts that Alembic writes: a list of columns, long by nature, never changed afterwards."""
+CORE = ("model", "db", "service", "attempt", "engines", "runner")
+CORE_LINES = 3_500
+FILE_LINES = 400
+FUNCTION_LINES = 40
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+NO_CODE = (
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+)
+
+
+def _relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_imports_point_down():
+    program = "from importlinter.cli import lint_imports_command as main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.parent != HISTORY], ids=_relative)
+def test_no_file_and_no_function_is_long(path: Path):
+    long = {
+        node.name: node.end_lineno - node.lineno + 1
+        for node in _functions(path)
+        if node.end_lineno is not None and node.end_lineno - node.lineno >= FUNCTION_LINES
+    }
+    assert _lines(path) <= FILE_LINES
+    assert not long
+
+
+def test_the_core_stays_small():
+    sizes = {folder: sum(map(_code_lines, _modules_of(folder))) for folder in CORE}
+
+    assert sum(sizes.values()) <= CORE_LINES, sizes
+
+
+def _modules_of(folder: str) -> list[Path]:
+    return [path for path in (PACKAGE / folder).rglob("*.py") if path.parent != HISTORY]
+
+
+def _code_lines(path: Path) -> int:
+    """Count lines that hold code: explaining more must not cost anything."""
+    text = path.read_text(encoding="utf-8")
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in NO_CODE:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    return len(lines - _docstring_lines(ast.parse(text)))
+
+
+def _docstring_lines(tree: ast.Module) -> set[int]:
+    lines: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node):
+            first = node.body[0]
+            lines |= set(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+    return lines
+
+
+def test_every_init_file_but_the_root_is_empty():
+    full = [_relative(p) for p in SOURCES if p.name == "__init__.py" and p.read_text().strip()]
+
+    assert full == ["src/batchmill/__init__.py"]
+
+
+def test_every_module_says_what_it_is():
+    silent = [
+        _relative(path)
+        for path in SOURCES
+        if path.name != "__init__.py" and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert not silent
+
+
+def test_no_test_pretends_with_a_mock():
+    pretend = re.compile(r"unittest\.mock|\bmocker\b|MagicMock|monkeypatch\.setattr")
+    guilty = [
+        _relative(path)
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if path != Path(__file__) and pretend.search(path.read_text(encoding="utf-8"))
+    ]
+    assert not guilty
+
+
+def test_every_package_that_is_named_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(each for extra in extras for each in extra)]
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    names = {_normal(re.split(r"[\[<>=;~! ]", each, maxsplit=1)[0]) for each in wanted}
+
+    assert names - {_normal(line.split("==")[0]) for line in pinned.splitlines()} == {"batchmill"}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
