@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmill.config import MIB, Settings, Tiers
-from batchmill.environment import ALIASES, load, read_file, settings, unknown_variables
+from batchmill.environment import ALIASES, Setting, load, read_file, settings, unknown_variables
 from batchmill.errors import UnknownNameError, UsageError
 
 
@@ -44,6 +44,16 @@ def test_every_setting_has_a_description_and_its_own_variable():
 
     assert len({setting.variable for setting in every}) == len(every)
     assert all(setting.field.description for setting in every)
+
+
+@pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.path)
+def test_every_setting_says_what_it_takes_and_its_default_is_taken(setting: Setting):
+    default = Settings().model_dump()
+    for part in setting.path.split("."):
+        default = default[part]
+
+    assert setting.allowed
+    assert load({}, {}, {setting.path: default}) == Settings()
 
 
 def test_every_alias_names_a_setting():
@@ -92,7 +102,7 @@ def test_a_secret_is_read_from_the_file_that_is_named(tmp_path: Path):
     ("env", "sentence"),
     [
         ({"BATCHMILL_PORT": "x"}, "BATCHMILL_PORT is 'x', but must be a whole number from 0 to"),
-        ({"PORT": "99999"}, "PORT is '99999', but must be a whole number from 0 to 65,535."),
+        ({"PORT": "99999"}, "PORT is '99999', but must be a whole number from 0 to 65535."),
         ({"COMPRESSION_QUALITY": "80"}, "COMPRESSION_QUALITY is '80', but must be a number from"),
         ({"MAX_FILE_SIZE_MB": "big"}, "MAX_FILE_SIZE_MB is 'big', but must be a number."),
         ({"BATCHMILL_LOG_LEVEL": "loud"}, "must be one of debug, info, warning, error."),

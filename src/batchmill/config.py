@@ -50,25 +50,35 @@ class TierLimits(Group):
 
     file_bytes: ByteSize = Field(ByteSize(50 * MIB), ge=1, description="Largest file")
     zip_bytes: ByteSize = Field(ByteSize(5 * GIB), ge=1, description="Largest ZIP archive")
-    batch_bytes: ByteSize = Field(ByteSize(5 * GIB), ge=1, description="All files of a batch")
+    batch_bytes: ByteSize = Field(
+        ByteSize(5 * GIB), ge=1, description="All files of a batch together"
+    )
     files_per_request: int = Field(50, ge=1, le=10_000, description="Files in one request")
     archive_entries: int = Field(20_000, ge=1, description="Entries of an archive")
-    entry_bytes: ByteSize = Field(ByteSize(200 * MB), ge=1, description="An unpacked entry")
-    archive_bytes: ByteSize = Field(ByteSize(20 * GB), ge=1, description="An unpacked archive")
-    archive_ratio: int = Field(200, ge=1, description="Unpacked bytes per byte, after 10 MB")
+    entry_bytes: ByteSize = Field(
+        ByteSize(200 * MB), ge=1, description="One entry of an archive, unpacked"
+    )
+    archive_bytes: ByteSize = Field(
+        ByteSize(20 * GB), ge=1, description="All entries of an archive, unpacked"
+    )
+    archive_ratio: int = Field(
+        200, ge=1, description="Unpacked bytes per packed byte, after the first 10 MB"
+    )
     pixels: int = Field(100_000_000, ge=1, description="Pixels of a picture")
     side_px: int = Field(30_000, ge=1, description="Longest side of a picture")
     frames_pixels: int = Field(200_000_000, ge=1, description="Pixels of all frames together")
     pages: int = Field(500, ge=1, description="Pages of a PDF")
     sheet_rows: int = Field(1_000_000, ge=1, description="Rows of a sheet")
     sheet_columns: int = Field(16_384, ge=1, description="Columns of a sheet")
-    csv_line_bytes: ByteSize = Field(ByteSize(MB), ge=1, description="A line of a CSV file")
-    memory_bytes: ByteSize = Field(ByteSize(2 * GIB), ge=256 * MIB, description="Memory, attempt")
+    csv_line_bytes: ByteSize = Field(ByteSize(MB), ge=1, description="One line of a CSV file")
+    memory_bytes: ByteSize = Field(
+        ByteSize(2 * GIB), ge=256 * MIB, description="Memory of an attempt"
+    )
     cpu_s: float = Field(60, gt=0, description="Processor time of an attempt")
     retries_errors: int = Field(5, ge=0, description="Most retries after transient errors")
     retries_crashes: int = Field(2, ge=0, description="Most retries after a crash of the child")
     retries_timeouts: int = Field(3, ge=0, description="Most retries after a time limit")
-    submissions_per_minute: int = Field(120, ge=1, description="Submissions to /v1 per caller")
+    submissions_per_minute: int = Field(120, ge=1, description="Submissions to /v1 of a caller")
 
     def attempt(self, *, wall_s: float) -> Limits:
         """Return the bounds of one attempt that may take `wall_s`."""
@@ -160,8 +170,10 @@ def _cores() -> int:
 class Settings(Group):
     """Everything a process needs to know; `Settings()` has the defaults and reads nothing."""
 
-    data_dir: Path = Field(Path("batchmill-data"), description="Folder of everything that is kept")
-    host: str = Field("127.0.0.1", description="Address to listen on")
+    data_dir: Path = Field(Path("batchmill-data"), description="Folder for all that is kept")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; other than loopback needs a key"
+    )
     port: int = Field(3001, ge=0, le=65_535, description="Port to listen on; 0 picks a free one")
     public_url: str | None = Field(None, description="Address under which people reach the server")
     database_url: SecretStr | None = Field(None, description="Database; unset: SQLite in data_dir")
@@ -175,28 +187,38 @@ class Settings(Group):
     s3_region: str | None = Field(None, description="Region of the bucket")
     s3_access_key_id: SecretStr | None = Field(None, description="Access key of the bucket")
     s3_secret_access_key: SecretStr | None = Field(None, description="Secret key of the bucket")
-    children: int = Field(default_factory=_cores, ge=1, le=1_024, description="Child processes")
+    children: int = Field(
+        default_factory=_cores, ge=1, le=1_024, description="Child processes that work on files"
+    )
     remote_slots: int = Field(16, ge=1, le=1_024, description="Calls to other servers at once")
     input_dirs: Paths = Field((), description="Folders whose files may be named by path")
     presets_dir: Path | None = Field(None, description="Folder of your own presets (*.toml)")
     worker_id: str | None = Field(None, description="Name of this worker; unset: made up")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least log")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lines less grave are not written"
+    )
     log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="Shape of a log line"
+        "auto", description="Log lines; auto: JSON off a terminal"
     )
 
     admin_key: SecretStr | None = Field(None, description="First admin key, made at the start")
     anonymous: Literal["loopback", "on", "off"] = Field(
         "loopback", description="From where callers without a key are served"
     )
-    signing_keys: Secrets = Field((), description="Keys of signed URLs: first signs, all verify")
+    signing_keys: Secrets = Field(
+        (), description="Keys of signed URLs: the first signs, each is accepted"
+    )
     signed_url_s: int = Field(900, ge=1, le=604_800, description="How long a signed URL is valid")
     trusted_proxies: Names = Field((), description="Proxies whose forwarded headers are believed")
     cors_origins: Names = Field((), description="Origins of other pages that may call the API")
     json_bytes: ByteSize = Field(ByteSize(MB), ge=1_024, description="Largest JSON body")
     body_timeout_s: float = Field(60, gt=0, description="Longest silence within a request body")
-    webhook_http: bool = Field(default=False, description="Allow webhooks and URLs without TLS")
-    webhook_loopback: bool = Field(default=False, description="Allow calls to this machine itself")
+    webhook_http: bool = Field(
+        default=False, description="Let webhooks and inputs go to http:// addresses"
+    )
+    webhook_loopback: bool = Field(
+        default=False, description="Let webhooks and inputs go to this machine"
+    )
     webhook_timeout_s: float = Field(10, gt=0, le=120, description="Time limit of a webhook call")
 
     lease_s: float = Field(12, gt=0, description="How long a claim holds without renewal")
@@ -207,7 +229,9 @@ class Settings(Group):
     window_factor: int = Field(4, ge=1, description="Queued items per slot, batch and owner")
     child_items: int = Field(200, ge=1, description="Items after which a child is replaced")
     retention_s: int = Field(604_800, ge=60, description="How long an ended batch is kept")
-    cleanup_interval_ms: int = Field(60_000, ge=1_000, description="How often old things go")
+    cleanup_interval_ms: int = Field(
+        60_000, ge=1_000, description="How often expired batches, files and rows are removed"
+    )
     idempotency_s: int = Field(86_400, ge=60, description="How long an Idempotency-Key counts")
     upload_expiry_s: int = Field(86_400, ge=60, description="How long an open upload is kept")
     disk_reserve_bytes: ByteSize = Field(ByteSize(GIB), ge=0, description="Disk kept free")

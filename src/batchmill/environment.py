@@ -47,14 +47,24 @@ class Setting:
     @property
     def allowed(self) -> str:
         """What the setting takes, in words."""
-        bounds = {
-            type(m).__name__: getattr(m, type(m).__name__.lower()) for m in self.field.metadata
-        }
-        return _kind(self.field.annotation) + "".join(
-            f" {word} {bounds[name]:,}" for name, word in _BOUND_WORDS.items() if name in bounds
+        bounds = {type(bound).__name__: bound for bound in self.field.metadata}
+        return " ".join(
+            (
+                _kind(self.field.annotation) + self._unit,
+                *(
+                    f"{word} {getattr(bounds[name], name.lower())}"
+                    for name, word in _BOUND_WORDS.items()
+                    if name in bounds
+                ),
+            )
         )
 
+    @property
+    def _unit(self) -> str:
+        return next((f" of {unit}" for end, unit in _UNITS.items() if self.path.endswith(end)), "")
 
+
+_UNITS: Final = {"_ms": "milliseconds", "_s": "seconds", "_px": "pixels", "_pct": "percent"}
 _BOUND_WORDS: Final = {"Ge": "from", "Gt": "above", "Le": "to"}
 _KINDS: Final[Mapping[Any, str]] = {
     bool: "on or off",

@@ -1,6 +1,8 @@
 """What a user can meet is documented, and what is documented exists."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import batchmill.errors
@@ -47,6 +49,17 @@ def test_every_make_command_in_the_documentation_exists():
 
 def test_every_alias_is_a_name_of_a_reference_document():
     assert all(not alias.startswith("BATCHMILL_") for alias in ALIASES)
+
+
+def test_the_reference_pages_say_what_the_code_says():
+    done = subprocess.run(
+        [sys.executable, "docs/generate.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _written() -> list[Path]:

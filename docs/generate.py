@@ -1,0 +1,209 @@
+"""Writes docs/reference from the code; `--check` only says whether something is out of date."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ByteSize
+from pydantic_core import PydanticUndefined
+
+from batchmill import config, environment, errors, logs
+from batchmill.environment import Setting
+
+FOLDER: Final = Path(__file__).parent / "reference"
+MANY: Final = 100_000
+"""From here on a number reads better with commas than it copies without them."""
+NOTE: Final = (
+    "<!-- Made by docs/generate.py from the code; change the code and run `make docs`. -->"
+)
+
+
+def main() -> int:
+    """Write or check every page; return the exit code."""
+    stale = [name for name, page in PAGES.items() if _current(name) != _text(page())]
+    if "--check" not in sys.argv:
+        FOLDER.mkdir(exist_ok=True)
+        for name in stale:
+            (FOLDER / name).write_text(_text(PAGES[name]()), encoding="utf-8")
+        return 0
+    print("".join(f"docs/reference/{name} is out of date; run `make docs`\n" for name in stale))
+    return 1 if stale else 0
+
+
+def settings_page() -> Iterator[str]:
+    """Every setting, in the groups of `config.py`."""
+    yield "# Settings"
+    yield (
+        "Set by a flag, an environment variable, or a TOML file that `BATCHMILL_CONFIG` names; the "
+        "first of these counts. An empty variable counts as not set, lists are separated by "
+        "commas, sizes take units (`50MB`, `2GiB`). The unit is the end of the name. A **secret** "
+        "may lie in a file: set the variable with `_FILE` appended to the file's path."
+    )
+    yield "In the file, the part before the dot is a table: `[images]`, then `concurrency = 3`."
+    general = [s for s in environment.settings() if "." not in s.path]
+    yield "## General"
+    yield from _settings_table(general)
+    for name in _groups():
+        group = config.Settings.model_fields[name].annotation
+        yield f"## {name.capitalize()}"
+        yield _one_line(group.__doc__)
+        yield from _settings_table(s for s in environment.settings() if s.path.startswith(name))
+    yield "## Limits of the tiers"
+    yield from _tiers()
+    yield "## Names from the reference documents"
+    yield "These are understood too; our own name wins where both are set."
+    rows = [
+        (f"`{old}`", f"`{_variable(alias.path)}`") for old, alias in environment.ALIASES.items()
+    ]
+    mysql = "`MYSQL_HOST` `MYSQL_USER` `MYSQL_PASSWORD` `MYSQL_DATABASE`"
+    yield _table(("name", "sets"), [*rows, (mysql, "`BATCHMILL_DATABASE_URL`")])
+
+
+def errors_page() -> Iterator[str]:
+    """Every error, family by family."""
+    yield "# Errors"
+    yield (
+        "Every answer that is not a success carries one of these codes and a sentence. A code "
+        "never changes its meaning."
+    )
+    for family in (errors.RequestError, errors.ItemError, errors.OutageError):
+        yield f"## {_one_line(family.__doc__)}"
+        yield _table(
+            ("code", "HTTP", "retried", "what happened", "what to do"),
+            [
+                (
+                    f"`{each.code}`",
+                    "—" if family is errors.ItemError else str(each.status),
+                    "yes" if each.retryable else "no",
+                    _one_line(each.__doc__),
+                    each.remedy,
+                )
+                for each in sorted(_family(family), key=lambda each: each.code)
+            ],
+        )
+
+
+def events_page() -> Iterator[str]:
+    """Every event that a log line can carry."""
+    yield "# Log events"
+    yield (
+        "Logs are one JSON object a line on stderr (`BATCHMILL_LOG_FORMAT`): `timestamp`, `level`, "
+        "`event`, then the event's fields and the ids of what it is about. Passwords, keys and "
+        "signatures are blotted out."
+    )
+    yield _table(("event", "meaning"), [(f"`{event}`", event.meaning) for event in logs.Event])
+
+
+PAGES: Final[dict[str, Callable[[], Iterable[str]]]] = {
+    "settings.md": settings_page,
+    "errors.md": errors_page,
+    "events.md": events_page,
+}
+
+
+def _groups() -> list[str]:
+    return [
+        name
+        for name, field in config.Settings.model_fields.items()
+        if isinstance(field.annotation, type)
+        and issubclass(field.annotation, BaseModel)
+        and field.annotation is not config.Tiers
+    ]
+
+
+def _settings_table(settings: Iterable[Setting]) -> Iterator[str]:
+    yield _table(
+        ("variable", "takes", "default", "meaning"),
+        [
+            (
+                f"`{setting.variable}`",
+                setting.allowed + (" (secret)" if setting.secret else ""),
+                _default(setting),
+                f"{setting.field.description}.",
+            )
+            for setting in settings
+        ],
+    )
+
+
+def _tiers() -> Iterator[str]:
+    tiers = config.Tiers()
+    groups: dict[config.TierLimits, list[str]] = {}
+    for name in config.Tiers.model_fields:
+        groups.setdefault(getattr(tiers, name), []).append(name)
+    yield (
+        "A tier comes from the caller's key; without a key it is `anonymous`. The variable is "
+        "`BATCHMILL_TIERS_` + tier + `_` + limit, for example "
+        f"`{_variable('tiers.free.file_bytes')}`; in the file, `[tiers.free]`."
+    )
+    yield _table(
+        ("limit", *(", ".join(names) for names in groups.values()), "meaning"),
+        [
+            (
+                f"`{name}`",
+                *(_shown(getattr(tier, name)) for tier in groups),
+                f"{field.description}.",
+            )
+            for name, field in config.TierLimits.model_fields.items()
+        ],
+    )
+
+
+def _variable(path: str) -> str:
+    return next(s.variable for s in environment.settings() if s.path == path)
+
+
+def _default(setting: Setting) -> str:
+    if setting.field.default is PydanticUndefined:
+        return "one per core"
+    return _shown(setting.field.default)
+
+
+def _shown(value: object) -> str:
+    if value is None or value == ():
+        return "—"
+    if isinstance(value, ByteSize):
+        return _size(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return "`" + ",".join(map(str, value)) + "`"
+    if isinstance(value, int | float):
+        return f"`{value:g}`" if value < MANY else f"{value:,}"
+    return f"`{value}`"
+
+
+def _size(value: int) -> str:
+    units = ((2**30, "GiB"), (2**20, "MiB"), (10**9, "GB"), (10**6, "MB"), (1, "bytes"))
+    return next(f"{value // unit} {name}" for unit, name in units if value % unit == 0)
+
+
+def _family(root: type[errors.BatchmillError]) -> list[type[errors.BatchmillError]]:
+    return [root, *(leaf for child in root.__subclasses__() for leaf in _family(child))]
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split("\n\n")[0].split())
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([_cell(each) for each in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _text(blocks: Iterable[str]) -> str:
+    return "\n\n".join((NOTE, *blocks)) + "\n"
+
+
+def _current(name: str) -> str:
+    path = FOLDER / name
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
