@@ -123,6 +123,14 @@ class TooLargeError(RequestError):
     remedy = "Send fewer or smaller files, or raise the limit named in the message."
 
 
+class MalformedUploadError(RequestError):
+    """The body of an upload is not what its header claims, or it broke off."""
+
+    code = "malformed_upload"
+    status = 400
+    remedy = "Send the files as multipart/form-data with a standard HTTP client, and whole."
+
+
 class IdempotencyMismatchError(RequestError):
     """An Idempotency-Key came back with another body."""
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EDQUOT, EINVAL, ENOSPC
-from io import BufferedWriter
+from io import BufferedWriter, FileIO
 from pathlib import Path
+from typing import IO
 
 from batchmill.errors import StorageFullError
 
@@ -62,18 +63,22 @@ def open_regular(path: Path) -> int:
     raise OSError(EINVAL, "not a regular file", str(path))
 
 
+def create(path: Path) -> FileIO:
+    """Make a new file that only we may read, and open it for writing without a buffer."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return FileIO(path, "wb", opener=lambda name, _flags: os.open(name, flags, 0o600))
+
+
 @contextmanager
-def new_file(path: Path) -> Iterator[BufferedWriter]:
-    """Open a new file that only we may read; it is removed again when writing it fails.
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a new file for writing; it is removed again when that fails.
 
     Raises:
         StorageFullError: no space; there is no file.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with full_disk_reported():
-        descriptor = os.open(path, flags, 0o600)
+    with full_disk_reported(), create(path) as raw:
         try:
-            with os.fdopen(descriptor, "wb") as out:
+            with BufferedWriter(raw) as out:
                 yield out
         except BaseException:
             path.unlink(missing_ok=True)
