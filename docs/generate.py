@@ -10,6 +10,8 @@ from pydantic_core import PydanticUndefined
 
 from batchmill import config, environment, errors, logs
 from batchmill.environment import Setting
+from batchmill.model.pipeline import Step
+from batchmill.operations import presets, registry
 
 FOLDER: Final = Path(__file__).parent / "reference"
 MANY: Final = 100_000
@@ -84,6 +86,39 @@ def errors_page() -> Iterator[str]:
         )
 
 
+def operations_page() -> Iterator[str]:
+    """Every preset, then every operation with its options."""
+    yield "# Presets and operations"
+    yield (
+        "A pipeline is a list of steps; each names an operation and sets some of its options. A "
+        "preset is a pipeline with a name."
+    )
+    yield "## Presets"
+    yield _table(
+        ("preset", "steps", "what it is for"),
+        [
+            (f"`{name}`", " → ".join(_step(step) for step in presets.get(name).steps), summary)
+            for name, summary in presets.summaries().items()
+        ],
+    )
+    for name in registry.BUILTIN:
+        operation = registry.get(name)
+        yield f"## {name}"
+        yield f"{operation.summary} Takes: {', '.join(sorted(operation.accepts))}."
+        yield _table(
+            ("option", "takes", "default", "meaning"),
+            [
+                (
+                    f"`{option}`",
+                    registry.allowed(operation.options, option),
+                    _shown(field.default),
+                    field.description or "",
+                )
+                for option, field in operation.options.model_fields.items()
+            ],
+        )
+
+
 def events_page() -> Iterator[str]:
     """Every event that a log line can carry."""
     yield "# Log events"
@@ -99,7 +134,15 @@ PAGES: Final[dict[str, Callable[[], Iterable[str]]]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "events.md": events_page,
+    "operations.md": operations_page,
 }
+
+
+def _step(step: Step) -> str:
+    """Show a step with those options that differ from their defaults."""
+    model = registry.get(step.use).options
+    changed = model.model_validate(dict(step.options)).model_dump(exclude_defaults=True)
+    return f"`{step.use}`" + (" " + " ".join(f"{k}={v}" for k, v in changed.items()))
 
 
 def _groups() -> list[str]:
@@ -166,7 +209,7 @@ def _shown(value: object) -> str:
     if isinstance(value, ByteSize):
         return _size(value)
     if isinstance(value, bool):
-        return "on" if value else "off"
+        return "`true`" if value else "`false`"
     if isinstance(value, tuple):
         return "`" + ",".join(map(str, value)) + "`"
     if isinstance(value, int | float):

@@ -67,7 +67,7 @@ class Setting:
 _UNITS: Final = {"_ms": "milliseconds", "_s": "seconds", "_px": "pixels", "_pct": "percent"}
 _BOUND_WORDS: Final = {"Ge": "from", "Gt": "above", "Le": "to"}
 _KINDS: Final[Mapping[Any, str]] = {
-    bool: "on or off",
+    bool: "true or false",
     int: "a whole number",
     float: "a number",
     ByteSize: "a size such as 50MB or 2GiB",

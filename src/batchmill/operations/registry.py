@@ -79,6 +79,12 @@ def check(pipeline: Pipeline) -> Pipeline:
     return replace(pipeline, steps=tuple(_complete(step) for step in pipeline.steps))
 
 
+def allowed(model: type[Options], option: str) -> str:
+    """Say in words what an option takes."""
+    schema = model.model_json_schema()["properties"][option]
+    return " or ".join(_one_kind(kind) for kind in schema.get("anyOf", [schema]))
+
+
 def _complete(step: Step) -> Step:
     return replace(step, options=options(step.use, step.options).model_dump(mode="json"))
 
@@ -100,19 +106,13 @@ def _sentence(name: str, model: type[Options], error: ValidationError) -> str:
     if not option:
         return f"{name}: {_lower(first['msg'].removeprefix('Value error, '))}."
     given = repr(first["input"])[:60]
-    return f"{name}: {option} can't be {given}; it must be {_allowed(model, option)}."
+    return f"{name}: {option} can't be {given}; it must be {allowed(model, option)}."
 
 
 def _unknown(name: str, option: str, known: list[str]) -> str:
     near = get_close_matches(option, known, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
     return f"{name} has no option {option!r}. {hint}"
-
-
-def _allowed(model: type[Options], option: str) -> str:
-    schema = model.model_json_schema()["properties"][option]
-    parts = [_one_kind(kind) for kind in schema.get("anyOf", [schema])]
-    return " or ".join(parts)
 
 
 def _one_kind(kind: Mapping[str, Any]) -> str:
