@@ -31,12 +31,12 @@ def test_a_line_is_one_json_object_that_starts_with_time_level_and_event(lines: 
 
     (line,) = lines()
     assert list(line)[:3] == ["timestamp", "level", "event"]
-    assert (line["level"], line["event"], line["items"]) == ("info", "batch_accepted", 3)
+    assert (line["level"], line["event"], line["items"]) == ("info", "batch.accepted", 3)
 
 
 def test_bound_ids_stand_in_every_line_of_the_block_and_in_none_after_it(lines: Lines):
     with logs.bound(batch_id="bat_1"):
-        logs.warning(Event.ITEM_RETRYING)
+        logs.warning(Event.ITEM_FAILED)
     logs.info(Event.BATCH_ENDED)
 
     assert [line.get("batch_id") for line in lines()] == ["bat_1", None]
@@ -68,7 +68,7 @@ def test_a_secret_in_a_traceback_is_blotted_out(lines: Lines):
     try:
         int("redis://:hunter2@cache:6379")
     except ValueError:
-        logs.error(Event.DEPENDENCY_AWAY, exc_info=True)
+        logs.error(Event.WORKER_SILENT, exc_info=True)
 
     assert "ValueError" in lines()[0]["exception"]
     assert "hunter2" not in lines()[0]["exception"]
@@ -79,7 +79,7 @@ def test_a_library_is_heard_from_warning_on_under_one_event(lines: Lines):
     logging.getLogger("uvicorn.error").info("chatter")
 
     (line,) = lines()
-    assert line["event"] == "library_message"
+    assert line["event"] == "library.message"
     assert (line["logger"], line["message"]) == ("uvicorn.error", "slow client")
 
 
@@ -87,7 +87,7 @@ def test_a_library_is_heard_from_warning_on_under_one_event(lines: Lines):
 def test_a_file_name_can_neither_move_the_cursor_nor_forge_a_line(style: logs.Format):
     stream = io.StringIO()
     logs.set_up(style=style, stream=stream)
-    logs.info(Event.ITEM_ENDED, file="a\x1b[2J\x9b2J\nevent=batch_deleted\u202ecod.exe")
+    logs.info(Event.ITEM_SETTLED, file="a\x1b[2J\x9b2J\nevent=batch.deleted\u202ecod.exe")
     structlog.reset_defaults()
 
     assert stream.getvalue().count("\n") == 1

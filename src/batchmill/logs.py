@@ -32,43 +32,36 @@ class Event(StrEnum):
         member.meaning = meaning
         return member
 
-    SERVER_STARTED = "server_started", "The server listens; `url` says where."
-    SERVER_STOPPED = "server_stopped", "The server has stopped."
-    WORKER_STARTED = "worker_started", "A worker takes items; `slots` at once."
-    WORKER_DRAINING = (
-        "worker_draining",
-        "A worker takes no more items and finishes the running ones.",
-    )
-    WORKER_STOPPED = "worker_stopped", "A worker has stopped; what it had not finished went back."
-    BATCH_ACCEPTED = "batch_accepted", "A batch is stored; from here on it is not lost."
-    BATCH_PAUSED = "batch_paused", "A batch starts no more items until it is resumed."
-    BATCH_RESUMED = "batch_resumed", "A paused batch goes on."
-    BATCH_CANCELLED = "batch_cancelled", "A batch was cancelled; finished results stay."
-    BATCH_RETRIED = "batch_retried", "Failed items of a batch are tried again."
-    BATCH_ENDED = "batch_ended", "Every item of a batch has ended; the counts say how."
-    BATCH_DELETED = "batch_deleted", "A batch and all its files are gone."
-    ITEM_ENDED = "item_ended", "One file has ended; `status` says how."
-    ITEM_RETRYING = "item_retrying", "One file failed in a way that may pass; it is tried again."
-    ITEM_QUARANTINED = "item_quarantined", "One file killed its process too often and is set aside."
-    CLAIM_LOST = "claim_lost", "A worker's claim on an item ran out; its work was thrown away."
-    CHILD_DIED = "child_died", "A child process died; its item is tried again or set aside."
-    ITEMS_RESCUED = "items_rescued", "The sweep found lost items and put them back to work."
-    DISK_LOW = "disk_low", "Less disk is free than the reserve; intake and work wait."
-    MEMORY_LOW = "memory_low", "Less memory is free than the reserve; work waits."
-    DEPENDENCY_AWAY = "dependency_away", "A database, broker, storage or other server is away."
-    DEPENDENCY_BACK = "dependency_back", "What was away answers again."
-    SANDBOX_MISSING = (
-        "sandbox_missing",
-        "This system can't shut the child in as tightly as it should.",
-    )
-    KEY_CREATED = "key_created", "An API key was made."
-    KEY_REVOKED = "key_revoked", "An API key was revoked."
-    WEBHOOK_DELIVERED = "webhook_delivered", "A notice reached its receiver."
-    WEBHOOK_FAILED = "webhook_failed", "A notice did not reach its receiver; it is sent again."
-    SCHEMA_MIGRATED = "schema_migrated", "The database has the newest schema."
-    SETTING_UNKNOWN = "setting_unknown", "A BATCHMILL_ variable means nothing here."
-    INTERNAL_ERROR = "internal_error", "A fault of batchmill itself; `detail` helps to report it."
-    LIBRARY_MESSAGE = "library_message", "A library that is used here has something to say."
+    SERVER_STARTED = "server.started", "The server listens; `url` says where."
+    SERVER_STOPPED = "server.stopped", "The server has stopped."
+    WORKER_STARTED = "worker.started", "A worker takes items, `slots` at once."
+    WORKER_DRAINING = "worker.draining", "A worker takes no more items and finishes those it has."
+    WORKER_STOPPED = "worker.stopped", "A worker has stopped; what was not finished went back."
+    WORKER_SILENT = "worker.silent", "A worker's heartbeat did not reach the database."
+    BATCH_ACCEPTED = "batch.accepted", "A batch is stored; from here on it is not lost."
+    BATCH_PAUSED = "batch.paused", "A batch starts no more items until it is resumed."
+    BATCH_RESUMED = "batch.resumed", "A paused batch goes on."
+    BATCH_CANCELLING = "batch.cancelling", "A batch is being cancelled; finished results stay."
+    BATCH_RETRIED = "batch.retried", "Items of a batch that failed are tried again."
+    BATCH_ENDED = "batch.ended", "Every item of a batch has ended; `status` says how."
+    BATCH_DELETED = "batch.deleted", "A batch and all its files are gone."
+    ITEM_SETTLED = "item.settled", "The outcome of an attempt is recorded; `status` says which."
+    ITEM_FAILED = "item.failed", "An attempt failed; the item is tried again or given up."
+    ITEM_LOST = "item.lost", "A claim ran out during the attempt; its work was thrown away."
+    ITEM_HANDED_BACK = "item.handed_back", "A worker gave an item back unfinished."
+    ITEM_IGNORED = "item.ignored", "A delivery found nothing to do: it was a repeat, or too late."
+    ITEM_INTERRUPTED = "item.interrupted", "Something was away while an item was worked on."
+    ITEM_RESCUED = "item.rescued", "The sweep put items back whose worker had gone."
+    ENGINE_LOST = "engine.lost", "The engine had lost items; they were submitted again."
+    SWEEP_INTERRUPTED = "sweep.interrupted", "The sweep broke off; it comes again."
+    STORAGE_ORPHAN = "storage.orphan", "Files of no known batch were removed."
+    SANDBOX_MISSING = "sandbox.missing", "The child can't be shut in as tightly as it should be."
+    SETTING_UNKNOWN = "setting.unknown", "A BATCHMILL_ variable means nothing here."
+    SCHEMA_MIGRATED = "schema.migrated", "The database has the newest schema."
+    KEY_CREATED = "key.created", "An API key was made."
+    KEY_REVOKED = "key.revoked", "An API key was revoked."
+    INTERNAL_ERROR = "internal.error", "A fault of batchmill itself; `detail` helps to report it."
+    LIBRARY_MESSAGE = "library.message", "A library that is used here has something to say."
 
 
 Level = Literal["debug", "info", "warning", "error"]

@@ -30,6 +30,15 @@ def test_every_error_is_in_the_one_file():
     assert {error.__module__ for error in _errors()} == {batchmill.errors.__name__}
 
 
+def test_every_line_is_logged_through_the_closed_list():
+    outside = [
+        path.name
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        if path.name != "logs.py" and re.search(r"structlog|import logging", path.read_text())
+    ]
+    assert not outside
+
+
 def test_every_variable_that_is_mentioned_exists():
     known = {setting.variable for setting in settings()} | {"BATCHMILL_CONFIG"}
     known |= {f"{setting.variable}_FILE" for setting in settings() if setting.secret}

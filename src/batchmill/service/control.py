@@ -9,19 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import structlog
-
+from batchmill import logs
 from batchmill.db import batches, failures, items
 from batchmill.db.connect import Connection
 from batchmill.errors import ConflictError, NotFoundError
+from batchmill.logs import Event
 from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import FINAL, ItemId, ItemStatus
 from batchmill.service import delivery
 from batchmill.service.dispatch import dispatch, dispatch_owner
 from batchmill.service.mill import Mill
 from batchmill.storage import keys
-
-log = structlog.get_logger()
 
 CHUNK_ROWS = 1_000
 UNFINISHED = tuple(sorted(set(ItemStatus) - FINAL))
@@ -54,7 +52,7 @@ async def pause(
     batch = await _own(mill, batch_id, owner_id)
     _refuse_ended(batch, "pause")
     await mill.database.run(batches.change, batch_id, paused=True, pause_reason=reason)
-    log.info("batch.paused", batch=batch_id, reason=reason)
+    logs.info(Event.BATCH_PAUSED, batch=batch_id, reason=reason)
     while await mill.database.run(_withdraw_chunk, batch_id):
         pass
     await dispatch_owner(mill, batch.owner_id)
@@ -72,7 +70,7 @@ async def resume(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> 
     while await mill.database.run(_withdraw_chunk, batch_id):
         pass
     await mill.database.run(batches.change, batch_id, paused=False, pause_reason=None)
-    log.info("batch.resumed", batch=batch_id)
+    logs.info(Event.BATCH_RESUMED, batch=batch_id)
     await dispatch(mill, batch_id)
     return await _own(mill, batch_id, owner_id)
 
@@ -88,7 +86,7 @@ async def cancel(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> 
         return batch
     _refuse_ended(batch, "cancel")
     await mill.database.run(batches.start_cancelling, batch_id)
-    log.info("batch.cancelling", batch=batch_id)
+    logs.info(Event.BATCH_CANCELLING, batch=batch_id)
     await finish_cancelling(mill, batch_id)
     await dispatch_owner(mill, batch.owner_id)
     return await _own(mill, batch_id, owner_id)
@@ -115,7 +113,7 @@ async def retry(
     total = 0
     while moved := await mill.database.run(_retry_chunk, batch_id, scope):
         total += moved
-    log.info("batch.retried", batch=batch_id, items=total)
+    logs.info(Event.BATCH_RETRIED, batch=batch_id, items=total)
     await dispatch(mill, batch_id)
     return total
 
@@ -154,7 +152,7 @@ async def purge(mill: Mill, batch_id: BatchId) -> None:
     while await mill.database.run(items.delete_chunk, batch_id, limit=CHUNK_ROWS):
         pass
     await mill.database.run(_delete_rows, batch_id)
-    log.info("batch.deleted", batch=batch_id)
+    logs.info(Event.BATCH_DELETED, batch=batch_id)
 
 
 async def _own(mill: Mill, batch_id: BatchId, owner_id: OwnerId | None) -> Batch:

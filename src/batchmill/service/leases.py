@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import structlog
-
+from batchmill import logs
 from batchmill.db import items
 from batchmill.db.connect import Connection
 from batchmill.errors import OutageError
+from batchmill.logs import Event
 from batchmill.model.item import Claim, ItemId
 from batchmill.service.mill import Mill
-
-log = structlog.get_logger()
 
 TICK_S = 1.0
 """How often claims are checked: a cancelled item's child is killed within about this time."""
@@ -97,7 +95,7 @@ class LeaseKeeper:
         for claim in asked:
             held = self._held.get(claim.item_id)
             if held is not None and held.claim == claim and claim.item_id not in standing:
-                log.info("item.lost", item=claim.item_id, attempt=claim.attempt)
+                logs.info(Event.ITEM_LOST, item=claim.item_id, attempt=claim.attempt)
                 held.give_up()
 
     def _give_up_before_expiry(self) -> None:

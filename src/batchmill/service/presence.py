@@ -5,15 +5,13 @@ import os
 import socket
 from typing import Any
 
-import structlog
-
+from batchmill import logs
 from batchmill.db import workers
 from batchmill.db.connect import Connection
 from batchmill.errors import OutageError
+from batchmill.logs import Event
 from batchmill.model.item import WorkerId
 from batchmill.service.mill import Mill
-
-log = structlog.get_logger()
 
 
 async def keep_alive(mill: Mill, *, slots: int) -> None:
@@ -37,7 +35,7 @@ async def _beat_once(mill: Mill, slots: int) -> None:
     try:
         await enter(mill, slots=slots)
     except OutageError as error:
-        log.warning("worker.silent", code=error.code, detail=error.detail)
+        logs.warning(Event.WORKER_SILENT, code=error.code, detail=error.detail)
 
 
 def _beat(

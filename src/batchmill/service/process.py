@@ -13,9 +13,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import structlog
-
+from batchmill import logs
 from batchmill.errors import BatchmillError, Budget, ItemError, OutageError
+from batchmill.logs import Event
 from batchmill.model import pipeline as pipelines
 from batchmill.model.item import Failure, ItemId, Result
 from batchmill.model.retry import RetryPolicy
@@ -25,8 +25,6 @@ from batchmill.service.dispatch import dispatch_owner
 from batchmill.service.leases import LeaseKeeper
 from batchmill.service.mill import Mill
 from batchmill.storage import keys
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +49,14 @@ async def process_item(mill: Mill, keeper: LeaseKeeper, attempt: Attempt, item_i
             delivery.claim, item_id, worker_id=mill.process_id, lease_ms=mill.lease_ms
         )
         if claimed is None:
-            log.debug("item.ignored", item=item_id)
+            logs.debug(Event.ITEM_IGNORED, item=item_id)
             return
         settled = await _run(mill, keeper, attempt, claimed)
         if settled is not None:
             await dispatch_owner(mill, claimed.owner_id)
     except OutageError as error:
         # The lease runs out and the sweep gives the item to whoever can reach the database.
-        log.warning("item.interrupted", item=item_id, code=error.code, detail=error.detail)
+        logs.warning(Event.ITEM_INTERRUPTED, item=item_id, code=error.code, detail=error.detail)
 
 
 async def _run(
@@ -111,8 +109,8 @@ def _failed(mill: Mill, claimed: Claimed, error: BatchmillError) -> Failed:
     budget: Budget = error.budget if isinstance(error, ItemError) else "errors"
     step = getattr(error, "step", None)
     failure = Failure(error.code, error.message, error.retryable, step)
-    log.warning(
-        "item.failed",
+    logs.warning(
+        Event.ITEM_FAILED,
         item=claimed.claim.item_id,
         attempt=claimed.claim.attempt,
         code=error.code,
@@ -141,20 +139,20 @@ async def _settle(mill: Mill, claimed: Claimed, outcome: Outcome, run_ms: int) -
     if settled is None:
         await _discard(mill, claimed)
         return None
-    log.info("item.settled", item=claimed.claim.item_id, status=settled.status, run_ms=run_ms)
+    logs.info(Event.ITEM_SETTLED, item=claimed.claim.item_id, status=settled.status, run_ms=run_ms)
     if settled.ended is not None:
-        log.info("batch.ended", batch=claimed.claim.batch_id, status=settled.ended)
+        logs.info(Event.BATCH_ENDED, batch=claimed.claim.batch_id, status=settled.ended)
     return settled
 
 
 async def _discard(mill: Mill, claimed: Claimed) -> None:
     """Remove what a stale attempt stored; nobody else uses its folder."""
     held = claimed.claim
-    log.info("item.lost", item=held.item_id, attempt=held.attempt)
+    logs.info(Event.ITEM_LOST, item=held.item_id, attempt=held.attempt)
     await mill.storage.delete_prefix(keys.attempt_prefix(held.batch_id, held.item_id, held.attempt))
 
 
 async def _hand_back(mill: Mill, claimed: Claimed) -> None:
     if await mill.database.run(delivery.hand_back, claimed.claim):
-        log.info("item.handed_back", item=claimed.claim.item_id)
+        logs.info(Event.ITEM_HANDED_BACK, item=claimed.claim.item_id)
     await _discard(mill, claimed)

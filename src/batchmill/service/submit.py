@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import structlog
-
+from batchmill import logs
 from batchmill.db import batches, items
 from batchmill.db.connect import Connection
 from batchmill.db.types import NOW
 from batchmill.errors import ConflictError, EmptyBatchError, InvalidOptionError, NotFoundError
+from batchmill.logs import Event
 from batchmill.model.batch import LOCAL_OWNER, Batch, BatchId, BatchStatus, NewBatch, OwnerId
 from batchmill.model.item import Input, ItemStatus, NewItem
 from batchmill.model.media import sniff
@@ -27,8 +27,6 @@ from batchmill.service import ids
 from batchmill.service.dispatch import dispatch
 from batchmill.service.mill import Mill
 from batchmill.storage import keys
-
-log = structlog.get_logger()
 
 INSERT_ROWS = 5_000
 """Items added in one transaction: long enough to be fast, short enough to let others in."""
@@ -118,7 +116,7 @@ async def accept_inputs(
             await mill.database.run(_add, batch_id, chunk, first_position=position)
             position, chunk = position + len(chunk), []
     await mill.database.run(_start, batch_id, new_batch, chunk, first_position=position)
-    log.info("batch.accepted", batch=batch_id, items=position + len(chunk))
+    logs.info(Event.BATCH_ACCEPTED, batch=batch_id, items=position + len(chunk))
     await dispatch(mill, batch_id)
 
 

@@ -7,19 +7,17 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
-import structlog
-
+from batchmill import logs
 from batchmill.db import batches, idempotency, items, workers
 from batchmill.db.connect import Connection
 from batchmill.errors import OutageError
+from batchmill.logs import Event
 from batchmill.model.batch import RUNNABLE, BatchId, BatchStatus
 from batchmill.model.item import Delivery
 from batchmill.service import control, delivery
 from batchmill.service.dispatch import dispatch_owner
 from batchmill.service.mill import Mill
 from batchmill.storage import keys
-
-log = structlog.get_logger()
 
 LEADER = "sweep"
 CHUNK_ROWS = 1_000
@@ -40,7 +38,7 @@ async def run(mill: Mill) -> None:
                     await sweep(mill, tidy=number % TIDY_EVERY == 0)
                     number += 1
             except OutageError as error:
-                log.warning("sweep.interrupted", code=error.code, detail=error.detail)
+                logs.warning(Event.SWEEP_INTERRUPTED, code=error.code, detail=error.detail)
             await asyncio.sleep(mill.settings.sweep_s)
     finally:
         await asyncio.shield(mill.database.run(workers.resign, LEADER, mill.process_id))
@@ -71,7 +69,7 @@ async def rescue_expired(mill: Mill) -> None:
         while batch.counts.processing:
             rescued = await mill.database.run(delivery.rescue, batch.id, limit=CHUNK_ROWS)
             if rescued:
-                log.warning("item.rescued", batch=batch.id, items=rescued)
+                logs.warning(Event.ITEM_RESCUED, batch=batch.id, items=rescued)
             if rescued < CHUNK_ROWS:
                 break
 
@@ -102,7 +100,7 @@ async def submit_missing(mill: Mill) -> None:
         known = [Delivery(item_id, number, batch.priority) for item_id, number in rows]
         lost = await mill.engine.missing(known) if known else ()
         if lost:
-            log.warning("engine.lost", batch=batch.id, items=len(lost))
+            logs.warning(Event.ENGINE_LOST, batch=batch.id, items=len(lost))
             await mill.ring(lost)
 
 
@@ -132,7 +130,7 @@ async def remove_orphans(mill: Mill) -> None:
         del folders[:CHUNK_ROWS]
         existing = await mill.database.read(batches.existing, chunk)
         for batch_id in set(chunk) - existing:
-            log.warning("storage.orphan", batch=batch_id)
+            logs.warning(Event.STORAGE_ORPHAN, batch=batch_id)
             await mill.storage.delete_prefix(keys.batch_prefix(batch_id))
 
 
