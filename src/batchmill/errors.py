@@ -8,7 +8,7 @@
     │   ├── permanent     UnreadableFileError, UnsupportedTypeError, TooManyPixelsError …
     │   └── transient     ChildCrashedError, AttemptTimeoutError, OutOfMemoryError …
     └── OutageError       a dependency is away                    HTTP 503   exit 3   retried
-        └── StorageFullError, DatabaseUnavailableError, ServerUnreachableError …
+        └── StorageFullError, RunnerUnavailableError, ServerUnreachableError …
 
 The message is public: it says what is wrong with which file or field and what to do. `detail`
 is private: it goes to the log and never to a client.
@@ -167,6 +167,8 @@ class ItemError(BatchmillError):
     code = "item_failed"
     budget: ClassVar[Budget] = "errors"
     remedy = "Read the message; correct the file and retry it."
+    step: str | None = None
+    """Id of the step that failed, where that is known."""
 
 
 class UnreadableFileError(ItemError):
@@ -295,6 +297,16 @@ class EngineUnavailableError(OutageError):
 
     code = "engine_unavailable"
     remedy = "Start Redis, or correct BATCHMILL_REDIS_URL; queued work is not lost."
+
+
+class RunnerUnavailableError(OutageError):
+    """No child process could be started."""
+
+    code = "runner_unavailable"
+    remedy = "Run `batchmill doctor`; it starts a child and shows what stops it."
+
+    def __init__(self, *, detail: str | None = None) -> None:
+        super().__init__("No process to work on files could be started.", detail=detail)
 
 
 class ServerUnreachableError(OutageError):

@@ -1,7 +1,7 @@
 """What a worker and its child say to each other: one JSON object a line, never pickle.
 
 worker ──► {"job": Job}
-child  ──► {"ready": pid} · {"progress": 0.4, "step": "resize"} · {"report": Report}
+child  ──► {"ready": Sandbox} · {"progress": 0.4, "step": "resize"} · {"report": Report}
 """
 
 import json
@@ -27,8 +27,10 @@ class JobStep:
 class Job:
     """One file and the transforms to run on it.
 
-    `source` is a path inside `folder`, the only place where the child may write; outputs are
-    left in `folder/out`. `name` is a label for messages and output names, never a path.
+    `folder` is the only place where the child may write; outputs are left in `folder/out`.
+    `source` lies outside of it and is read-only, for it may be a hard link to the stored file:
+    an operation that keeps the original copies it. `name` is a label for messages and output
+    names, never a path. `data` is what earlier steps found out. The report repeats `number`.
     """
 
     source: str
@@ -37,6 +39,8 @@ class Job:
     steps: tuple[JobStep, ...]
     limits: Limits = field(default_factory=Limits)
     tolerant: bool = False
+    data: dict[str, Any] = field(default_factory=dict)
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Report:
     step_ms: dict[str, float] = field(default_factory=dict)
     rss_bytes: int = 0
     error: ReportedError | None = None
+    number: int = 0
 
 
 def encode(kind: str, message: object) -> bytes:
@@ -112,4 +117,5 @@ def report_from(body: dict[str, Any]) -> Report:
         step_ms=dict(body["step_ms"]),
         rss_bytes=int(body["rss_bytes"]),
         error=ReportedError(**error) if error else None,
+        number=int(body["number"]),
     )

@@ -1,0 +1,48 @@
+"""Cuts a pipeline into segments: transforms that share a child, and remote calls."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from batchmill.model.pipeline import Pipeline, Step
+from batchmill.operations.base import Operation, RemoteCall
+
+FindOperation = Callable[[str], Operation]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Steps that run in one place: all transforms, or one remote call."""
+
+    number: int
+    steps: tuple[Step, ...]
+    call: RemoteCall[Any] | None = None
+
+    def wall_s(self, remaining_s: float) -> float:
+        """Return how long the segment may run.
+
+        Pictures are lazy, so transforms can't be timed one by one: their `timeout_s` add up,
+        and bound the segment once every step has one.
+        """
+        own = [step.timeout_s for step in self.steps if step.timeout_s is not None]
+        return min(remaining_s, sum(own)) if len(own) == len(self.steps) else remaining_s
+
+
+def cut(pipeline: Pipeline, find: FindOperation) -> tuple[Segment, ...]:
+    """Return the segments of a pipeline in order.
+
+    Raises:
+        UnknownNameError: a step names an operation that does not exist.
+    """
+    found = [(step, find(step.use)) for step in pipeline.steps]
+    groups: list[tuple[Step, ...]] = []
+    for remote, group in groupby(found, key=lambda pair: isinstance(pair[1], RemoteCall)):
+        steps = tuple(step for step, _ in group)
+        groups += [(step,) for step in steps] if remote else [steps]
+    return tuple(_segment(number, steps, find) for number, steps in enumerate(groups, start=1))
+
+
+def _segment(number: int, steps: tuple[Step, ...], find: FindOperation) -> Segment:
+    first = find(steps[0].use)
+    return Segment(number, steps, first if isinstance(first, RemoteCall) else None)

@@ -1,0 +1,44 @@
+"""Where an attempt's bytes come from."""
+
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchmill.errors import InputLostError
+
+Stage = Callable[[Path], Awaitable[None]]
+"""Makes the bytes appear at a path that does not exist yet; raises `InputLostError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file to work on. `name` is a label that may hold folders; it is never opened."""
+
+    name: str
+    stage: Stage
+
+
+def local_file(path: Path, name: str | None = None) -> InputFile:
+    """Return a file of this machine as an input: a hard link where possible, else a copy."""
+
+    async def stage(target: Path) -> None:
+        try:
+            link_or_copy(path, target)
+        except FileNotFoundError as error:
+            raise InputLostError(name or path.name) from error
+
+    return InputFile(name or path.name, stage)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` hold the bytes of `source`, without copying them where that is possible.
+
+    A link would let a child that is not confined by Landlock change the original.
+    """
+    real = source.resolve(strict=True)
+    try:
+        os.link(real, target)
+    except OSError:
+        shutil.copyfile(real, target)

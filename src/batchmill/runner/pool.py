@@ -1,0 +1,195 @@
+"""The pool: a fixed number of slots, in which sandboxed children work on jobs.
+
+    slot ─► child of this owner, or a fresh one ─► files in ─► job ─► files out ─► give back
+                                                                │
+                         crash · hang · garbage · cancelled     └─► kill the group, forget it
+
+A child serves one owner until another needs its slot. It is replaced after an error of a
+decoder, after `Recycling.jobs` jobs, or when it has grown over `Recycling.rss_bytes`. Whatever
+goes wrong costs the one job that was running.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchmill.errors import ItemError, RunnerUnavailableError
+from batchmill.runner.messages import Job, Report
+from batchmill.runner.process import Child, Gone, OnProgress, Place
+from batchmill.runner.sandbox import Sandbox
+from batchmill.runner.scratch import Scratch
+
+EXECUTOR = "batchmill.runner.execute"
+SUSPICIOUS = frozenset({"unreadable_file", "operation_failed", "out_of_memory"})
+"""Codes of errors after which the state of a decoder is not trusted any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recycling:
+    """When a child is replaced although nothing went wrong."""
+
+    jobs: int = 200
+    rss_bytes: int = 512 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """What the pool is doing now, and has done since it was made."""
+
+    size: int
+    busy: int
+    idle: int
+    jobs: int
+    started: int
+    crashed: int
+
+
+class Pool:
+    """Runs jobs in at most `size` children at once; `scratch` holds their folders.
+
+    `executor` names the module whose `execute` the children call.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        scratch: Path,
+        *,
+        executor: str = EXECUTOR,
+        environ: Mapping[str, str] | None = None,
+        recycling: Recycling | None = None,
+    ) -> None:
+        self.size = size
+        self.scratch = Scratch.open(scratch)
+        self.sandbox: Sandbox | None = None
+        self._executor = executor
+        self._environ = os.environ if environ is None else environ
+        self._recycling = recycling or Recycling()
+        self._slots = asyncio.Semaphore(size)
+        self._idle: list[Child] = []
+        self._busy: set[Child] = set()
+        self._jobs = self._started = self._crashed = 0
+
+    async def start(self) -> None:
+        """Start all children now, so that the first jobs need not wait for them.
+
+        Raises:
+            RunnerUnavailableError: a child did not start.
+        """
+        missing = self.size - len(self._idle) - len(self._busy)
+        async with asyncio.TaskGroup() as group:
+            starting = [group.create_task(self._start_child()) for _ in range(missing)]
+        self._idle += [task.result() for task in starting]
+
+    async def run(
+        self, job: Job, *, owner: str, wall_s: float, on_progress: OnProgress | None = None
+    ) -> Report:
+        """Run `job` in a child of `owner` and return its report, which may hold an error.
+
+        `job.source` and `job.folder` lie below `scratch.path`; they are moved to the child
+        while it works and are back when this returns or raises. `on_progress` is called at
+        most once a second. When cancelled, the child is dead before this raises.
+
+        Raises:
+            ChildCrashedError, AttemptTimeoutError, OutOfMemoryError: the child is gone.
+            RunnerUnavailableError: no child could be started.
+        """
+        async with self._slots:
+            child = await self._take(owner)
+            self._busy.add(child)
+            try:
+                return await self._run_in(child, job, wall_s, on_progress)
+            finally:
+                self._busy.discard(child)
+                if child.alive:
+                    self._idle.append(child)
+
+    async def aclose(self) -> None:
+        """Kill all children and remove their folders. Safe to call twice."""
+        for child in (*self._idle, *self._busy):
+            await self._end(child)
+        self._idle.clear()
+        await asyncio.to_thread(self.scratch.close)
+
+    def stats(self) -> PoolStats:
+        """Return the present numbers."""
+        return PoolStats(
+            size=self.size,
+            busy=len(self._busy),
+            idle=len(self._idle),
+            jobs=self._jobs,
+            started=self._started,
+            crashed=self._crashed,
+        )
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the children that are alive."""
+        return [child.pid for child in (*self._idle, *self._busy) if child.alive]
+
+    async def _run_in(
+        self, child: Child, job: Job, wall_s: float, on_progress: OnProgress | None
+    ) -> Report:
+        self._jobs += 1
+        inside = child.place.hold(job, self._jobs)
+        _move(job, inside)
+        try:
+            report = await child.run(inside, wall_s=wall_s, on_progress=on_progress)
+        except BaseException as error:
+            self._crashed += isinstance(error, ItemError)
+            await child.kill()
+            raise
+        else:
+            if self._is_spent(child, report):
+                await child.kill()
+            return report
+        finally:
+            _move(inside, job)
+            if not child.alive:
+                await self._end(child)
+
+    async def _take(self, owner: str) -> Child:
+        """Return a child for `owner`: its own, else a fresh one, else in place of the eldest."""
+        self._idle = [child for child in self._idle if child.alive]
+        for wanted in (owner, None):
+            for child in self._idle:
+                if child.owner == wanted:
+                    self._idle.remove(child)
+                    child.owner = owner
+                    return child
+        if len(self._idle) + len(self._busy) >= self.size:
+            await self._end(self._idle.pop(0))
+        child = await self._start_child()
+        child.owner = owner
+        return child
+
+    async def _start_child(self) -> Child:
+        place = Place(self.scratch.new("child"))
+        try:
+            child = await Child.start(place, self._executor, self._environ)
+        except (Gone, OSError) as error:
+            raise RunnerUnavailableError(detail=str(error)) from error
+        self._started += 1
+        self.sandbox = child.sandbox
+        return child
+
+    async def _end(self, child: Child) -> None:
+        await child.kill()
+        await asyncio.to_thread(shutil.rmtree, child.place.root, ignore_errors=True)
+
+    def _is_spent(self, child: Child, report: Report) -> bool:
+        if report.error is not None and report.error.code in SUSPICIOUS:
+            return True
+        most = self._recycling
+        return child.jobs_done >= most.jobs or child.rss_bytes > most.rss_bytes
+
+
+def _move(start: Job, end: Job) -> None:
+    """Move the files of a job: renames within one file system."""
+    Path(start.source).rename(end.source)
+    try:
+        Path(start.folder).rename(end.folder)
+    except FileNotFoundError:  # an operation has removed its own folder
+        Path(end.folder).mkdir()

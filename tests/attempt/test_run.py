@@ -1,0 +1,133 @@
+import asyncio
+
+import pytest
+from pydantic import ConfigDict
+
+from batchmill.attempt.run import Remote, Workbench, run_attempt
+from batchmill.attempt.staging import local_file
+from batchmill.errors import (
+    AttemptTimeoutError,
+    ChildCrashedError,
+    InputLostError,
+    OperationFailedError,
+    UnknownNameError,
+    UnreadableFileError,
+)
+from batchmill.model.media import Family
+from batchmill.model.pipeline import Pipeline, Step
+from batchmill.operations.base import Options, RemoteCall, Transform
+
+JPEG = b"\xff\xd8\xff\xe0" + b"pixels" * 10
+
+
+class Anything(Options):
+    model_config = ConfigDict(extra="allow")
+
+
+async def _describe(source, options, clients):
+    return {"title": f"{source.media.extension} of {source.bytes} bytes for {clients}"}
+
+
+async def _never_answer(source, options, clients):
+    await asyncio.Event().wait()
+
+
+CALLS = {"describe": _describe, "never_answer": _never_answer}
+
+
+def find(name):
+    """Look an operation up as the registry does; all but `CALLS` run in the child."""
+    if name == "nothing":
+        raise UnknownNameError("operation", name, sorted(CALLS))
+    common = {"name": name, "summary": "", "version": 1, "accepts": frozenset(Family)}
+    if name in CALLS:
+        return RemoteCall(**common, options=Anything, call=CALLS[name])
+    return Transform(**common, options=Anything, run=lambda work, options: work)
+
+
+def pipeline(*uses, **more):
+    steps = tuple(Step(use, id=f"{number}-{use}") for number, use in enumerate(uses, start=1))
+    return Pipeline("test", steps, **more)
+
+
+@pytest.fixture
+def attempt(with_mill, tmp_path):
+    """Run one attempt on a JPEG, hand what is finished to `look`; no folder may remain."""
+
+    def run(made, look=None, *, source=None, **more):
+        path = tmp_path / "cat.jpg"
+        path.write_bytes(JPEG)
+
+        async def story(mill):
+            bench = Workbench(mill.pool, find, "anna", **more)
+            try:
+                entered = await run_attempt(
+                    source or local_file(path, "a/cat.jpg"), made, bench=bench
+                )
+                async with entered as finished:
+                    if look:
+                        look(finished)
+            finally:
+                assert [each.name for each in mill.pool.scratch.path.glob("attempt-*")] == []
+
+        with_mill(story)
+        assert path.read_bytes() == JPEG
+
+    return run
+
+
+def test_outputs_lie_in_the_folder_under_the_names_of_the_template(attempt):
+    def look(finished):
+        (output,), (file,) = finished.result.outputs, finished.files
+        assert output.name == "a/thumb/copy-1"
+        assert file.read_bytes() == JPEG
+        assert file.is_relative_to(finished.folder)
+
+    attempt(pipeline("copy", output_path="{dir}/thumb/{stem}-{index}"), look)
+
+
+@pytest.mark.parametrize(
+    ("use", "error"),
+    [("refuse", UnreadableFileError), ("fail", OperationFailedError), ("abort", ChildCrashedError)],
+)
+def test_failure_names_its_step_and_leaves_nothing(attempt, use, error):
+    with pytest.raises(error) as caught:
+        attempt(pipeline("copy", use))
+    assert caught.value.step == f"2-{use}"
+
+
+def test_attempt_over_the_pipelines_time_is_stopped(attempt):
+    with pytest.raises(AttemptTimeoutError, match=r"0\.3 s"):
+        attempt(pipeline("hang", timeout_s=0.3))
+
+
+def test_input_that_is_gone_is_said_to_be_lost(attempt, tmp_path):
+    with pytest.raises(InputLostError, match="dog"):
+        attempt(pipeline("copy"), source=local_file(tmp_path / "dog.jpg"))
+
+
+def test_remote_call_sees_the_file_and_adds_its_findings(attempt):
+    def look(finished):
+        assert finished.result.data == {"title": f"jpg of {len(JPEG)} bytes for the client"}
+        assert finished.result.outputs == ()
+
+    attempt(pipeline("describe"), look, remote=_remote())
+
+
+def test_findings_of_all_segments_are_merged(attempt):
+    def look(finished):
+        assert set(finished.result.data) == {"pid", "title"}
+        assert len(finished.result.outputs) == 1
+        assert set(finished.result.step_ms) == {"2-describe"}
+
+    attempt(pipeline("tell_pid", "describe"), look, remote=_remote())
+
+
+def test_remote_call_over_the_attempts_time_is_stopped(attempt):
+    with pytest.raises(AttemptTimeoutError) as caught:
+        attempt(pipeline("never_answer", timeout_s=0.1), remote=_remote())
+    assert caught.value.step == "1-never_answer"
+
+
+def _remote():
+    return Remote(asyncio.Semaphore(1), "the client")

@@ -1,0 +1,86 @@
+"""A pool of children that run `misbehaving.execute`, and jobs for it."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from batchmill.model.limits import Limits
+from batchmill.runner.messages import Job, JobStep, Report
+from batchmill.runner.pool import Pool
+
+HERE = Path(__file__).parent
+
+
+class Mill:
+    """A pool with a way to run one job in a line."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    def job(
+        self, *uses: str, body: bytes = b"hello", limits: Limits | None = None, **options: object
+    ):
+        folder = self.pool.scratch.new("attempt")
+        (folder / "work").mkdir(parents=True)
+        (folder / "source").write_bytes(body)
+        return Job(
+            source=str(folder / "source"),
+            folder=str(folder / "work"),
+            name="cat.jpg",
+            steps=tuple(JobStep(use, options=options, id=use) for use in uses),
+            limits=limits or Limits(),
+        )
+
+    async def run(self, *uses: str, owner: str = "anna", wall_s: float = 60, **more) -> Report:
+        on_progress = more.pop("on_progress", None)
+        job = self.job(*uses, **more)
+        return await self.pool.run(job, owner=owner, wall_s=wall_s, on_progress=on_progress)
+
+    async def busy(self) -> None:
+        """Wait until a child is at work."""
+        async with asyncio.timeout(30):
+            while not self.pool.stats().busy:  # noqa: ASYNC110 - a pool has no event for tests
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+
+
+def left(job: Job) -> bytes:
+    """Return what the job has copied."""
+    return Path(job.folder, "out", "copy").read_bytes()
+
+
+@asynccontextmanager
+async def opened(scratch: Path, size: int = 1, **more) -> AsyncIterator[Mill]:
+    environ = {**os.environ, "PYTHONPATH": str(HERE), **more.pop("environ", {})}
+    pool = Pool(size, scratch, executor="misbehaving", environ=environ, **more)
+    try:
+        yield Mill(pool)
+    finally:
+        await pool.aclose()
+
+
+def staged(job: Job) -> bytes:
+    """Return the job's source as it lies in the attempt's folder."""
+    return Path(job.source).read_bytes()
+
+
+Story = Callable[[Mill], Awaitable[None]]
+
+
+@pytest.fixture
+def with_mill(tmp_path: Path) -> Callable[..., None]:
+    """Run a coroutine function with a pool below a folder of the test's own."""
+
+    def run(story: Story, **more) -> None:
+        async def main() -> None:
+            async with opened(tmp_path / "scratch", **more) as mill:
+                await story(mill)
+            assert list((tmp_path / "scratch").iterdir()) == []
+
+        asyncio.run(main())
+
+    return run

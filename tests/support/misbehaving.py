@@ -1,0 +1,241 @@
+"""An executor for tests: each step of a job names one way to behave, or to misbehave.
+
+It runs inside a child. A job whose steps all behave copies its source to `out/copy`.
+"""
+
+import ctypes
+import hashlib
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from batchmill.errors import UnreadableFileError
+from batchmill.model.item import Output
+from batchmill.runner.messages import Job, JobStep, Progress, Report, encode
+
+ReportProgress = Callable[[Progress], None]
+
+
+def execute(job: Job, report_progress: ReportProgress) -> Report:
+    found: dict[str, Any] = {}
+    for step in job.steps:
+        report_progress(Progress(0.0, step.id))
+        found |= BEHAVIOURS[step.use](job, step, report_progress) or {}
+    report = replace(_copied(job), data=found)
+    return replace(report, warnings=tuple(found.pop("warnings", ())))
+
+
+def _copied(job: Job) -> Report:
+    body = Path(job.source).read_bytes()
+    out = Path(job.folder, "out")
+    out.mkdir(exist_ok=True)
+    (out / "copy").write_bytes(body)
+    sha256 = hashlib.sha256(body).hexdigest()
+    output = Output("copy", len(body), "application/octet-stream", sha256, zlib.crc32(body))
+    return Report(outputs=(output,))
+
+
+def tell_pid(job: Job, step: JobStep, report_progress: ReportProgress) -> dict[str, Any]:
+    return {"pid": os.getpid()}
+
+
+def tell_environment(job: Job, step: JobStep, report_progress: ReportProgress) -> dict[str, Any]:
+    return {"environment": dict(os.environ)}
+
+
+def wait(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    time.sleep(step.options["seconds"])
+
+
+def count(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    for number in range(1000):
+        report_progress(Progress(number / 1000, step.id))
+
+
+def refuse(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    raise UnreadableFileError(job.name, "it ends in the middle")
+
+
+def fail(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    raise RuntimeError(f"secret of {job.source}")
+
+
+def segfault(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    ctypes.string_at(0)
+
+
+def abort(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    os.abort()
+
+
+def exit_zero(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    os._exit(0)
+
+
+def leave(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    sys.exit("enough")
+
+
+def spin(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    while True:
+        pass
+
+
+def burn(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    until = time.process_time() + step.options["seconds"]
+    while time.process_time() < until:
+        pass
+
+
+def hang(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        time.sleep(60)
+
+
+def hog(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    held = []
+    while True:
+        held.append(bytearray(16 * 2**20))
+
+
+def hog_in_native_code(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    os.write(2, b"GLib-ERROR **: failed to allocate 268435456 bytes\n")
+    os.abort()
+
+
+def print_to_stdout(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    print("a library is talking", flush=True)
+    os.write(1, b'{"report": "not mine"}\n')
+
+
+def write_garbage(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    _write_to_the_line(b"\xff\x00 no JSON at all\n")
+    time.sleep(60)
+
+
+def write_wrong_report(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    _write_to_the_line(b'{"report": {"outputs": 7}}\n')
+    time.sleep(60)
+
+
+def write_deep_nesting(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    _write_to_the_line(b'{"report": ' + b"[" * 100_000 + b"\n")
+    time.sleep(60)
+
+
+def write_huge_line(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    while True:
+        _write_to_the_line(b"x" * 65536)
+
+
+def write_after_report(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    """Answer twice, before the child itself does."""
+    false = Report(warnings=("false",), number=job.number)
+    _write_to_the_line(encode("report", false) * 2)
+
+
+def flood_stderr(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    for _ in range(64):
+        os.write(2, b"warning: " * 10_000)
+
+
+def close_line(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    for fd in range(3, 64):
+        try:
+            os.close(fd)
+        except OSError:
+            continue
+    time.sleep(60)
+
+
+def remove_own_folder(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    Path(job.folder).rmdir()
+
+
+def report_nan(job: Job, step: JobStep, report_progress: ReportProgress) -> dict[str, Any]:
+    return {"value": float("nan")}
+
+
+def try_out(job: Job, step: JobStep, report_progress: ReportProgress) -> dict[str, Any]:
+    """Try what `options.what` names; say `done`, or the error's name."""
+    try:
+        FORBIDDEN[step.options["what"]](job, step.options)
+    except OSError as error:
+        return {"outcome": type(error).__name__}
+    return {"outcome": "done"}
+
+
+def _fork(job: Job, options: dict[str, Any]) -> None:
+    if os.fork() == 0:
+        os._exit(0)
+
+
+def _fork_by_clone3(job: Job, options: dict[str, Any]) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    arguments = (ctypes.c_uint64 * 11)()
+    answer = libc.syscall(435, ctypes.byref(arguments), 88)
+    if answer == 0:
+        os._exit(0)
+    if answer < 0:
+        raise OSError(ctypes.get_errno(), "clone3")
+
+
+def _raise_limit(job: Job, options: dict[str, Any]) -> None:
+    try:
+        resource.setrlimit(resource.RLIMIT_CPU, (10**6, resource.RLIM_INFINITY))
+    except ValueError as error:
+        raise OSError(str(error)) from error
+
+
+def _change_mode(job: Job, options: dict[str, Any]) -> None:
+    Path(options["path"]).chmod(0o777)
+
+
+FORBIDDEN: dict[str, Callable[[Job, dict[str, Any]], object]] = {
+    "inet": lambda job, options: socket.socket(socket.AF_INET),
+    "inet6": lambda job, options: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM),
+    "unix": lambda job, options: socket.socket(socket.AF_UNIX),
+    "netlink": lambda job, options: socket.socket(16, socket.SOCK_RAW),
+    "fork": _fork,
+    "clone3": _fork_by_clone3,
+    "exec": lambda job, options: os.execv("/bin/true", ["true"]),  # noqa: S606
+    "read": lambda job, options: Path(options["path"]).read_bytes(),
+    "list": lambda job, options: list(Path(options["path"]).iterdir()),
+    "write": lambda job, options: Path(options["path"]).write_bytes(b"owned"),
+    "delete": lambda job, options: Path(options["path"]).unlink(),
+    "overwrite_source": lambda job, options: Path(job.source).write_bytes(b"owned"),
+    "symlink": lambda job, options: Path(job.folder, "link").symlink_to("/etc"),
+    "change_mode": _change_mode,
+    "signal": lambda job, options: os.kill(options["pid"], 0),
+    "raise_limit": _raise_limit,
+    "temporary_file": lambda job, options: __import__("tempfile").mkstemp(),
+}
+
+BEHAVIOURS: dict[str, Callable[[Job, JobStep, ReportProgress], dict[str, Any] | None]] = {
+    function.__name__: function
+    for function in (
+        *(tell_pid, tell_environment, wait, count, refuse, fail, segfault, abort, exit_zero),
+        *(leave, spin, burn, hang, hog, hog_in_native_code, print_to_stdout, write_garbage),
+        *(write_wrong_report, write_deep_nesting, write_huge_line, write_after_report),
+        *(flood_stderr, close_line, remove_own_folder, report_nan, try_out),
+    )
+} | {"copy": lambda job, step, report_progress: None}
+
+
+def _write_to_the_line(body: bytes) -> None:
+    """Write to every pipe of the process but stderr: one of them leads to the worker."""
+    for fd in range(3, 64):
+        try:
+            if str(Path(f"/proc/self/fd/{fd}").readlink()).startswith("pipe:"):
+                os.write(fd, body)
+        except OSError:
+            continue
