@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, select, update
 
 from batchmill.db.schema import batches
-from batchmill.db.types import NOW
+from batchmill.db.types import NOW, Clock
 from batchmill.model.batch import (
     ENDED,
     RUNNABLE,
@@ -35,7 +35,7 @@ def insert(
     *,
     owner_id: OwnerId,
     upload_ms: int,
-    now: ColumnElement[int] = NOW,
+    now: Clock = NOW,
 ) -> None:
     """Create a batch in status `uploading` that expires unless `accept` follows in time."""
     conn.execute(
@@ -183,7 +183,7 @@ def next_turn(
     owner_id: OwnerId,
     *,
     window: int,
-    now: ColumnElement[int] = NOW,
+    now: Clock = NOW,
 ) -> BatchId | None:
     """Name the owner's batch whose turn it is: due items, room in its window, longest waiting."""
     due = (batches.c.n_pending > 0) | ((batches.c.n_retrying > 0) & (batches.c.retry_due_at <= now))
@@ -206,7 +206,7 @@ def queued_of_owner(conn: Connection, owner_id: OwnerId) -> int:
     return int(conn.scalar(query) or 0)
 
 
-def owners_waiting(conn: Connection, *, now: ColumnElement[int] = NOW) -> Sequence[OwnerId]:
+def owners_waiting(conn: Connection, *, now: Clock = NOW) -> Sequence[OwnerId]:
     """Name the owners who have items that dispatch could take now."""
     due = (batches.c.n_pending > 0) | ((batches.c.n_retrying > 0) & (batches.c.retry_due_at <= now))
     query = select(batches.c.owner_id).where(_runnable(), due).distinct()
@@ -219,7 +219,7 @@ def with_status(conn: Connection, *statuses: BatchStatus) -> Sequence[Batch]:
     return [_batch(row) for row in conn.execute(query)]
 
 
-def abandoned(conn: Connection, *, now: ColumnElement[int] = NOW) -> Sequence[BatchId]:
+def abandoned(conn: Connection, *, now: Clock = NOW) -> Sequence[BatchId]:
     """Name batches whose upload stopped without an end."""
     query = select(batches.c.id).where(
         batches.c.status == BatchStatus.UPLOADING, batches.c.upload_until < now
@@ -227,7 +227,7 @@ def abandoned(conn: Connection, *, now: ColumnElement[int] = NOW) -> Sequence[Ba
     return list(conn.scalars(query))
 
 
-def outdated(conn: Connection, *, limit: int, now: ColumnElement[int] = NOW) -> Sequence[BatchId]:
+def outdated(conn: Connection, *, limit: int, now: Clock = NOW) -> Sequence[BatchId]:
     """Name ended batches whose retention time is over."""
     query = select(batches.c.id).where(batches.c.expires_at < now).limit(limit)
     return list(conn.scalars(query))
@@ -250,11 +250,6 @@ def totals(conn: Connection, owner_id: OwnerId | None) -> Counts:
 def delete(conn: Connection, batch_id: BatchId) -> bool:
     """Remove the row of a batch whose items are gone already."""
     return conn.execute(batches.delete().where(batches.c.id == batch_id)).rowcount == 1
-
-
-def milliseconds(value: int) -> ColumnElement[int]:
-    """Return a constant for the `now` of these functions: tests pass the time they mean."""
-    return literal(value)
 
 
 def _runnable() -> ColumnElement[bool]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, case, select, update
+from sqlalchemy import Connection, case, select, update
 
 from batchmill.db.schema import failures
-from batchmill.db.types import NOW
+from batchmill.db.types import NOW, Clock
 from batchmill.model.batch import BatchId
 from batchmill.model.item import Failure
 
@@ -46,7 +46,7 @@ def count_one(
     batch_id: BatchId,
     failure: Failure,
     message: str,
-    now: ColumnElement[int] = NOW,
+    now: Clock = NOW,
 ) -> None:
     """Add one to a group and create it where it is new; the batch row's lock prevents a race."""
     known = update(failures).where(failures.c.no == no)

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, select, update
 from sqlalchemy.exc import IntegrityError
 
 from batchmill.db.schema import idempotency
-from batchmill.db.types import NOW
+from batchmill.db.types import NOW, Clock
 from batchmill.model.batch import OwnerId
 
 
@@ -27,7 +27,7 @@ def begin(
     key: str,
     *,
     body_sha256: str,
-    now: ColumnElement[int] = NOW,
+    now: Clock = NOW,
 ) -> KeptAnswer | None:
     """Reserve a key for this request. Returns what is kept when the key was used before."""
     row = {"owner_id": owner_id, "key": key, "body_sha256": body_sha256, "created_at": now}
@@ -56,7 +56,7 @@ def forget(conn: Connection, owner_id: OwnerId, key: str) -> None:
     conn.execute(idempotency.delete().where(*_is(owner_id, key)))
 
 
-def forget_older(conn: Connection, *, age_ms: int, now: ColumnElement[int] = NOW) -> int:
+def forget_older(conn: Connection, *, age_ms: int, now: Clock = NOW) -> int:
     """Drop answers that are older than `age_ms`; return how many."""
     return conn.execute(
         idempotency.delete().where(idempotency.c.created_at < now - age_ms)

@@ -7,6 +7,7 @@ in, and the row count says whether it was right. The caller holds the batch row'
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -21,7 +22,7 @@ from sqlalchemy import (
 )
 
 from batchmill.db.schema import items
-from batchmill.db.types import NOW
+from batchmill.db.types import NOW, Clock
 from batchmill.model.batch import BatchId
 from batchmill.model.item import (
     WAITING,
@@ -61,7 +62,7 @@ def insert(
 
 
 def due(
-    conn: Connection, batch_id: BatchId, *, limit: int, now: ColumnElement[int] = NOW
+    conn: Connection, batch_id: BatchId, *, limit: int, now: Clock = NOW
 ) -> Sequence[tuple[ItemId, ItemStatus, int]]:
     """Return `(id, status, dispatch_no)` of what to queue next: due retries, then by position."""
     found: list[tuple[ItemId, ItemStatus, int]] = []
@@ -78,7 +79,7 @@ def due(
     return found
 
 
-def mark_queued(conn: Connection, ids: Sequence[ItemId], *, now: ColumnElement[int] = NOW) -> int:
+def mark_queued(conn: Connection, ids: Sequence[ItemId], *, now: Clock = NOW) -> int:
     """Move pending or retrying items to `queued` and give each a new dispatch number."""
     statement = (
         update(items)
@@ -100,7 +101,7 @@ def claim(
     seen: int,
     worker_id: WorkerId,
     lease_ms: int,
-    now: ColumnElement[int] = NOW,
+    now: Clock = NOW,
 ) -> bool:
     """Take a queued item for one attempt; False: somebody was faster, or it moved on."""
     statement = (
@@ -118,9 +119,7 @@ def claim(
     return conn.execute(statement).rowcount == 1
 
 
-def renew(
-    conn: Connection, claims: Sequence[Claim], *, lease_ms: int, now: ColumnElement[int] = NOW
-) -> None:
+def renew(conn: Connection, claims: Sequence[Claim], *, lease_ms: int, now: Clock = NOW) -> None:
     """Prolong the leases of claims that still hold; `held` tells which do."""
     statement = update(items).where(_any_held(claims)).values(lease_until=now + lease_ms)
     conn.execute(statement)
@@ -138,7 +137,7 @@ def report_progress(conn: Connection, claim: Claim, fraction: float) -> bool:
 
 
 def finish(
-    conn: Connection, claim: Claim, result: Result, *, run_ms: int, now: ColumnElement[int] = NOW
+    conn: Connection, claim: Claim, result: Result, *, run_ms: int, now: Clock = NOW
 ) -> bool:
     """Record the one result of an item. False: the claim is stale, drop the outputs."""
     status = ItemStatus.SKIPPED if result.skipped else ItemStatus.COMPLETED
@@ -167,7 +166,7 @@ def fail(  # noqa: PLR0913 - each is a column of one statement
     spent: Spent,
     failure_no: int,
     run_ms: int,
-    now: ColumnElement[int] = NOW,
+    now: Clock = NOW,
 ) -> bool:
     """End an item as failed or quarantined. False: the claim is stale."""
     return _settle(
@@ -214,7 +213,7 @@ def hand_back(conn: Connection, claim: Claim) -> bool:
 
 
 def expired(
-    conn: Connection, batch_id: BatchId, *, limit: int, now: ColumnElement[int] = NOW
+    conn: Connection, batch_id: BatchId, *, limit: int, now: Clock = NOW
 ) -> Sequence[ItemId]:
     """Name processing items of a batch whose worker went silent."""
     query = (
@@ -229,7 +228,7 @@ def expired(
     return list(conn.scalars(query))
 
 
-def rescue(conn: Connection, ids: Sequence[ItemId], *, now: ColumnElement[int] = NOW) -> int:
+def rescue(conn: Connection, ids: Sequence[ItemId], *, now: Clock = NOW) -> int:
     """Return items with an expired lease to pending; a renewed one is left alone."""
     statement = (
         update(items)
@@ -265,9 +264,7 @@ def in_status(
     return [(row[0], ItemStatus(row[1])) for row in conn.execute(query)]
 
 
-def cancel(
-    conn: Connection, ids: Sequence[ItemId], *, seen: ItemStatus, now: ColumnElement[int] = NOW
-) -> int:
+def cancel(conn: Connection, ids: Sequence[ItemId], *, seen: ItemStatus, now: Clock = NOW) -> int:
     """Cancel items that are still in the status seen; a running one loses its claim."""
     return _move(conn, ids, seen, status=ItemStatus.CANCELLED, ended_at=now, **_RELEASED)
 
@@ -307,7 +304,7 @@ def reset(conn: Connection, ids: Sequence[ItemId], *, seen: ItemStatus) -> int:
 
 
 def waiting_deliveries(
-    conn: Connection, batch_id: BatchId, *, older_ms: int, limit: int, now: ColumnElement[int] = NOW
+    conn: Connection, batch_id: BatchId, *, older_ms: int, limit: int, now: Clock = NOW
 ) -> Sequence[tuple[ItemId, int]]:
     """Return `(id, dispatch_no)` of items that have been queued for longer than `older_ms`."""
     query = (
@@ -322,13 +319,13 @@ def waiting_deliveries(
     return [(row[0], row[1]) for row in conn.execute(query)]
 
 
-def earliest_due(conn: Connection, batch_id: BatchId) -> int | None:
-    """Return when the next retrying item is due, in milliseconds; None where there is none."""
+def earliest_due(conn: Connection, batch_id: BatchId) -> datetime | None:
+    """Return when the next retrying item is due; None where there is none."""
     query = select(func.min(items.c.due_at)).where(
         items.c.batch_id == batch_id, items.c.status == ItemStatus.RETRYING
     )
-    value = conn.scalar(query)
-    return None if value is None else round(value.timestamp() * 1000)
+    found: datetime | None = conn.scalar(query)
+    return found
 
 
 def delete_chunk(conn: Connection, batch_id: BatchId, *, limit: int) -> int:

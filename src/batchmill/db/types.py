@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Dialect, String, types
+from sqlalchemy import BigInteger, ColumnElement, Dialect, String, literal, types
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -57,7 +57,16 @@ def _mariadb_now(element: database_now, compiler: SQLCompiler, **kw: Any) -> str
     return "CAST(ROUND(UNIX_TIMESTAMP(SYSDATE(3)) * 1000) AS SIGNED)"
 
 
-NOW = database_now()
+Clock = ColumnElement[int]
+"""What the `now` of a statement may be: `NOW`, or a constant that a test means."""
+
+NOW: Clock = database_now()
+
+
+def at(milliseconds: int) -> Clock:
+    """Return a constant for the `now` of a statement."""
+    return literal(milliseconds, BigInteger())
+
 
 _BINARY = "utf8mb4_bin"
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from batchmill.db.schema import leaders, workers
-from batchmill.db.types import NOW
+from batchmill.db.types import NOW, Clock
 from batchmill.model.item import WorkerId
 
 
@@ -35,7 +35,7 @@ def beat(  # noqa: PLR0913 - the columns of one row
     slots: int,
     stats: dict[str, Any],
     lease_ms: int,
-    now: ColumnElement[int] = NOW,
+    now: Clock = NOW,
 ) -> None:
     """Say that a process is alive for another `lease_ms`; the first call enters it."""
     known = update(workers).where(workers.c.id == worker_id)
@@ -57,14 +57,14 @@ def drain(conn: Connection, worker_id: WorkerId) -> bool:
     return conn.execute(statement).rowcount == 1
 
 
-def alive(conn: Connection, *, now: ColumnElement[int] = NOW) -> Sequence[WorkerRow]:
+def alive(conn: Connection, *, now: Clock = NOW) -> Sequence[WorkerRow]:
     """Return the processes whose lease stands, oldest first."""
     columns = (workers.c[name] for name in WorkerRow.__slots__)
     query = select(*columns).where(workers.c.lease_until >= now).order_by(workers.c.started_at)
     return [WorkerRow(*row) for row in conn.execute(query)]
 
 
-def known_slots(conn: Connection, *, now: ColumnElement[int] = NOW) -> int:
+def known_slots(conn: Connection, *, now: Clock = NOW) -> int:
     """Sum the slots of all living workers that are not draining."""
     query = select(func.coalesce(func.sum(workers.c.slots), 0)).where(
         workers.c.lease_until >= now, workers.c.draining.is_(False)
@@ -72,7 +72,7 @@ def known_slots(conn: Connection, *, now: ColumnElement[int] = NOW) -> int:
     return int(conn.scalar(query) or 0)
 
 
-def forget_dead(conn: Connection, *, now: ColumnElement[int] = NOW) -> int:
+def forget_dead(conn: Connection, *, now: Clock = NOW) -> int:
     """Remove processes whose lease ended; return how many."""
     return conn.execute(workers.delete().where(workers.c.lease_until < now)).rowcount
 
@@ -83,7 +83,7 @@ def lead(
     holder: WorkerId,
     *,
     lease_ms: int,
-    now: ColumnElement[int] = NOW,
+    now: Clock = NOW,
 ) -> bool:
     """Take or keep the leadership `name` for `lease_ms`; True while it is held."""
     free = (leaders.c.holder == holder) | (leaders.c.lease_until < now)

@@ -8,6 +8,7 @@ To add one, write a module whose class passes `tests/engines/test_engine_contrac
 it in `bootstrap.py`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -27,10 +28,11 @@ class Engine(Protocol):
         """
         ...
 
-    async def serve(self, handle: Handler, *, slots: int) -> None:
+    async def serve(self, handle: Handler, *, slots: int, stopping: asyncio.Event) -> None:
         """Call `handle` for each delivery, at most `slots` at once; `handle` never raises.
 
-        Runs until cancelled, then cancels the running handlers and waits for them.
+        Once `stopping` is set it takes no more deliveries and returns when the running
+        handlers have ended; when cancelled, it cancels them and waits for them.
         """
         ...
 

@@ -29,11 +29,14 @@ class MemoryEngine:
                     heapq.heappush(self._heap, entry)
             self._arrived.notify(len(deliveries))
 
-    async def serve(self, handle: Handler, *, slots: int) -> None:
+    async def serve(self, handle: Handler, *, slots: int, stopping: asyncio.Event) -> None:
         """See Engine.serve."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(slots):
-                group.create_task(self._serve_one_by_one(handle))
+            waker = group.create_task(self._wake_at(stopping))
+            async with asyncio.TaskGroup() as slot_group:
+                for _ in range(slots):
+                    slot_group.create_task(self._serve_one_by_one(handle, stopping))
+            waker.cancel()
 
     async def missing(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """See Engine.missing."""
@@ -43,18 +46,24 @@ class MemoryEngine:
     async def aclose(self) -> None:
         """See Engine.aclose."""
 
-    async def _serve_one_by_one(self, handle: Handler) -> None:
-        while True:
-            item_id = await self._next()
+    async def _serve_one_by_one(self, handle: Handler, stopping: asyncio.Event) -> None:
+        while (item_id := await self._next(stopping)) is not None:
             self._running.add(item_id)
             try:
                 await handle(item_id)
             finally:
                 self._running.discard(item_id)
 
-    async def _next(self) -> ItemId:
+    async def _next(self, stopping: asyncio.Event) -> ItemId | None:
         async with self._arrived:
-            await self._arrived.wait_for(lambda: self._heap)
+            await self._arrived.wait_for(lambda: self._heap or stopping.is_set())
+            if stopping.is_set():
+                return None
             _, _, item_id = heapq.heappop(self._heap)
             self._waiting.discard(item_id)
             return item_id
+
+    async def _wake_at(self, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+        async with self._arrived:
+            self._arrived.notify_all()

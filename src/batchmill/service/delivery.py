@@ -10,7 +10,7 @@ from typing import Any
 
 from batchmill.db import batches, failures, items, listing
 from batchmill.db.connect import Connection
-from batchmill.db.types import NOW
+from batchmill.db.types import NOW, Clock
 from batchmill.errors import Budget
 from batchmill.model import retry
 from batchmill.model.batch import (
@@ -81,29 +81,29 @@ class Taken:
     more: bool = False
 
 
-def take(conn: Connection, batch_id: BatchId, *, window: int) -> Taken:
+def take(conn: Connection, batch_id: BatchId, *, window: int, now: Clock = NOW) -> Taken:
     """Queue as many due items of a batch as its window and its owner's share have room for."""
     batch = batches.lock(conn, batch_id)
     if batch is None or not batch.runnable:
         return Taken()
     share = window - batches.queued_of_owner(conn, batch.owner_id)
     room = min(share, batch.window(window) - batch.counts.in_flight)
-    rows = items.due(conn, batch_id, limit=room) if room > 0 else []
+    rows = items.due(conn, batch_id, limit=room, now=now) if room > 0 else []
     if rows:
-        items.mark_queued(conn, [item_id for item_id, _, _ in rows])
+        items.mark_queued(conn, [item_id for item_id, _, _ in rows], now=now)
     if rows or batch.counts.retrying:
-        _count_taken(conn, batch, [status for _, status, _ in rows])
+        _count_taken(conn, batch, [status for _, status, _ in rows], now)
     deliveries = (Delivery(item_id, number + 1, batch.priority) for item_id, _, number in rows)
     return Taken(tuple(deliveries), more=len(rows) < share)
 
 
-def take_turn(conn: Connection, owner_id: OwnerId, *, window: int) -> Taken:
+def take_turn(conn: Connection, owner_id: OwnerId, *, window: int, now: Clock = NOW) -> Taken:
     """Take items of the owner's batch that has waited longest for its turn."""
-    batch_id = batches.next_turn(conn, owner_id, window=window)
-    return take(conn, batch_id, window=window) if batch_id else Taken()
+    batch_id = batches.next_turn(conn, owner_id, window=window, now=now)
+    return take(conn, batch_id, window=window, now=now) if batch_id else Taken()
 
 
-def _count_taken(conn: Connection, batch: Batch, statuses: list[ItemStatus]) -> None:
+def _count_taken(conn: Connection, batch: Batch, statuses: list[ItemStatus], now: Clock) -> None:
     retried = statuses.count(ItemStatus.RETRYING)
     deltas = {
         ItemStatus.RETRYING: -retried,
@@ -111,14 +111,19 @@ def _count_taken(conn: Connection, batch: Batch, statuses: list[ItemStatus]) -> 
         ItemStatus.QUEUED: len(statuses),
     }
     # The turn moves on even when nothing was due, so that no batch is asked twice in a row.
-    values: dict[str, Any] = {"turn_at": NOW}
+    values: dict[str, Any] = {"turn_at": now}
     if batch.counts.retrying:
         values["retry_due_at"] = items.earliest_due(conn, batch.id)
     batches.count(conn, batch.id, deltas, **values)
 
 
 def claim(
-    conn: Connection, item_id: ItemId, *, worker_id: WorkerId, lease_ms: int
+    conn: Connection,
+    item_id: ItemId,
+    *,
+    worker_id: WorkerId,
+    lease_ms: int,
+    now: Clock = NOW,
 ) -> Claimed | None:
     """Take a queued item for one attempt; None when there is nothing to do.
 
@@ -130,21 +135,29 @@ def claim(
     batch = batches.lock(conn, item.batch_id)
     if batch is None or not batch.runnable:
         return None
-    won = items.claim(conn, item_id, seen=item.attempt, worker_id=worker_id, lease_ms=lease_ms)
+    won = items.claim(
+        conn, item_id, seen=item.attempt, worker_id=worker_id, lease_ms=lease_ms, now=now
+    )
     if not won:
         return None
     started: dict[str, Any] = {"status": BatchStatus.PROCESSING}
     if batch.started_at is None:
-        started["started_at"] = NOW
+        started["started_at"] = now
     if batch.run_started_at is None:
-        started["run_started_at"] = NOW
+        started["run_started_at"] = now
     move_one(conn, batch.id, ItemStatus.QUEUED, ItemStatus.PROCESSING, **started)
     held = Claim(item_id, batch.id, item.attempt + 1, item.spent)
     return Claimed(held, item.input, item.position, batch.owner_id, batch.tier, batch.pipeline)
 
 
 def settle(
-    conn: Connection, claimed: Claimed, outcome: Outcome, *, run_ms: int, retention_ms: int
+    conn: Connection,
+    claimed: Claimed,
+    outcome: Outcome,
+    *,
+    run_ms: int,
+    retention_ms: int,
+    now: Clock = NOW,
 ) -> Settled | None:
     """Record what became of an attempt, exactly once. None: the claim is stale, drop the work."""
     batch = batches.lock(conn, claimed.claim.batch_id)
@@ -152,14 +165,14 @@ def settle(
         return None
     match outcome:
         case Completed(result):
-            status, values = _complete(conn, claimed, result, run_ms)
+            status, values = _complete(conn, claimed, result, run_ms=run_ms, now=now)
         case Failed():
-            status, values = _fail(conn, batch, claimed, outcome, run_ms=run_ms)
+            status, values = _fail(conn, batch, claimed, outcome, run_ms=run_ms, now=now)
     if status is None:
         return None
     values["run_ms"] = batches.add("run_ms", run_ms)
     deltas = {ItemStatus.PROCESSING: -1, status: 1}
-    ended = end_values(batch, deltas, retention_ms=retention_ms)
+    ended = end_values(batch, deltas, retention_ms=retention_ms, now=now)
     batches.count(conn, batch.id, deltas, **{**_halted(batch, deltas), **values, **ended})
     return Settled(status, ended.get("status"))
 
@@ -172,12 +185,12 @@ def hand_back(conn: Connection, held: Claim) -> bool:
     return True
 
 
-def rescue(conn: Connection, batch_id: BatchId, *, limit: int) -> int:
+def rescue(conn: Connection, batch_id: BatchId, *, limit: int, now: Clock = NOW) -> int:
     """Return items whose worker went silent to pending; the sweep calls it for each batch."""
     if batches.lock(conn, batch_id) is None:
         return 0
-    ids = items.expired(conn, batch_id, limit=limit)
-    rescued = items.rescue(conn, ids) if ids else 0
+    ids = items.expired(conn, batch_id, limit=limit, now=now)
+    rescued = items.rescue(conn, ids, now=now) if ids else 0
     if rescued:
         deltas = {ItemStatus.PROCESSING: -rescued, ItemStatus.PENDING: rescued}
         batches.count(conn, batch_id, deltas)
@@ -202,20 +215,20 @@ def counts_after(counts: Counts, deltas: Mapping[ItemStatus, int]) -> Counts:
 
 
 def end_values(
-    batch: Batch, deltas: Mapping[ItemStatus, int], *, retention_ms: int
+    batch: Batch, deltas: Mapping[ItemStatus, int], *, retention_ms: int, now: Clock = NOW
 ) -> dict[str, Any]:
     """Return the columns that end a batch when `deltas` leave it nothing to do, else none."""
     counts = counts_after(batch.counts, deltas)
     if counts.unfinished or batch.open or batch.status.ended:
         return {}
     status = final_status(counts, cancelled=batch.status is BatchStatus.CANCELLING)
-    return {"status": status, "ended_at": NOW, "expires_at": NOW + retention_ms, "paused": False}
+    return {"status": status, "ended_at": now, "expires_at": now + retention_ms, "paused": False}
 
 
 def _complete(
-    conn: Connection, claimed: Claimed, result: Result, run_ms: int
+    conn: Connection, claimed: Claimed, result: Result, *, run_ms: int, now: Clock
 ) -> tuple[ItemStatus | None, dict[str, Any]]:
-    if not items.finish(conn, claimed.claim, result, run_ms=run_ms):
+    if not items.finish(conn, claimed.claim, result, run_ms=run_ms, now=now):
         return None, {}
     status = ItemStatus.SKIPPED if result.skipped else ItemStatus.COMPLETED
     bytes_out = sum(output.bytes for output in result.outputs)
@@ -226,21 +239,21 @@ def _complete(
 
 
 def _fail(
-    conn: Connection, batch: Batch, claimed: Claimed, failed: Failed, *, run_ms: int
+    conn: Connection, batch: Batch, claimed: Claimed, failed: Failed, *, run_ms: int, now: Clock
 ) -> tuple[ItemStatus | None, dict[str, Any]]:
     held, failure = claimed.claim, failed.failure
     used = getattr(held.spent, failed.budget) + 1
     spent: Spent = replace(held.spent, **{failed.budget: used})
     status = retry.verdict(spent, failed.budget, failed.policy, retryable=failure.retryable)
     if status is ItemStatus.RETRYING:
-        due_at = NOW + round(retry.backoff_s(used) * 1000)
+        due_at = now + round(retry.backoff_s(used) * 1000)
         kept = items.retry_later(conn, held, failure, spent=spent, due_at=due_at)
         return (status, {"retry_due_at": batches.earliest_retry(due_at)}) if kept else (None, {})
     no, message = failures.group_of(batch.id, failure, claimed.input.name)
     kept = items.fail(conn, held, failure, status=status, spent=spent, failure_no=no, run_ms=run_ms)
     if not kept:
         return None, {}
-    failures.count_one(conn, no, batch_id=batch.id, failure=failure, message=message)
+    failures.count_one(conn, no, batch_id=batch.id, failure=failure, message=message, now=now)
     return status, {"bytes_done": batches.add("bytes_done", claimed.input.bytes)}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from batchmill.config import Settings
 from batchmill.db.connect import Database
@@ -19,13 +20,17 @@ class KnownSlots:
 
 @dataclass(frozen=True, slots=True)
 class Mill:
-    """The truth, the bytes, the doorbell and the rules; `process_id` names this process."""
+    """The truth, the bytes, the doorbell and the rules.
+
+    `process_id` names this process, `uploads` is its own folder for files that are arriving.
+    """
 
     database: Database
     storage: Storage
     engine: Engine
     settings: Settings
     process_id: WorkerId
+    uploads: Path
     slots: KnownSlots = field(default_factory=lambda: KnownSlots(1))
 
     @property
