@@ -251,6 +251,28 @@ class OperationFailedError(ItemError):
         super().__init__(f"{operation} could not process {name}", detail=detail)
 
 
+class NoFaceError(ItemError):
+    """No face was found, and the pipeline asked to fail then."""
+
+    code = "no_face"
+    remedy = "Send a photo that shows a face, lower `min_score`, or set `no_face` to `accept`."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no face was found in {name}")
+
+
+class FaceModelMissingError(ItemError):
+    """A part of this installation that finds faces is not there."""
+
+    code = "face_model_missing"
+    remedy = "Run the command in the message, then retry the file."
+
+    def __init__(self, missing: str, command: str) -> None:
+        super().__init__(
+            f"Faces cannot be found because {missing} is not installed; run `{command}`"
+        )
+
+
 class InputLostError(ItemError):
     """The stored input is not there any more."""
 

