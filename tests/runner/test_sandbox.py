@@ -57,7 +57,11 @@ def test_child_touches_no_file_outside_its_folder(with_mill, enforced, tmp_path,
     assert outside.read_bytes() == b"secret"
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", f"/proc/{os.getpid()}/environ", "/proc/1/cmdline"])
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", f"/proc/{os.getpid()}/environ", "/proc/1/cmdline"],
+    ids=["a file", "our environment", "another process"],
+)
 def test_child_reads_nothing_of_the_system(with_mill, enforced, path):
     enforced("files")
     assert _outcome(with_mill, "read", path=path)["outcome"] == "PermissionError"
