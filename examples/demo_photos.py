@@ -34,10 +34,15 @@ def main() -> int:
 
 def find_pairs(before: Path, after: Path) -> list[tuple[Path, Path]]:
     """Pair every photo with its result, the largest saving first."""
-    results = {path.stem: path for path in sorted(after.rglob("*")) if path.suffix in ENDINGS}
-    sources = [path for path in sorted(before.rglob("*")) if path.suffix.lower() in ENDINGS]
-    pairs = [(path, results[path.stem]) for path in sources if path.stem in results]
+    sources, results = pictures_in(before), pictures_in(after)
+    pairs = [(sources[name], results[name]) for name in sources.keys() & results.keys()]
     return sorted(pairs, key=lambda pair: pair[1].stat().st_size - pair[0].stat().st_size)
+
+
+def pictures_in(folder: Path) -> dict[Path, Path]:
+    """Find the pictures below a folder by their place in it, without the ending."""
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
+    return {path.relative_to(folder).with_suffix(""): path for path in paths}
 
 
 def draw_sheet(pairs: list[tuple[Path, Path]]) -> Image.Image:
