@@ -131,6 +131,29 @@ class MalformedUploadError(RequestError):
     remedy = "Send the files as multipart/form-data with a standard HTTP client, and whole."
 
 
+class UnreadableArchiveError(RequestError):
+    """A ZIP archive is damaged, or built in a way that only harmful ones are."""
+
+    code = "unreadable_archive"
+    remedy = "Pack the files into a new ZIP archive and send it whole."
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} cannot be used as a ZIP archive: {reason}; pack it again.")
+
+
+class EmptyArchiveError(RequestError):
+    """A ZIP archive has no file that could be processed."""
+
+    code = "empty_archive"
+    remedy = "Send an archive with at least one file besides folders and system files."
+
+    def __init__(self, name: str, *, left_out: int) -> None:
+        super().__init__(
+            f"{name} holds no file to process "
+            f"({left_out} folders, links and system files were left out)."
+        )
+
+
 class IdempotencyMismatchError(RequestError):
     """An Idempotency-Key came back with another body."""
 
@@ -189,6 +212,23 @@ class EmptyFileError(ItemError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} is empty (0 bytes); send it again")
+
+
+class EncryptedFileError(ItemError):
+    """The file can only be opened with a password."""
+
+    code = "encrypted_file"
+    remedy = "Remove the password and send the file again."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is encrypted; remove the password and send it again")
+
+
+class UnpacksTooLargeError(ItemError):
+    """An entry of an archive is too large once it is unpacked."""
+
+    code = "unpacks_too_large"
+    remedy = "Send the file by itself, or raise the limit named in the message."
 
 
 class UnsupportedTypeError(ItemError):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchmill.api.multipart import Form, FormLimits, receive_form, require_room
@@ -62,6 +62,7 @@ TRICKY = st.lists(
 BODIES = TRICKY.filter(lambda body: b"--" + BOUNDARY not in b"\r\n" + body)
 
 
+@settings(deadline=None)
 @given(bodies=st.lists(BODIES, max_size=4), size=st.integers(1, 300))
 def test_files_arrive_unchanged_however_the_body_is_cut(bodies: list[bytes], size: int) -> None:
     body = closed(*(a_file(content, f"{number}.jpg") for number, content in enumerate(bodies)))

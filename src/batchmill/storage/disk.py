@@ -1,16 +1,20 @@
 """What every writer of local files shares: durability, room, and no links followed."""
 
+import asyncio
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EDQUOT, EINVAL, ENOSPC
 from io import BufferedWriter, FileIO
 from pathlib import Path
-from typing import IO
+from typing import IO, ParamSpec, TypeVar
 
 from batchmill.errors import StorageFullError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PIECE_BYTES = 1 << 20
 """How much is read or written at once: large enough that the thread hop does not count."""
@@ -99,6 +103,19 @@ def copy_range(source: int, target: Path, *, start: int, length: int) -> int:
             out.write(piece)
             done += len(piece)
     return done
+
+
+async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a blocking call like `asyncio.to_thread`, but wait for its end even when cancelled.
+
+    For calls that write to an open file, which must not be closed or removed under them.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
 
 
 def flush_file(path: Path, *, mode: int | None = None) -> None:
