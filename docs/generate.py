@@ -106,13 +106,13 @@ def operations_page() -> Iterator[str]:
         yield f"## {name}"
         yield f"{operation.summary} Takes: {', '.join(sorted(operation.accepts))}."
         yield _table(
-            ("option", "meaning", "takes", "default"),
+            ("option", "takes", "default", "meaning"),
             [
                 (
                     f"`{option}`",
-                    field.description or "",
                     registry.allowed(operation.options, option),
                     _shown(field.default),
+                    field.description or "",
                 )
                 for option, field in operation.options.model_fields.items()
             ],
@@ -157,13 +157,13 @@ def _groups() -> list[str]:
 
 def _settings_table(settings: Iterable[Setting]) -> Iterator[str]:
     yield _table(
-        ("variable", "meaning", "takes", "default"),
+        ("variable", "takes", "default", "meaning"),
         [
             (
                 f"`{setting.variable}`",
-                f"{setting.field.description}.",
                 setting.allowed + (" (secret)" if setting.secret else ""),
                 _default(setting),
+                f"{setting.field.description}.",
             )
             for setting in settings
         ],
@@ -181,12 +181,12 @@ def _tiers() -> Iterator[str]:
         f"`{_variable('tiers.free.file_bytes')}`; in the file, `[tiers.free]`."
     )
     yield _table(
-        ("limit", "meaning", *(", ".join(names) for names in groups.values())),
+        ("limit", *(", ".join(names) for names in groups.values()), "meaning"),
         [
             (
                 f"`{name}`",
-                f"{field.description}.",
                 *(_shown(getattr(tier, name)) for tier in groups),
+                f"{field.description}.",
             )
             for name, field in config.TierLimits.model_fields.items()
         ],

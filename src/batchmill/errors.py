@@ -148,10 +148,8 @@ class EmptyArchiveError(RequestError):
     remedy = "Send an archive with at least one file besides folders and system files."
 
     def __init__(self, name: str, *, left_out: int) -> None:
-        super().__init__(
-            f"{name} holds no file to process "
-            f"({left_out} folders, links and system files were left out)."
-        )
+        others = f"{left_out} folders, links and system files were left out"
+        super().__init__(f"{name} holds no file to process ({others}).")
 
 
 class IdempotencyMismatchError(RequestError):
@@ -243,6 +241,20 @@ class TooManyPixelsError(ItemError):
 
     code = "too_many_pixels"
     remedy = "Shrink the picture before sending it, or raise the limit named in the message."
+
+
+class UnsafeFileError(ItemError):
+    """The document is built to harm its reader, or looks as if it were."""
+
+    code = "unsafe_file"
+    remedy = "Save the document again in the program that made it, and send that copy."
+
+
+class DocumentTooLargeError(ItemError):
+    """A line, row or sheet of a document is over its limit."""
+
+    code = "document_too_large"
+    remedy = "Split the document, or raise the limit named in the message."
 
 
 class OutOfMemoryError(ItemError):

@@ -21,6 +21,7 @@ from batchmill.operations.base import Operation, Options
 GROUP = "batchmill.operations"
 
 BUILTIN: Mapping[str, str] = {
+    "analyze": "batchmill.operations.documents.analyze",
     "convert": "batchmill.operations.convert",
     "resize": "batchmill.operations.resize",
 }

@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from batchmill.errors import (
     UnreadableFileError,
     UnsupportedTypeError,
 )
+from batchmill.model.containers import identify
 from batchmill.model.item import Output, SkipReason
-from batchmill.model.media import SNIFF_BYTES, Family, sniff
+from batchmill.model.media import Family
 from batchmill.model.pipeline import OnError
 from batchmill.operations import registry
 from batchmill.operations.base import RemoteCall, Source, Work
@@ -30,14 +30,6 @@ from batchmill.runner.names import output_stem, safe_name
 
 OUT = "out"
 """Folder, inside the job's, in which outputs are left."""
-
-
-def warm() -> None:
-    """Load what most jobs need, before children are forked. Must not start a thread."""
-    import_module("batchmill.operations.decode")
-    import_module("batchmill.operations.encode")
-    for name in registry.BUILTIN:
-        registry.get(name)
 
 
 def execute(job: Job, report_progress: Callable[[Progress], None]) -> Report:
@@ -132,7 +124,7 @@ def _source(job: Job) -> Source:
     if size == 0:
         raise EmptyFileError(job.name)
     with path.open("rb") as file:
-        media = sniff(file.read(SNIFF_BYTES))
+        media = identify(file)
     if media is None:
         raise UnsupportedTypeError(f"{job.name} is of no type that is supported here")
     return Source(path=path, name=job.name, media=media, bytes=size)

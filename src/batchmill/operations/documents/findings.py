@@ -1,0 +1,62 @@
+"""What a reader gathers on its way besides the document itself: notes, files and times."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from batchmill.errors import DocumentTooLargeError, UnsafeFileError
+from batchmill.operations.base import ExtraFile, Work
+
+
+@dataclass(slots=True)
+class Findings:
+    """Filled while one file is read. Each note is kept once, in the order of its first mention."""
+
+    work: Work
+    warnings: list[str] = field(default_factory=list)
+    limits_hit: list[str] = field(default_factory=list)
+    files: list[ExtraFile] = field(default_factory=list)
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What the file is called in messages."""
+        return self.work.source.name
+
+    def warn(self, sentence: str) -> None:
+        """Note something that a person should know."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+
+    def too_large(self, what: str) -> DocumentTooLargeError:
+        """Return the error that says so; `what` names the part and its limit."""
+        return DocumentTooLargeError(f"{self.name} has {what}; split it or raise the limit")
+
+    def unsafe(self, reason: str) -> UnsafeFileError:
+        """Return the error that says why the file is refused."""
+        return UnsafeFileError(f"{self.name} was refused: {reason}; save it again and send that")
+
+    def hit(self, limit: str, sentence: str) -> None:
+        """Note that a limit cut the analysis short."""
+        if limit not in self.limits_hit:
+            self.limits_hit.append(limit)
+        self.warn(sentence)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the time spent inside to `timings_ms[part]`."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = (time.perf_counter() - began) * 1000
+            self.timings_ms[part] = round(self.timings_ms.get(part, 0.0) + spent, 3)
+
+    def output(self, ending: str, media_type: str) -> Path:
+        """Return where to write an output called like the source, with this ending (`.txt`)."""
+        stem = PurePath(self.name.replace("\\", "/")).name.rpartition(".")[0] or "document"
+        path = self.work.folder / f"output-{len(self.files) + 1}{ending[ending.rindex('.') :]}"
+        self.files.append(ExtraFile(path, f"{stem}{ending}", media_type))
+        return path
