@@ -1,1 +1,125 @@
 """Names the concrete engine, storage and database, and wires everything together."""
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from batchmill.config import Settings
+from batchmill.db.connect import Database
+from batchmill.db.migrate import migrate
+from batchmill.engines.memory import MemoryEngine
+from batchmill.errors import UsageError
+from batchmill.runner.pool import Pool, Recycling
+from batchmill.runner.scratch import Scratch
+from batchmill.service import ids, sweep
+from batchmill.service.bench import attempts_in
+from batchmill.service.mill import Mill
+from batchmill.storage.local import LocalStorage
+from batchmill.worker import background, upkeep, work
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Mill]:
+    """Build everything that the settings name; the database gets the newest schema.
+
+    Raises:
+        UsageError: another process already works in this data folder.
+        DatabaseUnavailableError: the database does not answer.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with _scratch(settings) as scratch:
+        database = Database(settings.database)
+        try:
+            with _sole_process(settings) if database.is_sqlite else _any_process():
+                await asyncio.to_thread(migrate, database.engine)
+                mill = _mill(settings, database, scratch)
+                if database.is_sqlite:
+                    await sweep.take_over(mill)
+                yield mill
+                await mill.engine.aclose()
+                await mill.storage.aclose()
+        finally:
+            await database.aclose()
+
+
+@asynccontextmanager
+async def working(mill: Mill, *, stopping: asyncio.Event) -> AsyncIterator[Pool]:
+    """Run a worker beside the block, until `stopping` is set and the worker has drained."""
+    settings = mill.settings
+    pool = Pool(
+        settings.children,
+        settings.data_dir / "tmp",
+        recycling=Recycling(jobs=settings.child_items),
+    )
+    try:
+        attempt = attempts_in(mill, pool)
+        slots = settings.children
+        running = work(mill, attempt, slots=slots, stopping=stopping)
+        async with upkeep(mill, slots=slots), background(running) as worker:
+            await pool.start()
+            yield pool
+            stopping.set()
+            await asyncio.wait({worker})
+    finally:
+        await pool.aclose()
+
+
+def stop_at_signals(stopping: asyncio.Event) -> None:
+    """Set `stopping` at SIGTERM and SIGINT; a second signal ends the process at once."""
+    loop = asyncio.get_running_loop()
+
+    def stop(number: int) -> None:
+        loop.remove_signal_handler(number)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+
+
+def _mill(settings: Settings, database: Database, scratch: Scratch) -> Mill:
+    uploads = scratch.new("uploads")
+    uploads.mkdir()
+    return Mill(
+        database=database,
+        storage=LocalStorage(
+            settings.data_dir / "storage", reserve_bytes=settings.disk_reserve_bytes
+        ),
+        engine=MemoryEngine(),
+        settings=settings,
+        process_id=ids.worker_id(),
+        uploads=uploads,
+    )
+
+
+@contextmanager
+def _scratch(settings: Settings) -> Iterator[Scratch]:
+    scratch = Scratch.open(settings.data_dir / "tmp")
+    try:
+        yield scratch
+    finally:
+        scratch.close()
+
+
+@contextmanager
+def _any_process() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _sole_process(settings: Settings) -> Iterator[None]:
+    """Hold the data folder: with SQLite one process owns all work, so leases of others are dead."""
+    path = settings.data_dir / "batchmill.lock"
+    lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise UsageError(
+            f"Another batchmill works in {settings.data_dir}. Stop it, or set"
+            " BATCHMILL_DATA_DIR to another folder."
+        ) from error
+    finally:
+        os.close(lock)

@@ -10,10 +10,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from batchmill import logs
+from batchmill.attempt.run import Finished
 from batchmill.errors import BatchmillError, Budget, ItemError, OutageError
 from batchmill.logs import Event
 from batchmill.model import pipeline as pipelines
@@ -26,16 +26,7 @@ from batchmill.service.leases import LeaseKeeper
 from batchmill.service.mill import Mill
 from batchmill.storage import keys
 
-
-@dataclass(frozen=True, slots=True)
-class Attempted:
-    """What an attempt left: its result, and the files of `result.outputs` in the same order."""
-
-    result: Result
-    files: tuple[Path, ...]
-
-
-Attempt = Callable[[Claimed, Callable[[float], None]], AbstractAsyncContextManager[Attempted]]
+Attempt = Callable[[Claimed, Callable[[float], None]], AbstractAsyncContextManager[Finished]]
 """Takes one file through its pipeline; the files live as long as the context.
 
 Raises ItemError for a bad file and OutageError when something else is away.
@@ -85,24 +76,24 @@ async def _attempt(
         keeper.report(claimed.claim.item_id, fraction)
 
     try:
-        async with attempt(claimed, report) as attempted:
-            result = await _store(mill, claimed, attempted)
+        async with attempt(claimed, report) as finished:
+            result = await _store(mill, claimed, finished)
     except (ItemError, OutageError) as error:
         yield _failed(mill, claimed, error)
     else:
         yield Completed(result)
 
 
-async def _store(mill: Mill, claimed: Claimed, attempted: Attempted) -> Result:
+async def _store(mill: Mill, claimed: Claimed, finished: Finished) -> Result:
     held = claimed.claim
     outputs = []
     for number, (output, path) in enumerate(
-        zip(attempted.result.outputs, attempted.files, strict=True)
+        zip(finished.result.outputs, finished.files, strict=True)
     ):
         key = keys.output_key(held.batch_id, held.item_id, held.attempt, number)
         await mill.storage.put(key, path, media_type=output.media_type)
         outputs.append(replace(output, key=key))
-    return replace(attempted.result, outputs=tuple(outputs))
+    return replace(finished.result, outputs=tuple(outputs))
 
 
 def _failed(mill: Mill, claimed: Claimed, error: BatchmillError) -> Failed:

@@ -1,0 +1,45 @@
+"""Binds attempts to the server: inputs from storage, limits of the tier, children of the pool."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from batchmill.attempt.run import Finished, Workbench, run_attempt
+from batchmill.attempt.staging import InputFile
+from batchmill.model import pipeline as pipelines
+from batchmill.operations import registry
+from batchmill.runner.messages import Progress
+from batchmill.runner.pool import Pool
+from batchmill.service.delivery import Claimed
+from batchmill.service.mill import Mill
+from batchmill.service.process import Attempt
+
+DEFAULT_TIMEOUT_S = 120.0
+
+
+def attempts_in(mill: Mill, pool: Pool) -> Attempt:
+    """Return the function that takes a claimed item through its pipeline in `pool`."""
+
+    @asynccontextmanager
+    async def attempt(claimed: Claimed, report: Callable[[float], None]) -> AsyncIterator[Finished]:
+        async def stage(target: Path) -> None:
+            await mill.storage.fetch(claimed.input.key, target)
+
+        def on_progress(progress: Progress) -> None:
+            report(progress.fraction)
+
+        pipeline = pipelines.parse(claimed.pipeline)
+        bench = Workbench(
+            pool=pool,
+            find=registry.get,
+            owner=claimed.owner_id,
+            limits=mill.settings.tier(claimed.tier).attempt(
+                wall_s=pipeline.timeout_s or DEFAULT_TIMEOUT_S
+            ),
+            on_progress=on_progress,
+        )
+        source = InputFile(claimed.input.name, stage)
+        async with await run_attempt(source, pipeline, bench=bench) as finished:
+            yield finished
+
+    return attempt
