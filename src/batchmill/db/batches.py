@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, case, func, select, update
 
 from batchmill.db.schema import batches
-from batchmill.db.types import NOW, Clock
+from batchmill.db.types import NOW, Clock, at
 from batchmill.model.batch import (
     ENDED,
     RUNNABLE,
@@ -141,10 +141,10 @@ def start(conn: Connection, batch_id: BatchId, /, **values: Any) -> bool:  # noq
     return change(conn, batch_id, batches.c.status == BatchStatus.UPLOADING, **values)
 
 
-def delete_draft(conn: Connection, batch_id: BatchId) -> bool:
-    """Remove the row of a batch that was never accepted."""
+def forsake(conn: Connection, batch_id: BatchId) -> bool:
+    """Give a draft up: the sweep may remove it from now on. False: it is no draft any more."""
     draft = batches.c.status == BatchStatus.UPLOADING
-    return conn.execute(batches.delete().where(batches.c.id == batch_id, draft)).rowcount == 1
+    return change(conn, batch_id, draft, upload_until=at(0))
 
 
 def start_cancelling(conn: Connection, batch_id: BatchId) -> bool:

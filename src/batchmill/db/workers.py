@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, update
 
 from batchmill.db.schema import leaders, workers
-from batchmill.db.types import NOW, Clock
+from batchmill.db.types import NOW, Clock, at
 from batchmill.model.item import WorkerId
 
 
@@ -95,10 +95,10 @@ def enter_leadership(conn: Connection, name: str) -> None:
     """Make the row that `lead` competes for; a second caller's error means that it is there."""
     known = conn.scalar(select(leaders.c.name).where(leaders.c.name == name))
     if known is None:
-        conn.execute(leaders.insert().values(name=name, holder="", lease_until=0))
+        conn.execute(leaders.insert().values(name=name, holder="", lease_until=at(0)))
 
 
 def resign(conn: Connection, name: str, holder: WorkerId) -> None:
     """Give a leadership up at once, so that another process need not wait for the lease."""
     statement = update(leaders).where(leaders.c.name == name, leaders.c.holder == holder)
-    conn.execute(statement.values(lease_until=0))
+    conn.execute(statement.values(lease_until=at(0)))

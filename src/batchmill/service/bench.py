@@ -7,12 +7,16 @@ from pathlib import Path
 from batchmill.attempt.run import Finished, Workbench, run_attempt
 from batchmill.attempt.staging import InputFile
 from batchmill.model import pipeline as pipelines
+from batchmill.model.item import Input
+from batchmill.model.limits import Limits
 from batchmill.operations import registry
 from batchmill.runner.messages import Progress
 from batchmill.runner.pool import Pool
 from batchmill.service.delivery import Claimed
 from batchmill.service.mill import Mill
 from batchmill.service.process import Attempt
+from batchmill.storage.base import Storage
+from batchmill.storage.zip_entry import unpack_entry
 
 DEFAULT_TIMEOUT_S = 120.0
 
@@ -23,19 +27,20 @@ def attempts_in(mill: Mill, pool: Pool) -> Attempt:
     @asynccontextmanager
     async def attempt(claimed: Claimed, report: Callable[[float], None]) -> AsyncIterator[Finished]:
         async def stage(target: Path) -> None:
-            await mill.storage.fetch(claimed.input.key, target)
+            await stage_input(mill.storage, claimed.input, target, limits=limits)
 
         def on_progress(progress: Progress) -> None:
             report(progress.fraction)
 
         pipeline = pipelines.parse(claimed.pipeline)
+        limits = mill.settings.tier(claimed.tier).attempt(
+            wall_s=pipeline.timeout_s or DEFAULT_TIMEOUT_S
+        )
         bench = Workbench(
             pool=pool,
             find=registry.get,
             owner=claimed.owner_id,
-            limits=mill.settings.tier(claimed.tier).attempt(
-                wall_s=pipeline.timeout_s or DEFAULT_TIMEOUT_S
-            ),
+            limits=limits,
             on_progress=on_progress,
         )
         source = InputFile(claimed.input.name, stage)
@@ -43,3 +48,18 @@ def attempts_in(mill: Mill, pool: Pool) -> Attempt:
             yield finished
 
     return attempt
+
+
+async def stage_input(storage: Storage, source: Input, target: Path, *, limits: Limits) -> None:
+    """Make an item's bytes appear at `target`: a whole object, or one entry of a stored ZIP.
+
+    Raises:
+        InputLostError: the bytes are gone. ItemError: the entry can't be unpacked.
+    """
+    entry = source.entry
+    if entry is None:
+        await storage.fetch(source.key, target)
+        return
+    stop = entry.offset + entry.compressed_bytes
+    pieces = storage.read(source.key, start=entry.offset, stop=stop)
+    await unpack_entry(pieces, source, target, limits=limits)

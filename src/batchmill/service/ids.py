@@ -19,6 +19,11 @@ def item_ids(number: int) -> list[ItemId]:
     return [ItemId(_new("itm")) for _ in range(number)]
 
 
+def archive_id() -> str:
+    """Return a new id for a ZIP that is kept as it came."""
+    return _new("zip")
+
+
 def worker_id() -> WorkerId:
     """Return a new id for a process."""
     return WorkerId(_new("wrk"))

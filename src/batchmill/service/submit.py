@@ -6,10 +6,10 @@ A batch row exists, in status `uploading`, before its first byte is stored, so t
 can tell from the database alone what a broken upload left behind.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from batchmill import logs
@@ -19,17 +19,13 @@ from batchmill.db.types import NOW
 from batchmill.errors import ConflictError, EmptyBatchError, InvalidOptionError, NotFoundError
 from batchmill.logs import Event
 from batchmill.model.batch import LOCAL_OWNER, Batch, BatchId, BatchStatus, NewBatch, OwnerId
-from batchmill.model.item import Input, ItemStatus, NewItem
-from batchmill.model.media import sniff
+from batchmill.model.item import ItemStatus, NewItem
 from batchmill.model.pipeline import Pipeline
 from batchmill.model.priority import engine_priority
-from batchmill.service import ids
+from batchmill.service import control, ids
 from batchmill.service.dispatch import dispatch
+from batchmill.service.intake import SentFile, stored
 from batchmill.service.mill import Mill
-from batchmill.storage import keys
-
-INSERT_ROWS = 5_000
-"""Items added in one transaction: long enough to be fast, short enough to let others in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +50,6 @@ class Order:
     keep_open: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SentFile:
-    """A file that lies, whole and measured, where this process put it."""
-
-    path: Path
-    name: str
-    head: bytes
-    bytes: int
-    sha256: str
-    custom_id: str | None = None
-
-
 @asynccontextmanager
 async def drafted(mill: Mill, caller: Caller) -> AsyncIterator[BatchId]:
     """Hold a place for a batch whose files are arriving; removed unless `accept` was called.
@@ -83,8 +67,7 @@ async def drafted(mill: Mill, caller: Caller) -> AsyncIterator[BatchId]:
     try:
         yield batch_id
     except BaseException:
-        await mill.storage.delete_prefix(keys.batch_prefix(batch_id))
-        await mill.database.run(batches.delete_draft, batch_id)
+        await asyncio.shield(_remove_draft(mill, batch_id))
         raise
 
 
@@ -101,54 +84,42 @@ async def accept(
     if not files and not order.keep_open:
         raise EmptyBatchError
     new_batch = _new_batch(caller, order)
-    inputs = await store_inputs(mill, batch_id, files)
-    await accept_inputs(mill, batch_id, new_batch, inputs)
-
-
-async def accept_inputs(
-    mill: Mill, batch_id: BatchId, new_batch: NewBatch, inputs: Iterable[NewItem]
-) -> None:
-    """Add items whose bytes are in storage, in chunks, and start the batch with the last one."""
-    position, chunk = 0, list[NewItem]()
-    for each in inputs:
-        chunk.append(each)
-        if len(chunk) == INSERT_ROWS:
-            await mill.database.run(_add, batch_id, chunk, first_position=position)
-            position, chunk = position + len(chunk), []
-    await mill.database.run(_start, batch_id, new_batch, chunk, first_position=position)
-    logs.info(Event.BATCH_ACCEPTED, batch=batch_id, items=position + len(chunk))
+    limits = mill.settings.tier(caller.tier)
+    position, last = 0, list[NewItem]()
+    async for page in stored(mill.storage, batch_id, files, limits=limits):
+        await mill.database.run(_add, batch_id, last, first_position=position)
+        position, last = position + len(last), page
+    await mill.database.run(_start, batch_id, new_batch, last, first_position=position)
+    logs.info(Event.BATCH_ACCEPTED, batch=batch_id, items=position + len(last))
     await dispatch(mill, batch_id)
 
 
 async def add_files(
     mill: Mill, batch_id: BatchId, caller: Caller, files: Sequence[SentFile]
 ) -> int:
-    """Add files to an open batch; return how many.
+    """Add files to an open batch; return how many items they became.
 
     Raises:
         NotFoundError: there is no such batch. ConflictError: it is not open.
+        StorageFullError: no space; what was added before it remains.
     """
     batch = await mill.database.read(batches.get, batch_id, owner_id=caller.owner_id)
     if batch is None:
         raise NotFoundError("batch", batch_id)
     _refuse_closed(batch)
-    new = await store_inputs(mill, batch_id, files)
-    await mill.database.run(_append, batch_id, new)
+    total = 0
+    limits = mill.settings.tier(caller.tier)
+    async for page in stored(mill.storage, batch_id, files, limits=limits):
+        await mill.database.run(_append, batch_id, page)
+        total += len(page)
     await dispatch(mill, batch_id)
-    return len(new)
+    return total
 
 
-async def store_inputs(mill: Mill, batch_id: BatchId, files: Sequence[SentFile]) -> list[NewItem]:
-    """Move files into storage under keys of their own; return the items they become."""
-    new = []
-    for file, item_id in zip(files, ids.item_ids(len(files)), strict=True):
-        media = sniff(file.head)
-        key = keys.input_key(batch_id, item_id)
-        mime = media.mime if media else None
-        await mill.storage.put(key, file.path, media_type=mime or "application/octet-stream")
-        source = Input(key, file.name, file.bytes, sha256=file.sha256, media_type=mime)
-        new.append(NewItem(item_id, source, file.custom_id))
-    return new
+async def _remove_draft(mill: Mill, batch_id: BatchId) -> None:
+    """Remove what a failed submission left; one that was accepted after all stays."""
+    if await mill.database.run(batches.forsake, batch_id):
+        await control.purge(mill, batch_id)
 
 
 _DRAFT = NewBatch(
@@ -198,6 +169,8 @@ def _refuse_closed(batch: Batch) -> None:
 def _add(
     conn: Connection, batch_id: BatchId, new: Sequence[NewItem], *, first_position: int
 ) -> None:
+    if not new:
+        return
     items.insert(conn, batch_id, new, first_position=first_position)
     batches.count(conn, batch_id, {ItemStatus.PENDING: len(new)}, **_bytes_in(new))
 

@@ -13,7 +13,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -75,6 +75,10 @@ class ArchiveIndex:
     counts: Mapping[Kind, int]
     unpacked_bytes: int
     _directory: Directory
+
+    def at(self, path: Path) -> "ArchiveIndex":
+        """Return the same index for the same archive under another name."""
+        return replace(self, path=path)
 
     def pages(self, key: str, *, rows: int = 1_000) -> Iterator[list[Input]]:
         """Yield the files in the directory's order; `key` is where the archive is stored."""

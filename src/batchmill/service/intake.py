@@ -1,0 +1,98 @@
+"""Intake: files that arrived become stored inputs; a ZIP becomes one item for each of its files.
+
+An archive is stored once, as it came, and indexed once. Workers read their entry from it where
+it lies, so there is never a second copy of its contents.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchmill.config import TierLimits
+from batchmill.model.batch import BatchId
+from batchmill.model.item import Input, NewItem
+from batchmill.model.media import ZIP, sniff
+from batchmill.service import ids
+from batchmill.storage import keys
+from batchmill.storage.base import Storage
+from batchmill.storage.zip_index import ArchiveIndex, ArchiveLimits, index_archive
+
+PAGE_ROWS = 5_000
+"""Items of an archive that are added at once: fast, and short enough to let others in."""
+
+OCTETS = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """A file that lies, whole and measured, where this process put it; it is consumed."""
+
+    path: Path
+    name: str
+    head: bytes
+    bytes: int
+    sha256: str
+    custom_id: str | None = None
+
+
+async def stored(
+    storage: Storage, batch_id: BatchId, files: Sequence[SentFile], *, limits: TierLimits
+) -> AsyncIterator[list[NewItem]]:
+    """Put files into storage and yield the items they become, in order, in pages.
+
+    Raises:
+        UnreadableArchiveError, EmptyArchiveError, TooLargeError: a ZIP can't be used.
+        StorageFullError: no space.
+    """
+    plain: list[NewItem] = []
+    for file in files:
+        if sniff(file.head) is not ZIP:
+            plain.append(await _store_file(storage, batch_id, file))
+            continue
+        if plain:
+            yield plain
+            plain = []
+        async for page in _store_archive(storage, batch_id, file, limits):
+            yield page
+    if plain:
+        yield plain
+
+
+async def _store_file(storage: Storage, batch_id: BatchId, file: SentFile) -> NewItem:
+    (item_id,) = ids.item_ids(1)
+    media = sniff(file.head)
+    mime = media.mime if media else None
+    key = keys.input_key(batch_id, item_id)
+    await storage.put(key, file.path, media_type=mime or OCTETS)
+    source = Input(key, file.name, file.bytes, sha256=file.sha256, media_type=mime)
+    return NewItem(item_id, source, file.custom_id)
+
+
+async def _store_archive(
+    storage: Storage, batch_id: BatchId, file: SentFile, limits: TierLimits
+) -> AsyncIterator[list[NewItem]]:
+    bounds = ArchiveLimits(limits.archive_entries, limits.archive_bytes)
+    index = await asyncio.to_thread(index_archive, file.path, name=file.name, limits=bounds)
+    key = keys.input_key(batch_id, ids.archive_id())
+    async with _kept(index) as kept:
+        await storage.put(key, file.path, media_type=ZIP.mime)
+        pages = kept.pages(key, rows=PAGE_ROWS)
+        while page := await asyncio.to_thread(next, pages, None):
+            yield [
+                NewItem(item_id, source)
+                for item_id, source in zip(ids.item_ids(len(page)), page, strict=True)
+            ]
+
+
+@asynccontextmanager
+async def _kept(index: ArchiveIndex) -> AsyncIterator[ArchiveIndex]:
+    """Keep a second name of the archive, because storing it takes the first away."""
+    path = index.path.with_name(f"{index.path.name}.index")
+    await asyncio.to_thread(os.link, index.path, path)
+    try:
+        yield index.at(path)
+    finally:
+        await asyncio.to_thread(path.unlink)
