@@ -22,7 +22,9 @@ GROUP = "batchmill.operations"
 
 BUILTIN: Mapping[str, str] = {
     "analyze": "batchmill.operations.documents.analyze",
+    "blur_faces": "batchmill.operations.blur_faces",
     "convert": "batchmill.operations.convert",
+    "face_crop": "batchmill.operations.face_crop",
     "resize": "batchmill.operations.resize",
 }
 

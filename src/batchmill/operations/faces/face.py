@@ -4,14 +4,15 @@ import math
 from dataclasses import dataclass, replace
 
 Point = tuple[float, float]
+Landmarks = tuple[Point, Point, Point, Point, Point]
+"""Left eye, right eye, nose tip, left and right corner of the mouth, as the viewer sees them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
     """A box from chin to forehead, in pixels of the upright picture, x right and y down.
 
-    `landmarks` are the left eye, right eye, nose tip and left and right corner of the mouth,
-    left and right as the viewer sees them. `score` is 0…1.
+    `score` is 0…1.
     """
 
     left: float
@@ -19,7 +20,7 @@ class Face:
     width: float
     height: float
     score: float
-    landmarks: tuple[Point, Point, Point, Point, Point]
+    landmarks: Landmarks
 
     @property
     def area(self) -> float:
@@ -47,6 +48,13 @@ class Face:
         """How far the line through the eyes is turned clockwise from level, -180…180."""
         (left_x, left_y), (right_x, right_y) = self.landmarks[:2]
         return math.degrees(math.atan2(right_y - left_y, right_x - left_x))
+
+    def box_in(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return the box in whole pixels (left, top, width, height), inside a picture of `size`."""
+        left, top = max(0, round(self.left)), max(0, round(self.top))
+        right = min(size[0], round(self.left + self.width))
+        bottom = min(size[1], round(self.top + self.height))
+        return left, top, max(1, right - left), max(1, bottom - top)
 
     def scaled(self, across: float, down: float) -> "Face":
         """Return the same face in a picture that is `across` x `down` times as large."""

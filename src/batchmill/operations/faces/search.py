@@ -14,6 +14,7 @@ from batchmill.operations.faces.face import Face
 
 LEVELS_PX = (320, 640, 1024)
 """Longer side of the picture at each look."""
+FINEST_PX = LEVELS_PX[-1]
 WORTH_IT = 1.25
 """A finer look must be larger than the one before by this factor."""
 
@@ -44,16 +45,14 @@ class Scene:
 def find_main(scene: Scene, least_score: float) -> tuple[Face, ...]:
     """Return the faces, the main one first, in full pixels; stop looking once that one is sure."""
     found: tuple[Face, ...] = ()
-    for scale, faces in _looks(scene, LEVELS_PX[-1], least_score):
+    for scale, faces in _looks(scene, FINEST_PX, least_score):
         found = main_first(_distinct((*faces, *found)), scene.size)
         if found and found[0].score >= SURE_SCORE and found[0].height * scale >= SURE_PX:
             break
     return found
 
 
-def find_all(
-    scene: Scene, least_score: float, *, finest_px: int = LEVELS_PX[-1]
-) -> tuple[Face, ...]:
+def find_all(scene: Scene, least_score: float, *, finest_px: int = FINEST_PX) -> tuple[Face, ...]:
     """Return the faces of every size, the main one first, in full pixels."""
     found: tuple[Face, ...] = ()
     for _, faces in _looks(scene, finest_px, least_score):
