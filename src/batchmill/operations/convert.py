@@ -52,8 +52,8 @@ class ConvertOptions(Options):
     )
     keep: Literal["none", "icc", "exif", "xmp", "all"] = Field(
         "none",
-        description="Metadata to keep. Colours are always sRGB. A position (GPS) is kept only "
-        "by all.",
+        description="Metadata to keep; TIFF holds no EXIF. Colours are always sRGB. The place "
+        "where it was taken (GPS) is kept only by all.",
     )
     animated: bool = Field(
         True, description="Keep all frames where the format can (webp, gif); else the first."

@@ -25,7 +25,9 @@ from batchmill.model.media import AVIF, GIF, HEIC, JPEG, PNG, TIFF, WEBP, MediaT
 from batchmill.operations.base import Source
 from batchmill.operations.colour import to_srgb
 from batchmill.operations.colours import COLOUR_BANDS
+from batchmill.operations.metadata import with_exif
 from batchmill.operations.picture import Picture
+from batchmill.operations.strip import MalformedError, gif_blocks
 
 pyvips.block_untrusted_set(True)
 pyvips.cache_set_max(0)
@@ -175,11 +177,22 @@ def _webp(source: Source, limits: Limits, shrink: float, tolerant: bool) -> pyvi
 
 def _gif(source: Source, limits: Limits, _shrink: float, tolerant: bool) -> pyvips.Image:
     options = {"access": "sequential", "fail_on": _fail_on(tolerant)}
+    if not tolerant:
+        _check_gif_ends(source)
     image = pyvips.Image.gifload(source.path, **options)
     _checked(image, source, limits)
     if image.get_n_pages() > 1:
         return pyvips.Image.gifload(source.path, n=-1, **options)
     return image
+
+
+def _check_gif_ends(source: Source) -> None:
+    """Refuse a GIF that breaks off, which libvips takes without a word."""
+    try:
+        for _block in gif_blocks(source.path.read_bytes()):
+            pass
+    except MalformedError as error:
+        raise UnreadableFileError(source.name, str(error)) from error
 
 
 def _tiff(source: Source, limits: Limits, _shrink: float, tolerant: bool) -> pyvips.Image:
@@ -210,13 +223,19 @@ def _heic(source: Source, limits: Limits, _shrink: float, _tolerant: bool) -> py
         pixels.tobytes(), pixels.width, pixels.height, len(pixels.getbands()), "uchar"
     )
     image = image.copy(interpretation="b-w" if image.bands < COLOUR_BANDS else "srgb")
-    if profile := heif.info.get("icc_profile"):
-        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
-    return image
+    return _turned_by_decoder(_with_heic_metadata(image, heif.info))
+
+
+def _with_heic_metadata(image: pyvips.Image, info: Mapping[str, Any]) -> pyvips.Image:
+    names = {"icc_profile": "icc-profile-data", "xmp": "xmp-data"}
+    for name, field in names.items():
+        if block := info.get(name):
+            image.set_type(pyvips.GValue.blob_type, field, bytes(block))
+    return with_exif(image, info["exif"]) if info.get("exif") else image
 
 
 def _turned_by_decoder(image: pyvips.Image) -> pyvips.Image:
-    """HEIF files are turned by their own boxes; an EXIF orientation beside them has no say."""
+    """Forget the EXIF orientation: HEIF files are turned by their own boxes, it has no say."""
     if not image.get_typeof("orientation"):
         return image
     image = image.copy()

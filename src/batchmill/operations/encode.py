@@ -1,35 +1,26 @@
-"""Writes pictures into the job's folder, measures what was written, and reports it.
+"""Turns a picture into a finished file: chooses format and quality, writes, measures.
 
 Only the child imports this module.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyvips
 
-from batchmill.errors import OperationFailedError, TooManyPixelsError
+from batchmill.errors import MaxBytesError, OperationFailedError, TooManyPixelsError
 from batchmill.model.item import Output, SkipReason
-from batchmill.model.media import AVIF, GIF, JPEG, PNG, TIFF, WEBP, MediaType
 from batchmill.operations.base import Source
 from batchmill.operations.colours import COLOUR_BANDS, rgba
 from batchmill.operations.files import row
-from batchmill.operations.geometry import upright
+from batchmill.operations.geometry import first_frame, upright
 from batchmill.operations.picture import Encoding, Format, Picture
+from batchmill.operations.png import few_colours
+from batchmill.operations.savers import DEFAULT_QUALITY, FORMATS, LONGEST_PX, MEDIA, header, save
+from batchmill.operations.strip import MalformedError, Policy, stripped
 
-MEDIA: Mapping[Format, MediaType] = {
-    "jpeg": JPEG,
-    "png": PNG,
-    "webp": WEBP,
-    "avif": AVIF,
-    "tiff": TIFF,
-    "gif": GIF,
-}
-_FORMATS: Mapping[MediaType, Format] = {media: name for name, media in MEDIA.items()}
-_ANIMATED = frozenset({"webp", "gif"})
-_LONGEST_PX: Mapping[Format, int] = {"webp": 16_383, "avif": 16_384, "jpeg": 65_500, "gif": 65_535}
+_ANIMATED: frozenset[Format] = frozenset({"webp", "gif"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,38 +32,64 @@ class Written:
 
 
 def write(picture: Picture, source: Source, stem: Path) -> Written:
-    """Encode a picture next to `stem` (a path without extension) and measure the result.
+    """Encode a picture as `stem` (a path without extension) and measure the result.
 
     Raises:
         TooManyPixelsError: the format can't hold so large a picture.
+        MaxBytesError: no quality makes it as small as asked.
         OperationFailedError: what was written is not what was meant.
     """
     encoding = picture.encoding
-    picture = upright(picture)
-    format_ = _format(encoding, source)
-    image = _fitted(picture.image, format_, encoding, source)
+    image = upright(picture).image
+    formats = _formats(image, encoding, source)
+    if len(formats) > 1 or encoding.max_bytes is not None:
+        image = image.copy_memory()
+    written = [_encoded(image, source, stem, replace(encoding, format=each)) for each in formats]
+    best = min(written, key=lambda output: output.bytes)
+    for other in written:
+        if other is not best:
+            stem.with_name(other.name).unlink()
+    return _never_larger(picture, source, best, stem) or Written(best)
+
+
+def _formats(image: pyvips.Image, encoding: Encoding, source: Source) -> tuple[Format, ...]:
+    """Return the formats to try; the smallest result wins."""
+    if encoding.format is None:
+        return (FORMATS.get(source.media, "jpeg"),)
+    if encoding.format != "auto":
+        return (encoding.format,)
+    if encoding.animated and image.height > image.get_page_height():
+        return ("webp",)
+    fitting = max(image.width, image.get_page_height()) <= LONGEST_PX["webp"]
+    lossy: tuple[Format, ...] = ("webp",) if fitting else ()
+    if not image.hasalpha() and not encoding.lossless:
+        lossy = (*lossy, "jpeg")
+    graphic = encoding.lossless or not lossy or few_colours(image.copy_memory())
+    return (*lossy, "png") if graphic else lossy
+
+
+def _encoded(image: pyvips.Image, source: Source, stem: Path, encoding: Encoding) -> Output:
+    format_: Format = encoding.format  # type: ignore[assignment]
+    image = _fitted(image, format_, encoding, source)
     path = stem.with_name(f"{stem.name}.{MEDIA[format_].extension}")
-    save(image, path, format_, encoding)
-    return Written(measured(path, MEDIA[format_], image, source))
-
-
-def _format(encoding: Encoding, source: Source) -> Format:
-    if encoding.format is None or encoding.format == "auto":
-        return _FORMATS.get(source.media, "jpeg")
-    return encoding.format
+    if encoding.max_bytes is None:
+        save(image, path, format_, encoding)
+    else:
+        _save_within(image, path, encoding, source)
+    return _measured(path, format_, image, source)
 
 
 def _fitted(
     image: pyvips.Image, format_: Format, encoding: Encoding, source: Source
 ) -> pyvips.Image:
-    """Return pixels that the format can hold: frames, alpha, side."""
+    """Return pixels that the format can hold: frames, side, alpha."""
     if image.height > image.get_page_height() and not (encoding.animated and format_ in _ANIMATED):
-        image = image.crop(0, 0, image.width, image.get_page_height())
+        image = first_frame(image)
     longest = max(image.width, image.get_page_height())
-    if longest > _LONGEST_PX.get(format_, longest):
+    if longest > LONGEST_PX.get(format_, longest):
         raise TooManyPixelsError(
-            f"{source.name} is {longest:,} px long; {format_} holds at most "
-            f"{_LONGEST_PX[format_]:,} px: resize it first or choose another format"
+            f"{source.name} would be {longest:,} px long; {format_} holds at most "
+            f"{LONGEST_PX[format_]:,} px: resize it or choose another format"
         )
     if format_ == "jpeg" and image.hasalpha():
         image = _flattened(image, encoding.background)
@@ -80,118 +97,85 @@ def _fitted(
 
 
 def _flattened(image: pyvips.Image, background: str) -> pyvips.Image:
-    red, green, blue, _ = rgba(background)
-    if image.bands >= COLOUR_BANDS:
-        return image.flatten(background=[red, green, blue])
-    if red == green == blue:
-        return image.flatten(background=[red])
-    return image.colourspace("srgb").flatten(background=[red, green, blue])
+    *colour, _ = rgba(background)
+    if image.bands < COLOUR_BANDS and len(set(colour)) > 1:
+        image = image.colourspace("srgb")
+    return image.flatten(background=colour[: image.bands - 1])
 
 
-def save(image: pyvips.Image, path: Path, format_: Format, encoding: Encoding) -> None:
-    """Encode `image` into `path`. The pixels are read here, so errors of decoding show here."""
-    _SAVERS[format_](image, path, encoding)
+def _measured(path: Path, format_: Format, image: pyvips.Image, source: Source) -> Output:
+    width, height, frames = header(path, MEDIA[format_])
+    if (width, height) != (image.width, image.get_page_height()):
+        detail = f"{path.name} came out as {width}×{height}"
+        raise OperationFailedError(source.name, "encode", detail=detail)
+    frames_or_none = frames if frames > 1 else None
+    return row(path, MEDIA[format_].mime, size=(width, height), frames=frames_or_none)
 
 
-def measured(path: Path, media: MediaType, image: pyvips.Image, source: Source) -> Output:
-    """Reopen a written picture by its header and return its row.
-
-    Raises:
-        OperationFailedError: it is empty, or has not the size that was meant.
-    """
-    written = _HEADERS[media](path)
-    size = (written.width, written.get_page_height())
-    if size != (image.width, image.get_page_height()):
-        raise OperationFailedError(source.name, "encode", detail=f"{path.name} came out as {size}")
-    frames = written.get_n_pages() if media in {WEBP, GIF} else 1
-    return row(path, media.mime, size=size, frames=frames if frames > 1 else None)
+# ---------------------------------------------------------------- max_bytes
 
 
-# ---------------------------------------------------------------- one saver per format
+def _save_within(image: pyvips.Image, path: Path, encoding: Encoding, source: Source) -> None:
+    """Write the best quality whose file is not over `max_bytes`: halve the range until found."""
+    wanted = encoding.max_bytes or 0
+    format_: Format = encoding.format  # type: ignore[assignment]
+    image = image.copy_memory()
+    best = path.with_suffix(".best")
+    smallest = 0
+    for attempt in _qualities(encoding, path, wanted):
+        save(image, path, format_, attempt)
+        size = path.stat().st_size
+        smallest = min(smallest or size, size)
+        if size <= wanted:
+            path.replace(best)
+    if not best.exists():
+        raise MaxBytesError(source.name, format_, wanted, smallest)
+    best.replace(path)
 
 
-def _jpeg(image: pyvips.Image, path: Path, encoding: Encoding) -> None:
-    image.jpegsave(
-        path,
-        Q=encoding.quality or 80,
-        interlace=encoding.progressive,
-        optimize_coding=True,
-        subsample_mode=_chroma(encoding),
-        trellis_quant=encoding.optimise,
-        overshoot_deringing=encoding.optimise,
-        optimize_scans=encoding.optimise and encoding.progressive,
-        quant_table=3 if encoding.optimise else 0,
-        keep="none",
-    )
+def _qualities(encoding: Encoding, path: Path, wanted: int) -> Iterator[Encoding]:
+    """Yield encodings to try; a try that fits is gone from `path` when the next is asked for."""
+    yield encoding
+    if not path.exists():
+        return
+    format_: Format = encoding.format  # type: ignore[assignment]
+    start = encoding.quality or DEFAULT_QUALITY.get(format_, 101)
+    low, high = 1, start - 1
+    while low <= high:
+        middle = (low + high) // 2
+        yield replace(encoding, quality=middle)
+        if path.exists():
+            high = middle - 1
+        else:
+            low = middle + 1
 
 
-def _webp(image: pyvips.Image, path: Path, encoding: Encoding) -> None:
-    image.webpsave(
-        path,
-        Q=encoding.quality or 80,
-        lossless=encoding.lossless,
-        effort=min(4 if encoding.effort is None else encoding.effort, 6),
-        keep="none",
-    )
+# ---------------------------------------------------------------- never larger
 
 
-def _avif(image: pyvips.Image, path: Path, encoding: Encoding) -> None:
-    image.heifsave(
-        path,
-        compression="av1",
-        Q=encoding.quality or 50,
-        lossless=encoding.lossless,
-        effort=4 if encoding.effort is None else encoding.effort,
-        subsample_mode=_chroma(encoding),
-        bitdepth=8,
-        keep="none",
-    )
+def _never_larger(picture: Picture, source: Source, encoded: Output, stem: Path) -> Written | None:
+    """Deliver the source instead, less its metadata, if encoding it again made it no smaller."""
+    same = picture.source is not None and encoded.media_type == source.media.mime
+    if not (picture.encoding.never_larger and same and _shows_alike(picture, encoded)):
+        return None
+    if encoded.bytes < source.bytes // 2:
+        return None  # metadata alone can hardly be that much: spare reading the source
+    try:
+        policy = Policy(picture.encoding.keep, picture.orientation)
+        content = stripped(source.path.read_bytes(), source.media, policy)
+    except MalformedError:
+        return None
+    if content is None or len(content) > encoded.bytes:
+        return None
+    path = stem.with_name(encoded.name)
+    path.write_bytes(content)
+    size = header(path, source.media)[:2]
+    output = row(path, source.media.mime, size=size, frames=encoded.frames)
+    return Written(output, SkipReason.LARGER_THAN_SOURCE)
 
 
-def _png(image: pyvips.Image, path: Path, encoding: Encoding) -> None:
-    effort = 6 if encoding.effort is None else encoding.effort
-    if encoding.quality is None:
-        image.pngsave(path, compression=effort, keep="none")
-    else:
-        image.pngsave(
-            path,
-            compression=9,
-            palette=True,
-            Q=encoding.quality,
-            effort=max(1, effort),
-            keep="none",
-        )
-
-
-def _tiff(image: pyvips.Image, path: Path, encoding: Encoding) -> None:
-    if encoding.quality is not None and not encoding.lossless and not image.hasalpha():
-        image.tiffsave(path, compression="jpeg", Q=encoding.quality, keep="none")
-    else:
-        image.tiffsave(path, compression="deflate", predictor="horizontal", keep="none")
-
-
-def _gif(image: pyvips.Image, path: Path, encoding: Encoding) -> None:
-    effort = 7 if encoding.effort is None else max(1, encoding.effort)
-    image.gifsave(path, effort=effort, keep="none")
-
-
-def _chroma(encoding: Encoding) -> str:
-    return {"auto": "auto", "420": "on", "444": "off"}[encoding.chroma]
-
-
-_SAVERS: Mapping[Format, Callable[[pyvips.Image, Path, Encoding], None]] = {
-    "jpeg": _jpeg,
-    "png": _png,
-    "webp": _webp,
-    "avif": _avif,
-    "tiff": _tiff,
-    "gif": _gif,
-}
-_HEADERS: Mapping[MediaType, Callable[[Path], Any]] = {
-    JPEG: pyvips.Image.jpegload,
-    PNG: pyvips.Image.pngload,
-    WEBP: pyvips.Image.webpload,
-    AVIF: pyvips.Image.heifload,
-    TIFF: pyvips.Image.tiffload,
-    GIF: pyvips.Image.gifload,
-}
+def _shows_alike(picture: Picture, encoded: Output) -> bool:
+    """Tell whether the source can stand for the result: a screen's colours, as many frames."""
+    cmyk = picture.raw is not None and picture.raw.interpretation == "cmyk"
+    frames = picture.image.height // picture.image.get_page_height()
+    return not cmyk and (frames == 1 or encoded.frames is not None)

@@ -85,6 +85,15 @@ def each_frame(image: pyvips.Image, change: Callable[[pyvips.Image], pyvips.Imag
     return frames[0].pagejoin(frames[1:])
 
 
+def first_frame(image: pyvips.Image) -> pyvips.Image:
+    """Return the first frame of an animation, as a still picture."""
+    image = image.crop(0, 0, image.width, image.get_page_height()).copy()
+    for name in ("page-height", "n-pages", "delay", "loop"):
+        if image.get_typeof(name):
+            image.remove(name)
+    return image
+
+
 def turned(picture: Picture, degrees: int, flip: str) -> Picture:
     """Return the picture turned clockwise by a multiple of 90°, then mirrored."""
 
@@ -126,7 +135,7 @@ def extract(picture: Picture, corner: tuple[int, int], size: tuple[int, int]) ->
 def cut(picture: Picture, size: tuple[int, int], position: str) -> Picture:
     """Return a part of `size`: at a side or corner, the centre, or where it is interesting."""
     if position not in _SEARCHED:
-        return cut_around(picture, size, _anchor(position))
+        return cut_around(picture, size, anchor(position))
     picture = upright(picture)
     picture = replace(picture, image=picture.image.copy_memory())
     first = picture.image.crop(0, 0, *picture.size)
@@ -150,7 +159,7 @@ def padded(picture: Picture, size: tuple[int, int], position: str, colour: str) 
     """Return the picture on a canvas of `size`, filled with `colour`."""
     picture = upright(picture)
     image, paint = _paintable(picture.image, colour)
-    focus = _anchor(position)
+    focus = anchor(position)
     left, top = (
         round((canvas - own) * share)
         for share, canvas, own in zip(focus, size, picture.size, strict=True)
@@ -180,7 +189,8 @@ def sharpened(picture: Picture, radius: float) -> Picture:
     return picture.with_image(sharp)
 
 
-def _anchor(position: str) -> tuple[float, float]:
+def anchor(position: str) -> tuple[float, float]:
+    """Return shares (0…1, from the left and the top) of a position such as `top-left`."""
     words = position.split("-")
     across = next((_ANCHORS[word] for word in words if word in {"left", "right"}), 0.5)
     down = next((_ANCHORS[word] for word in words if word in {"top", "bottom"}), 0.5)

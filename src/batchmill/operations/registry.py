@@ -23,9 +23,13 @@ GROUP = "batchmill.operations"
 BUILTIN: Mapping[str, str] = {
     "analyze": "batchmill.operations.documents.analyze",
     "blur_faces": "batchmill.operations.blur_faces",
+    "compress": "batchmill.operations.compress",
     "convert": "batchmill.operations.convert",
+    "crop": "batchmill.operations.crop",
     "face_crop": "batchmill.operations.face_crop",
+    "placeholder": "batchmill.operations.placeholder",
     "resize": "batchmill.operations.resize",
+    "watermark": "batchmill.operations.watermark",
 }
 
 

@@ -46,6 +46,7 @@ def execute(job: Job, report_progress: Callable[[Progress], None]) -> Report:
         except UnreadableFileError as damage:
             if not job.tolerant:
                 raise
+            _clear(Path(job.folder) / OUT)
             report = _run(job, trace, tolerant=True)
             return replace(report, warnings=(f"{damage.message}; kept", *report.warnings))
     except BatchmillError as error:
@@ -102,8 +103,7 @@ def _run(job: Job, trace: _Trace, *, tolerant: bool) -> Report:
 def _opened(job: Job, trace: _Trace, *, tolerant: bool) -> Work:
     source = _source(job)
     out = Path(job.folder) / OUT
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
+    out.mkdir(exist_ok=True)
     work = Work(
         source=source,
         folder=out,
@@ -116,6 +116,11 @@ def _opened(job: Job, trace: _Trace, *, tolerant: bool) -> Work:
     from batchmill.operations.decode import open_picture
 
     return replace(work, pictures=(open_picture(source, job.limits, tolerant=tolerant),))
+
+
+def _clear(out: Path) -> None:
+    for left in out.iterdir():
+        left.unlink()
 
 
 def _source(job: Job) -> Source:
