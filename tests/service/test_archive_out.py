@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batchmill.errors import InputLostError, NotFoundError
@@ -168,6 +168,8 @@ NAMES = st.lists(
 
 @settings(deadline=None)
 @given(names=NAMES)
+@example(names=["a.jpg", "a.jpg", "a (#2).jpg"])
+@example(names=["a (#2).jpg", "a.jpg", "A.jpg", "a (#3).jpg"])
 def test_no_two_names_in_an_archive_meet_even_where_case_does_not_count(names: list[str]) -> None:
     rows = [ArchiveRow(number, name, "out/0", 0, 0) for number, name in enumerate(names)]
     body = read(plan(rows), pages_of(rows, 3), LocalStorage(Path("/tmp")))  # noqa: S108
