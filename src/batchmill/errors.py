@@ -3,7 +3,7 @@
     BatchmillError
     ├── RequestError      the caller must change the request      HTTP 4xx   exit 2   never retried
     │   ├── UnknownNameError, InvalidPipelineError, InvalidOptionError, EmptyBatchError …
-    │   └── NotFoundError, ConflictError, TooLargeError …
+    │   └── NotFoundError, ConflictError, TooLargeError, ForbiddenError, RangeError …
     ├── ItemError         one file failed, the batch goes on      kept on the item
     │   ├── permanent     UnreadableFileError, UnsupportedTypeError, TooManyPixelsError …
     │   └── transient     ChildCrashedError, AttemptTimeoutError, OutOfMemoryError …
@@ -150,6 +150,84 @@ class EmptyArchiveError(RequestError):
     def __init__(self, name: str, *, left_out: int) -> None:
         others = f"{left_out} folders, links and system files were left out"
         super().__init__(f"{name} holds no file to process ({others}).")
+
+
+class MalformedRequestError(RequestError):
+    """The request's body or headers can't be read."""
+
+    code = "malformed_request"
+    status = 400
+    remedy = "Send well-formed JSON in UTF-8, as the message says."
+
+
+class InvalidFieldError(RequestError):
+    """A field of a request is missing, unknown or out of range."""
+
+    code = "invalid_field"
+    remedy = "Correct the field that the message names; /docs lists every field with its range."
+
+
+class UnauthenticatedError(RequestError):
+    """The server does not serve callers without a key here."""
+
+    code = "unauthenticated"
+    status = 401
+    remedy = "Send an API key, or set BATCHMILL_ANONYMOUS to serve callers without one."
+
+
+class ForbiddenError(RequestError):
+    """The caller, or the page that made it call, may not do this."""
+
+    code = "forbidden"
+    status = 403
+    remedy = "Call from an allowed page or address; BATCHMILL_PUBLIC_URL names the server's own."
+
+
+class UnknownPathError(RequestError):
+    """The server has nothing at this address."""
+
+    code = "unknown_path"
+    status = 404
+    remedy = "Check the address; /docs lists every one."
+
+
+class WrongMethodError(RequestError):
+    """The address does not take this method."""
+
+    code = "wrong_method"
+    status = 405
+    remedy = "Use a method that the answer's Allow header names."
+
+
+class BodyTimeoutError(RequestError):
+    """The request's body stopped arriving."""
+
+    code = "body_timeout"
+    status = 408
+    remedy = "Send again over a better connection, or raise BATCHMILL_BODY_TIMEOUT_S."
+
+
+class WrongMediaTypeError(RequestError):
+    """The request's body is of a type that is not taken here."""
+
+    code = "wrong_media_type"
+    status = 415
+    remedy = "Send application/json, or files as multipart/form-data."
+
+
+class RangeError(RequestError):
+    """The requested range lies behind the end of the file."""
+
+    code = "range_not_satisfiable"
+    status = 416
+    remedy = "Ask for a range within the size that Content-Range names."
+
+
+class InputUnavailableError(RequestError):
+    """A file was to be taken from a place that this server cannot read."""
+
+    code = "input_unavailable"
+    remedy = "Send the bytes themselves: as multipart `files`, or as `data` in base 64."
 
 
 class IdempotencyMismatchError(RequestError):

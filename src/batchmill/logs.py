@@ -60,6 +60,7 @@ class Event(StrEnum):
     SCHEMA_MIGRATED = "schema.migrated", "The database has the newest schema."
     KEY_CREATED = "key.created", "An API key was made."
     KEY_REVOKED = "key.revoked", "An API key was revoked."
+    REQUEST_FAILED = "request.failed", "A request failed because something was away."
     INTERNAL_ERROR = "internal.error", "A fault of batchmill itself; `detail` helps to report it."
     LIBRARY_MESSAGE = "library.message", "A library that is used here has something to say."
 

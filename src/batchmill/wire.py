@@ -1,1 +1,390 @@
-"""JSON shapes of /v1, shared by the API and the client."""
+"""JSON shapes of /v1, shared by the API and the client.
+
+Names are the glossary's, sizes are bytes, instants are RFC 3339 in UTC. A request that has a
+field which is not here is refused; an answer may get more fields, so clients ignore unknown ones.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from batchmill.model.batch import BatchStatus
+from batchmill.model.item import ItemStatus, SkipReason
+
+T = TypeVar("T")
+
+
+class Asked(BaseModel):
+    """A part of a request."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Told(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+# ---------------------------------------------------------------- requests
+
+
+class OnFailure(Asked):
+    """When a batch gives up."""
+
+    halt_after_pct: Annotated[float, Field(ge=0, le=100)] | None = Field(
+        None, description="Stop the batch once more than this share of its files failed"
+    )
+
+
+class BatchOptions(Asked):
+    """What a caller may choose about a batch beside files and pipeline."""
+
+    name: str | None = Field(None, min_length=1, max_length=200, description="Name for people")
+    tag: str | None = Field(None, min_length=1, max_length=100, description="Label to filter by")
+    metadata: dict[str, Any] = Field({}, description="Anything of yours, returned as it is")
+    priority: Literal["high", "normal", "low"] | int = Field(
+        "normal", description="Who runs first within your tier: a word, or 1 (first) to 15 (last)"
+    )
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None, description="Files processed at once; 1 is one after another; default: all slots"
+    )
+    keep_open: bool = Field(default=False, description="Wait for more files until `close`")
+    on_failure: OnFailure = OnFailure()
+    step_options: dict[str, dict[str, Any]] = Field(
+        {}, description="Options that replace those of the pipeline's steps, by step or operation"
+    )
+
+
+class NewInput(Asked):
+    """A file inside a JSON request: its bytes, or where they are."""
+
+    name: str | None = Field(None, min_length=1, max_length=1024, description="File name")
+    custom_id: str | None = Field(None, min_length=1, max_length=200, description="Your own id")
+    data: str | None = Field(None, description="The file's bytes in base 64")
+    upload_id: str | None = Field(None, description="A finished upload")
+    url: str | None = Field(None, description="Address to fetch the file from")
+    object: str | None = Field(None, description="Key of an object in the bucket")
+
+
+class NewBatch(BatchOptions):
+    """A batch asked for in JSON."""
+
+    pipeline: str | dict[str, Any] = Field(description="Name of a preset, or a pipeline")
+    inputs: list[NewInput] = Field([], description="The files")
+
+
+class BatchChange(Asked):
+    """What may be changed of a batch that exists; what is left out stays."""
+
+    name: str | None = Field(None, max_length=200)
+    tag: str | None = Field(None, max_length=100)
+    metadata: dict[str, Any] | None = None
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+
+class MoreInputs(Asked):
+    """Files for an open batch."""
+
+    inputs: list[NewInput]
+
+
+class Retry(Asked):
+    """Which items to run again: all that failed, one group of failures, or some by id."""
+
+    scope: Literal["failed", "group", "ids"] = "failed"
+    group: str | None = Field(None, max_length=40, description="A group's id, for scope `group`")
+    ids: list[str] | None = Field(None, max_length=1_000, description="Item ids, for scope `ids`")
+
+
+class PlannedFile(Asked):
+    """A file that would be sent."""
+
+    name: str = Field(min_length=1, max_length=1024)
+    bytes: int = Field(ge=0)
+
+
+class NewPlan(BatchOptions):
+    """A batch to be checked and not run."""
+
+    pipeline: str | dict[str, Any]
+    files: list[PlannedFile] = Field([], max_length=10_000)
+
+
+# ---------------------------------------------------------------- answers
+
+
+class Page(Told, Generic[T]):
+    """Some objects of a list, and where to go on."""
+
+    data: list[T]
+    has_more: bool
+    next_cursor: str | None
+
+
+class Counts(Told):
+    """Items by status; together they are `total`."""
+
+    total: int
+    pending: int
+    queued: int
+    processing: int
+    retrying: int
+    completed: int
+    failed: int
+    skipped: int
+    cancelled: int
+    quarantined: int
+
+
+class Progress(Told):
+    """How far a batch is. `percent` never goes back within a run and is null while it is open."""
+
+    percent: float | None
+    items_per_second: float | None
+    eta_seconds: int | None
+    eta_low_seconds: int | None
+    eta_high_seconds: int | None
+    bytes_in: int
+    bytes_out: int
+    bytes_saved: int
+    position: int | None = Field(description="Place among the waiting batches, from 1")
+
+
+class Batch(Told):
+    """A batch."""
+
+    id: str
+    status: BatchStatus
+    paused: bool
+    pause_reason: str | None
+    open: bool
+    name: str | None
+    tag: str | None
+    metadata: dict[str, Any]
+    pipeline: dict[str, Any]
+    priority: int
+    concurrency: int | None
+    halt_after_pct: float | None
+    counts: Counts
+    progress: Progress
+    run: int
+    revision: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    expires_at: datetime | None
+
+
+class Input(Told):
+    """The file as it was sent."""
+
+    path: str
+    bytes: int
+    sha256: str | None
+    type: str | None
+
+
+class Output(Told):
+    """A file that was made."""
+
+    name: str
+    url: str
+    expires_at: datetime | None
+    bytes: int
+    type: str
+    width: int | None
+    height: int | None
+    sha256: str
+
+
+class ItemFailure(Told):
+    """Why an item failed."""
+
+    code: str
+    message: str
+    retryable: bool
+    step: str | None
+    attempt: int
+
+
+class Skipped(Told):
+    """Why an item was left as it was."""
+
+    reason: SkipReason
+
+
+class Timings(Told):
+    """How long an item waited and ran; `steps` by the step's id."""
+
+    queued_ms: int | None
+    run_ms: int | None
+    steps: dict[str, float]
+
+
+class ResultLine(Told):
+    """One line of a report."""
+
+    custom_id: str | None
+    item_id: str
+    status: ItemStatus
+    input: Input
+    outputs: list[Output]
+    data: dict[str, Any]
+    error: ItemFailure | None
+    attempts: int
+    timings: Timings
+
+
+class Item(Told):
+    """An item; lists leave out `data`, which can be large."""
+
+    id: str
+    batch_id: str
+    custom_id: str | None
+    position: int
+    status: ItemStatus
+    progress: float
+    attempts: int
+    input: Input
+    outputs: list[Output]
+    data: dict[str, Any] | None
+    warnings: list[str]
+    skipped: Skipped | None
+    error: ItemFailure | None
+    timings: Timings
+    due_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class Sample(Told):
+    """One item of a failure group."""
+
+    item_id: str
+    name: str
+    message: str
+
+
+class FailureGroup(Told):
+    """Items that failed for the same cause."""
+
+    id: str
+    code: str
+    message: str
+    retryable: bool
+    count: int
+    first_at: datetime
+    last_at: datetime
+    samples: list[Sample]
+
+
+class FailureGroups(Told):
+    """The causes of a batch's failures, the most frequent first."""
+
+    data: list[FailureGroup]
+
+
+class Retried(Told):
+    """How many items run again."""
+
+    retried: int
+    batch: Batch
+
+
+class Added(Told):
+    """How many files were added."""
+
+    added: int
+    batch: Batch
+
+
+class Operation(Told):
+    """An operation; `options` is the JSON Schema of its options."""
+
+    name: str
+    summary: str
+    version: int
+    accepts: list[str]
+    options: dict[str, Any]
+
+
+class Preset(Told):
+    """A named pipeline, complete; `options` has one JSON Schema for each of its steps."""
+
+    name: str
+    summary: str
+    pipeline: dict[str, Any]
+    options: dict[str, dict[str, Any]]
+
+
+class Listing(Told, Generic[T]):
+    """A short list that needs no pages."""
+
+    data: list[T]
+
+
+class Queue(Told):
+    """What waits and runs of the caller's, and how much can run at once."""
+
+    counts: Counts
+    slots: int
+    workers: int
+
+
+class Worker(Told):
+    """A living process; one that only serves has no slots."""
+
+    id: str
+    host: str
+    pid: int
+    slots: int
+    draining: bool
+    started_at: datetime
+    lease_until: datetime
+    stats: dict[str, Any]
+
+
+class TypeCount(Told):
+    """How many files of one type, and their bytes."""
+
+    type: str
+    files: int
+    bytes: int
+
+
+class Plan(Told):
+    """What a batch would be; nothing of it is kept."""
+
+    files: int
+    bytes: int
+    types: list[TypeCount]
+    pipeline: dict[str, Any]
+    problems: list[str]
+
+
+class Check(Told):
+    """Whether one thing that the server needs is there."""
+
+    name: str
+    ok: bool
+    message: str
+
+
+class Readiness(Told):
+    """Whether the server can take work."""
+
+    ready: bool
+    checks: list[Check]
+
+
+class Problem(Told):
+    """An error, as RFC 9457 shapes it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    remedy: str

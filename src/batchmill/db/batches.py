@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select, update
 
 from batchmill.db.schema import batches
 from batchmill.db.types import NOW, Clock, at
@@ -112,15 +112,26 @@ def page(
     return [_batch(row) for row in conn.execute(query)]
 
 
-def changed(
-    conn: Connection, seen: Mapping[BatchId, int], *, owner_id: OwnerId | None
-) -> Sequence[Batch]:
-    """Return those of the watched batches whose revision differs from the one seen."""
-    query = _select().where(batches.c.id.in_(list(seen)))
-    if owner_id is not None:
-        query = query.where(batches.c.owner_id == owner_id)
-    rows = conn.execute(query)
-    return [_batch(row) for row in rows if row.revision != seen[BatchId(row.id)]]
+def revisions(conn: Connection, ids: Sequence[BatchId]) -> Mapping[BatchId, int]:
+    """Return the revision of each of the watched batches; one that is gone is left out."""
+    query = select(batches.c.id, batches.c.revision).where(batches.c.id.in_(ids))
+    return {BatchId(row[0]): row[1] for row in conn.execute(query)}
+
+
+def several(conn: Connection, ids: Sequence[BatchId]) -> Sequence[Batch]:
+    """Read batches by id, whoever owns them."""
+    return [_batch(row) for row in conn.execute(_select().where(batches.c.id.in_(ids)))]
+
+
+def count_before(conn: Connection, batch: Batch) -> int:
+    """Count the batches that wait for their first item and come before this one."""
+    same_rank = and_(batches.c.priority == batch.priority, batches.c.id < batch.id)
+    query = select(func.count()).where(
+        batches.c.status == BatchStatus.QUEUED,
+        batches.c.paused.is_(False),
+        (batches.c.priority < batch.priority) | same_rank,
+    )
+    return int(conn.scalar(query) or 0)
 
 
 def change(
@@ -265,7 +276,8 @@ _PLAIN = (
     "id", "owner_id", "status", "pipeline", "pipeline_name", "family", "tier", "priority",
     "created_at", "paused", "pause_reason", "open", "name", "concurrency", "halt_after_pct",
     "metadata", "tag", "started_at", "ended_at", "expires_at", "revision", "run_no",
-    "run_base", "run_started_at", "bytes_in", "bytes_done", "bytes_out", "run_ms",
+    "run_base", "run_started_at", "bytes_in", "bytes_done", "bytes_out", "bytes_saved",
+    "run_ms",
 )
 # fmt: on
 _COLUMNS = (*_PLAIN, *(f"n_{status}" for status in COUNTED))

@@ -51,9 +51,28 @@ def keep(conn: Connection, owner_id: OwnerId, key: str, answer: KeptAnswer) -> N
     conn.execute(update(idempotency).where(*_is(owner_id, key)).values(**asdict(answer)))
 
 
+def take_over(
+    conn: Connection,
+    owner_id: OwnerId,
+    key: str,
+    *,
+    body_sha256: str,
+    older_ms: int,
+    now: Clock = NOW,
+) -> bool:
+    """Reserve a key anew whose request, the same one, died unanswered. False: it did not."""
+    statement = (
+        update(idempotency)
+        .where(*_is(owner_id, key), idempotency.c.status_code.is_(None))
+        .where(idempotency.c.body_sha256 == body_sha256, idempotency.c.created_at < now - older_ms)
+    )
+    return conn.execute(statement.values(created_at=now)).rowcount == 1
+
+
 def forget(conn: Connection, owner_id: OwnerId, key: str) -> None:
-    """Free a key whose request failed, so that it can be tried again."""
-    conn.execute(idempotency.delete().where(*_is(owner_id, key)))
+    """Free a key whose request failed without an answer, so that it can be tried again."""
+    unanswered = idempotency.c.status_code.is_(None)
+    conn.execute(idempotency.delete().where(*_is(owner_id, key), unanswered))
 
 
 def forget_older(conn: Connection, *, age_ms: int, now: Clock = NOW) -> int:

@@ -88,6 +88,12 @@ def running(conn: Connection, batch_id: BatchId, *, limit: int) -> Sequence[Item
     return [_item(row) for row in conn.execute(query.order_by(items.c.position).limit(limit))]
 
 
+def of_failure(conn: Connection, failure_no: int, *, limit: int) -> Sequence[Item]:
+    """Return the first items of a failure group."""
+    query = _select().where(items.c.failure_no == failure_no)
+    return [_item(row) for row in conn.execute(query.order_by(items.c.position).limit(limit))]
+
+
 def _narrowed(query: Select[Any], only: Filter) -> Select[Any]:
     if only.status is not None:
         query = query.where(items.c.status == only.status)

@@ -70,6 +70,7 @@ batches = Table(
     _counter("bytes_in"),
     _counter("bytes_done"),
     _counter("bytes_out"),
+    _counter("bytes_saved"),
     _counter("run_ms"),
     Index("batches_by_owner", "owner_id", "id"),
     Index("batches_by_owner_status", "owner_id", "status"),

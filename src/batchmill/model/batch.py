@@ -122,6 +122,7 @@ class Batch:
     bytes_in: int = 0
     bytes_done: int = 0
     bytes_out: int = 0
+    bytes_saved: int = 0
     run_ms: int = 0
 
     @property

@@ -130,6 +130,25 @@ async def close(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> B
     return await _own(mill, batch_id, owner_id)
 
 
+async def describe(
+    mill: Mill,
+    batch_id: BatchId,
+    *,
+    owner_id: OwnerId | None,
+    **values: Any,  # noqa: ANN401 - the columns name, tag, metadata and concurrency
+) -> Batch:
+    """Change what a batch is called, or how many of its items run at once.
+
+    Raises:
+        NotFoundError: there is no such batch.
+    """
+    await _own(mill, batch_id, owner_id)
+    if values:
+        await mill.database.run(batches.change, batch_id, **values)
+        await dispatch(mill, batch_id)
+    return await _own(mill, batch_id, owner_id)
+
+
 async def delete(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> None:
     """Remove a batch with every byte that belongs to it; a running one is cancelled first.
 

@@ -232,9 +232,11 @@ def _complete(
         return None, {}
     status = ItemStatus.SKIPPED if result.skipped else ItemStatus.COMPLETED
     bytes_out = sum(output.bytes for output in result.outputs)
+    bytes_saved = claimed.input.bytes - bytes_out if result.outputs else 0
     return status, {
         "bytes_done": batches.add("bytes_done", claimed.input.bytes),
         "bytes_out": batches.add("bytes_out", bytes_out),
+        "bytes_saved": batches.add("bytes_saved", bytes_saved),
     }
 
 

@@ -7,7 +7,7 @@ can tell from the database alone what a broken upload left behind.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +26,9 @@ from batchmill.service import control, ids
 from batchmill.service.dispatch import dispatch
 from batchmill.service.intake import SentFile, stored
 from batchmill.service.mill import Mill
+
+Also = Callable[[Connection], None]
+"""Something to be done in the same transaction; it may run more than once after a deadlock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +74,22 @@ async def drafted(mill: Mill, caller: Caller) -> AsyncIterator[BatchId]:
         raise
 
 
+def nothing(_conn: Connection) -> None:
+    """Do nothing more in a transaction."""
+
+
 async def accept(
-    mill: Mill, batch_id: BatchId, caller: Caller, *, order: Order, files: Sequence[SentFile]
+    mill: Mill,
+    batch_id: BatchId,
+    caller: Caller,
+    *,
+    order: Order,
+    files: Sequence[SentFile],
+    also: Also = nothing,
 ) -> None:
     """Turn a draft and its files into a running batch; durable on return.
+
+    `also` happens in the transaction that starts the batch, or not at all.
 
     Raises:
         EmptyBatchError: there are no files, and the batch is not kept open.
@@ -89,13 +104,16 @@ async def accept(
     async for page in stored(mill.storage, batch_id, files, limits=limits):
         await mill.database.run(_add, batch_id, last, first_position=position)
         position, last = position + len(last), page
-    await mill.database.run(_start, batch_id, new_batch, last, first_position=position)
+    await mill.database.run(_start, batch_id, new_batch, last, first_position=position, also=also)
     logs.info(Event.BATCH_ACCEPTED, batch=batch_id, items=position + len(last))
     await dispatch(mill, batch_id)
 
 
 async def add_files(
-    mill: Mill, batch_id: BatchId, caller: Caller, files: Sequence[SentFile]
+    mill: Mill,
+    batch_id: BatchId,
+    caller: Caller,
+    files: Sequence[SentFile],
 ) -> int:
     """Add files to an open batch; return how many items they became.
 
@@ -182,11 +200,13 @@ def _start(
     new: Sequence[NewItem],
     *,
     first_position: int,
+    also: Also,
 ) -> None:
     _add(conn, batch_id, new, first_position=first_position)
     started = {"status": BatchStatus.QUEUED, "upload_until": None, "created_at": NOW}
     if not batches.start(conn, batch_id, **started, **batches.order_values(new_batch)):
         raise ConflictError("The upload took too long and its place was given up; send it again.")
+    also(conn)
 
 
 def _append(conn: Connection, batch_id: BatchId, new: Sequence[NewItem]) -> None:

@@ -52,6 +52,7 @@ def upgrade() -> None:
         sa.Column("bytes_in", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("bytes_done", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("bytes_out", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("bytes_saved", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("run_ms", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )

@@ -1,0 +1,59 @@
+"""The HTTP server's application: routes, guards and error answers around one mill."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+import batchmill
+from batchmill.api import bodies, problems
+from batchmill.api.guard import Guard
+from batchmill.api.v1 import batches, catalog, items, system
+from batchmill.service.mill import Mill
+
+ROUTERS = (batches.router, items.router, catalog.router, system.router)
+
+
+def create_app(mill: Mill) -> FastAPI:
+    """Build the application; it owns nothing of the mill but the folder of arriving files."""
+    app = FastAPI(
+        title="batchmill",
+        version=batchmill.__version__,
+        summary="A self-hosted mill for batches of files.",
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=bodies.PROBLEMS,
+    )
+    app.state.mill = mill
+    app.state.draining = asyncio.Event()
+    app.add_middleware(Guard, settings=mill.settings)
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    _describe_bodies(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    mill: Mill = app.state.mill
+    await asyncio.to_thread(mill.uploads.mkdir, parents=True, exist_ok=True)
+    yield
+    await asyncio.to_thread(shutil.rmtree, mill.uploads, ignore_errors=True)
+
+
+def _describe_bodies(app: FastAPI) -> None:
+    """Add to OpenAPI what handlers read for themselves."""
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        if not app.openapi_schema:
+            schemas = plain().setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(bodies.components())
+        return app.openapi_schema or {}
+
+    app.openapi = described  # type: ignore[method-assign]

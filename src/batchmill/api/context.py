@@ -1,0 +1,47 @@
+"""What request handlers work with, found in one place."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from batchmill.api import auth
+from batchmill.config import TierLimits
+from batchmill.service.mill import Mill
+from batchmill.service.query import Reading
+from batchmill.service.submit import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The mill, who asks, and the address under which the server was reached (no slash)."""
+
+    mill: Mill
+    caller: Caller
+    base_url: str
+
+    @property
+    def reading(self) -> Reading:
+        """What this caller may read."""
+        return Reading(self.mill, self.caller.owner_id)
+
+    @property
+    def limits(self) -> TierLimits:
+        """The limits of the caller's tier."""
+        return self.mill.settings.tier(self.caller.tier)
+
+
+async def context(request: Request) -> Context:
+    """Find out who asks; every route but the health checks depends on this.
+
+    Raises:
+        UnauthenticatedError: callers like this one are not served.
+    """
+    mill: Mill = request.app.state.mill
+    caller = await auth.caller(request)
+    base_url = mill.settings.public_url or str(request.base_url)
+    return Context(mill, caller, base_url.rstrip("/"))
+
+
+Asking = Annotated[Context, Depends(context)]
+"""The parameter type by which a handler gets its context."""

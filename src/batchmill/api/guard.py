@@ -1,0 +1,76 @@
+"""Stands before every request: whose name it came under, which page sent it, what may leave."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from batchmill.api.problems import problem
+from batchmill.config import Settings
+from batchmill.errors import ForbiddenError
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Added where a handler has not set its own."""
+
+
+class Guard:
+    """Refuses foreign hosts and foreign pages; puts security headers on every answer.
+
+    A browser that visits a bad page can be made to call servers of its own machine: the page's
+    name then stands in `Origin`, and after DNS rebinding also in `Host`.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        public = urlsplit(settings.public_url or "")
+        self._hosts = LOOPBACK | ({public.hostname} if public.hostname else set())
+        self._any_host = settings.anonymous != "loopback" and not public.hostname
+        origins = {f"{public.scheme}://{public.netloc}"} if public.hostname else set()
+        self._origins = origins | set(settings.cors_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refused = self._refusal(scope["method"], Headers(scope=scope))
+        app = self._app if refused is None else problem(refused)
+        await app(scope, receive, _with_headers(send))
+
+    def _refusal(self, method: str, headers: Headers) -> ForbiddenError | None:
+        host = headers.get("host", "")
+        if not self._any_host and _name(host) not in self._hosts:
+            return ForbiddenError("This server does not answer under that host name.")
+        origin = headers.get("origin")
+        if method in SAFE or origin is None or origin in self._origins:
+            return None
+        if urlsplit(origin).netloc == host and host:
+            return None
+        return ForbiddenError("A page of another site may not change anything here.")
+
+
+def _name(host: str) -> str:
+    """Return a Host header without its port, lower case."""
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdecimal() else host).lower()
+
+
+def _with_headers(send: Send) -> Callable[[MutableMapping[str, Any]], Awaitable[None]]:
+    async def sending(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return sending

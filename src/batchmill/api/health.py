@@ -1,0 +1,54 @@
+"""Whether the server can take work: database, disk, storage, sandbox."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from batchmill import wire
+from batchmill.db import workers
+from batchmill.errors import BatchmillError
+from batchmill.service.mill import Mill
+from batchmill.storage.disk import Room
+
+PATIENCE_S = 2.0
+"""How long one check may take before it counts as failed."""
+
+
+async def readiness(mill: Mill, *, draining: bool) -> wire.Readiness:
+    """Try everything that accepting a batch needs."""
+    checks = await asyncio.gather(*(_tried(name, check, mill) for name, check in CHECKS.items()))
+    if draining:
+        checks.append(wire.Check(name="draining", ok=False, message="The server is stopping."))
+    return wire.Readiness(ready=all(check.ok for check in checks), checks=checks)
+
+
+async def _tried(name: str, check: Callable[[Mill], Awaitable[str]], mill: Mill) -> wire.Check:
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return wire.Check(name=name, ok=True, message=await check(mill))
+    except TimeoutError:
+        return wire.Check(name=name, ok=False, message=f"No answer within {PATIENCE_S:g} s.")
+    except BatchmillError as error:
+        return wire.Check(name=name, ok=False, message=error.message)
+
+
+async def _database(mill: Mill) -> str:
+    alive = await mill.database.read(workers.alive)
+    return f"{len(alive)} process(es) alive"
+
+
+async def _disk(mill: Mill) -> str:
+    room = Room(mill.settings.data_dir, mill.settings.disk_reserve_bytes)
+    await asyncio.to_thread(room.require)
+    return f"{await asyncio.to_thread(room.free_bytes) / 1e9:.1f} GB free"
+
+
+async def _storage(mill: Mill) -> str:
+    free = await mill.storage.free_bytes()
+    return "answers" if free is None else f"{free / 1e9:.1f} GB free"
+
+
+CHECKS: dict[str, Callable[[Mill], Awaitable[str]]] = {
+    "database": _database,
+    "disk": _disk,
+    "storage": _storage,
+}

@@ -1,0 +1,103 @@
+"""Idempotency-Key: a request that is repeated gets the first one's answer, and does nothing.
+
+The key counts for its owner, method and path; the digest of the contents tells a repeat from
+another request. Where a batch starts or grows, the answer is kept in the very transaction that
+does it, so a kill at any moment leaves either both or neither.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request, Response
+
+from batchmill.api.context import Context
+from batchmill.db import idempotency
+from batchmill.db.connect import Connection
+from batchmill.db.idempotency import KeptAnswer
+from batchmill.errors import (
+    IdempotencyInFlightError,
+    IdempotencyMismatchError,
+    InvalidFieldError,
+)
+
+HEADER = "Idempotency-Key"
+LONGEST_KEY = 200
+GIVEN_UP_AFTER_MS = 600_000
+"""A request that has not been answered for so long died with its process."""
+_KEPT_HEADERS = ("location", "content-type", "retry-after")
+
+Keep = Callable[[Connection, Response], None]
+"""Keeps an answer within a transaction; does nothing for a request without a key."""
+
+
+async def answer_once(
+    request: Request,
+    asking: Context,
+    contents_sha256: str,
+    make: Callable[[Keep], Awaitable[Response]],
+) -> Response:
+    """Return what `make` returns, or what it returned when the same request came first.
+
+    Raises:
+        IdempotencyMismatchError: the key was used for a request with other contents.
+        IdempotencyInFlightError: the first request is still being answered.
+        InvalidFieldError: the key is too long or not printable.
+    """
+    key = _key(request)
+    if key is None:
+        return await make(lambda _conn, _response: None)
+    database, owner_id = asking.mill.database, asking.caller.owner_id
+    digest = _digest(request, contents_sha256)
+
+    def keep(conn: Connection, response: Response) -> None:
+        idempotency.keep(conn, owner_id, key, _kept(digest, response))
+
+    known = await database.run(_begin, asking, key, digest)
+    if known is not None:
+        return _replay(known, digest)
+    try:
+        response = await make(keep)
+    except BaseException:
+        await database.run(idempotency.forget, owner_id, key)
+        raise
+    await database.run(keep, response)
+    return response
+
+
+def _key(request: Request) -> str | None:
+    key = request.headers.get(HEADER)
+    if key is not None and not (
+        0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()
+    ):
+        raise InvalidFieldError(f"`{HEADER}` must be 1 to {LONGEST_KEY} printable characters.")
+    return key
+
+
+def _digest(request: Request, contents_sha256: str) -> str:
+    parts = (request.method, request.url.path, contents_sha256)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _begin(conn: Connection, asking: Context, key: str, digest: str) -> KeptAnswer | None:
+    owner_id = asking.caller.owner_id
+    known = idempotency.begin(conn, owner_id, key, body_sha256=digest)
+    if known is None or known.status_code is not None:
+        return known
+    taken = idempotency.take_over(
+        conn, owner_id, key, body_sha256=digest, older_ms=GIVEN_UP_AFTER_MS
+    )
+    return None if taken else known
+
+
+def _kept(digest: str, response: Response) -> KeptAnswer:
+    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    return KeptAnswer(digest, response.status_code, headers, bytes(response.body))
+
+
+def _replay(known: KeptAnswer, digest: str) -> Response:
+    if known.body_sha256 != digest:
+        raise IdempotencyMismatchError
+    if known.status_code is None:
+        raise IdempotencyInFlightError
+    headers = {**known.headers, "Idempotency-Replayed": "true"}
+    return Response(known.body, known.status_code, headers)

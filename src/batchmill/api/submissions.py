@@ -1,0 +1,134 @@
+"""What a request sends to be worked on, and the batch that becomes of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import Request, Response
+
+from batchmill import wire
+from batchmill.api import answers, body, orders, uploads
+from batchmill.api.context import Context
+from batchmill.api.once import Keep, answer_once
+from batchmill.api.problems import checked
+from batchmill.db import batches
+from batchmill.db.connect import Connection
+from batchmill.model.batch import Batch, BatchId
+from batchmill.service import submit
+from batchmill.service.submit import Order, SentFile
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A checked order, its files on our disk, and a digest of the request's contents."""
+
+    order: Order
+    files: Sequence[SentFile]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """Files for a batch that exists."""
+
+    files: Sequence[SentFile]
+    sha256: str
+
+
+async def read_json(request: Request, asking: Context) -> body.JsonBody:
+    """Read a JSON body within the server's limits.
+
+    Raises: as `body.read_json`.
+    """
+    settings = asking.mill.settings
+    return await body.read_json(
+        request, limit_bytes=settings.json_bytes, silence_s=settings.body_timeout_s
+    )
+
+
+async def read(request: Request, asking: Context, folder: Path) -> Submission:
+    """Read a form or a JSON body that asks for a batch.
+
+    Raises:
+        RequestError: one of its kinds, with a sentence that names what is wrong.
+        StorageFullError: there is no room for the files.
+    """
+    if body.media_type(request) == uploads.FORM:
+        sent = await uploads.receive(request, asking, folder, fields=("pipeline", "options"))
+        return Submission(orders.of_form(asking.mill, sent.fields), sent.files, sent.sha256)
+    parsed = await read_json(request, asking)
+    wanted: wire.NewBatch = checked(wire.NewBatch, parsed.value, "The request")
+    order = orders.of_options(asking.mill, wanted.pipeline, wanted)
+    files = await uploads.decode(wanted.inputs, asking, folder)
+    return Submission(order, files, parsed.sha256)
+
+
+async def read_more(request: Request, asking: Context, folder: Path) -> More:
+    """Read a form or a JSON body that brings files alone.
+
+    Raises: as `read`.
+    """
+    if body.media_type(request) == uploads.FORM:
+        sent = await uploads.receive(request, asking, folder)
+        return More(sent.files, sent.sha256)
+    parsed = await read_json(request, asking)
+    wanted: wire.MoreInputs = checked(wire.MoreInputs, parsed.value, "The request")
+    return More(await uploads.decode(wanted.inputs, asking, folder), parsed.sha256)
+
+
+async def accept(request: Request, asking: Context, sent: Submission) -> Response:
+    """Start a batch, once for each Idempotency-Key, and answer 202.
+
+    Raises: as `submit.accept` and `answer_once`.
+    """
+
+    async def make(keep: Keep) -> Response:
+        batch_id = await start(asking, sent, keep)
+        return _accepted(await asking.reading.batch(batch_id))
+
+    return await answer_once(request, asking, sent.sha256, make)
+
+
+async def start(asking: Context, sent: Submission, keep: Keep | None = None) -> BatchId:
+    """Start a batch; `keep` gets its answer in the transaction that starts it.
+
+    Raises: as `submit.accept`.
+    """
+    mill, caller = asking.mill, asking.caller
+    async with submit.drafted(mill, caller) as batch_id:
+
+        def also(conn: Connection) -> None:
+            started = batches.get(conn, batch_id, owner_id=caller.owner_id)
+            if started is not None and keep is not None:
+                keep(conn, _accepted(started))
+
+        await submit.accept(mill, batch_id, caller, order=sent.order, files=sent.files, also=also)
+    return batch_id
+
+
+async def append(request: Request, asking: Context, batch_id: BatchId, sent: More) -> Response:
+    """Add files to an open batch, once for each Idempotency-Key, and answer 202.
+
+    Raises: as `submit.add_files` and `answer_once`.
+    """
+
+    async def make(keep: Keep) -> Response:
+        def also(conn: Connection) -> None:
+            grown = batches.get(conn, batch_id, owner_id=asking.caller.owner_id)
+            if grown is not None:
+                keep(conn, _added(len(sent.files), grown))
+
+        await submit.add_files(asking.mill, batch_id, asking.caller, sent.files, also=also)
+        return _added(len(sent.files), await asking.reading.batch(batch_id))
+
+    return await answer_once(request, asking, sent.sha256, make)
+
+
+def _accepted(batch: Batch) -> Response:
+    described = answers.batch(batch)
+    headers = {"Location": f"/v1/batches/{batch.id}", **answers.poll_advice(described)}
+    return answers.answer(described, 202, headers)
+
+
+def _added(number: int, batch: Batch) -> Response:
+    return answers.answer(wire.Added(added=number, batch=answers.batch(batch)), 202)

@@ -1,0 +1,161 @@
+"""Files of a request, on their way to the disk: multipart forms, or base 64 inside JSON."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import json
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from uuid import uuid4
+
+from fastapi import Request
+
+from batchmill import wire
+from batchmill.api import body
+from batchmill.api.context import Context
+from batchmill.api.multipart import FormLimits, ReceivedFile, receive_form, require_room
+from batchmill.errors import InputUnavailableError, InvalidFieldError, TooLargeError
+from batchmill.model.media import SNIFF_BYTES
+from batchmill.model.names import label
+from batchmill.service.submit import SentFile
+from batchmill.storage.sink import Sink
+
+FORM = "multipart/form-data"
+FILES = "files"
+FORM_OVERHEAD_BYTES = 1_000_000
+"""What a form may add to its files: boundaries, headers, fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a form brought: its files, its other fields, and a digest of both.
+
+    The digest is of contents, not of the body: a repeat has another boundary.
+    """
+
+    files: Sequence[SentFile]
+    fields: dict[str, str]
+    sha256: str
+
+
+@asynccontextmanager
+async def landing(asking: Context) -> AsyncIterator[Path]:
+    """Make a folder for the files of one request; what is left in it goes when the block ends."""
+    folder = asking.mill.uploads / uuid4().hex
+    await asyncio.to_thread(folder.mkdir, parents=True)
+    try:
+        yield folder
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+async def receive(
+    request: Request, asking: Context, folder: Path, *, fields: Sequence[str] = ()
+) -> Sent:
+    """Stream a form's `files` into `folder`; `fields` names the other fields it may have.
+
+    Raises:
+        TooLargeError, MalformedUploadError, StorageFullError: as `receive_form`.
+        InvalidFieldError: a field is unknown or came twice.
+    """
+    settings = asking.mill.settings
+    limits = _form_limits(asking)
+    expected = request.headers.get("content-length", "")
+    if expected.isdecimal():
+        await asyncio.to_thread(require_room, folder, limits, expected_bytes=int(expected))
+    form = await receive_form(
+        body.stream(request, silence_s=settings.body_timeout_s),
+        request.headers.get("content-type", ""),
+        folder=folder,
+        limits=limits,
+    )
+    for file in form.files:
+        _refuse_unknown(file.field, [FILES])
+    single = {name: _single(name, values, fields) for name, values in form.fields.items()}
+    return Sent([_sent(file) for file in form.files], single, _digest(form.files, single))
+
+
+async def decode(inputs: Sequence[wire.NewInput], asking: Context, folder: Path) -> list[SentFile]:
+    """Write the base 64 inputs of a JSON request into `folder`.
+
+    Raises:
+        InputUnavailableError: an input is not sent but somewhere else.
+        InvalidFieldError: an input has no data, or it is no base 64.
+        TooLargeError, StorageFullError: a limit was passed.
+    """
+    limits = asking.limits
+    if len(inputs) > limits.files_per_request:
+        raise TooLargeError(f"The request has more than {limits.files_per_request} files.")
+    pieces = [_decoded(each, number) for number, each in enumerate(inputs)]
+    if pieces and max(map(len, pieces)) > limits.file_bytes:
+        raise TooLargeError(f"A file is larger than the limit of {limits.file_bytes / 1e6:g} MB.")
+    sink = Sink(folder, reserve_bytes=asking.mill.settings.disk_reserve_bytes)
+    for piece in pieces:
+        sink.begin()
+        sink.append(piece)
+        sink.end()
+    written = await sink.finish()
+    return [
+        SentFile(
+            path=file.path,
+            name=label(each.name or ""),
+            head=piece[:SNIFF_BYTES],
+            bytes=file.bytes,
+            sha256=file.sha256,
+            custom_id=each.custom_id,
+        )
+        for each, piece, file in zip(inputs, pieces, written, strict=True)
+    ]
+
+
+def _form_limits(asking: Context) -> FormLimits:
+    limits, settings = asking.limits, asking.mill.settings
+    return FormLimits(
+        file_bytes=limits.file_bytes,
+        zip_bytes=limits.zip_bytes,
+        request_bytes=max(limits.batch_bytes, limits.zip_bytes) + FORM_OVERHEAD_BYTES,
+        files=limits.files_per_request,
+        field_bytes=settings.json_bytes,
+        reserve_bytes=settings.disk_reserve_bytes,
+    )
+
+
+def _decoded(each: wire.NewInput, number: int) -> bytes:
+    for place in ("upload_id", "url", "object"):
+        if getattr(each, place) is not None:
+            raise InputUnavailableError(f"`inputs.{number}`: `{place}` is not available here yet.")
+    try:
+        return base64.b64decode(each.data or "", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidFieldError(f"`inputs.{number}.data` must be base 64.") from error
+
+
+def _single(name: str, values: list[str], known: Sequence[str]) -> str:
+    if name == FILES:
+        raise InvalidFieldError("`files` must be files; give each part a file name.")
+    _refuse_unknown(name, [FILES, *known])
+    if len(values) > 1:
+        raise InvalidFieldError(f"The form has `{name}` more than once.")
+    return values[0]
+
+
+def _refuse_unknown(name: str, known: Sequence[str]) -> None:
+    if name in known:
+        return
+    near = get_close_matches(name, known, n=1) or known
+    names = " or ".join(f"`{each}`" for each in near)
+    raise InvalidFieldError(f"The form has no field `{label(name)}`. Did you mean {names}?")
+
+
+def _sent(file: ReceivedFile) -> SentFile:
+    return SentFile(file.path, file.name, file.head, file.bytes, file.sha256)
+
+
+def _digest(files: Sequence[ReceivedFile], fields: dict[str, str]) -> str:
+    content = [sorted(fields.items()), [(file.name, file.sha256) for file in files]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -1,0 +1,179 @@
+"""Batches: submit, look, change, stop, go on, remove."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from batchmill import wire
+from batchmill.api import answers, bodies, orders, submissions, uploads
+from batchmill.api.context import Asking, Context
+from batchmill.api.once import Keep, answer_once
+from batchmill.api.problems import checked
+from batchmill.db import batches as rows
+from batchmill.errors import InvalidFieldError
+from batchmill.model.batch import Batch, BatchStatus
+from batchmill.model.item import ItemId
+from batchmill.service import control
+from batchmill.service.control import RetryScope
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"])
+
+Limit = Annotated[int, Query(ge=1, le=1_000, description="Most objects of a page")]
+Cursor = Annotated[str | None, Query(max_length=8_000, description="`next_cursor` of a page")]
+Text = Annotated[str | None, Query(max_length=200)]
+
+
+@router.post("", status_code=202, response_model=wire.Batch, openapi_extra=bodies.NEW_BATCH)
+async def create(request: Request, asking: Asking) -> Response:
+    """Send files and a pipeline; the batch starts at once."""
+    async with uploads.landing(asking) as folder:
+        sent = await submissions.read(request, asking, folder)
+        return await submissions.accept(request, asking, sent)
+
+
+@router.get("", response_model=wire.Page[wire.Batch])
+async def browse(  # noqa: PLR0913 - each is a query parameter
+    request: Request,
+    asking: Asking,
+    *,
+    status: BatchStatus | None = None,
+    tag: Text = None,
+    created_after: datetime | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """List batches, newest first."""
+    if created_after is not None and created_after.tzinfo is None:
+        raise InvalidFieldError("`created_after` needs a time zone, as in 2026-01-31T12:00:00Z.")
+    only = rows.Filter(status=status, tag=tag, created_after=created_after)
+    found = await asking.reading.batches(only, limit=limit, cursor=cursor)
+    return answers.conditional(request, answers.page(found, answers.batch))
+
+
+@router.get("/{batch_id}", response_model=wire.Batch)
+async def look(batch_id: str, request: Request, asking: Asking) -> Response:
+    """Look at one batch; `Retry-After` says when it is worth looking again."""
+    batch = await asking.reading.batch(batch_id)
+    position = await asking.reading.position(batch)
+    tag = f'W/"{batch.revision}-{position or 0}"'
+    if answers.has_current(request, tag):
+        return Response(status_code=304, headers={"ETag": tag, "Cache-Control": "no-cache"})
+    described = answers.batch(batch, position)
+    return answers.answer(described, headers={"ETag": tag, **answers.poll_advice(described)})
+
+
+@router.patch("/{batch_id}", response_model=wire.Batch, openapi_extra=bodies.CHANGE)
+async def change(batch_id: str, request: Request, asking: Asking) -> Response:
+    """Change a batch's name, tag, metadata or concurrency; what is left out stays."""
+    sent = await submissions.read_json(request, asking)
+    wanted: wire.BatchChange = checked(wire.BatchChange, sent.value, "The request")
+    values = wanted.model_dump(exclude_unset=True)
+    orders.check_metadata(values.get("metadata") or {})
+    if "metadata" in values:
+        values["metadata"] = values["metadata"] or {}
+    batch = await asking.reading.batch(batch_id)
+    changed = await control.describe(
+        asking.mill, batch.id, owner_id=asking.caller.owner_id, **values
+    )
+    return answers.answer(answers.batch(changed))
+
+
+@router.delete("/{batch_id}", status_code=204)
+async def delete(batch_id: str, asking: Asking) -> Response:
+    """Remove a batch with its files and results; a running one is cancelled first."""
+    batch = await asking.reading.batch(batch_id)
+    await control.delete(asking.mill, batch.id, owner_id=asking.caller.owner_id)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/{batch_id}/items",
+    status_code=202,
+    response_model=wire.Added,
+    openapi_extra=bodies.MORE_FILES,
+)
+async def add(batch_id: str, request: Request, asking: Asking) -> Response:
+    """Add files to a batch that was sent with `keep_open`."""
+    batch = await asking.reading.batch(batch_id)
+    async with uploads.landing(asking) as folder:
+        sent = await submissions.read_more(request, asking, folder)
+        return await submissions.append(request, asking, batch.id, sent)
+
+
+@router.post("/{batch_id}/close", response_model=wire.Batch)
+async def close(batch_id: str, request: Request, asking: Asking) -> Response:
+    """Take no more files: the batch ends once its items have."""
+    return await _control(batch_id, request, asking, control.close)
+
+
+@router.post("/{batch_id}/pause", response_model=wire.Batch)
+async def pause(batch_id: str, request: Request, asking: Asking) -> Response:
+    """Start no more items; running ones finish."""
+    return await _control(batch_id, request, asking, control.pause)
+
+
+@router.post("/{batch_id}/resume", response_model=wire.Batch)
+async def resume(batch_id: str, request: Request, asking: Asking) -> Response:
+    """Go on with a paused batch."""
+    return await _control(batch_id, request, asking, control.resume)
+
+
+@router.post("/{batch_id}/cancel", response_model=wire.Batch)
+async def cancel(batch_id: str, request: Request, asking: Asking) -> Response:
+    """End a batch: waiting items are cancelled, running ones stopped, results kept."""
+    return await _control(batch_id, request, asking, control.cancel)
+
+
+@router.post("/{batch_id}/retry", response_model=wire.Retried, openapi_extra=bodies.RETRY)
+async def retry(batch_id: str, request: Request, asking: Asking) -> Response:
+    """Run failed items again, as a new run: all of them, one group of failures, or some by id."""
+    batch = await asking.reading.batch(batch_id)
+    sent = await submissions.read_json(request, asking)
+    scope = _scope(checked(wire.Retry, sent.value, "The request"))
+
+    async def make(_: Keep) -> Response:
+        owner_id = asking.caller.owner_id
+        number = await control.retry(asking.mill, batch.id, scope, owner_id=owner_id)
+        after = await asking.reading.batch(batch_id)
+        return answers.answer(wire.Retried(retried=number, batch=answers.batch(after)))
+
+    return await answer_once(request, asking, sent.sha256, make)
+
+
+async def _control(
+    batch_id: str,
+    request: Request,
+    asking: Context,
+    act: Callable[..., Awaitable[Batch]],
+) -> Response:
+    batch = await asking.reading.batch(batch_id)
+    sent = await submissions.read_json(request, asking)
+    if sent.value:
+        raise InvalidFieldError("This request takes no fields.")
+
+    async def make(_: Keep) -> Response:
+        after = await act(asking.mill, batch.id, owner_id=asking.caller.owner_id)
+        return answers.answer(answers.batch(after))
+
+    return await answer_once(request, asking, sent.sha256, make)
+
+
+def _scope(wanted: wire.Retry) -> RetryScope:
+    given = {name for name in ("group", "ids") if getattr(wanted, name) is not None}
+    needed = {wanted.scope} - {"failed"}
+    if given != needed:
+        raise InvalidFieldError(
+            "`scope` is `failed` alone, `group` with the `group`'s id, or `ids` with `ids`."
+        )
+    if wanted.group is not None:
+        return RetryScope(failure_no=_number(wanted.group))
+    return RetryScope(ids=tuple(map(ItemId, wanted.ids)) if wanted.ids is not None else None)
+
+
+def _number(group: str) -> int:
+    try:
+        return int(group, 16)
+    except ValueError as error:
+        raise InvalidFieldError("`group` must be the id of a failure group.") from error

@@ -1,0 +1,59 @@
+"""What can be done to files: operations and presets with the schema of their options."""
+
+from fastapi import APIRouter, Request, Response
+
+from batchmill import wire
+from batchmill.api import answers
+from batchmill.api.context import Asking
+from batchmill.operations import presets, registry
+
+router = APIRouter(prefix="/v1", tags=["catalog"])
+
+
+@router.get("/operations", response_model=wire.Listing[wire.Operation])
+async def operations(request: Request, _: Asking) -> Response:
+    """List every operation."""
+    found = [_operation(name) for name in registry.names()]
+    return answers.conditional(request, wire.Listing(data=found))
+
+
+@router.get("/operations/{name}", response_model=wire.Operation)
+async def operation(name: str, request: Request, _: Asking) -> Response:
+    """Show one operation."""
+    return answers.conditional(request, _operation(name))
+
+
+@router.get("/presets", response_model=wire.Listing[wire.Preset])
+async def browse_presets(request: Request, asking: Asking) -> Response:
+    """List every named pipeline."""
+    names = presets.names(asking.mill.settings.presets_dir)
+    found = [_preset(asking, name) for name in names]
+    return answers.conditional(request, wire.Listing(data=found))
+
+
+@router.get("/presets/{name}", response_model=wire.Preset)
+async def preset(name: str, request: Request, asking: Asking) -> Response:
+    """Show one named pipeline."""
+    return answers.conditional(request, _preset(asking, name))
+
+
+def _operation(name: str) -> wire.Operation:
+    found = registry.get(name)
+    return wire.Operation(
+        name=found.name,
+        summary=found.summary,
+        version=found.version,
+        accepts=sorted(found.accepts),
+        options=registry.schema(name),
+    )
+
+
+def _preset(asking: Asking, name: str) -> wire.Preset:
+    own = asking.mill.settings.presets_dir
+    pipeline = presets.get(name, own)
+    return wire.Preset(
+        name=name,
+        summary=presets.summaries(own).get(name, ""),
+        pipeline=pipeline.to_json(),
+        options={step.id: registry.schema(step.use) for step in pipeline.steps},
+    )

@@ -1,0 +1,115 @@
+"""Items: pages of a batch's files, one file, what was made of it, and why files failed."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from batchmill import wire
+from batchmill.api import answers, download
+from batchmill.api.context import Asking, Context
+from batchmill.api.download import Download
+from batchmill.api.v1.batches import Cursor, Limit
+from batchmill.db import listing
+from batchmill.errors import InvalidFieldError, NotFoundError
+from batchmill.model.item import Item, ItemStatus, Output
+
+router = APIRouter(prefix="/v1", tags=["items"])
+
+THUMBNAIL_SIDE_PX = 512
+"""A picture up to this size may stand for its item in a list."""
+
+
+@router.get("/batches/{batch_id}/items", response_model=wire.Page[wire.Item])
+async def browse(  # noqa: PLR0913 - each is a query parameter
+    batch_id: str,
+    request: Request,
+    asking: Asking,
+    *,
+    status: ItemStatus | None = None,
+    error: Annotated[str | None, Query(max_length=64, description="An error's code")] = None,
+    group: Annotated[str | None, Query(max_length=16, description="A failure group's id")] = None,
+    q: Annotated[str | None, Query(max_length=200, description="Start of the name")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """List a batch's items in the order sent, or by name under a prefix `q`."""
+    batch = await asking.reading.batch(batch_id)
+    only = listing.Filter(
+        status=status,
+        error_code=error,
+        failure_no=None if group is None else group_number(group),
+        name_prefix=q or None,
+    )
+    found = await asking.reading.items(batch, only, limit=limit, cursor=cursor)
+
+    def describe(item: Item) -> wire.Item:
+        return answers.item(item, batch, asking.base_url, with_data=False)
+
+    return answers.conditional(request, answers.page(found, describe))
+
+
+@router.get("/batches/{batch_id}/errors", response_model=wire.FailureGroups)
+async def errors(batch_id: str, request: Request, asking: Asking) -> Response:
+    """Group a batch's failures by cause, the most frequent first."""
+    batch = await asking.reading.batch(batch_id)
+    found = await asking.reading.failures(batch)
+    groups = wire.FailureGroups(data=[answers.failure_group(each) for each in found])
+    return answers.conditional(request, groups)
+
+
+@router.get("/items/{item_id}", response_model=wire.Item)
+async def look(item_id: str, request: Request, asking: Asking) -> Response:
+    """Look at one item, its outputs and data."""
+    item, batch = await asking.reading.item(item_id)
+    return answers.conditional(request, answers.item(item, batch, asking.base_url))
+
+
+@router.api_route("/items/{item_id}/outputs/{name:path}", methods=["GET", "HEAD"])
+async def output(item_id: str, name: str, request: Request, asking: Asking) -> Response:
+    """Download a file that was made; takes Range, If-Range and If-None-Match."""
+    item, _ = await asking.reading.item(item_id)
+    for made in _outputs(item):
+        if made.name == name:
+            return await download.send(request, _file(asking, made))
+    raise NotFoundError("output", name)
+
+
+@router.api_route("/items/{item_id}/thumbnail", methods=["GET", "HEAD"])
+async def thumbnail(item_id: str, request: Request, asking: Asking) -> Response:
+    """Download the smallest picture among the item's outputs; 404 when none is small."""
+    item, _ = await asking.reading.item(item_id)
+    small = [made for made in _outputs(item) if _is_small_picture(made)]
+    if not small:
+        raise NotFoundError("thumbnail of item", item_id)
+    return await download.send(request, _file(asking, min(small, key=lambda made: made.bytes)))
+
+
+def group_number(group: str) -> int:
+    """Read the id of a failure group.
+
+    Raises:
+        InvalidFieldError: it is none.
+    """
+    try:
+        return int(group, 16)
+    except ValueError as error:
+        raise InvalidFieldError("`group` must be the id of a failure group.") from error
+
+
+def _outputs(item: Item) -> tuple[Output, ...]:
+    return item.result.outputs if item.result else ()
+
+
+def _is_small_picture(made: Output) -> bool:
+    sides = (made.width, made.height)
+    return made.media_type.startswith("image/") and all(
+        side is not None and side <= THUMBNAIL_SIDE_PX for side in sides
+    )
+
+
+def _file(asking: Context, made: Output) -> Download:
+    def read(start: int, stop: int) -> AsyncIterator[bytes]:
+        return asking.mill.storage.read(made.key, start=start, stop=stop)
+
+    return Download(made.name, made.media_type, made.bytes, made.sha256, read)

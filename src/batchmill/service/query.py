@@ -1,0 +1,155 @@
+"""What people may read: the one place where an owner is compared, and the pages of every list."""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from batchmill.db import batches, failures, listing
+from batchmill.db.connect import Connection
+from batchmill.db.failures import FailureGroup
+from batchmill.errors import InvalidFieldError, NotFoundError
+from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
+from batchmill.model.item import Item, ItemId
+from batchmill.service.mill import Mill
+
+T = TypeVar("T")
+
+SAMPLED_GROUPS = 25
+SAMPLES = 3
+_ID = re.compile(r"(bat|itm)_[0-9a-z]{1,36}")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some objects, and the cursor of those that follow; None: there are no more."""
+
+    data: Sequence[T]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SampledGroup:
+    """A failure group and some of its items."""
+
+    group: FailureGroup
+    samples: Sequence[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Reads for one caller; somebody else's objects are as absent as none. None sees all."""
+
+    mill: Mill
+    owner_id: OwnerId | None
+
+    async def batch(self, batch_id: str) -> Batch:
+        """Read one batch.
+
+        Raises:
+            NotFoundError: the caller has no such batch.
+        """
+        known = BatchId(batch_id)
+        found = None
+        if _ID.fullmatch(batch_id):
+            found = await self.mill.database.read(batches.get, known, owner_id=self.owner_id)
+        if found is None:
+            raise NotFoundError("batch", batch_id)
+        return found
+
+    async def item(self, item_id: str) -> tuple[Item, Batch]:
+        """Read one item and its batch.
+
+        Raises:
+            NotFoundError: the caller has no such item.
+        """
+        found = None
+        if _ID.fullmatch(item_id):
+            found = await self.mill.database.read(_item, ItemId(item_id), self.owner_id)
+        if found is None:
+            raise NotFoundError("item", item_id)
+        return found
+
+    async def batches(
+        self, only: batches.Filter, *, limit: int, cursor: str | None = None
+    ) -> Page[Batch]:
+        """Return the caller's batches, newest first.
+
+        Raises:
+            InvalidFieldError: the cursor is not one of ours.
+        """
+        before = None if cursor is None else BatchId(_read_cursor(cursor, str)[0])
+        rows = await self.mill.database.read(
+            batches.page, self.owner_id, limit=limit + 1, before=before, only=only
+        )
+        return _page(rows, limit, lambda batch: [batch.id])
+
+    async def items(
+        self, batch: Batch, only: listing.Filter, *, limit: int, cursor: str | None = None
+    ) -> Page[Item]:
+        """Return items of a batch by position, or by name under a name prefix.
+
+        Raises:
+            InvalidFieldError: the cursor is not one of ours.
+        """
+        after = None
+        if cursor is not None:
+            name, position = _read_cursor(cursor, str, int)
+            after = (name, position)
+        rows = await self.mill.database.read(
+            listing.page, batch.id, limit=limit + 1, after=after, only=only
+        )
+        return _page(rows, limit, lambda item: [item.input.name, item.position])
+
+    async def failures(self, batch: Batch) -> Sequence[SampledGroup]:
+        """Return a batch's failures by cause, the most frequent first, with samples of each."""
+        return await self.mill.database.read(_failures, batch.id)
+
+    async def position(self, batch: Batch) -> int | None:
+        """Return the place of a batch among those that wait for their first item, from 1."""
+        if batch.status is not BatchStatus.QUEUED or batch.paused:
+            return None
+        return 1 + await self.mill.database.read(batches.count_before, batch)
+
+
+def _item(conn: Connection, item_id: ItemId, owner_id: OwnerId | None) -> tuple[Item, Batch] | None:
+    item = listing.get(conn, item_id)
+    batch = item and batches.get(conn, item.batch_id, owner_id=owner_id)
+    return (item, batch) if item and batch else None
+
+
+def _failures(conn: Connection, batch_id: BatchId) -> Sequence[SampledGroup]:
+    groups = failures.of_batch(conn, batch_id)
+    return [
+        SampledGroup(
+            group,
+            listing.of_failure(conn, group.no, limit=SAMPLES) if number < SAMPLED_GROUPS else (),
+        )
+        for number, group in enumerate(groups)
+    ]
+
+
+def _page(rows: Sequence[T], limit: int, key: Callable[[T], list[str | int]]) -> Page[T]:
+    """Cut the one row that was read too many: it only says that there are more."""
+    shown = rows[:limit]
+    return Page(shown, _cursor(key(shown[-1])) if len(rows) > limit else None)
+
+
+def _cursor(key: list[str | int]) -> str:
+    text = json.dumps(key, ensure_ascii=False, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str, *kinds: type) -> list[Any]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        key: list[Any] = json.loads(base64.b64decode(padded, altchars="-_", validate=True))
+        right = isinstance(key, list) and [type(part) for part in key] == list(kinds)
+    except (binascii.Error, ValueError, RecursionError):
+        right = False
+    if not right:
+        raise InvalidFieldError("`cursor` must be the `next_cursor` of the page before.")
+    return key

@@ -1,0 +1,13 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import server as servers
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """A server that a file's tests share; each test makes batches of its own."""
+    with servers.running(tmp_path_factory.mktemp("server")) as running:
+        yield running

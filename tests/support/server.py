@@ -1,0 +1,195 @@
+"""A whole server for tests: real socket, database and storage; files are turned around in-process.
+
+What becomes of a file is written in it: `bad…` is refused, `wait…` waits for `release`, anything
+else comes back with its bytes in reverse order.
+"""
+
+import asyncio
+import hashlib
+import socket
+import threading
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+import databases
+from batchmill import worker
+from batchmill.api.app import create_app
+from batchmill.config import Settings
+from batchmill.db.connect import Database
+from batchmill.db.migrate import migrate
+from batchmill.engines.memory import MemoryEngine
+from batchmill.errors import UnreadableFileError
+from batchmill.model.item import Output, Result
+from batchmill.service import ids
+from batchmill.service.delivery import Claimed
+from batchmill.service.mill import Mill
+from batchmill.service.process import Attempted
+from batchmill.storage.local import LocalStorage
+
+PIPELINE = "web"
+
+
+@dataclass
+class Server:
+    """A running server and a client that speaks to it."""
+
+    mill: Mill
+    client: httpx.Client
+    loop: asyncio.AbstractEventLoop
+    gate: asyncio.Event
+
+    def release(self) -> None:
+        """Let the files that wait go on."""
+        self.loop.call_soon_threadsafe(self.gate.set)
+
+    def run(self, coroutine: Any) -> Any:
+        """Run a coroutine on the server's loop and return its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+    def send(self, *bodies: bytes, names: list[str] | None = None, **options: Any) -> Any:
+        """Send files as one batch and return the answer's JSON."""
+        answer = self.post_files(*bodies, names=names, **options)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def post_files(
+        self,
+        *bodies: bytes,
+        names: list[str] | None = None,
+        headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> httpx.Response:
+        """Send files as one batch."""
+        named = names or [f"file-{number}.txt" for number in range(len(bodies))]
+        files = [("files", (name, body)) for name, body in zip(named, bodies, strict=True)]
+        fields = {"pipeline": PIPELINE, "options": httpx_json(options)}
+        return self.client.post("/v1/batches", files=files, data=fields, headers=headers)
+
+    def wait(self, batch_id: str, until: Callable[[Any], bool] | None = None) -> Any:
+        """Look at a batch until it has ended, or `until` holds; return its JSON."""
+        until = until or (lambda batch: batch["ended_at"] is not None)
+        for _ in range(600):
+            batch = self.client.get(f"/v1/batches/{batch_id}").json()
+            if until(batch):
+                return batch
+            threading.Event().wait(0.02)
+        raise AssertionError(f"the batch never got there: {batch}")
+
+    def items(self, batch_id: str, **query: Any) -> list[Any]:
+        """Return one page of items."""
+        found: list[Any] = self.client.get(f"/v1/batches/{batch_id}/items", params=query).json()[
+            "data"
+        ]
+        return found
+
+
+def httpx_json(value: Any) -> str:
+    """Encode as JSON."""
+    import json
+
+    return json.dumps(value)
+
+
+@contextmanager
+def running(folder: Path, *, slots: int = 2, **settings: Any) -> Iterator[Server]:
+    """Start a server on a free loopback port and stop it when the block ends."""
+    started: list[Server] = []
+    ready, stop = threading.Event(), threading.Event()
+    sock = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+    async def main() -> None:
+        gate = asyncio.Event()
+        with httpx.Client(base_url=url, timeout=30) as client:
+            async with _mill(folder, settings) as mill:
+                server = uvicorn.Server(_config(create_app(mill)))
+                stopping = asyncio.Event()
+                attempt = _turning_around(mill, folder, gate)
+                async with (
+                    worker.upkeep(mill, slots=slots),
+                    worker.background(server.serve(sockets=[sock])),
+                    worker.background(worker.work(mill, attempt, slots=slots, stopping=stopping)),
+                ):
+                    started.append(Server(mill, client, asyncio.get_running_loop(), gate))
+                    while not server.started:
+                        await asyncio.sleep(0.005)
+                    ready.set()
+                    await asyncio.to_thread(stop.wait)
+                    gate.set()
+                    server.should_exit = server.force_exit = True
+                    stopping.set()
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    assert ready.wait(30)
+    try:
+        yield started[0]
+    finally:
+        stop.set()
+        thread.join(30)
+        sock.close()
+
+
+def _config(app: Any) -> uvicorn.Config:
+    return uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=1)
+
+
+@asynccontextmanager
+async def _mill(folder: Path, settings: dict[str, Any]) -> AsyncIterator[Mill]:
+    path = databases.memory_folder(folder) / f"{folder.name}-{ids.worker_id()}.sqlite3"
+    database = Database(f"sqlite:///{path}")
+    migrate(database.engine)
+    process_id = ids.worker_id()
+    mill = Mill(
+        database=database,
+        storage=LocalStorage(folder / "storage"),
+        engine=MemoryEngine(),
+        settings=Settings(**{"data_dir": folder, "disk_reserve_bytes": 0, **settings}),
+        process_id=process_id,
+        uploads=folder / "tmp" / process_id,
+    )
+    try:
+        yield mill
+    finally:
+        await database.aclose()
+        for left in path.parent.glob(f"{path.name}*"):
+            left.unlink()
+
+
+def _turning_around(mill: Mill, folder: Path, gate: asyncio.Event) -> Any:
+    @asynccontextmanager
+    async def attempt(
+        claimed: Claimed, report: Callable[[float], None]
+    ) -> AsyncIterator[Attempted]:
+        pieces = [piece async for piece in mill.storage.read(claimed.input.key)]
+        body = b"".join(pieces)
+        if body.startswith(b"bad"):
+            raise UnreadableFileError(claimed.input.name, "it says that it is bad")
+        if body.startswith(b"wait"):
+            report(0.5)
+            await gate.wait()
+        made = folder / f"{claimed.claim.item_id}.{claimed.claim.attempt}"
+        made.write_bytes(body[::-1])
+        yield Attempted(Result((_output(claimed, body[::-1]),), {"length": len(body)}), (made,))
+
+    return attempt
+
+
+def _output(claimed: Claimed, body: bytes) -> Output:
+    picture = body.endswith(b"GNP")
+    return Output(
+        name=claimed.input.name,
+        bytes=len(body),
+        media_type="image/png" if picture else "text/plain",
+        sha256=hashlib.sha256(body).hexdigest(),
+        crc32=zlib.crc32(body),
+        width=64 if picture else None,
+        height=64 if picture else None,
+    )
