@@ -6,14 +6,14 @@ else comes back with its bytes in reverse order.
 
 import asyncio
 import hashlib
+import json
 import socket
 import threading
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import uvicorn
@@ -49,11 +49,11 @@ class Server:
         """Let the files that wait go on."""
         self.loop.call_soon_threadsafe(self.gate.set)
 
-    def run(self, coroutine: Any) -> Any:
+    def run(self, coroutine):
         """Run a coroutine on the server's loop and return its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
 
-    def send(self, *bodies: bytes, names: list[str] | None = None, **options: Any) -> Any:
+    def send(self, *bodies: bytes, names: list[str] | None = None, **options):
         """Send files as one batch and return the answer's JSON."""
         answer = self.post_files(*bodies, names=names, **options)
         assert answer.status_code == 202, answer.text
@@ -64,15 +64,15 @@ class Server:
         *bodies: bytes,
         names: list[str] | None = None,
         headers: dict[str, str] | None = None,
-        **options: Any,
+        **options,
     ) -> httpx.Response:
         """Send files as one batch."""
         named = names or [f"file-{number}.txt" for number in range(len(bodies))]
         files = [("files", (name, body)) for name, body in zip(named, bodies, strict=True)]
-        fields = {"pipeline": PIPELINE, "options": httpx_json(options)}
+        fields = {"pipeline": PIPELINE, "options": json.dumps(options)}
         return self.client.post("/v1/batches", files=files, data=fields, headers=headers)
 
-    def wait(self, batch_id: str, until: Callable[[Any], bool] | None = None) -> Any:
+    def wait(self, batch_id: str, until=None):
         """Look at a batch until it has ended, or `until` holds; return its JSON."""
         until = until or (lambda batch: batch["ended_at"] is not None)
         for _ in range(600):
@@ -82,23 +82,13 @@ class Server:
             threading.Event().wait(0.02)
         raise AssertionError(f"the batch never got there: {batch}")
 
-    def items(self, batch_id: str, **query: Any) -> list[Any]:
+    def items(self, batch_id: str, **query):
         """Return one page of items."""
-        found: list[Any] = self.client.get(f"/v1/batches/{batch_id}/items", params=query).json()[
-            "data"
-        ]
-        return found
-
-
-def httpx_json(value: Any) -> str:
-    """Encode as JSON."""
-    import json
-
-    return json.dumps(value)
+        return self.client.get(f"/v1/batches/{batch_id}/items", params=query).json()["data"]
 
 
 @contextmanager
-def running(folder: Path, *, slots: int = 2, **settings: Any) -> Iterator[Server]:
+def running(folder: Path, *, slots: int = 2, **settings) -> Iterator[Server]:
     """Start a server on a free loopback port and stop it when the block ends."""
     started: list[Server] = []
     ready, stop = threading.Event(), threading.Event()
@@ -114,17 +104,16 @@ def running(folder: Path, *, slots: int = 2, **settings: Any) -> Iterator[Server
                 attempt = _turning_around(mill, folder, gate)
                 async with (
                     worker.upkeep(mill, slots=slots),
-                    worker.background(server.serve(sockets=[sock])),
+                    worker.background(server.serve(sockets=[sock])) as serving,
                     worker.background(worker.work(mill, attempt, slots=slots, stopping=stopping)),
                 ):
                     started.append(Server(mill, client, asyncio.get_running_loop(), gate))
-                    while not server.started:
-                        await asyncio.sleep(0.005)
                     ready.set()
                     await asyncio.to_thread(stop.wait)
                     gate.set()
                     server.should_exit = server.force_exit = True
                     stopping.set()
+                    await asyncio.wait({serving})
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
@@ -137,12 +126,12 @@ def running(folder: Path, *, slots: int = 2, **settings: Any) -> Iterator[Server
         sock.close()
 
 
-def _config(app: Any) -> uvicorn.Config:
+def _config(app) -> uvicorn.Config:
     return uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=1)
 
 
 @asynccontextmanager
-async def _mill(folder: Path, settings: dict[str, Any]) -> AsyncIterator[Mill]:
+async def _mill(folder: Path, settings: dict[str, object]) -> AsyncIterator[Mill]:
     path = databases.memory_folder(folder) / f"{folder.name}-{ids.worker_id()}.sqlite3"
     database = Database(f"sqlite:///{path}")
     migrate(database.engine)
@@ -163,7 +152,7 @@ async def _mill(folder: Path, settings: dict[str, Any]) -> AsyncIterator[Mill]:
             left.unlink()
 
 
-def _turning_around(mill: Mill, folder: Path, gate: asyncio.Event) -> Any:
+def _turning_around(mill: Mill, folder: Path, gate: asyncio.Event):
     @asynccontextmanager
     async def attempt(
         claimed: Claimed, report: Callable[[float], None]

@@ -100,15 +100,13 @@ def page(
     only: Filter = Filter(),
 ) -> Sequence[Batch]:
     """Return batches newest first (ids sort by time), those before `before`."""
-    wanted = (
-        (owner_id, batches.c.owner_id == owner_id),
-        (before, batches.c.id < before),
-        (only.status, batches.c.status == only.status),
-        (only.tag, batches.c.tag == only.tag),
-        (only.created_after, batches.c.created_at > only.created_after),
-    )
-    narrowed = (condition for value, condition in wanted if value is not None)
-    query = _select().where(*narrowed).order_by(batches.c.id.desc()).limit(limit)
+    query = _select().order_by(batches.c.id.desc()).limit(limit)
+    same = {"owner_id": owner_id, "status": only.status, "tag": only.tag}
+    query = query.filter_by(**{name: value for name, value in same.items() if value is not None})
+    if before is not None:
+        query = query.where(batches.c.id < before)
+    if only.created_after is not None:
+        query = query.where(batches.c.created_at > only.created_after)
     return [_batch(row) for row in conn.execute(query)]
 
 
