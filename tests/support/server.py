@@ -21,6 +21,7 @@ import uvicorn
 import databases
 from batchmill import worker
 from batchmill.api.app import create_app
+from batchmill.attempt.run import Finished
 from batchmill.config import Settings
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
@@ -30,7 +31,6 @@ from batchmill.model.item import Output, Result
 from batchmill.service import ids
 from batchmill.service.delivery import Claimed
 from batchmill.service.mill import Mill
-from batchmill.service.process import Attempted
 from batchmill.storage.local import LocalStorage
 
 PIPELINE = "web"
@@ -154,9 +154,7 @@ async def _mill(folder: Path, settings: dict[str, object]) -> AsyncIterator[Mill
 
 def _turning_around(mill: Mill, folder: Path, gate: asyncio.Event):
     @asynccontextmanager
-    async def attempt(
-        claimed: Claimed, report: Callable[[float], None]
-    ) -> AsyncIterator[Attempted]:
+    async def attempt(claimed: Claimed, report: Callable[[float], None]) -> AsyncIterator[Finished]:
         pieces = [piece async for piece in mill.storage.read(claimed.input.key)]
         body = b"".join(pieces)
         if body.startswith(b"bad"):
@@ -164,9 +162,11 @@ def _turning_around(mill: Mill, folder: Path, gate: asyncio.Event):
         if body.startswith(b"wait"):
             report(0.5)
             await gate.wait()
-        made = folder / f"{claimed.claim.item_id}.{claimed.claim.attempt}"
-        made.write_bytes(body[::-1])
-        yield Attempted(Result((_output(claimed, body[::-1]),), {"length": len(body)}), (made,))
+        work = folder / "work" / f"{claimed.claim.item_id}.{claimed.claim.attempt}"
+        work.mkdir(parents=True)
+        (work / "made").write_bytes(body[::-1])
+        result = Result((_output(claimed, body[::-1]),), {"length": len(body)})
+        yield Finished(result, (work / "made",), work)
 
     return attempt
 

@@ -1,8 +1,8 @@
 """Idempotency-Key: a request that is repeated gets the first one's answer, and does nothing.
 
 The key counts for its owner, method and path; the digest of the contents tells a repeat from
-another request. Where a batch starts or grows, the answer is kept in the very transaction that
-does it, so a kill at any moment leaves either both or neither.
+another request. Where a batch starts, the answer is kept in the very transaction that starts it,
+so a kill at any moment leaves either both or neither.
 """
 
 import hashlib

@@ -15,7 +15,8 @@ from batchmill.db import batches
 from batchmill.db.connect import Connection
 from batchmill.model.batch import Batch, BatchId
 from batchmill.service import submit
-from batchmill.service.submit import Order, SentFile
+from batchmill.service.intake import SentFile
+from batchmill.service.submit import Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +113,10 @@ async def append(request: Request, asking: Context, batch_id: BatchId, sent: Mor
     Raises: as `submit.add_files` and `answer_once`.
     """
 
-    async def make(keep: Keep) -> Response:
-        def also(conn: Connection) -> None:
-            grown = batches.get(conn, batch_id, owner_id=asking.caller.owner_id)
-            if grown is not None:
-                keep(conn, _added(len(sent.files), grown))
-
-        await submit.add_files(asking.mill, batch_id, asking.caller, sent.files, also=also)
-        return _added(len(sent.files), await asking.reading.batch(batch_id))
+    async def make(_: Keep) -> Response:
+        added = await submit.add_files(asking.mill, batch_id, asking.caller, sent.files)
+        grown = answers.batch(await asking.reading.batch(batch_id))
+        return answers.answer(wire.Added(added=added, batch=grown), 202)
 
     return await answer_once(request, asking, sent.sha256, make)
 
@@ -128,7 +125,3 @@ def _accepted(batch: Batch) -> Response:
     described = answers.batch(batch)
     headers = {"Location": f"/v1/batches/{batch.id}", **answers.poll_advice(described)}
     return answers.answer(described, 202, headers)
-
-
-def _added(number: int, batch: Batch) -> Response:
-    return answers.answer(wire.Added(added=number, batch=answers.batch(batch)), 202)

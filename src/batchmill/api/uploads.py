@@ -22,7 +22,7 @@ from batchmill.api.multipart import FormLimits, ReceivedFile, receive_form, requ
 from batchmill.errors import InputUnavailableError, InvalidFieldError, TooLargeError
 from batchmill.model.media import SNIFF_BYTES
 from batchmill.model.names import label
-from batchmill.service.submit import SentFile
+from batchmill.service.intake import SentFile
 from batchmill.storage.sink import Sink
 
 FORM = "multipart/form-data"
