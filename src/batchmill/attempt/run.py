@@ -31,9 +31,9 @@ from batchmill.model.limits import Limits
 from batchmill.model.media import SNIFF_BYTES, sniff
 from batchmill.model.pipeline import Pipeline, Step
 from batchmill.operations.base import Source
+from batchmill.runner.line import OnProgress
 from batchmill.runner.messages import Job, JobStep
 from batchmill.runner.pool import Pool
-from batchmill.runner.process import OnProgress
 
 
 @dataclass(frozen=True, slots=True)

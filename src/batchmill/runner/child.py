@@ -1,30 +1,18 @@
-"""The child: `python -m batchmill.runner.child EXECUTOR PARENT INBOX FOLDER`.
+"""What a child does: it takes jobs from its line and answers each with exactly one report."""
 
-Reads jobs from stdin, one JSON object a line, and answers each with exactly one report. What
-libraries print goes to stderr; the line to the worker is a descriptor of our own.
-"""
-
-import errno
-import importlib
 import os
 import resource
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO, NoReturn, Self
 
-from batchmill.errors import (
-    BatchmillError,
-    ItemError,
-    OperationFailedError,
-    OutageError,
-    OutOfMemoryError,
-    StorageFullError,
-)
+from batchmill.errors import BatchmillError, OperationFailedError, OutOfMemoryError
 from batchmill.runner import sandbox
+from batchmill.runner.environment import homes
 from batchmill.runner.messages import (
     Job,
     Progress,
@@ -34,6 +22,7 @@ from batchmill.runner.messages import (
     encode,
     job_from,
 )
+from batchmill.runner.place import STEP_BYTES, Place
 
 ReportProgress = Callable[[Progress], None]
 Execute = Callable[[Job, ReportProgress], Report]
@@ -42,94 +31,108 @@ _PROGRESS_INTERVAL_S = 0.5
 _DETAIL_CHARACTERS = 4000
 
 
-def main(executor: str, parent: str, inbox: str, folder: str) -> None:
-    """Confine this process, load `execute` from module `executor`, and work until stdin ends."""
-    jobs, line = _take_over_stdio()
-    sandbox.die_with_parent(int(parent))
-    confined = sandbox.confine(Path(inbox), Path(folder))
-    execute: Execute = importlib.import_module(executor).execute
-    line.write(encode("ready", confined))
-    for message in jobs:
-        kind, body = decode(message)
-        if kind == "job":
-            line.write(_answer(execute, job_from(body), line))
-
-
-def _answer(execute: Execute, job: Job, line: BinaryIO) -> bytes:
-    """Return the line that ends the job: what `execute` reports, or what it raised."""
-    progress = _Throttled(line)
+def live(execute: Execute, place: Place, nursery: int, descriptors: Sequence[int]) -> NoReturn:
+    """Confine this freshly forked process to `place`, work until the line ends, and exit."""
+    status = 1
     try:
-        return _ended(execute(job, progress), job)
+        os.setpgid(0, 0)
+        sandbox.die_with_parent(nursery)
+        desk = _Desk.set_up(place, *descriptors)
+        desk.line.write(encode("ready", sandbox.confine(place.inbox, place.folder)))
+        for message in desk.jobs:
+            desk.line.write(_answer(execute, job_from(decode(message)[1]), desk))
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What a child works with; all else that was open in the nursery is closed."""
+
+    jobs: BinaryIO
+    line: BinaryIO
+    step: int
+    statm: int | None
+
+    @classmethod
+    def set_up(cls, place: Place, line: int, stderr: int) -> Self:
+        """Take over the descriptors; whatever libraries print goes to `stderr`."""
+        os.dup2(stderr, 1)
+        os.dup2(stderr, 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(line, 3)
+        os.closerange(4, sandbox.OPEN_FILES)
+        step = os.open(place.step, os.O_RDWR | os.O_CREAT, 0o600)
+        statm = os.open("/proc/self/statm", os.O_RDONLY) if sys.platform == "linux" else None
+        os.chdir(place.folder)
+        os.environ.update(homes(place.folder))
+        tempfile.tempdir = None
+        return cls(os.fdopen(3, "rb"), os.fdopen(os.dup(3), "wb", buffering=0), step, statm)
+
+    def rss_bytes(self) -> int:
+        """Return what is resident now; the most that ever was where the system tells no more."""
+        if self.statm is None:
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return int(os.pread(self.statm, 100, 0).split()[1]) * resource.getpagesize()
+
+
+def _answer(execute: Execute, job: Job, desk: _Desk) -> bytes:
+    """Return the line that ends the job: what `execute` reports, or what it raised."""
+    progress = _Progress(desk)
+    try:
+        return _ended(execute(job, progress), job, desk)
     except Exception as error:  # the border: nothing that a decoder raises may end the child
-        return _ended(_failed(_translated(error, job), progress.step, error), job)
+        return _ended(_failed(error, job, progress.step), job, desk)
 
 
-def _ended(report: Report, job: Job) -> bytes:
-    return encode("report", replace(report, rss_bytes=_rss_bytes(), number=job.number))
+def _ended(report: Report, job: Job, desk: _Desk) -> bytes:
+    return encode("report", replace(report, rss_bytes=desk.rss_bytes(), number=job.number))
 
 
-class _Throttled:
-    """Writes a progress line when the step changes, else at most twice a second."""
+class _Progress:
+    """Leaves the step where it is found after a crash; writes a line at most twice a second."""
 
-    def __init__(self, line: BinaryIO) -> None:
-        self.step = ""
-        self._line = line
-        self._next_at = 0.0
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
+        self._next_at = time.monotonic() + _PROGRESS_INTERVAL_S
+        self._note("")
 
     def __call__(self, progress: Progress) -> None:
+        if progress.step != self.step:
+            self._note(progress.step)
         now = time.monotonic()
-        if progress.step == self.step and now < self._next_at:
-            return
-        self.step, self._next_at = progress.step, now + _PROGRESS_INTERVAL_S
-        self._line.write(encode("progress", progress))
+        if now >= self._next_at:
+            self._next_at = now + _PROGRESS_INTERVAL_S
+            self._desk.line.write(encode("progress", progress))
+
+    def _note(self, step: str) -> None:
+        self.step = step
+        os.pwrite(self._desk.step, step.encode()[:STEP_BYTES].ljust(STEP_BYTES), 0)
 
 
-def _take_over_stdio() -> tuple[BinaryIO, BinaryIO]:
-    """Return private copies of stdin and stdout; what libraries print goes to stderr."""
-    jobs = os.fdopen(os.dup(0), "rb")
-    line = os.fdopen(os.dup(1), "wb", buffering=0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    os.dup2(2, 1)
-    return jobs, line
-
-
-def _translated(error: Exception, job: Job) -> BatchmillError:
-    if isinstance(error, ItemError | OutageError):
-        return error
-    if isinstance(error, MemoryError):
-        return OutOfMemoryError(job.name, job.limits.memory_bytes)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFullError()
-    return OperationFailedError(job.name, _named(job))
-
-
-def _failed(error: BatchmillError, step: str, cause: Exception) -> Report:
-    detail = error.detail or "".join(traceback.format_exception(cause))[-_DETAIL_CHARACTERS:]
+def _failed(error: Exception, job: Job, step: str) -> Report:
+    known = _translated(error, job)
+    detail = known.detail or "".join(traceback.format_exception(error))[-_DETAIL_CHARACTERS:]
     return Report(
         error=ReportedError(
-            code=error.code,
-            message=error.message,
-            retryable=error.retryable,
-            budget=getattr(error, "budget", "errors"),
-            step=getattr(error, "step", None) or step or None,
+            code=known.code,
+            message=known.message,
+            retryable=known.retryable,
+            budget=getattr(known, "budget", "errors"),
+            step=getattr(known, "step", None) or step or None,
             detail=detail,
-        ),
+        )
     )
 
 
-def _named(job: Job) -> str:
-    return job.steps[0].use if len(job.steps) == 1 else "an operation"
-
-
-def _rss_bytes() -> int:
-    try:
-        _, resident, *_ = Path("/proc/self/statm").read_text().split()
-        return int(resident) * resource.getpagesize()
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def _translated(error: Exception, job: Job) -> BatchmillError:
+    if isinstance(error, BatchmillError):
+        return error
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError(job.name, job.limits.memory_bytes)
+    used = job.steps[0].use if len(job.steps) == 1 else "an operation"
+    return OperationFailedError(job.name, used)

@@ -1,7 +1,6 @@
 """The environment of a child: what libraries need, and no secrets."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 PASSED = (
     *("LANG", "LC_ALL", "LC_CTYPE", "TZ", "SYSTEMROOT"),
@@ -20,7 +19,11 @@ FIXED = {
 }
 
 
-def environment(own: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Return the child's environment: a few of our `own` variables, and `folder` as its home."""
-    home = {name: str(folder) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
-    return {name: own[name] for name in PASSED if name in own} | FIXED | home
+def environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Return what of our `own` environment a child gets, and what it always gets."""
+    return {name: own[name] for name in PASSED if name in own} | FIXED
+
+
+def homes(folder: str) -> dict[str, str]:
+    """Return the variables that make `folder` the place for whatever a library writes."""
+    return dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), folder)

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ from batchmill.runner.names import output_stem, safe_name
 
 OUT = "out"
 """Folder, inside the job's, in which outputs are left."""
+
+
+def warm() -> None:
+    """Load what most jobs need, before children are forked. Must not start a thread."""
+    import_module("batchmill.operations.decode")
+    import_module("batchmill.operations.encode")
+    for name in registry.BUILTIN:
+        registry.get(name)
 
 
 def execute(job: Job, report_progress: Callable[[Progress], None]) -> Report:

@@ -2,8 +2,8 @@
 
 import ctypes
 import os
+import stat
 from collections.abc import Iterable
-from pathlib import Path
 
 from batchmill.runner.syscalls import syscall
 
@@ -52,7 +52,7 @@ def abi() -> int:
     return syscall("landlock", _CREATE_RULESET, None, 0, _VERSION_FLAG)
 
 
-def restrict(readable: Iterable[Path], writable: Iterable[Path]) -> int:
+def restrict(readable: Iterable[str], writable: Iterable[str]) -> int:
     """Confine this thread and all it will start, for good; return the version in force.
 
     Paths that do not exist are passed over. Must run before other threads exist.
@@ -77,13 +77,13 @@ def restrict(readable: Iterable[Path], writable: Iterable[Path]) -> int:
     return version
 
 
-def _allow(ruleset: int, path: Path, access: int) -> None:
+def _allow(ruleset: int, path: str, access: int) -> None:
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     try:
-        if not path.is_dir():
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
             access &= _OF_A_FILE
         rule = _PathBeneath(access, fd)
         syscall("landlock", _ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.byref(rule), 0)

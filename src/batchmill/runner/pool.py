@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchmill.errors import ItemError, RunnerUnavailableError
+from batchmill.runner.forking import Nursery
+from batchmill.runner.line import Gone, OnProgress
 from batchmill.runner.messages import Job, Report
-from batchmill.runner.process import Child, Gone, OnProgress, Place
+from batchmill.runner.place import Place, move
+from batchmill.runner.process import Child
 from batchmill.runner.sandbox import Sandbox
 from batchmill.runner.scratch import Scratch
 
@@ -69,6 +72,8 @@ class Pool:
         self._environ = os.environ if environ is None else environ
         self._recycling = recycling or Recycling()
         self._slots = asyncio.Semaphore(size)
+        self._starting = asyncio.Lock()
+        self._nursery: Nursery | None = None
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
         self._jobs = self._started = self._crashed = 0
@@ -112,6 +117,8 @@ class Pool:
         for child in (*self._idle, *self._busy):
             await self._end(child)
         self._idle.clear()
+        if self._nursery is not None:
+            await self._nursery.aclose()
         await asyncio.to_thread(self.scratch.close)
 
     def stats(self) -> PoolStats:
@@ -134,7 +141,7 @@ class Pool:
     ) -> Report:
         self._jobs += 1
         inside = child.place.hold(job, self._jobs)
-        _move(job, inside)
+        move(job, inside)
         try:
             report = await child.run(inside, wall_s=wall_s, on_progress=on_progress)
         except BaseException as error:
@@ -146,7 +153,7 @@ class Pool:
                 await child.kill()
             return report
         finally:
-            _move(inside, job)
+            move(inside, job)
             if not child.alive:
                 await self._end(child)
 
@@ -166,14 +173,23 @@ class Pool:
         return child
 
     async def _start_child(self) -> Child:
-        place = Place(self.scratch.new("child"))
+        place = Place.at(str(self.scratch.new("child")))
+        place.make()
         try:
-            child = await Child.start(place, self._executor, self._environ)
+            child = await (await self._living_nursery()).fork(place)
         except (Gone, OSError) as error:
             raise RunnerUnavailableError(detail=str(error)) from error
         self._started += 1
         self.sandbox = child.sandbox
         return child
+
+    async def _living_nursery(self) -> Nursery:
+        async with self._starting:
+            if self._nursery is None or not self._nursery.alive:
+                self._nursery = await Nursery.start(
+                    self._executor, self._environ, self.scratch.path
+                )
+            return self._nursery
 
     async def _end(self, child: Child) -> None:
         await child.kill()
@@ -184,12 +200,3 @@ class Pool:
             return True
         most = self._recycling
         return child.jobs_done >= most.jobs or child.rss_bytes > most.rss_bytes
-
-
-def _move(start: Job, end: Job) -> None:
-    """Move the files of a job: renames within one file system."""
-    Path(start.source).rename(end.source)
-    try:
-        Path(start.folder).rename(end.folder)
-    except FileNotFoundError:  # an operation has removed its own folder
-        Path(end.folder).mkdir()

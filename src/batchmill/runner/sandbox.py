@@ -67,7 +67,7 @@ def die_with_parent(parent: int) -> None:
         os._exit(0)
 
 
-def confine(inbox: Path, folder: Path) -> Sandbox:
+def confine(inbox: str, folder: str) -> Sandbox:
     """Confine this process for good: it may read `inbox` and write only below `folder`.
 
     To be called before other threads exist. Never raises for what a system does not offer.
@@ -77,7 +77,7 @@ def confine(inbox: Path, folder: Path) -> Sandbox:
         absent = f"not available on {sys.platform}"
         return Sandbox(absent, absent, absent, absent)
     privileges = _attempt(_drop_privileges)
-    files = _attempt(lambda: landlock.restrict(_readable(inbox), [folder, Path("/dev/null")]))
+    files = _attempt(lambda: landlock.restrict(_readable(inbox), [folder, os.devnull]))
     calls = _attempt(seccomp.install)
     # A network namespace does the same where the architecture has no filter of ours.
     network = calls if calls == ON else _attempt(_leave_network)
@@ -134,7 +134,7 @@ def _leave_network() -> None:
     syscall("network namespace", number, new_network | (new_user if os.geteuid() else 0))
 
 
-def _readable(inbox: Path) -> list[Path]:
+def _readable(inbox: str) -> list[str]:
     """Return where Python, its packages and the system's libraries lie, and the inbox.
 
     Never a whole prefix: that may be `/usr`, or hold the folder where files are kept.
@@ -144,4 +144,4 @@ def _readable(inbox: Path) -> list[Path]:
     found = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     found |= {f"{prefix}/{part}" for prefix in prefixes for part in ("lib", "lib64", "share")}
     found |= {each for each in sys.path if each}
-    return [inbox, *map(Path, sorted(found)), *map(Path, _SYSTEM)]
+    return [inbox, *sorted(found), *_SYSTEM]

@@ -1,0 +1,165 @@
+"""The pool's end of a nursery: asks it for children and hears of their ends."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, cast
+
+from batchmill.runner.environment import environment
+from batchmill.runner.line import Gone, Line, kill_group
+from batchmill.runner.messages import decode, encode
+from batchmill.runner.place import Place
+from batchmill.runner.process import Child
+
+START_TIMEOUT_S = 60.0
+_RECEIVE_BYTES = 65536
+_STDERR_BYTES = 4096
+
+
+class Nursery:
+    """A running nursery process. When it ends, so do its children."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.pid = 0
+        self.alive = True
+        self.stderr = b""
+        self._control = control
+        self._heard = b""
+        self._lines: dict[int, Line] = {}
+        self._unborn: Line | None = None
+        self._asking = asyncio.Lock()
+        self._ended = asyncio.Event()
+        self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    async def start(cls, executor: str, environ: Mapping[str, str], folder: Path) -> Self:
+        """Start a nursery and wait until it has loaded `executor`.
+
+        Raises:
+            Gone: it ended before, and says why.
+        """
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        nursery = cls(ours)
+        loop = asyncio.get_running_loop()
+        command = [sys.executable, "-P", "-m", "batchmill.runner.nursery", executor]
+        command += [str(os.getpid()), str(theirs.fileno())]
+        with theirs:
+            transport, _ = await loop.subprocess_exec(
+                lambda: _Process(nursery),
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                cwd=folder,
+                env=environment(environ),
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        nursery.pid = transport.get_pid()
+        loop.add_reader(ours, nursery._readable)
+        await nursery._answered()
+        return nursery
+
+    async def fork(self, place: Place) -> Child:
+        """Return a new child that has confined itself to `place`.
+
+        Raises:
+            Gone: the nursery or the child ended first.
+        """
+        ours, theirs = socket.socketpair()
+        reading, writing = os.pipe()
+        line = Line()
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: line, ours)
+        await loop.connect_read_pipe(lambda: line.last_words, os.fdopen(reading, "rb"))
+        try:
+            async with self._asking:
+                await self._answered()  # of a request that was cancelled
+                self._ask(place, line, [theirs.fileno(), writing])
+                await self._answered()
+        except BaseException:
+            line.abandon()
+            raise
+        finally:
+            theirs.close()
+            os.close(writing)
+        return await Child.ready(place, line, START_TIMEOUT_S)
+
+    async def aclose(self) -> None:
+        """Kill the nursery, and so its children."""
+        if self.alive:
+            kill_group(self.pid)
+        await self._ended.wait()
+
+    def lost(self) -> None:
+        """Note that the process is gone; the kernel kills its children."""
+        if not self.alive:
+            return
+        self.alive = False
+        self._ended.set()
+        asyncio.get_running_loop().remove_reader(self._control)
+        self._control.close()
+        if not self._answer.done():
+            self._answer.set_exception(Gone(self.stderr.decode(errors="replace")))
+        for line in self._lines.values():
+            line.process_ended(-signal.SIGKILL)
+
+    def _ask(self, place: Place, line: Line, descriptors: list[int]) -> None:
+        if not self.alive:
+            raise Gone("the nursery has ended")
+        self._unborn = line
+        self._answer = asyncio.get_running_loop().create_future()
+        request = encode("fork", place.root)
+        socket.send_fds(self._control, [request], descriptors)
+
+    async def _answered(self) -> None:
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await asyncio.shield(self._answer)
+        except TimeoutError as error:
+            kill_group(self.pid)
+            raise Gone("the nursery does not answer") from error
+
+    def _readable(self) -> None:
+        try:
+            data = self._control.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._control)
+        *messages, self._heard = (self._heard + data).split(b"\n")
+        for message in messages:
+            self._hear(*decode(message))
+
+    def _hear(self, kind: str, body: Any) -> None:  # noqa: ANN401 - the JSON border
+        match kind:
+            case "ended":
+                self._lines.pop(body[0]).process_ended(body[1])
+            case "forked" if self._unborn is not None:
+                self._lines[body] = self._unborn
+                self._unborn.born(body)
+                self._answer.set_result(body)
+            case "ready":
+                self._answer.set_result(body)
+
+
+class _Process(asyncio.SubprocessProtocol):
+    """Collects the last words of a nursery and notes its end."""
+
+    def __init__(self, nursery: Nursery) -> None:
+        self._nursery = nursery
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.SubprocessTransport", transport)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self._nursery.stderr = (self._nursery.stderr + data)[-_STDERR_BYTES:]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._nursery.lost()
