@@ -43,7 +43,7 @@ class Mill:
     async def busy(self) -> None:
         """Wait until a child is at work."""
         async with asyncio.timeout(30):
-            while not self.pool.stats().busy:  # noqa: ASYNC110 - a pool has no event for tests
+            while not self.pool.stats().busy:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
 

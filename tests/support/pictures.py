@@ -23,7 +23,7 @@ def scene(width: int, height: int, *, seed: int = 1) -> pyvips.Image:
     return picture.cast("uchar").copy(interpretation="srgb").copy_memory()
 
 
-def job(source: Path, steps: Steps, **fields: Any) -> Job:  # noqa: ANN401 - any of Job
+def job(source: Path, steps: Steps, **fields: Any) -> Job:
     """Return a job over a copy of `source`, in a folder beside it."""
     folder = source.parent / f"{source.name}.job"
     folder.mkdir(exist_ok=True)
@@ -36,7 +36,7 @@ def job(source: Path, steps: Steps, **fields: Any) -> Job:  # noqa: ANN401 - any
     return Job(str(copy), str(folder), fields.pop("name", source.name), job_steps, **fields)
 
 
-def run(source: Path, steps: Steps, **fields: Any) -> Report:  # noqa: ANN401 - any of Job
+def run(source: Path, steps: Steps, **fields: Any) -> Report:
     """Put a file through steps as a child would, and return the report."""
     return execute(job(source, steps, **fields), _ignore)
 

@@ -111,7 +111,7 @@ async def retry(
     if batch.status in (BatchStatus.CANCELLING, BatchStatus.UPLOADING):
         raise ConflictError(f"The batch is {batch.status}; wait until that is over.")
     total = 0
-    while moved := await mill.database.run(_retry_chunk, batch_id, scope):
+    while moved := await mill.database.run(_retry_chunk, batch_id, scope, is_first=not total):
         total += moved
     logs.info(Event.BATCH_RETRIED, batch=batch_id, items=total)
     await dispatch(mill, batch_id)
@@ -213,7 +213,7 @@ def _cancel_chunk(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> 
     return 0 if ended else len(rows)
 
 
-def _retry_chunk(conn: Connection, batch_id: BatchId, scope: RetryScope) -> int:
+def _retry_chunk(conn: Connection, batch_id: BatchId, scope: RetryScope, *, is_first: bool) -> int:
     batch = batches.lock(conn, batch_id)
     if batch is None:
         return 0
@@ -233,7 +233,8 @@ def _retry_chunk(conn: Connection, batch_id: BatchId, scope: RetryScope) -> int:
         deltas[ItemStatus.PENDING] += moved
     _leave_groups(conn, [no for _, _, no in rows if no is not None])
     if rows:
-        batches.count(conn, batch_id, deltas, **_new_run(batch))
+        base = {"run_base": delivery.counts_after(batch.counts, deltas).finished}
+        batches.count(conn, batch_id, deltas, **base, **(_new_run(batch) if is_first else {}))
     return len(rows)
 
 
@@ -243,18 +244,12 @@ def _leave_groups(conn: Connection, numbers: Sequence[int]) -> None:
 
 
 def _new_run(batch: Batch) -> dict[str, Any]:
-    """Return the columns that start run n+1 of a batch that had ended; none while it runs."""
+    """Return the columns that start run n+1, in which percent counts from 0 again."""
+    run = {"run_no": batch.run_no + 1, "run_started_at": None}
     if not batch.status.ended:
-        return {}
-    return {
-        "status": BatchStatus.QUEUED,
-        "run_no": batch.run_no + 1,
-        "run_base": batch.counts.finished,
-        "run_started_at": None,
-        "ended_at": None,
-        "expires_at": None,
-        "pause_reason": None,
-    }
+        return run
+    status = {"status": BatchStatus.QUEUED, "pause_reason": None}
+    return {**run, **status, "ended_at": None, "expires_at": None}
 
 
 def _close(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> None:

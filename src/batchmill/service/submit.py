@@ -128,7 +128,7 @@ async def add_files(
     total = 0
     limits = mill.settings.tier(caller.tier)
     async for page in stored(mill.storage, batch_id, files, limits=limits):
-        await mill.database.run(_append, batch_id, page)
+        await mill.database.run(append, batch_id, page)
         total += len(page)
     await dispatch(mill, batch_id)
     return total
@@ -209,7 +209,8 @@ def _start(
     also(conn)
 
 
-def _append(conn: Connection, batch_id: BatchId, new: Sequence[NewItem]) -> None:
+def append(conn: Connection, batch_id: BatchId, new: Sequence[NewItem]) -> None:
+    """Add items behind the last one of an open batch; their bytes are in storage."""
     batch = batches.lock(conn, batch_id)
     if batch is None:
         raise NotFoundError("batch", batch_id)

@@ -57,9 +57,11 @@ async def sweep(mill: Mill, *, tidy: bool = True) -> None:
 
 
 async def take_over(mill: Mill) -> None:
-    """End all leases at once: only for a start-up that knows no other process is alive."""
+    """Take up all that another process had: only where no other process can be alive."""
     for batch in await mill.database.read(batches.with_status, BatchStatus.PROCESSING):
         await mill.database.run(_expire, batch.id)
+    await rescue_expired(mill)
+    await submit_missing(mill, older_s=0)
 
 
 async def rescue_expired(mill: Mill) -> None:
@@ -86,7 +88,7 @@ async def dispatch_waiting(mill: Mill) -> None:
         await dispatch_owner(mill, owner_id)
 
 
-async def submit_missing(mill: Mill) -> None:
+async def submit_missing(mill: Mill, *, older_s: float = MISSED_AFTER_S) -> None:
     """Ring again for queued items that the engine has lost."""
     for batch in await mill.database.read(batches.with_status, *sorted(RUNNABLE)):
         if not batch.counts.queued:
@@ -94,7 +96,7 @@ async def submit_missing(mill: Mill) -> None:
         rows = await mill.database.read(
             items.waiting_deliveries,
             batch.id,
-            older_ms=round(MISSED_AFTER_S * 1000),
+            older_ms=round(older_s * 1000),
             limit=CHUNK_ROWS,
         )
         known = [Delivery(item_id, number, batch.priority) for item_id, number in rows]

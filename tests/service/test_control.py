@@ -1,0 +1,198 @@
+"""Pause, resume, cancel, retry and delete, while work goes on."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from batchmill.db import failures, listing
+from batchmill.db.connect import Database
+from batchmill.errors import ConflictError, NotFoundError, UnreadableFileError
+from batchmill.model.batch import BatchStatus, OwnerId
+from batchmill.model.item import ItemId, ItemStatus
+from batchmill.service import control
+from batchmill.service.control import RetryScope
+from batchmill.service.delivery import Claimed
+from batchmill.service.submit import Caller, add_files
+from support.mills import (
+    a_file,
+    a_mill,
+    batch_of,
+    items_of,
+    nothing_special,
+    scripted,
+    send,
+    send_many,
+    stored_files,
+    until,
+    until_ended,
+    working,
+)
+
+
+def test_a_paused_batch_starts_nothing_and_a_resumed_one_ends(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        batch_id = await send(mill, 30)
+        batch = await control.pause(mill, batch_id, owner_id=None, reason="lunch")
+        assert (batch.paused, batch.pause_reason) == (True, "lunch")
+        assert batch.counts.pending == 30
+        async with working(mill, scripted(tmp_path, nothing_special)):
+            other = await send(mill, 5)
+            await until_ended(mill, other)
+            assert (await batch_of(mill, batch_id)).counts.pending == 30
+            await control.resume(mill, batch_id, owner_id=None)
+            assert (await until_ended(mill, batch_id)).counts.completed == 30
+
+    asyncio.run(story())
+
+
+def test_pause_and_cancel_of_10000_items_while_they_run_leave_exact_counts(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+
+        async def brief(_claimed: Claimed) -> None:
+            await asyncio.sleep(0.001)
+
+        batch_id = await send_many(mill, 10_000)
+        async with working(mill, scripted(tmp_path, brief)):
+            await until(mill, batch_id, lambda batch: batch.counts.completed > 5)
+            await control.pause(mill, batch_id, owner_id=None)
+            paused = await until(mill, batch_id, lambda batch: not batch.counts.in_flight)
+            await control.resume(mill, batch_id, owner_id=None)
+            await until(mill, batch_id, lambda b: b.counts.completed > paused.counts.completed + 5)
+            batch = await control.cancel(mill, batch_id, owner_id=None)
+        assert batch.status is BatchStatus.CANCELLED
+        assert batch.counts.cancelled + batch.counts.completed == 10_000
+        counted = await database.read(listing.count_by_status, batch_id)
+        assert counted[ItemStatus.CANCELLED] == batch.counts.cancelled
+        assert counted[ItemStatus.COMPLETED] == batch.counts.completed
+
+    asyncio.run(story())
+
+
+def test_retry_runs_only_what_failed_and_percent_starts_a_new_run(
+    database: Database, tmp_path: Path
+) -> None:
+    sound = False
+
+    def script(claimed: Claimed) -> None:
+        if not sound and claimed.input.name in {"1.txt", "3.txt"}:
+            raise UnreadableFileError(claimed.input.name, "broken")
+
+    async def story() -> None:
+        nonlocal sound
+        mill = a_mill(database, tmp_path)
+        async with working(mill, scripted(tmp_path, script)):
+            batch_id = await send(mill, 5)
+            await until_ended(mill, batch_id)
+            sound = True
+            assert await control.retry(mill, batch_id, RetryScope(), owner_id=None) == 2
+            batch = await until_ended(mill, batch_id)
+        assert batch.status is BatchStatus.COMPLETED
+        assert (batch.run_no, batch.run_base) == (2, 3)
+        assert [item.attempt for item in await items_of(mill, batch_id)] == [1, 2, 1, 2, 1]
+        assert await database.read(failures.of_batch, batch_id) == []
+
+    asyncio.run(story())
+
+
+def test_retry_by_group_and_by_id_takes_up_only_those(database: Database, tmp_path: Path) -> None:
+    def script(claimed: Claimed) -> None:
+        reason = "too dark" if claimed.input.name < "3" else "too bright"
+        raise UnreadableFileError(claimed.input.name, reason)
+
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        async with working(mill, scripted(tmp_path, script)):
+            batch_id = await send(mill, 5)
+            await until_ended(mill, batch_id)
+        large, small = await database.read(failures.of_batch, batch_id)
+        assert (large.count, small.count) == (3, 2)
+        assert "too dark" in large.message
+        assert "txt" not in large.message
+        retried = await control.retry(
+            mill, batch_id, RetryScope(failure_no=small.no), owner_id=None
+        )
+        assert retried == 2
+        (first, *_) = await items_of(mill, batch_id)
+        assert await control.retry(mill, batch_id, RetryScope(ids=(first.id,)), owner_id=None) == 1
+        stranger = RetryScope(ids=(ItemId("itm_of_somebody_else"),))
+        assert await control.retry(mill, batch_id, stranger, owner_id=None) == 0
+
+    asyncio.run(story())
+
+
+def test_somebody_elses_batch_is_as_absent_as_none(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        batch_id = await send(mill, 1, caller=Caller(OwnerId("one")))
+        for act in (control.pause, control.resume, control.cancel, control.close, control.delete):
+            with pytest.raises(NotFoundError):
+                await act(mill, batch_id, owner_id=OwnerId("other"))
+        with pytest.raises(NotFoundError):
+            await control.retry(mill, batch_id, RetryScope(), owner_id=OwnerId("other"))
+
+    asyncio.run(story())
+
+
+def test_an_ended_batch_can_be_neither_paused_nor_cancelled(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        async with working(mill, scripted(tmp_path, nothing_special)):
+            batch_id = await send(mill, 1)
+            await until_ended(mill, batch_id)
+        for act in (control.pause, control.resume, control.cancel):
+            with pytest.raises(ConflictError, match="completed"):
+                await act(mill, batch_id, owner_id=None)
+
+    asyncio.run(story())
+
+
+def test_an_open_batch_takes_files_until_it_is_closed(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        async with working(mill, scripted(tmp_path, nothing_special)):
+            batch_id = await send(mill, 2, keep_open=True)
+            await until(mill, batch_id, lambda batch: batch.counts.completed == 2)
+            assert not (await batch_of(mill, batch_id)).status.ended
+            assert await add_files(mill, batch_id, Caller(), [a_file(mill.uploads, "x.txt")]) == 1
+            await control.close(mill, batch_id, owner_id=None)
+            assert (await until_ended(mill, batch_id)).counts.completed == 3
+            with pytest.raises(ConflictError):
+                await add_files(mill, batch_id, Caller(), [a_file(mill.uploads, "y.txt")])
+
+    asyncio.run(story())
+
+
+def test_closing_an_open_batch_whose_items_have_ended_ends_it(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        async with working(mill, scripted(tmp_path, nothing_special)):
+            batch_id = await send(mill, 1, keep_open=True)
+            await until(mill, batch_id, lambda batch: batch.counts.completed == 1)
+        batch = await control.close(mill, batch_id, owner_id=None)
+        assert batch.status is BatchStatus.COMPLETED
+
+    asyncio.run(story())
+
+
+def test_a_deleted_batch_leaves_no_row_and_no_byte(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        async with working(mill, scripted(tmp_path, nothing_special)):
+            batch_id = await send(mill, 4)
+            await until_ended(mill, batch_id)
+            await control.delete(mill, batch_id, owner_id=None)
+        assert stored_files(tmp_path) == []
+        assert list(await items_of(mill, batch_id)) == []
+
+    asyncio.run(story())

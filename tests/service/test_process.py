@@ -1,0 +1,316 @@
+"""What happens to items when attempts, engines and workers misbehave."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+from batchmill.db import items
+from batchmill.db.connect import Database
+from batchmill.engines.memory import MemoryEngine
+from batchmill.errors import (
+    AttemptTimeoutError,
+    ChildCrashedError,
+    DatabaseUnavailableError,
+    UnreadableFileError,
+)
+from batchmill.model.batch import BatchStatus, OwnerId
+from batchmill.model.item import Delivery, ItemStatus
+from batchmill.service import control, delivery
+from batchmill.service.delivery import Claimed
+from batchmill.service.leases import LeaseKeeper
+from batchmill.service.process import process_item
+from batchmill.service.submit import Caller
+from support.mills import (
+    PIPELINE,
+    a_mill,
+    batch_of,
+    items_of,
+    nothing_special,
+    scripted,
+    send,
+    stored_files,
+    until,
+    until_ended,
+    working,
+)
+
+
+class DeafEngine(MemoryEngine):
+    """Loses every first submission, as a broker that is restarted empty."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: set[tuple[str, int]] = set()
+
+    async def submit(self, deliveries: list[Delivery]) -> None:
+        known = [d for d in deliveries if (d.item_id, d.dispatch_no) in self.heard]
+        self.heard |= {(d.item_id, d.dispatch_no) for d in deliveries}
+        await super().submit(known)
+
+
+def test_every_item_of_a_batch_is_completed_once(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        seen: Counter[str] = Counter()
+        attempt = scripted(tmp_path, lambda claimed: seen.update([claimed.input.name]))
+        async with working(mill, attempt):
+            batch_id = await send(mill, 25)
+            batch = await until_ended(mill, batch_id)
+        assert batch.status is BatchStatus.COMPLETED
+        assert batch.counts.completed == batch.counts.total == 25
+        assert seen == {f"{n}.txt": 1 for n in range(25)}
+        assert len(stored_files(tmp_path)) == 50
+        assert batch.bytes_in == batch.bytes_done == 125
+
+    asyncio.run(story())
+
+
+def test_a_sequential_batch_never_has_two_items_processing(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        running, most, failed = 0, 0, set[str]()
+
+        async def one(claimed: Claimed) -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.01)
+            running -= 1
+            if claimed.input.name == "2.txt" and claimed.input.name not in failed:
+                failed.add(claimed.input.name)
+                raise DatabaseUnavailableError("away for a moment")
+
+        async with working(mill, scripted(tmp_path, one), slots=4):
+            batch_id = await send(mill, 12, concurrency=1)
+            batch = await until_ended(mill, batch_id)
+        assert most == 1
+        assert batch.counts.completed == 12
+        assert {item.attempt for item in await items_of(mill, batch_id)} == {1, 2}
+
+    asyncio.run(story())
+
+
+def test_nothing_stalls_when_the_engine_loses_every_first_submission(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path, engine=DeafEngine())
+        async with working(mill, scripted(tmp_path, nothing_special)):
+            batch_id = await send(mill, 3)
+            batch = await until_ended(mill, batch_id)
+        assert batch.counts.completed == 3
+
+    asyncio.run(story())
+
+
+def test_a_kill_between_finish_and_dispatch_is_made_good_by_the_sweep(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        batch_id = await send(mill, 4, concurrency=1)
+        (first,) = [i for i in await items_of(mill, batch_id) if i.status is ItemStatus.QUEUED]
+        claimed = await database.run(
+            delivery.claim, first.id, worker_id=mill.process_id, lease_ms=1000
+        )
+        assert claimed is not None
+        failed = delivery.Completed(delivery.Result())
+        await database.run(delivery.settle, claimed, failed, run_ms=1, retention_ms=10**9)
+        # The worker is killed here: it settled, and never dispatched.
+        assert (await batch_of(mill, batch_id)).counts.in_flight == 0
+        async with working(mill, scripted(tmp_path, nothing_special)):
+            batch = await until_ended(mill, batch_id)
+        assert batch.counts.completed == 4
+
+    asyncio.run(story())
+
+
+def test_a_bad_file_fails_alone_with_its_reason(database: Database, tmp_path: Path) -> None:
+    def script(claimed: Claimed) -> None:
+        if claimed.input.name == "1.txt":
+            raise UnreadableFileError("1.txt", "it ends in the middle")
+
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        async with working(mill, scripted(tmp_path, script)):
+            batch_id = await send(mill, 3)
+            batch = await until_ended(mill, batch_id)
+        assert batch.status is BatchStatus.COMPLETED_WITH_ERRORS
+        bad = (await items_of(mill, batch_id))[1]
+        assert (bad.status, bad.attempt) == (ItemStatus.FAILED, 1)
+        assert bad.error is not None
+        assert bad.error.message == "1.txt cannot be read: it ends in the middle"
+
+    asyncio.run(story())
+
+
+def test_a_file_that_kills_its_child_twice_is_quarantined(
+    database: Database, tmp_path: Path
+) -> None:
+    def script(claimed: Claimed) -> None:
+        raise ChildCrashedError(claimed.input.name, "SIGSEGV")
+
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        async with working(mill, scripted(tmp_path, script)):
+            batch_id = await send(mill, 1)
+            batch = await until_ended(mill, batch_id)
+        assert batch.counts.quarantined == 1
+        assert batch.status is BatchStatus.FAILED
+        (item,) = await items_of(mill, batch_id)
+        assert item.spent.crashes == item.attempt == 2
+
+    asyncio.run(story())
+
+
+def test_a_timeout_uses_its_own_budget(database: Database, tmp_path: Path) -> None:
+    tried: Counter[str] = Counter()
+
+    def script(claimed: Claimed) -> None:
+        tried.update([claimed.input.name])
+        if tried[claimed.input.name] == 1:
+            raise AttemptTimeoutError(claimed.input.name, 30)
+
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        async with working(mill, scripted(tmp_path, script)):
+            batch_id = await send(mill, 2)
+            await until_ended(mill, batch_id)
+        for item in await items_of(mill, batch_id):
+            assert (item.status, item.spent.timeouts, item.spent.errors) == (
+                ItemStatus.COMPLETED,
+                1,
+                0,
+            )
+
+    asyncio.run(story())
+
+
+def test_a_stale_worker_cannot_finish_an_item_and_leaves_no_file(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        batch_id = await send(mill, 1)
+        (item,) = await items_of(mill, batch_id)
+
+        async def taken_over(claimed: Claimed) -> None:
+            await database.run(items.expire_leases, batch_id)
+            await database.run(delivery.rescue, batch_id, limit=10)
+
+        attempt = scripted(tmp_path, taken_over)
+        await process_item(mill, LeaseKeeper(mill), attempt, item.id)
+        (item,) = await items_of(mill, batch_id)
+        assert (item.status, item.attempt, item.result) == (ItemStatus.PENDING, 1, None)
+        assert len(stored_files(tmp_path)) == 1
+
+    asyncio.run(story())
+
+
+def test_an_attempt_whose_batch_is_cancelled_is_stopped(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        stopped = asyncio.Event()
+
+        async def hang(_claimed: Claimed) -> None:
+            try:
+                await asyncio.sleep(600)
+            finally:
+                stopped.set()
+
+        async with working(mill, scripted(tmp_path, hang)):
+            batch_id = await send(mill, 5)
+            await until(mill, batch_id, lambda batch: batch.counts.processing == 2)
+            batch = await control.cancel(mill, batch_id, owner_id=None)
+            assert batch.status is BatchStatus.CANCELLED
+            async with asyncio.timeout(5):
+                await stopped.wait()
+        assert (await batch_of(mill, batch_id)).counts.cancelled == 5
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_stops_hands_back_without_counting_an_attempt(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path, drain_s=0.05)
+
+        async def hang(_claimed: Claimed) -> None:
+            await asyncio.sleep(600)
+
+        async with working(mill, scripted(tmp_path, hang)):
+            batch_id = await send(mill, 3)
+            await until(mill, batch_id, lambda batch: batch.counts.processing == 2)
+        batch = await batch_of(mill, batch_id)
+        assert (batch.counts.processing, batch.counts.unfinished) == (0, 3)
+        assert all(item.spent == delivery.Spent() for item in await items_of(mill, batch_id))
+        async with working(mill, scripted(tmp_path, nothing_special)):
+            assert (await until_ended(mill, batch_id)).counts.completed == 3
+
+    asyncio.run(story())
+
+
+def test_a_small_batch_waits_for_no_more_than_the_share_of_a_large_one(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        order: list[str] = []
+        attempt = scripted(tmp_path, lambda claimed: order.append(claimed.claim.batch_id))
+        large = await send(mill, 300)
+        small = await send(mill, 3)
+        async with working(mill, attempt):
+            await until_ended(mill, small)
+            await control.cancel(mill, large, owner_id=None)
+        assert order.index(small) <= mill.window + 2
+
+    asyncio.run(story())
+
+
+def test_owners_share_the_slots(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        order: list[str] = []
+        attempt = scripted(tmp_path, lambda claimed: order.append(claimed.owner_id))
+        greedy, modest = Caller(OwnerId("greedy")), Caller(OwnerId("modest"))
+        many = [await send(mill, 20, caller=greedy) for _ in range(5)]
+        small = await send(mill, 6, caller=modest)
+        async with working(mill, attempt):
+            await until_ended(mill, small)
+            for batch_id in many:
+                await control.cancel(mill, batch_id, owner_id=None)
+        last = max(n for n, owner in enumerate(order) if owner == "modest")
+        assert last <= mill.window + 2 * 6 + 2
+
+    asyncio.run(story())
+
+
+def test_a_batch_stops_when_more_failed_than_its_sender_allows(
+    database: Database, tmp_path: Path
+) -> None:
+    def script(claimed: Claimed) -> None:
+        raise UnreadableFileError(claimed.input.name, "no picture")
+
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        async with working(mill, scripted(tmp_path, script)):
+            batch_id = await send(mill, 50, halt_after_pct=10)
+            batch = await until_ended(mill, batch_id)
+        assert batch.status is BatchStatus.CANCELLED
+        assert 5 < batch.counts.failed < 20
+        assert batch.pause_reason == "stopped: more than 10 % of the files failed"
+
+    asyncio.run(story())
+
+
+def test_the_window_of_a_pipeline_is_kept(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        batch_id = await send(mill, 9, concurrency=3)
+        assert (await batch_of(mill, batch_id)).counts.queued == 3
+        assert PIPELINE.concurrency is None
+
+    asyncio.run(story())

@@ -1,0 +1,243 @@
+"""The sweep makes good what kills and lost messages leave behind."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from batchmill.db import batches, idempotency, workers
+from batchmill.db.connect import Database
+from batchmill.db.schema import batches as batch_table
+from batchmill.db.schema import idempotency as answers
+from batchmill.db.types import at
+from batchmill.errors import EmptyBatchError
+from batchmill.model.batch import BatchId, BatchStatus, NewBatch, OwnerId
+from batchmill.model.item import ItemStatus, WorkerId
+from batchmill.service import delivery, ids, sweep
+from batchmill.service.submit import Caller, Order, accept, drafted
+from support.mills import (
+    PIPELINE,
+    a_file,
+    a_mill,
+    batch_of,
+    items_of,
+    nothing_special,
+    scripted,
+    send,
+    stored_files,
+    swept,
+    until_ended,
+    working,
+)
+
+
+def test_an_item_whose_worker_went_silent_is_delivered_again(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        batch_id = await send(mill, 1)
+        (item,) = await items_of(mill, batch_id)
+        await database.run(delivery.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000)
+        await swept(mill)
+        (item,) = await items_of(mill, batch_id)
+        assert (item.status, item.attempt, item.spent.crashes) == (ItemStatus.QUEUED, 1, 0)
+
+    asyncio.run(story())
+
+
+def test_a_living_lease_is_left_alone(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        batch_id = await send(mill, 1)
+        (item,) = await items_of(mill, batch_id)
+        await database.run(
+            delivery.claim, item.id, worker_id=mill.process_id, lease_ms=mill.lease_ms
+        )
+        await swept(mill)
+        assert (await batch_of(mill, batch_id)).counts.processing == 1
+
+    asyncio.run(story())
+
+
+def test_a_start_after_a_kill_takes_everything_over_at_once(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        killed = a_mill(database, tmp_path)
+        batch_id = await send(killed, 6)
+        for item in (await items_of(killed, batch_id))[:2]:
+            await database.run(
+                delivery.claim, item.id, worker_id=killed.process_id, lease_ms=3_600_000
+            )
+        started = a_mill(database, tmp_path)
+        await sweep.take_over(started)
+        async with working(started, scripted(tmp_path, nothing_special)):
+            batch = await until_ended(started, batch_id)
+        assert batch.counts.completed == 6
+
+    asyncio.run(story())
+
+
+def test_a_cancellation_that_was_killed_in_the_middle_is_finished(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        batch_id = await send(mill, 7)
+        await database.run(batches.start_cancelling, batch_id)
+        await swept(mill)
+        batch = await batch_of(mill, batch_id)
+        assert (batch.status, batch.counts.cancelled) == (BatchStatus.CANCELLED, 7)
+
+    asyncio.run(story())
+
+
+def test_an_upload_that_stopped_is_removed_with_its_bytes(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        batch_id = BatchId(ids.batch_id())
+        draft = batches_draft()
+        await database.run(
+            batches.insert, batch_id, draft, owner_id=OwnerId("local"), upload_ms=-1000
+        )
+        await mill.storage.put(
+            f"batches/{batch_id}/in/x", a_file(mill.uploads, "x").path, media_type="text/plain"
+        )
+        await swept(mill)
+        assert stored_files(tmp_path) == []
+        assert await database.read(batches.get, batch_id, owner_id=None) is None
+
+    asyncio.run(story())
+
+
+def test_a_refused_submission_leaves_nothing(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        with pytest.raises(EmptyBatchError):
+            async with drafted(mill, Caller()) as batch_id:
+                await accept(mill, batch_id, Caller(), order=Order(PIPELINE), files=[])
+        assert await database.read(batches.page, None, limit=10) == []
+
+    asyncio.run(story())
+
+
+def test_files_of_no_known_batch_are_removed_and_others_are_not(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        await send(mill, 2)
+        orphan = a_file(mill.uploads, "x").path
+        await mill.storage.put("batches/bat_unknown/in/x", orphan, media_type="text/plain")
+        assert len(stored_files(tmp_path)) == 3
+        await swept(mill)
+        assert len(stored_files(tmp_path)) == 2
+
+    asyncio.run(story())
+
+
+def test_a_batch_is_removed_after_its_retention_time(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        async with working(mill, scripted(tmp_path, nothing_special)):
+            batch_id = await send(mill, 2)
+            await until_ended(mill, batch_id)
+        await database.run(_expire, batch_id)
+        await swept(mill)
+        assert await database.read(batches.get, batch_id, owner_id=None) is None
+        assert stored_files(tmp_path) == []
+
+    asyncio.run(story())
+
+
+def test_kept_answers_are_dropped_after_a_day(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        owner = OwnerId("local")
+        for key in ("old", "new"):
+            await database.run(idempotency.begin, owner, key, body_sha256="0" * 64)
+        await database.run(
+            lambda conn: conn.execute(
+                update(answers).where(answers.c.key == "old").values(created_at=at(1))
+            )
+        )
+        await swept(mill)
+        assert await database.read(idempotency.get, owner, "old") is None
+        assert await database.read(idempotency.get, owner, "new") is not None
+
+    asyncio.run(story())
+
+
+def test_only_one_process_leads_and_another_takes_over_when_it_resigns(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        one, two = a_mill(database, tmp_path), a_mill(database, tmp_path)
+        await database.run(workers.enter_leadership, sweep.LEADER)
+        assert await sweep.lead(one)
+        assert await sweep.lead(one)
+        assert not await sweep.lead(two)
+        await database.run(workers.resign, sweep.LEADER, one.process_id)
+        assert await sweep.lead(two)
+        assert not await sweep.lead(one)
+
+    asyncio.run(story())
+
+
+def test_slots_of_dead_workers_are_forgotten(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        for name, lease_ms in (("wrk_a", 60_000), ("wrk_b", -1)):
+            await database.run(
+                workers.beat,
+                WorkerId(name),
+                host="h",
+                pid=1,
+                slots=4,
+                stats={},
+                lease_ms=lease_ms,
+            )
+        assert await database.read(workers.known_slots) == 4
+        await swept(mill)
+        assert [worker.id for worker in await database.read(workers.alive)] == ["wrk_a"]
+
+    asyncio.run(story())
+
+
+def test_a_retrying_item_is_not_taken_before_it_is_due(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        batch_id = await send(mill, 1)
+        (item,) = await items_of(mill, batch_id)
+        claimed = await database.run(
+            delivery.claim, item.id, worker_id=mill.process_id, lease_ms=1000
+        )
+        assert claimed is not None
+        failed = delivery.Failed(
+            delivery.Failure("outage", "away", retryable=True),
+            "errors",
+            delivery.retry.RetryPolicy(),
+        )
+        await database.run(delivery.settle, claimed, failed, run_ms=1, retention_ms=10**9)
+        await swept(mill)
+        assert (await batch_of(mill, batch_id)).counts.retrying == 1
+        taken = await database.run(
+            delivery.take_turn, claimed.owner_id, window=8, now=at(4_000_000_000_000)
+        )
+        assert [each.item_id for each in taken.deliveries] == [item.id]
+
+    asyncio.run(story())
+
+
+def batches_draft():
+    return NewBatch(
+        pipeline={}, pipeline_name="", family="", tier="anonymous", priority=0, keep_open=True
+    )
+
+
+def _expire(conn, batch_id):
+    conn.execute(update(batch_table).where(batch_table.c.id == batch_id).values(expires_at=at(1)))
