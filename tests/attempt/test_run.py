@@ -3,8 +3,9 @@ import asyncio
 import pytest
 from pydantic import ConfigDict
 
-from batchmill.attempt.run import Remote, Workbench, run_attempt
+from batchmill.attempt.run import run_attempt
 from batchmill.attempt.staging import local_file
+from batchmill.attempt.workbench import Remote, Workbench
 from batchmill.errors import (
     AttemptTimeoutError,
     ChildCrashedError,
@@ -13,8 +14,9 @@ from batchmill.errors import (
     UnknownNameError,
     UnreadableFileError,
 )
+from batchmill.model.item import SkipReason
 from batchmill.model.media import Family
-from batchmill.model.pipeline import Pipeline, Step
+from batchmill.model.pipeline import Condition, OnError, Pipeline, Step
 from batchmill.operations.base import Options, RemoteCall, Transform
 
 JPEG = b"\xff\xd8\xff\xe0" + b"pixels" * 10
@@ -28,11 +30,15 @@ async def _describe(source, options, clients):
     return {"title": f"{source.media.extension} of {source.bytes} bytes for {clients}"}
 
 
+async def _refuse(source, options, clients):
+    raise UnreadableFileError(source.name, "the model sees nothing")
+
+
 async def _never_answer(source, options, clients):
     await asyncio.Event().wait()
 
 
-CALLS = {"describe": _describe, "never_answer": _never_answer}
+CALLS = {"describe": _describe, "refuse_remotely": _refuse, "never_answer": _never_answer}
 
 
 def find(name):
@@ -41,13 +47,16 @@ def find(name):
         raise UnknownNameError("operation", name, sorted(CALLS))
     common = {"name": name, "summary": "", "version": 1, "accepts": frozenset(Family)}
     if name in CALLS:
-        return RemoteCall(**common, options=Anything, call=CALLS[name])
+        prepare = (Step("copy", id="prepare"),)
+        return RemoteCall(**common, options=Anything, prepare=prepare, call=CALLS[name])
     return Transform(**common, options=Anything, run=lambda work, options: work)
 
 
 def pipeline(*uses, **more):
-    steps = tuple(Step(use, id=f"{number}-{use}") for number, use in enumerate(uses, start=1))
-    return Pipeline("test", steps, **more)
+    """Make steps of names, or of (name, fields of `Step`)."""
+    pairs = [use if isinstance(use, tuple) else (use, {}) for use in uses]
+    steps = [Step(use, id=f"{n}-{use}", **own) for n, (use, own) in enumerate(pairs, start=1)]
+    return Pipeline("test", tuple(steps), **more)
 
 
 @pytest.fixture
@@ -127,6 +136,82 @@ def test_remote_call_over_the_attempts_time_is_stopped(attempt):
     with pytest.raises(AttemptTimeoutError) as caught:
         attempt(pipeline("never_answer", timeout_s=0.1), remote=_remote())
     assert caught.value.step == "1-never_answer"
+
+
+def test_next_transforms_work_on_every_output_of_the_last_ones(attempt):
+    def look(finished):
+        names = [output.name for output in finished.result.outputs]
+        assert names == ["a/copy", "a/copy-2", "a/copy-3"]
+        assert [file.read_bytes() for file in finished.files] == [JPEG] * 3
+        assert finished.result.data["title"]
+
+    three = ("make", {"options": {"copies": 3}})
+    attempt(pipeline(three, "describe", "copy", output_path="{dir}/{stem}"), look, remote=_remote())
+
+
+def test_segment_without_outputs_leaves_the_files_as_they_are(attempt):
+    def look(finished):
+        assert [output.name for output in finished.result.outputs] == ["a/copy"]
+
+    nothing = ("make", {"options": {"copies": 0}})
+    made = pipeline("copy", "describe", nothing, output_path="{dir}/{stem}")
+    attempt(made, look, remote=_remote())
+
+
+def test_remote_call_that_fails_may_be_left_out(attempt):
+    def look(finished):
+        (warning,) = finished.result.warnings
+        assert warning.startswith("refuse_remotely was left out: a/cat.jpg cannot be read")
+
+    attempt(
+        pipeline(("refuse_remotely", {"on_error": OnError.SKIP}), "copy"), look, remote=_remote()
+    )
+
+
+def test_remote_call_that_fails_fails_the_attempt_by_default(attempt):
+    with pytest.raises(UnreadableFileError) as caught:
+        attempt(pipeline("refuse_remotely", "copy"), remote=_remote())
+    assert caught.value.step == "1-refuse_remotely"
+
+
+def test_remote_call_whose_condition_is_not_met_is_not_made(attempt):
+    def look(finished):
+        assert finished.result.data == {}
+        assert finished.result.skipped is SkipReason.FILTERED
+
+    attempt(
+        pipeline(("describe", {"condition": Condition(min_width=5000)})), look, remote=_remote()
+    )
+
+
+def test_file_is_not_skipped_once_one_segment_has_changed_it(attempt):
+    def look(finished):
+        assert finished.result.skipped is None
+        assert len(finished.result.outputs) == 1
+
+    never = {"condition": Condition(min_width=5000)}
+    attempt(pipeline("copy", ("describe", never)), look, remote=_remote())
+
+
+def test_step_with_its_own_time_is_stopped_sooner(attempt):
+    with pytest.raises(AttemptTimeoutError, match=r"0\.2 s"):
+        attempt(pipeline(("hang", {"timeout_s": 0.2}), timeout_s=60))
+
+
+def test_cancelled_attempt_leaves_nothing(with_mill, tmp_path):
+    path = tmp_path / "cat.jpg"
+    path.write_bytes(JPEG)
+
+    async def story(mill):
+        bench = Workbench(mill.pool, find, "anna")
+        running = asyncio.create_task(run_attempt(local_file(path), pipeline("hang"), bench=bench))
+        await mill.busy()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert [each.name for each in mill.pool.scratch.path.glob("*-*")] == []
+
+    with_mill(story)
 
 
 def _remote():

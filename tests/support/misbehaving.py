@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.errors import UnreadableFileError
-from batchmill.model.item import Output
+from batchmill.model.item import Output, SkipReason
 from batchmill.runner.messages import Job, JobStep, Progress, Report, encode
 
 ReportProgress = Callable[[Progress], None]
@@ -30,22 +30,28 @@ def warm() -> None:
 
 
 def execute(job: Job, report_progress: ReportProgress) -> Report:
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = dict(job.data)
+    if any(step.condition for step in job.steps):
+        return Report(skipped=SkipReason.FILTERED)
     for step in job.steps:
         report_progress(Progress(0.0, step.id))
         found |= BEHAVIOURS[step.use](job, step, report_progress) or {}
-    report = replace(_copied(job), data=found)
-    return replace(report, warnings=tuple(found.pop("warnings", ())))
+    return replace(_copied(job, int(found.pop("copies", 1))), data=found)
 
 
-def _copied(job: Job) -> Report:
+def _copied(job: Job, copies: int) -> Report:
     body = Path(job.source).read_bytes()
     out = Path(job.folder, "out")
-    out.mkdir(exist_ok=True)
-    (out / "copy").write_bytes(body)
-    sha256 = hashlib.sha256(body).hexdigest()
-    output = Output("copy", len(body), "application/octet-stream", sha256, zlib.crc32(body))
-    return Report(outputs=(output,))
+    out.mkdir(parents=True, exist_ok=True)
+    names = ["copy", *(f"copy{number}" for number in range(1, copies))][:copies]
+    for name in names:
+        (out / name).write_bytes(body)
+    facts = (len(body), "image/jpeg", hashlib.sha256(body).hexdigest(), zlib.crc32(body))
+    return Report(outputs=tuple(Output(name, *facts) for name in names))
+
+
+def make(job: Job, step: JobStep, report_progress: ReportProgress) -> dict[str, Any]:
+    return {"copies": step.options["copies"]}
 
 
 def tell_pid(job: Job, step: JobStep, report_progress: ReportProgress) -> dict[str, Any]:
@@ -230,7 +236,7 @@ FORBIDDEN: dict[str, Callable[[Job, dict[str, Any]], object]] = {
 BEHAVIOURS: dict[str, Callable[[Job, JobStep, ReportProgress], dict[str, Any] | None]] = {
     function.__name__: function
     for function in (
-        *(tell_pid, tell_environment, wait, count, refuse, fail, segfault, abort, exit_zero),
+        *(tell_pid, tell_environment, make, wait, count, refuse, fail, segfault, abort, exit_zero),
         *(leave, spin, burn, hang, hog, hog_in_native_code, print_to_stdout, write_garbage),
         *(write_wrong_report, write_deep_nesting, write_huge_line, write_after_report),
         *(flood_stderr, close_line, remove_own_folder, report_nan, try_out),

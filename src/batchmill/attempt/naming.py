@@ -5,20 +5,16 @@ other systems, no control characters and no name that Windows reserves.
 """
 
 import re
-import unicodedata
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-PART_BYTES = 200
-"""How long one part of a path may be in UTF-8; file systems end at 255."""
+from batchmill.model.names import label
+
 DEPTH = 32
 _FIELD = re.compile(r"\{(\w+)\}")
-_SEPARATORS = re.compile(r"[/\\]+")
-_DRIVE = re.compile(r"^[A-Za-z]:$")
-_HOSTILE = re.compile(r'[<>:"|?*\u200e\u200f\u202a-\u202e\u2066-\u2069]')
+_HOSTILE = re.compile(r'[<>:"|?*]')
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
-_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +55,9 @@ def output_name(template: str, facts: Facts, taken: Container[str] = ()) -> str:
 
 
 def safe_path(text: str) -> str:
-    """Return `text` as a relative path with forward slashes; "file" when nothing remains."""
-    parts = [part for each in _SEPARATORS.split(text) if (part := _safe_part(each))]
-    return "/".join(parts[:1] * (len(parts) > DEPTH) + parts[-DEPTH + 1 :]) or "file"
+    """Return `text` as a relative path that any system can write; "file" when nothing remains."""
+    parts = [_portable(part) for part in label(text, unnamed="file").split("/")]
+    return "/".join(parts[-DEPTH:])
 
 
 def unique(path: str, taken: Container[str]) -> str:
@@ -75,26 +71,6 @@ def unique(path: str, taken: Container[str]) -> str:
     return other
 
 
-def _safe_part(part: str) -> str:
-    if _DRIVE.match(part):
-        return ""
-    text = unicodedata.normalize("NFC", part)
-    text = "".join(_printable(character) for character in text)
-    text = _HOSTILE.sub("_", text).strip(" ")
-    text = _shortened(text).rstrip(". ")
+def _portable(part: str) -> str:
+    text = _HOSTILE.sub("_", part).strip(" ").rstrip(". ") or "_"
     return f"_{text}" if _RESERVED.match(text) else text
-
-
-def _printable(character: str) -> str:
-    category = unicodedata.category(character)
-    return "_" if category in _UNPRINTABLE else " " if category == "Zs" else character
-
-
-def _shortened(text: str) -> str:
-    """Cut the stem, not the extension, to what a file system takes."""
-    if len(text.encode()) <= PART_BYTES:
-        return text
-    pure = PurePosixPath(text)
-    suffix = pure.suffix if len(pure.suffix.encode()) < PART_BYTES // 4 else ""
-    room = PART_BYTES - len(suffix.encode())
-    return text.removesuffix(suffix).encode()[:room].decode(errors="ignore") + suffix

@@ -6,6 +6,7 @@ Whether operations and options exist is checked by `operations.registry`; here o
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -155,11 +156,10 @@ def _on_error(value: object, where: str) -> OnError:
 
 def _output_path(value: object) -> str:
     template = _text(value, "`output.path`")
-    try:
-        template.format_map(dict.fromkeys(OUTPUT_FIELDS, "x"))
-    except (KeyError, ValueError, IndexError, AttributeError) as error:
-        known = ", ".join(f"{{{name}}}" for name in sorted(OUTPUT_FIELDS))
-        raise InvalidPipelineError(f"`output.path` may use only {known}.") from error
+    for name in re.findall(r"\{(.*?)\}", template):
+        if name not in OUTPUT_FIELDS:
+            known = ", ".join(f"{{{each}}}" for each in sorted(OUTPUT_FIELDS))
+            raise InvalidPipelineError(f"`output.path` may use only {known}.")
     return template
 
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from batchmill.model.item import SkipReason
 from batchmill.model.limits import Limits
 from batchmill.model.media import Family, MediaType
+from batchmill.model.pipeline import Step
 
 if TYPE_CHECKING:
     from batchmill.operations.picture import Picture
@@ -102,14 +103,20 @@ class Transform(Generic[O]):
 
 @dataclass(frozen=True, slots=True)
 class RemoteCall(Generic[O]):
-    """A step that asks another server. Its call may be cancelled at any await."""
+    """A step that asks another server. Its call may be cancelled at any await.
+
+    The call never sees a client's bytes: `prepare` names the transforms that make, in a child,
+    the one copy that is sent (small, and without metadata). `call(copy, options, clients)`
+    returns what is added to the item's data.
+    """
 
     name: str
     summary: str
     version: int
     accepts: frozenset[Family]
     options: type[O]
-    call: Callable[..., Awaitable[Mapping[str, Any]]]
+    prepare: tuple[Step, ...]
+    call: Callable[[Source, O, Any], Awaitable[Mapping[str, Any]]]
 
 
 Operation = Transform[Any] | RemoteCall[Any]

@@ -118,6 +118,7 @@ def _opened(job: Job, trace: _Trace, *, tolerant: bool) -> Work:
         folder=out,
         limits=job.limits,
         tolerant=tolerant,
+        data=job.data,
         report_progress=trace.progress,
     )
     if source.media.family is not Family.IMAGE:

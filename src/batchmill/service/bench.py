@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from batchmill.attempt.run import Finished, Workbench, run_attempt
+from batchmill.attempt.run import Finished, run_attempt
 from batchmill.attempt.staging import InputFile
+from batchmill.attempt.workbench import Workbench
 from batchmill.model import pipeline as pipelines
 from batchmill.model.item import Input
 from batchmill.model.limits import Limits

@@ -1,0 +1,171 @@
+"""Takes one staged file through the segments of its pipeline."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from batchmill.attempt import reported
+from batchmill.attempt.outputs import Made, collect
+from batchmill.attempt.segments import Segment
+from batchmill.attempt.workbench import Workbench
+from batchmill.errors import (
+    AttemptTimeoutError,
+    ItemError,
+    RunnerUnavailableError,
+    UnsupportedTypeError,
+)
+from batchmill.model.item import Result, SkipReason
+from batchmill.model.media import BY_MIME, JPEG
+from batchmill.model.pipeline import OnError, Step
+from batchmill.operations.base import RemoteCall, Source
+from batchmill.runner.messages import Job, JobStep, Report
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One file between two segments: what was made of it so far, and the time it has left.
+
+    `made` is empty until a segment has left outputs; then those are what the next works on.
+    """
+
+    source: Path
+    remaining_s: float
+    made: tuple[Made, ...] = ()
+    result: Result = field(default_factory=Result)
+    begun: bool = False
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What the next segment works on."""
+        return tuple(each.path for each in self.made) or (self.source,)
+
+    def after(self, report: Report, made: Sequence[Made] = ()) -> "State":
+        """Return the state with what one job has found out and made.
+
+        A file counts as skipped only as long as every job has skipped it.
+        """
+        all_skipped = self.result.skipped is not None or not self.begun
+        result = replace(
+            self.result,
+            data=self.result.data | report.data,
+            warnings=(*self.result.warnings, *report.warnings),
+            skipped=report.skipped if all_skipped else None,
+            step_ms=self.result.step_ms | report.step_ms,
+        )
+        remaining_s = self.remaining_s - sum(report.step_ms.values()) / 1000
+        return State(self.source, remaining_s, (*self.made, *made), result, begun=True)
+
+    def with_warning(self, sentence: str) -> "State":
+        """Return the same state with one more warning for the user."""
+        warnings = (*self.result.warnings, sentence)
+        return replace(self, result=replace(self.result, warnings=warnings))
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt under way: `folder` is its own, `name` the label of its file."""
+
+    folder: Path
+    name: str
+    bench: Workbench
+
+    async def run(self, segment: Segment, state: State) -> State:
+        """Run one segment and return what it leaves.
+
+        Raises:
+            ItemError, OutageError: as the child or the remote call says.
+        """
+        if segment.call is None:
+            return await self._transform(segment, state)
+        step = segment.steps[0]
+        try:
+            return await self._call(segment.call, segment, state)
+        except ItemError as error:
+            error.step = step.id
+            if step.on_error is OnError.FAIL:
+                raise
+            return state.with_warning(f"{step.use} was left out: {error.message}")
+
+    async def _transform(self, segment: Segment, state: State) -> State:
+        """Run the steps on each file in turn; where they leave no outputs, the files stay."""
+        jobs = tuple(_job_step(step) for step in segment.steps)
+        after = replace(state, made=())
+        for number, file in enumerate(state.files, start=1):
+            folder = self._new_folder(f"{segment.number}-{number}")
+            wall_s = segment.wall_s(after.remaining_s)
+            report = await self._in_child(jobs, file, folder, data=after.result.data, wall_s=wall_s)
+            after = after.after(report, collect(report, folder, name=self.name))
+        return after if after.made else replace(after, made=state.made)
+
+    async def _call(self, call: RemoteCall[Any], segment: Segment, state: State) -> State:
+        """Send the copy that the call's own transforms make; the attempt's files stay.
+
+        The step's condition is met when one of those transforms' is, for it is theirs too.
+        """
+        step, folder = segment.steps[0], self._new_folder(f"{segment.number}-copy")
+        jobs = tuple(_job_step(replace(own, condition=step.condition)) for own in call.prepare)
+        wall_s = segment.wall_s(state.remaining_s)
+        report = await self._in_child(jobs, state.files[0], folder, data={}, wall_s=wall_s)
+        if report.skipped is SkipReason.FILTERED:
+            return state.after(report)
+        copies = collect(report, folder, name=self.name)
+        if not copies:
+            raise UnsupportedTypeError(f"{self.name} holds no picture for {step.use} to look at")
+        began = time.monotonic()
+        data = await self._answer(call, step, copies[0], wall_s=wall_s)
+        step_ms = {step.id: round((time.monotonic() - began) * 1000, 3)}
+        return state.after(Report(data=dict(data), step_ms=step_ms))
+
+    async def _answer(
+        self, call: RemoteCall[Any], step: Step, copy: Made, *, wall_s: float
+    ) -> dict[str, Any]:
+        remote = self.bench.remote
+        if remote is None:
+            raise RunnerUnavailableError(detail=f"{step.use}: remote calls are not set up")
+        options = call.options.model_validate(dict(step.options))
+        media = BY_MIME.get(copy.output.media_type, JPEG)
+        source = Source(copy.path, self.name, media, copy.output.bytes)
+        async with remote.slots:
+            try:
+                async with asyncio.timeout(wall_s):
+                    return dict(await call.call(source, options, remote.clients))
+            except TimeoutError as error:
+                raise AttemptTimeoutError(self.name, wall_s) from error
+
+    def _new_folder(self, name: str) -> Path:
+        folder = self.folder / name
+        folder.mkdir()
+        return folder
+
+    async def _in_child(
+        self,
+        steps: tuple[JobStep, ...],
+        source: Path,
+        folder: Path,
+        *,
+        data: dict[str, Any],
+        wall_s: float,
+    ) -> Report:
+        bench = self.bench
+        job = Job(str(source), str(folder), self.name, steps, limits=bench.limits, data=data)
+        report = await bench.pool.run(
+            job, owner=bench.owner, wall_s=max(0.0, wall_s), on_progress=bench.on_progress
+        )
+        if report.error is not None:
+            raise reported.exception(report.error)
+        return report
+
+
+def _job_step(step: Step) -> JobStep:
+    condition = step.condition
+    bounds = {name: getattr(condition, name) for name in condition.__slots__}
+    return JobStep(
+        use=step.use,
+        options=dict(step.options),
+        id=step.id,
+        on_error=step.on_error.value,
+        condition={name: bound for name, bound in bounds.items() if bound},
+    )
