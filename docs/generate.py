@@ -1,14 +1,18 @@
 """Writes docs/reference from the code; `--check` only says whether something is out of date."""
 
+import asyncio
 import sys
+import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ByteSize
 from pydantic_core import PydanticUndefined
 
-from batchmill import config, environment, errors, logs
+from batchmill import bootstrap, config, environment, errors, logs
+from batchmill.api.app import create_app
 from batchmill.environment import Setting
 from batchmill.model.pipeline import Step
 from batchmill.operations import presets, registry
@@ -130,9 +134,40 @@ def events_page() -> Iterator[str]:
     yield _table(("event", "meaning"), [(f"`{event}`", event.meaning) for event in logs.Event])
 
 
+def api_page() -> Iterator[str]:
+    """Every request of the native API; the reference documents' own are in the how-to pages."""
+    yield "# HTTP API"
+    yield (
+        "A running server has the same with every field as OpenAPI at `/openapi.json`. Times are "
+        "RFC 3339 in UTC, errors are RFC 9457 problem details with one of [these codes](errors.md), "
+        "lists come in pages `{data, has_more, next_cursor}`."
+    )
+    requests: dict[str, list[tuple[str, str, str]]] = {}
+    for path, methods in asyncio.run(_openapi())["paths"].items():
+        for method, request in ((m, r) for m, r in methods.items() if m != "head"):
+            query = [p["name"] for p in request.get("parameters", ()) if p["in"] == "query"]
+            row = (
+                f"`{method.upper()} {path}`",
+                _one_line(request.get("description")),
+                " ".join(f"`{name}`" for name in query) or "—",
+            )
+            requests.setdefault(request["tags"][0], []).append(row)
+    for tag, rows in requests.items():
+        yield f"## {tag.capitalize()}"
+        yield _table(("request", "what it does", "query"), rows)
+
+
+async def _openapi() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # HEAD and GET of one route share their id
+        async with bootstrap.opened(config.Settings(data_dir=Path(folder))) as mill:
+            return create_app(mill).openapi()
+
+
 PAGES: Final[dict[str, Callable[[], Iterable[str]]]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
+    "api.md": api_page,
     "events.md": events_page,
     "operations.md": operations_page,
 }
