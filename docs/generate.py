@@ -139,7 +139,7 @@ def api_page() -> Iterator[str]:
     yield "# HTTP API"
     yield (
         "A running server has the same with every field as OpenAPI at `/openapi.json`. Times are "
-        "RFC 3339 in UTC, errors are RFC 9457 problem details with one of [these codes](errors.md), "
+        "RFC 3339 in UTC, errors RFC 9457 problem details with one of [these codes](errors.md), "
         "lists come in pages `{data, has_more, next_cursor}`."
     )
     requests: dict[str, list[tuple[str, str, str]]] = {}
