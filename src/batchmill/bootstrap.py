@@ -4,9 +4,11 @@ import asyncio
 import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
+from batchmill.api.app import create_app
+from batchmill.api.server import answer, listening
 from batchmill.config import Settings
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
@@ -54,17 +56,58 @@ async def working(mill: Mill, *, stopping: asyncio.Event) -> AsyncIterator[Pool]
         settings.data_dir / "tmp",
         recycling=Recycling(jobs=settings.child_items),
     )
+    running = work(mill, attempts_in(mill, pool), slots=settings.children, stopping=stopping)
     try:
-        attempt = attempts_in(mill, pool)
-        slots = settings.children
-        running = work(mill, attempt, slots=slots, stopping=stopping)
-        async with upkeep(mill, slots=slots), background(running) as worker:
-            await pool.start()
+        async with background(pool.start()), background(running) as worker:
             yield pool
             stopping.set()
             await asyncio.wait({worker})
     finally:
         await pool.aclose()
+
+
+async def serve(
+    settings: Settings, *, with_worker: bool = True, on_ready: Callable[[str], None] = print
+) -> None:
+    """Serve HTTP, and process items unless told not to, until SIGTERM or SIGINT.
+
+    `on_ready` gets the address once requests are answered. Running items have `drain_s` to end.
+
+    Raises:
+        UsageError: the address or the data folder is taken.
+        DatabaseUnavailableError: the database does not answer.
+    """
+    stopping = asyncio.Event()
+    stop_at_signals(stopping)
+    with listening(settings.host, settings.port) as listener:
+        async with opened(settings) as mill, AsyncExitStack() as stack:
+            slots = settings.children if with_worker else 0
+            await stack.enter_async_context(upkeep(mill, slots=slots))
+            app = create_app(mill)
+            answering = await stack.enter_async_context(
+                background(answer(app, listener, stopping=stopping, on_ready=on_ready))
+            )
+            if with_worker:
+                await stack.enter_async_context(working(mill, stopping=stopping))
+            await stopping.wait()
+            app.state.draining.set()
+            await asyncio.wait({answering})
+
+
+async def work_only(settings: Settings) -> None:
+    """Process items for servers elsewhere, until SIGTERM or SIGINT.
+
+    Raises:
+        DatabaseUnavailableError: the database does not answer.
+    """
+    stopping = asyncio.Event()
+    stop_at_signals(stopping)
+    async with (
+        opened(settings) as mill,
+        upkeep(mill, slots=settings.children),
+        working(mill, stopping=stopping),
+    ):
+        await stopping.wait()
 
 
 def stop_at_signals(stopping: asyncio.Event) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,16 @@ from batchmill.errors import UsageError
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn that leaves signals to `bootstrap`."""
+    """A uvicorn that says when it is ready and leaves signals to `bootstrap`."""
+
+    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to answer, then say so."""
+        await super().startup(sockets)
+        self._on_ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -20,42 +29,52 @@ class _Server(uvicorn.Server):
         yield
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket; port 0 picks a free one.
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Hold a bound socket for the length of the block; port 0 picks a free one.
 
     Raises:
         UsageError: the address is in use or not ours.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise UsageError(
-            f"Cannot listen on {host}:{port} ({error.strerror}). Stop what runs there, or choose"
-            " another port with --port."
-        ) from error
-    return listener
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise UsageError(
+                f"Cannot listen on {host}:{port} ({error.strerror}). Stop what runs there, or"
+                " choose another port with --port."
+            ) from error
+        yield listener
 
 
-async def serve(app: Any, listener: socket.socket, *, stopping: asyncio.Event) -> None:  # noqa: ANN401 - ASGI
-    """Answer requests until `stopping` is set; running ones may end."""
+async def answer(
+    app: Any,  # noqa: ANN401 - any ASGI application
+    listener: socket.socket,
+    *,
+    stopping: asyncio.Event,
+    on_ready: Callable[[str], None],
+) -> None:
+    """Answer requests until `stopping` is set; then the running ones have ten seconds to end."""
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
-        lifespan="off",
+        lifespan="on",
         server_header=False,
         timeout_graceful_shutdown=10,
         timeout_keep_alive=20,
     )
-    server = _Server(config)
+    server = _Server(config, on_ready=lambda: on_ready(_url(listener)))
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[listener]))
         stop = group.create_task(stopping.wait())
         await asyncio.wait({serving, stop}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         stop.cancel()
-        await serving
+
+
+def _url(listener: socket.socket) -> str:
+    host, port, *_ = listener.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
