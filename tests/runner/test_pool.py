@@ -2,8 +2,13 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
+import uvloop
 
 from batchmill.errors import (
     AttemptTimeoutError,
@@ -15,7 +20,9 @@ from batchmill.errors import (
 from batchmill.model.limits import Limits
 from batchmill.runner.messages import Job, Progress
 from batchmill.runner.pool import Pool, Recycling
-from support.mill import left, staged
+from support.mill import left, opened, staged
+
+TESTS = Path(__file__).parents[1]
 
 
 def test_report_names_an_output_that_lies_in_the_jobs_folder(with_mill):
@@ -230,6 +237,87 @@ def test_operation_that_removes_its_own_folder_does_no_harm(with_mill):
     with_mill(story)
 
 
+def test_nursery_that_is_killed_is_replaced(with_mill):
+    async def story(mill):
+        first = (await mill.run("tell_parent")).data["parent"]
+        os.kill(first, signal.SIGKILL)
+        await asyncio.sleep(0.1)
+        second = (await mill.run("tell_parent")).data["parent"]
+        assert second != first
+        assert len(mill.pool.pids()) == 1
+
+    with_mill(story)
+
+
+def test_closing_the_pool_ends_runs_that_are_under_way(with_mill):
+    async def story(mill):
+        hanging = [mill.job("hang") for _ in range(3)]
+        running = [
+            asyncio.create_task(mill.pool.run(job, owner="anna", wall_s=60)) for job in hanging
+        ]
+        await mill.busy()
+        await mill.pool.aclose()
+        outcomes = await asyncio.gather(*running, return_exceptions=True)
+        kinds = sorted(type(outcome).__name__ for outcome in outcomes)
+        assert kinds == ["ChildCrashedError", "ChildCrashedError", "RunnerUnavailableError"]
+
+    with_mill(story, size=2)
+
+
+def test_number_of_children_never_exceeds_the_size(with_mill):
+    async def story(mill):
+        owners = ["anna", "berta", "carl"] * 5
+        seen = []
+
+        async def one(owner: str) -> None:
+            await mill.run("wait", owner=owner, seconds=0.02)
+            seen.append(len(mill.pool.pids()))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(mill.pool.start())
+            for owner in owners:
+                group.create_task(one(owner))
+        assert max(seen) <= 2
+
+    with_mill(story, size=2)
+
+
+def test_pool_works_on_uvloop_too(tmp_path):
+    async def story():
+        async with opened(tmp_path / "scratch") as mill:
+            assert (await mill.run("copy", body=b"bytes")).outputs[0].bytes == 5
+            with pytest.raises(ChildCrashedError):
+                await mill.run("segfault")
+            with pytest.raises(AttemptTimeoutError):
+                await mill.run("hang", wall_s=0.2)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(story())
+
+
+def test_children_die_with_their_worker_even_if_it_is_killed(tmp_path):
+    script = """
+import asyncio, sys
+from pathlib import Path
+from support.mill import opened
+
+async def main():
+    async with opened(Path(sys.argv[1])) as mill:
+        report = await mill.run("tell_parent")
+        print(report.data["parent"], *mill.pool.pids(), flush=True)
+        await mill.run("hang")
+
+asyncio.run(main())
+"""
+    environ = {**os.environ, "PYTHONPATH": str(TESTS)}
+    command = [sys.executable, "-c", script, str(tmp_path / "scratch")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ) as worker:
+        pids = [int(word) for word in worker.stdout.readline().split()]
+        worker.kill()
+    assert len(pids) == 2
+    assert _all_gone(pids, within_s=10)
+
+
 def test_pool_without_its_executor_says_that_the_runner_is_away(tmp_path):
     async def story():
         pool = Pool(1, tmp_path / "scratch", executor="batchmill.runner.nowhere")
@@ -306,6 +394,13 @@ def test_children_killed_at_random_cost_only_the_jobs_that_ran(with_mill):
         assert killed <= 8
 
     with_mill(story, size=2)
+
+
+def _all_gone(pids: list[int], *, within_s: float) -> bool:
+    until = time.monotonic() + within_s
+    while any(map(_exists, pids)) and time.monotonic() < until:
+        time.sleep(0.02)
+    return not any(map(_exists, pids))
 
 
 def _exists(pid: int) -> bool:

@@ -58,6 +58,10 @@ def tell_pid(job: Job, step: JobStep, report_progress: ReportProgress) -> dict[s
     return {"pid": os.getpid()}
 
 
+def tell_parent(job: Job, step: JobStep, report_progress: ReportProgress) -> dict[str, Any]:
+    return {"parent": os.getppid()}
+
+
 def tell_environment(job: Job, step: JobStep, report_progress: ReportProgress) -> dict[str, Any]:
     return {"environment": dict(os.environ)}
 
@@ -236,7 +240,19 @@ FORBIDDEN: dict[str, Callable[[Job, dict[str, Any]], object]] = {
 BEHAVIOURS: dict[str, Callable[[Job, JobStep, ReportProgress], dict[str, Any] | None]] = {
     function.__name__: function
     for function in (
-        *(tell_pid, tell_environment, make, wait, count, refuse, fail, segfault, abort, exit_zero),
+        *(
+            tell_pid,
+            tell_parent,
+            tell_environment,
+            make,
+            wait,
+            count,
+            refuse,
+            fail,
+            segfault,
+            abort,
+            exit_zero,
+        ),
         *(leave, spin, burn, hang, hog, hog_in_native_code, print_to_stdout, write_garbage),
         *(write_wrong_report, write_deep_nesting, write_huge_line, write_after_report),
         *(flood_stderr, close_line, remove_own_folder, report_nan, try_out),

@@ -48,20 +48,23 @@ class Nursery:
         loop = asyncio.get_running_loop()
         command = [sys.executable, "-P", "-m", "batchmill.runner.nursery", executor]
         command += [str(os.getpid()), str(theirs.fileno())]
-        with theirs:
-            transport, _ = await loop.subprocess_exec(
-                lambda: _Process(nursery),
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                cwd=folder,
-                env=environment(environ),
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        nursery.pid = transport.get_pid()
-        loop.add_reader(ours, nursery._readable)
-        await nursery._answered()
+        try:
+            with theirs:
+                await loop.subprocess_exec(
+                    lambda: _Process(nursery),
+                    *command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    cwd=folder,
+                    env=environment(environ),
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+            loop.add_reader(ours, nursery._readable)
+            await nursery._answered()
+        except BaseException:
+            nursery.lost()
+            raise
         return nursery
 
     async def fork(self, place: Place) -> Child:
@@ -93,18 +96,21 @@ class Nursery:
         """Kill the nursery, and so its children."""
         if self.alive:
             kill_group(self.pid)
-        await self._ended.wait()
+            await self._ended.wait()
 
     def lost(self) -> None:
-        """Note that the process is gone; the kernel kills its children."""
+        """Give the process up, be it gone or not; its children are killed."""
         if not self.alive:
             return
         self.alive = False
+        if self.pid:
+            kill_group(self.pid)
         self._ended.set()
         asyncio.get_running_loop().remove_reader(self._control)
         self._control.close()
         if not self._answer.done():
             self._answer.set_exception(Gone(self.stderr.decode(errors="replace")))
+            self._answer.exception()  # whoever asked may have been cancelled
         for line in self._lines.values():
             line.process_ended(-signal.SIGKILL)
 
@@ -156,7 +162,7 @@ class _Process(asyncio.SubprocessProtocol):
         self._nursery = nursery
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.SubprocessTransport", transport)
+        self._nursery.pid = cast("asyncio.SubprocessTransport", transport).get_pid()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._nursery.stderr = (self._nursery.stderr + data)[-_STDERR_BYTES:]

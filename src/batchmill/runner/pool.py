@@ -76,6 +76,8 @@ class Pool:
         self._nursery: Nursery | None = None
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
+        self._population = 0
+        self._closed = False
         self._jobs = self._started = self._crashed = 0
 
     async def start(self) -> None:
@@ -84,10 +86,10 @@ class Pool:
         Raises:
             RunnerUnavailableError: a child did not start.
         """
-        missing = self.size - len(self._idle) - len(self._busy)
-        async with asyncio.TaskGroup() as group:
-            starting = [group.create_task(self._start_child()) for _ in range(missing)]
-        self._idle += [task.result() for task in starting]
+        for _ in range(self.size):
+            async with self._slots:
+                if self._population < self.size:
+                    self._idle.append(await self._start_child())
 
     async def run(
         self, job: Job, *, owner: str, wall_s: float, on_progress: OnProgress | None = None
@@ -113,10 +115,14 @@ class Pool:
                     self._idle.append(child)
 
     async def aclose(self) -> None:
-        """Kill all children and remove their folders. Safe to call twice."""
+        """Kill all children, end all runs, and remove all folders. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
         for child in (*self._idle, *self._busy):
-            await self._end(child)
-        self._idle.clear()
+            await child.kill()
+        for _ in range(self.size):  # once all are ours, every run has left its folder
+            await self._slots.acquire()
         if self._nursery is not None:
             await self._nursery.aclose()
         await asyncio.to_thread(self.scratch.close)
@@ -159,39 +165,47 @@ class Pool:
 
     async def _take(self, owner: str) -> Child:
         """Return a child for `owner`: its own, else a fresh one, else in place of the eldest."""
-        self._idle = [child for child in self._idle if child.alive]
-        for wanted in (owner, None):
-            for child in self._idle:
-                if child.owner == wanted:
-                    self._idle.remove(child)
-                    child.owner = owner
-                    return child
-        if len(self._idle) + len(self._busy) >= self.size:
-            await self._end(self._idle.pop(0))
-        child = await self._start_child()
+        for dead in [child for child in self._idle if not child.alive]:
+            self._idle.remove(dead)
+            await self._end(dead)
+        for child in self._idle:
+            if child.owner in (owner, None):
+                self._idle.remove(child)
+                break
+        else:
+            if self._population >= self.size:
+                await self._end(self._idle.pop(0))
+            child = await self._start_child()
         child.owner = owner
         return child
 
     async def _start_child(self) -> Child:
         place = Place.at(str(self.scratch.new("child")))
-        place.make()
+        self._population += 1
         try:
+            place.make()
             child = await (await self._living_nursery()).fork(place)
-        except (Gone, OSError) as error:
-            raise RunnerUnavailableError(detail=str(error)) from error
+        except BaseException as error:
+            self._population -= 1
+            shutil.rmtree(place.root, ignore_errors=True)
+            if isinstance(error, Gone | OSError):
+                raise RunnerUnavailableError(detail=str(error)) from error
+            raise
         self._started += 1
         self.sandbox = child.sandbox
         return child
 
     async def _living_nursery(self) -> Nursery:
         async with self._starting:
+            if self._closed:
+                raise RunnerUnavailableError(detail="the pool is closed")
             if self._nursery is None or not self._nursery.alive:
-                self._nursery = await Nursery.start(
-                    self._executor, self._environ, self.scratch.path
-                )
+                folder = self.scratch.path
+                self._nursery = await Nursery.start(self._executor, self._environ, folder)
             return self._nursery
 
     async def _end(self, child: Child) -> None:
+        self._population -= 1
         await child.kill()
         await asyncio.to_thread(shutil.rmtree, child.place.root, ignore_errors=True)
 
