@@ -205,9 +205,11 @@ class Pool:
             return self._nursery
 
     async def _end(self, child: Child) -> None:
-        self._population -= 1
-        await child.kill()
-        await asyncio.to_thread(shutil.rmtree, child.place.root, ignore_errors=True)
+        try:
+            await child.kill()
+            await asyncio.to_thread(shutil.rmtree, child.place.root, ignore_errors=True)
+        finally:
+            self._population -= 1
 
     def _is_spent(self, child: Child, report: Report) -> bool:
         if report.error is not None and report.error.code in SUSPICIOUS:
