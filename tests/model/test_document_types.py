@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from batchmill.model import containers, media
 from batchmill.model.delimited import find_dialect
-from operations.documents import samples
+from support import documents as samples
 
 
 def identified(content: bytes) -> media.MediaType | None:

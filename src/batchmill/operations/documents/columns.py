@@ -274,7 +274,7 @@ class ColumnTally:
 
     def _unit(self) -> str | None:
         """Return the unit that half of the numbers or more carry."""
-        unit, count = max(self.units.items(), key=lambda each: each[1], default=("", 0))
+        unit, count = _most_common(self.units) or ("", 0)
         numbers = self.plain.count + max(tally.count for tally in self.numbers.values())
         return unit if unit and 2 * count >= numbers else None
 
@@ -282,7 +282,7 @@ class ColumnTally:
         return f"decimal {_MARK_NAMES[mark]}" if self.decimals[mark] else None
 
     def _day_form(self, order: str) -> str | None:
-        form = max(self.forms, key=lambda each: self.forms[each], default=None)
+        form, _ = _most_common(self.forms) or (None, 0)
         if form is None or not form.startswith("a"):
             return form
         first, second = order.split("/")
@@ -302,6 +302,11 @@ def _may_be_value(text: str) -> bool:
     return (
         text[0] in _NUMBER_STARTS or text[:2] in _UNIT_STARTS or text[:3].lower() in _MONTH_STARTS
     ) and len(text) <= _LONGEST_VALUE
+
+
+def _most_common(counts: Counter[str]) -> tuple[str, int] | None:
+    """Return the commonest and its count; of equals the last by name, whichever came first."""
+    return max(counts.items(), key=lambda each: (each[1], each[0]), default=None)
 
 
 def _counted(count: int, texts: Tally) -> Tally:

@@ -1,6 +1,7 @@
 """Reads PDFs with PDFium: text, pages, outline, what is known about the file, first page."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -143,7 +144,7 @@ def _text(
 
 def _text_file(options: AnalyzeOptions, findings: Findings) -> TextIO:
     path = (
-        findings.output(".txt", "text/plain; charset=utf-8") if options.text else Path("/dev/null")
+        findings.output(".txt", "text/plain; charset=utf-8") if options.text else Path(os.devnull)
     )
     return path.open("w", encoding="utf-8", errors="replace", newline="\n")
 

@@ -2,7 +2,7 @@
 
 import datetime
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
@@ -27,7 +27,6 @@ LISTED_SHEETS = 100
 
 CHUNK_ROWS = 10_000
 _CHUNK_CELLS = 1_000_000
-_MOST_EXACT = 10**15  # whole floats up to here are written without a fraction
 _PROPERTY_BYTES = 1_000_000
 _TITLE_CHARS = 300
 
@@ -150,7 +149,7 @@ def _copy(
 
 def _chunks(
     sheet: "CalamineSheet", findings: Findings
-) -> Iterator[tuple[list[list[str]], list[int]]]:
+) -> Iterator[tuple[list[Sequence[str]], list[int]]]:
     """Yield the columns of some rows as text, and how many cells of each were numbers."""
     limit = findings.work.limits.sheet_rows
     rows = iter(sheet.iter_rows())
@@ -158,13 +157,20 @@ def _chunks(
     read = 0
     while chunk := list(islice(rows, min(chunk_rows, limit - read))):
         read += len(chunk)
-        columns = list(zip(*chunk, strict=True))
-        yield (
-            [list(map(cell_text, cells)) for cells in columns],
-            [sum(type(cell) in {float, int} for cell in cells) for cells in columns],
-        )
+        texts = [_column_texts(cells) for cells in zip(*chunk, strict=True)]
+        yield [each for each, _ in texts], [numbers for _, numbers in texts]
     if next(rows, None) is not None:
         findings.hit("rows", f"only the first {limit:,} rows of a sheet were read")
+
+
+def _column_texts(cells: Sequence[Any]) -> tuple[Sequence[str], int]:
+    """Return a column's cells as text and how many were numbers; most columns are of one type."""
+    kinds = set(map(type, cells))
+    if kinds == {str}:
+        return cells, 0
+    if kinds == {float}:
+        return [text.removesuffix(".0") for text in map(repr, cells)], len(cells)
+    return list(map(cell_text, cells)), sum(type(cell) in {float, int} for cell in cells)
 
 
 def cell_text(value: Any) -> str:  # noqa: ANN401 - whatever calamine gives
@@ -172,13 +178,9 @@ def cell_text(value: Any) -> str:  # noqa: ANN401 - whatever calamine gives
     return _TEXTS[type(value)](value)
 
 
-def _float_text(value: float) -> str:
-    return str(int(value)) if value.is_integer() and abs(value) < _MOST_EXACT else repr(value)
-
-
 _TEXTS: dict[type, Callable[[Any], str]] = {
     str: str,
-    float: _float_text,
+    float: lambda value: repr(value).removesuffix(".0"),
     int: str,
     bool: lambda value: str(value).lower(),
     datetime.date: datetime.date.isoformat,
