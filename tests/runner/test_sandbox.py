@@ -1,8 +1,11 @@
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from batchmill.runner.sandbox import Sandbox
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
 
@@ -102,3 +105,37 @@ def test_environment_of_a_child_has_no_secrets(with_mill):
         assert environment["VIPS_BLOCK_UNTRUSTED"] == "1"
 
     with_mill(story, environ={"BATCHMILL_S3_SECRET_ACCESS_KEY": "hunter2", "PASSWORD": "hunter2"})
+
+
+def test_old_kernel_runs_jobs_and_says_what_is_missing(tmp_path):
+    script = """
+import asyncio, sys
+from pathlib import Path
+from support.old_kernel import refuse_calls
+from support.mill import opened
+
+async def main():
+    refuse_calls()
+    async with opened(Path(sys.argv[1])) as mill:
+        report = await mill.run("copy", body=b"bytes")
+        found = mill.pool.sandbox
+        print(report.outputs[0].bytes, found.files, found.processes, sep="|")
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "scratch")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    missing = "Function not implemented"
+    assert done.stdout.strip() == f"5|landlock: {missing}|seccomp: {missing}"
+
+
+def test_status_names_the_missing_parts_with_their_reasons():
+    partly = Sandbox("on", "on", "landlock: Function not implemented", "on")
+    assert not partly.complete
+    assert partly.missing() == {"files": "landlock: Function not implemented"}
+    assert Sandbox("on", "on", "on", "on").complete

@@ -25,9 +25,10 @@ from batchmill.runner.syscalls import (
 
 OPEN_FILES = 512
 FILE_BYTES = 8 * 2**30
+PROCESSES = 4096
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 _CAPABILITY_VERSION = 0x20080522
-_CAP_DAC_OVERRIDE = 1 << 1
+_CAP_OPEN = 1 << 1 | 1 << 2  # DAC_OVERRIDE, DAC_READ_SEARCH
 _SYSTEM = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share", "/usr/local/lib", "/nix/store"),
     *("/etc/ld.so.cache", "/etc/fonts", "/etc/localtime", "/etc/mime.types", "/etc/alternatives"),
@@ -76,11 +77,13 @@ def confine(inbox: str, folder: str) -> Sandbox:
     if sys.platform != "linux":
         absent = f"not available on {sys.platform}"
         return Sandbox(absent, absent, absent, absent)
-    privileges = _attempt(_drop_privileges)
+    _attempt(lambda: prctl("no new privileges", PR_SET_NO_NEW_PRIVS, 1))
     files = _attempt(lambda: landlock.restrict(_readable(inbox), [folder, os.devnull]))
-    calls = _attempt(seccomp.install)
-    # A network namespace does the same where the architecture has no filter of ours.
-    network = calls if calls == ON else _attempt(_leave_network)
+    network = calls = _attempt(seccomp.install)
+    if calls != ON:  # such as on an architecture whose call numbers we do not know
+        network = _attempt(_leave_network)
+        _lower(resource.RLIMIT_NPROC, PROCESSES)
+    privileges = _attempt(_drop_capabilities)
     return Sandbox(privileges, network, files, calls)
 
 
@@ -94,31 +97,32 @@ def _attempt(part: Callable[[], object]) -> str:
 
 def _set_limits() -> None:
     """Bound what counts per process; memory and CPU are set by the parent for each job."""
-    for kind, bound in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_FSIZE, FILE_BYTES),
-    ):
-        hard = resource.getrlimit(kind)[1]
-        value = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(kind, (value, value))
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_NOFILE, OPEN_FILES)
+    _lower(resource.RLIMIT_FSIZE, FILE_BYTES)
 
 
-def _drop_privileges() -> None:
-    """Give up every capability for good, but the one that opens files of other users.
+def _lower(kind: int, bound: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    value = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(kind, (value, value))
+
+
+def _drop_capabilities() -> None:
+    """Give up every capability for good, but those that open files of other users.
 
     A root child must still read inputs that belong to somebody else; Landlock says which.
     """
-    prctl("no new privileges", PR_SET_NO_NEW_PRIVS, 1)
-    if os.geteuid() != 0:
+    held = _capabilities()
+    if held == 0:
         return
     number = _CAPSET.get(os.uname().machine)
     if number is None:
-        raise OSError(f"capabilities: unknown numbers for {os.uname().machine}")
-    permitted = _capabilities() & _CAP_DAC_OVERRIDE
+        raise OSError(f"capabilities: unknown call on {os.uname().machine}")
+    kept = held & _CAP_OPEN
     header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
-    syscall("capabilities", number, header, struct.pack("=6I", permitted, permitted, 0, 0, 0, 0))
+    syscall("capabilities", number, header, struct.pack("=6I", kept, kept, 0, 0, 0, 0))
 
 
 def _capabilities() -> int:
