@@ -341,12 +341,6 @@ class MaxBytesError(ItemError):
     code = "max_bytes"
     remedy = "Allow more bytes, resize the picture first, or choose another format."
 
-    def __init__(self, name: str, format_: str, wanted_bytes: int, smallest_bytes: int) -> None:
-        super().__init__(
-            f"{name} can't be written as {format_} in {wanted_bytes:,} bytes; "
-            f"the smallest is {smallest_bytes:,} bytes"
-        )
-
 
 class OutOfMemoryError(ItemError):
     """The attempt ran into its memory limit."""

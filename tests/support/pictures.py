@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyvips
+from PIL import Image
 
 from batchmill.model.limits import Limits
 from batchmill.operations import registry
@@ -14,13 +15,26 @@ from batchmill.runner.messages import Job, JobStep, Progress, Report
 Steps = list[tuple[str, Mapping[str, Any]]]
 
 
-def scene(width: int, height: int, *, seed: int = 1) -> pyvips.Image:
+def scene(width: int, height: int, *, seed: int = 1, grain: float = 6) -> pyvips.Image:
     """Return an sRGB picture, a noisy gradient that no turn or mirroring leaves as it was."""
     x, y = pyvips.Image.xyz(width, height).bandsplit()
     red, green, blue = x * (255 / width), y * (255 / height), (x + y) * (90 / (width + height))
-    noise = pyvips.Image.gaussnoise(width, height, sigma=6, mean=0, seed=seed)
+    noise = pyvips.Image.gaussnoise(width, height, sigma=grain, mean=0, seed=seed)
     picture = red.bandjoin([green, blue]) + noise
     return picture.cast("uchar").copy(interpretation="srgb").copy_memory()
+
+
+def pil(image: pyvips.Image) -> Image.Image:
+    """Return the same pixels as a Pillow image, to write files by another hand."""
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[image.bands]
+    return Image.frombytes(mode, (image.width, image.height), bytes(image.write_to_memory()))
+
+
+def vips(image: Image.Image) -> pyvips.Image:
+    """Return a Pillow image's pixels as a libvips image."""
+    bands = len(image.getbands())
+    made = pyvips.Image.new_from_memory(image.tobytes(), *image.size, bands, "uchar")
+    return made.copy(interpretation="srgb" if bands > 2 else "b-w")
 
 
 def job(source: Path, steps: Steps, **fields: Any) -> Job:
@@ -33,11 +47,19 @@ def job(source: Path, steps: Steps, **fields: Any) -> Job:
         JobStep(use, registry.options(use, options).model_dump(mode="json"), id=use)
         for use, options in steps
     )
-    return Job(str(copy), str(folder), fields.pop("name", source.name), job_steps, **fields)
+    return Job(
+        source=str(copy),
+        folder=str(folder),
+        name=fields.pop("name", source.name),
+        steps=fields.pop("job_steps", job_steps),
+        **fields,
+    )
 
 
 def run(source: Path, steps: Steps, **fields: Any) -> Report:
     """Put a file through steps as a child would, and return the report."""
+    for left in source.parent.glob(f"{source.name}.job/out/*"):
+        left.unlink()
     return execute(job(source, steps, **fields), _ignore)
 
 
@@ -47,12 +69,25 @@ def outputs(source: Path, report: Report) -> list[Path]:
     return [folder / output.name for output in report.outputs]
 
 
-def made(source: Path, steps: Steps, *, limits: Limits | None = None) -> pyvips.Image:
-    """Put a file through steps that must succeed; return the one picture that came out."""
+def output(source: Path, steps: Steps, *, limits: Limits | None = None) -> Path:
+    """Put a file through steps that must succeed; return the one file that came out."""
     report = run(source, steps, limits=limits or Limits())
     assert report.error is None, report.error
     (path,) = outputs(source, report)
-    return pyvips.Image.new_from_file(str(path))
+    return path
+
+
+def made(source: Path, steps: Steps, *, limits: Limits | None = None) -> pyvips.Image:
+    """Put a file through steps that must succeed; return the one picture that came out."""
+    return pyvips.Image.new_from_file(str(output(source, steps, limits=limits)))
+
+
+def refused(source: Path, steps: Steps, **fields: Any) -> str:
+    """Put a file through steps that must fail; return the error's code."""
+    report = run(source, steps, **fields)
+    assert report.error is not None, report.outputs
+    assert not report.outputs
+    return report.error.code
 
 
 def difference(one: pyvips.Image, other: pyvips.Image) -> float:

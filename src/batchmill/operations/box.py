@@ -57,4 +57,4 @@ def _ratio(wanted: int | None, own: int) -> float | None:
 
 
 def _px(length: float) -> int:
-    return max(1, round(length))
+    return max(1, int(length + 0.5))

@@ -41,9 +41,9 @@ def write(picture: Picture, source: Source, stem: Path) -> Written:
     """
     encoding = picture.encoding
     image = upright(picture).image
-    formats = _formats(image, encoding, source)
-    if len(formats) > 1 or encoding.max_bytes is not None:
+    if encoding.format == "auto":
         image = image.copy_memory()
+    formats = _formats(image, encoding, source)
     written = [_encoded(image, source, stem, replace(encoding, format=each)) for each in formats]
     best = min(written, key=lambda output: output.bytes)
     for other in written:
@@ -64,7 +64,7 @@ def _formats(image: pyvips.Image, encoding: Encoding, source: Source) -> tuple[F
     lossy: tuple[Format, ...] = ("webp",) if fitting else ()
     if not image.hasalpha() and not encoding.lossless:
         lossy = (*lossy, "jpeg")
-    graphic = encoding.lossless or not lossy or few_colours(image.copy_memory())
+    graphic = encoding.lossless or not lossy or few_colours(image)
     return (*lossy, "png") if graphic else lossy
 
 
@@ -129,7 +129,10 @@ def _save_within(image: pyvips.Image, path: Path, encoding: Encoding, source: So
         if size <= wanted:
             path.replace(best)
     if not best.exists():
-        raise MaxBytesError(source.name, format_, wanted, smallest)
+        raise MaxBytesError(
+            f"{source.name} can't be written as {format_} in {wanted:,} bytes; "
+            f"the smallest is {smallest:,} bytes"
+        )
     best.replace(path)
 
 
@@ -169,8 +172,8 @@ def _never_larger(picture: Picture, source: Source, encoded: Output, stem: Path)
         return None
     path = stem.with_name(encoded.name)
     path.write_bytes(content)
-    size = header(path, source.media)[:2]
-    output = row(path, source.media.mime, size=size, frames=encoded.frames)
+    header(path, source.media)
+    output = row(path, source.media.mime, size=picture.size, frames=encoded.frames)
     return Written(output, SkipReason.LARGER_THAN_SOURCE)
 
 

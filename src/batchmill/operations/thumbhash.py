@@ -11,6 +11,10 @@ LONGEST_PX = 100
 """Pictures are scaled to this before they are hashed; the format defines no more."""
 
 
+_NOISE = 1e-9
+"""Terms below this come from rounding: the channel is flat."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Channel:
     """A channel's mean, its cosine terms scaled to 0…1, and the scale."""
@@ -87,8 +91,9 @@ def _encode(plane: Sequence[float], size: tuple[int, int], across: int, down: in
                 )
     mean, *rest = terms
     scale = max((abs(term) for term in rest), default=0.0)
-    scaled = tuple(0.5 + 0.5 / scale * term for term in rest) if scale else tuple(rest)
-    return _Channel(mean, scaled, scale)
+    if scale < _NOISE:
+        return _Channel(mean, (0.0,) * len(rest), 0.0)
+    return _Channel(mean, tuple(0.5 + 0.5 / scale * term for term in rest), scale)
 
 
 def _waves(count: int, length: int) -> list[list[float]]:

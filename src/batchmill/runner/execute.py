@@ -147,17 +147,16 @@ def _source(job: Job) -> Source:
 
 def _applies(condition: Mapping[str, Any], work: Work) -> bool:
     """Tell whether the source meets every bound of a step's `if`."""
-    media = work.source.media
+    media, size = work.source.media, work.source.bytes
     kinds = {media.mime, media.extension, media.family.value, f"{media.family.value}/*"}
     width, height = work.pictures[0].size if work.pictures else (0, 0)
-    bounds = (
-        (condition.get("min_bytes"), work.source.bytes),
-        (condition.get("min_width"), width),
-        (condition.get("min_height"), height),
-        (-work.source.bytes, -(condition.get("max_bytes") or work.source.bytes)),
+    at_least = (("min_bytes", size), ("min_width", width), ("min_height", height))
+    most = condition.get("max_bytes")
+    return (
+        not kinds.isdisjoint(condition.get("types") or kinds)
+        and all(own >= (condition.get(name) or 0) for name, own in at_least)
+        and (most is None or size <= most)
     )
-    types = condition.get("types") or kinds
-    return not kinds.isdisjoint(types) and all(low is None or low <= own for low, own in bounds)
 
 
 def _after(work: Work, step: JobStep) -> Work:

@@ -1,0 +1,117 @@
+"""What holds for every registered operation; a new one is checked by being registered."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from batchmill.model.media import Family
+from batchmill.operations import registry
+from batchmill.operations.base import Options, Transform
+from support.pictures import outputs, run, scene
+
+OPERATIONS = registry.names()
+SAMPLES: dict[str, dict[str, Any]] = {"watermark": {"text": "sample"}}
+"""Options for operations that can do nothing by default."""
+
+
+def _properties(name: str) -> dict[str, dict[str, Any]]:
+    return registry.schema(name).get("properties", {})
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[Family, Path]:
+    picture, table = tmp_path / "picture.png", tmp_path / "table.csv"
+    scene(64, 48).pngsave(picture)
+    table.write_text("name,price\nbread,2.50\nmilk,1.20\n")
+    return {Family.IMAGE: picture, Family.DOCUMENT: table}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_says_what_it_is(name: str):
+    operation = registry.get(name)
+    assert operation.name == name
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
+    assert operation.summary.endswith(".")
+    assert operation.version >= 1
+    assert operation.accepts
+    assert issubclass(operation.options, Options)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_option_has_a_description_a_default_and_bounds(name: str):
+    for option, schema in _properties(name).items():
+        assert schema.get("description", "").endswith("."), option
+        assert "default" in schema, option
+        for kind in schema.get("anyOf", [schema]):
+            if kind.get("type") in {"integer", "number"} and not kind.keys() & {"enum", "const"}:
+                assert "minimum" in kind or "exclusiveMinimum" in kind, option
+                assert "maximum" in kind or "exclusiveMaximum" in kind, option
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_unknown_options_are_refused(name: str):
+    with pytest.raises(ValidationError):
+        registry.get(name).options.model_validate({**SAMPLES.get(name, {}), "no_such_option": 1})
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_complete_options_mean_the_same_as_the_ones_given(name: str):
+    given = registry.options(name, SAMPLES.get(name, {}))
+    complete = given.model_dump(mode="json")
+    assert set(complete) == set(registry.get(name).options.model_fields)
+    assert registry.options(name, complete) == given
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_the_same_file_and_options_give_the_same_bytes(name: str, files: dict[Family, Path]):
+    operation = registry.get(name)
+    if not isinstance(operation, Transform):
+        pytest.skip("a remote call is not expected to repeat itself")
+    family = Family.IMAGE if Family.IMAGE in operation.accepts else Family.DOCUMENT
+    one, other = (_result(files[family], name) for _ in range(2))
+    assert one == other
+
+
+def _result(source: Path, name: str) -> tuple[Any, ...]:
+    report = run(source, [(name, SAMPLES.get(name, {}))])
+    if report.error and report.error.code == "face_model_missing" and "CI" not in os.environ:
+        pytest.skip(report.error.message)
+    assert report.error is None, report.error
+    contents = [path.read_bytes() for path in outputs(source, report)]
+    return report.outputs, _untimed(report.data), contents
+
+
+def _untimed(data: object) -> object:
+    """Return data without what the clock put into it."""
+    if isinstance(data, dict):
+        return {key: _untimed(value) for key, value in data.items() if key != "timings_ms"}
+    return [_untimed(value) for value in data] if isinstance(data, list | tuple) else data
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_file_of_a_family_it_does_not_take_is_refused(name: str, files: dict[Family, Path]):
+    operation = registry.get(name)
+    others = set(files) - operation.accepts
+    if not isinstance(operation, Transform) or not others:
+        pytest.skip("takes all families, or runs elsewhere")
+    report = run(files[others.pop()], [(name, SAMPLES.get(name, {}))])
+    assert report.error is not None
+    assert report.error.code == "unsupported_type"
+
+
+def test_schemas_are_read_without_loading_any_decoder():
+    heavy = {"pyvips", "PIL", "pillow_heif", "onnxruntime", "numpy", "pypdfium2", "pdfplumber"}
+    code = (
+        "import sys; from batchmill.operations import presets, registry;"
+        "[registry.schema(name) for name in registry.names()];"
+        "[presets.get(name) for name in presets.names()];"
+        f"print(sorted({heavy} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

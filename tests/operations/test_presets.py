@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+
+from batchmill.errors import InvalidOptionError, InvalidPipelineError, UnknownNameError
+from batchmill.operations import presets
+from support.pictures import made, run, scene
+
+OURS = ("archive", "compress", "fast", "thumbnail", "web")
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_preset_is_a_checked_pipeline_with_limits(name: str):
+    pipeline = presets.get(name)
+    assert pipeline.name == name
+    assert pipeline.timeout_s
+    assert pipeline.retries is not None
+    assert presets.summaries()[name].endswith(".")
+
+
+def test_web_is_what_the_image_server_of_the_reference_does():
+    pipeline = presets.get("web")
+    resize, convert = pipeline.steps
+    assert (resize.options["width"], resize.options["height"]) == (1024, 1024)
+    assert (convert.options["format"], convert.options["quality"]) == ("webp", 80)
+    assert (pipeline.retries, pipeline.timeout_s, pipeline.family) == (3, 30, "images")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_presets_make_a_picture(tmp_path: Path, name: str):
+    scene(1500, 1000).jpegsave(tmp_path / "in.jpg", Q=95)
+    steps = [(step.use, step.options) for step in presets.get(name).steps]
+    result = made(tmp_path / "in.jpg", steps)
+    assert {
+        "web": (1024, 683), "fast": (1024, 683), "thumbnail": (256, 256),
+    }.get(name, (1500, 1000)) == (result.width, result.height)  # fmt: skip
+
+
+def test_a_folder_of_own_presets_comes_before_ours(tmp_path: Path):
+    (tmp_path / "web.toml").write_text('[[steps]]\nuse = "resize"\nwith = { width = 10 }\n')
+    (tmp_path / "shop.toml").write_text('summary = "Ours."\n[[steps]]\nuse = "convert"\n')
+    assert presets.get("web", tmp_path).steps[0].options["width"] == 10
+    assert presets.summaries(tmp_path)["shop"] == "Ours."
+    assert set(presets.names(tmp_path)) == {*presets.names(), "shop"}
+
+
+def test_a_single_file_is_a_preset_too(tmp_path: Path):
+    (tmp_path / "shop.toml").write_text('[[steps]]\nuse = "convert"\n')
+    assert presets.get("shop", tmp_path / "shop.toml").name == "shop"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("steps = [", InvalidPipelineError),
+        ("steps = []", InvalidPipelineError),
+        ('[[steps]]\nuse = "no_such"', UnknownNameError),
+        ('[[steps]]\nuse = "convert"\nwith = { quality = 900 }', InvalidOptionError),
+    ],
+)
+def test_a_wrong_preset_is_refused(tmp_path: Path, text: str, error: type[Exception]):
+    (tmp_path / "own.toml").write_text(text)
+    with pytest.raises(error):
+        presets.get("own", tmp_path)
+
+
+def test_an_unknown_preset_is_answered_with_the_nearest():
+    with pytest.raises(UnknownNameError, match="Did you mean 'thumbnail'"):
+        presets.get("thumbnial")
+
+
+def test_fast_makes_the_same_size_of_picture_as_web(tmp_path: Path):
+    scene(1500, 1000).jpegsave(tmp_path / "in.jpg", Q=95)
+    for name in ("web", "fast"):
+        steps = [(step.use, step.options) for step in presets.get(name).steps]
+        (output,) = run(tmp_path / "in.jpg", steps).outputs
+        assert (output.width, output.height, output.media_type) == (1024, 683, "image/webp")
