@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select, update
 
 from batchmill.db.schema import batches
-from batchmill.db.types import NOW, Clock, at
+from batchmill.db.types import NOW, Clock, at, to_ms
 from batchmill.model.batch import (
     ENDED,
     RUNNABLE,
@@ -26,6 +26,9 @@ from batchmill.model.batch import (
 from batchmill.model.item import ItemStatus
 
 COUNTED = tuple(ItemStatus)
+STANDSTILL_MS = 60_000
+STANDSTILL_ITEMS = 20
+"""A gap longer than a minute, and than these items take, says nothing about the pace."""
 
 
 def insert(
@@ -163,6 +166,12 @@ def start_cancelling(conn: Connection, batch_id: BatchId) -> bool:
     return change(conn, batch_id, allowed, status=BatchStatus.CANCELLING, open=False)
 
 
+def resume(conn: Connection, batch_id: BatchId, *, now: Clock = NOW) -> bool:
+    """Let a batch go on; the pause does not count as busy time."""
+    settled = case((batches.c.run_started_at.is_(None), None), else_=now)
+    return change(conn, batch_id, paused=False, pause_reason=None, settled_at=settled)
+
+
 def count(
     conn: Connection,
     batch_id: BatchId,
@@ -179,6 +188,26 @@ def count(
 def add(column: str, amount: int) -> ColumnElement[int]:
     """Return the expression that adds to a counter column, for `change` and `count`."""
     return batches.c[column] + amount
+
+
+def pace(batch: Batch, *, run_ms: int, now: Clock = NOW) -> dict[str, Any]:
+    """Return the columns that add a settled attempt to what the batch knows about its pace.
+
+    `batch` is locked. A standstill, as while the server was off, does not count as busy time.
+    """
+    settled = {
+        "run_ms": add("run_ms", run_ms),
+        "run_s2": batches.c.run_s2 + (run_ms / 1000) ** 2,
+        "settled_at": now,
+    }
+    since = batch.settled_at or batch.run_started_at
+    if since is None:
+        return settled
+    passed = now - at(to_ms(since))
+    done = max(1, batch.counts.finished - batch.run_base)
+    standstill = max(STANDSTILL_MS, STANDSTILL_ITEMS * batch.busy_ms // done)
+    busy_ms = batches.c.busy_ms + case((passed > standstill, 0), else_=passed)
+    return settled | {"busy_ms": busy_ms}
 
 
 def earliest_retry(due_at: ColumnElement[int]) -> ColumnElement[int]:
@@ -275,7 +304,7 @@ _PLAIN = (
     "created_at", "paused", "pause_reason", "open", "name", "concurrency", "halt_after_pct",
     "metadata", "tag", "started_at", "ended_at", "expires_at", "revision", "run_no",
     "run_base", "run_started_at", "bytes_in", "bytes_done", "bytes_out", "bytes_saved",
-    "run_ms",
+    "run_ms", "run_s2", "busy_ms", "settled_at",
 )
 # fmt: on
 _COLUMNS = (*_PLAIN, *(f"n_{status}" for status in COUNTED))

@@ -92,7 +92,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch as the database holds it. `pipeline` is the JSON that `model.pipeline` reads."""
+    """A batch as the database holds it. `pipeline` is the JSON that `model.pipeline` reads.
+
+    What the current run says about its pace: `run_base` items were finished before it and are
+    not part of it; attempts took `run_ms` together, the squares of their seconds sum to
+    `run_s2`; `busy_ms` passed up to the last settled attempt at `settled_at`, pauses left out.
+    """
 
     id: BatchId
     owner_id: OwnerId
@@ -124,6 +129,9 @@ class Batch:
     bytes_out: int = 0
     bytes_saved: int = 0
     run_ms: int = 0
+    run_s2: float = 0.0
+    busy_ms: int = 0
+    settled_at: datetime | None = None
 
     @property
     def runnable(self) -> bool:

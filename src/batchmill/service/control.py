@@ -69,7 +69,7 @@ async def resume(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> 
     _refuse_ended(batch, "resume")
     while await mill.database.run(_withdraw_chunk, batch_id):
         pass
-    await mill.database.run(batches.change, batch_id, paused=False, pause_reason=None)
+    await mill.database.run(batches.resume, batch_id)
     logs.info(Event.BATCH_RESUMED, batch=batch_id)
     await dispatch(mill, batch_id)
     return await _own(mill, batch_id, owner_id)
@@ -233,8 +233,8 @@ def _retry_chunk(conn: Connection, batch_id: BatchId, scope: RetryScope, *, is_f
         deltas[ItemStatus.PENDING] += moved
     _leave_groups(conn, [no for _, _, no in rows if no is not None])
     if rows:
-        base = {"run_base": delivery.counts_after(batch.counts, deltas).finished}
-        batches.count(conn, batch_id, deltas, **base, **(_new_run(batch) if is_first else {}))
+        finished = delivery.counts_after(batch.counts, deltas).finished
+        batches.count(conn, batch_id, deltas, **_run(batch, finished, is_first=is_first))
     return len(rows)
 
 
@@ -243,13 +243,18 @@ def _leave_groups(conn: Connection, numbers: Sequence[int]) -> None:
         failures.discount(conn, no, numbers.count(no))
 
 
-def _new_run(batch: Batch) -> dict[str, Any]:
-    """Return the columns that start run n+1, in which percent counts from 0 again."""
-    run = {"run_no": batch.run_no + 1, "run_started_at": None}
+def _run(batch: Batch, finished: int, *, is_first: bool) -> dict[str, Any]:
+    """Return the columns of a run in which percent counts from 0: `finished` items stay out of it.
+
+    It is run n+1, but for further chunks of a retry of which nothing has been done yet.
+    """
+    begun = batch.counts.finished > batch.run_base or batch.run_started_at is not None
+    run = {"run_no": batch.run_no + (is_first or begun), "run_base": finished}
+    pace = {"run_started_at": None, "settled_at": None, "run_ms": 0, "run_s2": 0.0, "busy_ms": 0}
     if not batch.status.ended:
-        return run
+        return {**run, **pace}
     status = {"status": BatchStatus.QUEUED, "pause_reason": None}
-    return {**run, **status, "ended_at": None, "expires_at": None}
+    return {**run, **pace, **status, "ended_at": None, "expires_at": None}
 
 
 def _close(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> None:

@@ -170,7 +170,7 @@ def settle(
             status, values = _fail(conn, batch, claimed, outcome, run_ms=run_ms, now=now)
     if status is None:
         return None
-    values["run_ms"] = batches.add("run_ms", run_ms)
+    values |= batches.pace(batch, run_ms=run_ms, now=now)
     deltas = {ItemStatus.PROCESSING: -1, status: 1}
     ended = end_values(batch, deltas, retention_ms=retention_ms, now=now)
     batches.count(conn, batch.id, deltas, **{**_halted(batch, deltas), **values, **ended})
