@@ -444,6 +444,16 @@ class StorageFullError(OutageError):
         super().__init__("The storage is full; free some space and try again.")
 
 
+class StorageUnavailableError(OutageError):
+    """The bucket does not answer, or refuses the keys."""
+
+    code = "storage_unavailable"
+    remedy = "Start the object storage, or correct BATCHMILL_STORAGE_URL and BATCHMILL_S3_…"
+
+    def __init__(self, *, detail: str | None = None) -> None:
+        super().__init__("The storage does not answer; try again later.", detail=detail)
+
+
 class DatabaseUnavailableError(OutageError):
     """The database does not answer."""
 

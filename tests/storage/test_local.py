@@ -137,6 +137,15 @@ async def test_putting_another_link_of_the_stored_file_consumes_it(tmp_path: Pat
     assert not (tmp_path / "again").exists()
 
 
+async def test_a_folder_is_gone_with_its_last_key(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "storage")
+    for key in ("a/x/0", "a/y/0", "a/z/deep/0"):
+        await put(storage, key, tmp_path)
+    await storage.delete(["a/x/0"])
+    await storage.delete_prefix("a/z/deep/")
+    assert [name async for name in storage.list_folders("a/")] == ["y"]
+
+
 async def test_a_shortened_file_is_lost_for_a_range(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path / "storage")
     await put(storage, "a/0", tmp_path, b"x" * 100)

@@ -136,7 +136,10 @@ async def test_deleting_a_prefix_counts_and_spares_what_only_starts_like_it(
         await put(storage, key, b"x", tmp_path)
     assert await storage.delete_prefix("batches/b1/") == 2
     assert await storage.delete_prefix("batches/b1/") == 0
-    assert await folders(storage, "batches/") == {"b10"}
+    assert await read(storage, "batches/b10/in/0") == [b"x"]
+    for key in ("batches/b1/in/0", "batches/b1/out/i.1/0"):
+        with pytest.raises(NotFoundError):
+            await read(storage, key)
 
 
 async def test_folders_are_the_names_directly_below_and_no_files(
@@ -146,13 +149,6 @@ async def test_folders_are_the_names_directly_below_and_no_files(
         await put(storage, key, b"x", tmp_path)
     assert await folders(storage, "a/") == {"x", "y"}
     assert await folders(storage, "a/absent/") == set()
-
-
-async def test_a_folder_is_gone_with_its_last_key(storage: Storage, tmp_path: Path) -> None:
-    await put(storage, "a/x/0", b"x", tmp_path)
-    await put(storage, "a/y/0", b"x", tmp_path)
-    await storage.delete(["a/x/0"])
-    assert await folders(storage, "a/") == {"y"}
 
 
 async def test_many_writers_share_folders_while_others_delete(

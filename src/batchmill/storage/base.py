@@ -60,7 +60,10 @@ class Storage(Protocol):
         ...
 
     def list_folders(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the names directly below `prefix`, in any order: for the sweep's orphan check."""
+        """Yield the names directly below `prefix`, in any order: for the sweep's orphan check.
+
+        A folder whose keys are all gone may still be named: some services keep it for a while.
+        """
         ...
 
     async def free_bytes(self) -> int | None:

@@ -1,0 +1,268 @@
+"""A storage in a bucket: S3 and what speaks it (R2, MinIO, SeaweedFS), Google Cloud, Azure.
+
+Everything is read in windows of one ranged request each, so that a slow reader holds 4 MiB and no
+connection, and a time limit counts for a window and not for a whole file.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+import httpx
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import AzureStore, GCSStore, S3Store, from_url
+
+from batchmill.errors import InputLostError, NotFoundError, StorageUnavailableError, UsageError
+from batchmill.storage import disk
+from batchmill.storage.keys import check_key, check_prefix
+from batchmill.storage.s3_uploads import S3Uploads
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig, S3Config
+
+WINDOW_BYTES = 4 * disk.PIECE_BYTES
+PART_BYTES = 8 * 2**20
+PARTS_AT_ONCE = 4
+LONGEST_SIGNATURE_S = 900
+
+_LIST_AT_ONCE = 1_000
+_DEFAULT_REGION = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Where the bucket is, as `s3://bucket/prefix`, `gs://…` or `az://…`, and who asks.
+
+    Without keys, S3 takes them from its usual places (environment, instance role); Google and
+    Azure always do.
+    """
+
+    url: str
+    endpoint: str | None = None
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+
+
+class ObjectStorage:
+    """Keeps bytes in a bucket."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._store = _open_store(bucket)
+        self._uploads = _uploads(bucket)
+
+    async def put(self, key: str, path: Path, *, media_type: str) -> None:
+        """Upload the file, in parts when it is large, and remove it here.
+
+        What is sent is signed with its SHA-256, so that a flipped bit is refused. An upload that
+        breaks off is aborted; what a killed process leaves, `delete_prefix` aborts.
+        """
+        check_key(key)
+        await asyncio.to_thread(_check_regular, path)
+        try:
+            await obstore.put_async(
+                self._store,
+                key,
+                path,
+                attributes={"Content-Type": media_type},
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+        except BaseError as error:
+            await self._abort(key)
+            raise StorageUnavailableError(detail=str(error)) from error
+        except asyncio.CancelledError:
+            await asyncio.shield(self._abort(key))
+            raise
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    async def fetch(self, key: str, target: Path) -> None:
+        """Download an object to `target`, which must not exist."""
+        await self._download(key, target, start=0, length=None)
+
+    async def fetch_range(self, key: str, target: Path, *, start: int, length: int) -> None:
+        """Download a range to `target`, which must not exist."""
+        await self._download(key, target, start=start, length=length)
+
+    async def read(
+        self, key: str, *, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield a range in pieces of 1 MiB, four to a request."""
+        check_key(key)
+        end = stop
+        if end is not None and start >= end:
+            await self._size(key)  # nothing to read, but whether the object is there
+        while end is None or start < end:
+            window_end = start + WINDOW_BYTES if end is None else min(start + WINDOW_BYTES, end)
+            window, size = await self._window(key, start, window_end)
+            for at in range(0, len(window), disk.PIECE_BYTES):
+                yield bytes(window[at : at + disk.PIECE_BYTES])
+            start, end = start + len(window), min(size, size if stop is None else stop)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects, a thousand a request where the service can."""
+        for key in keys:
+            check_key(key)
+        for first in range(0, len(keys), _LIST_AT_ONCE):
+            await self._delete(keys[first : first + _LIST_AT_ONCE])
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Remove every object below `prefix`, and abort the uploads that were left there."""
+        await self._abort(check_prefix(prefix))
+        deleted = 0
+        try:
+            async for page in obstore.list(self._store, prefix, chunk_size=_LIST_AT_ONCE):
+                await self._delete([each["path"] for each in page])
+                deleted += len(page)
+        except BaseError as error:
+            raise StorageUnavailableError(detail=str(error)) from error
+        return deleted
+
+    async def list_folders(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the common prefixes; a service may name a folder shortly after its last key."""
+        try:
+            listed = await obstore.list_with_delimiter_async(self._store, check_prefix(prefix))
+        except BaseError as error:
+            raise StorageUnavailableError(detail=str(error)) from error
+        for folder in listed["common_prefixes"]:
+            yield folder.rpartition("/")[2]
+
+    async def free_bytes(self) -> int | None:
+        """Return None: a bucket has no end."""
+        return None
+
+    async def aclose(self) -> None:
+        """Nothing is held between calls that has to be closed."""
+
+    async def sign(self, key: str, *, method: Literal["GET", "PUT"], expires_s: int) -> str:
+        """Return an address at which anybody may read or write `key` for `expires_s`, ≤ 900."""
+        if not 0 < expires_s <= LONGEST_SIGNATURE_S:
+            raise ValueError(f"a signature lasts 1 to {LONGEST_SIGNATURE_S} s")
+        expires = timedelta(seconds=expires_s)
+        return await obstore.sign_async(self._store, method, check_key(key), expires)
+
+    async def _window(self, key: str, start: int, stop: int) -> tuple[memoryview, int]:
+        """Read one range; return its bytes and the size of the whole object."""
+        try:
+            found = await obstore.get_async(self._store, key, options={"range": (start, stop)})
+            return memoryview(await found.bytes_async()), found.meta["size"]
+        except FileNotFoundError as error:
+            raise NotFoundError("object", key) from error
+        except BaseError as error:
+            size = await self._size(key)  # a range behind the end is an error on S3
+            if start < size:
+                raise StorageUnavailableError(detail=str(error)) from error
+            return memoryview(b""), size
+
+    async def _size(self, key: str) -> int:
+        try:
+            return (await obstore.head_async(self._store, key))["size"]
+        except FileNotFoundError as error:
+            raise NotFoundError("object", key) from error
+        except BaseError as error:
+            raise StorageUnavailableError(detail=str(error)) from error
+
+    async def _download(self, key: str, target: Path, *, start: int, length: int | None) -> None:
+        stop = None if length is None else start + length
+        done = 0
+        out = await asyncio.to_thread(disk.create, target)
+        try:
+            async for piece in self.read(key, start=start, stop=stop):
+                await disk.in_thread(_write_all, out, piece)
+                done += len(piece)
+            _check_length(key, done, length)
+        except BaseException as error:
+            await asyncio.to_thread(target.unlink, missing_ok=True)
+            if isinstance(error, NotFoundError):
+                raise InputLostError(key) from error
+            raise
+        finally:
+            out.close()
+
+    async def _delete(self, keys: Sequence[str]) -> None:
+        try:
+            await obstore.delete_async(self._store, keys)
+        except FileNotFoundError:  # Google and Azure call an absent key an error and stop there
+            for key in keys:
+                with suppress(FileNotFoundError):
+                    await obstore.delete_async(self._store, key)
+        except BaseError as error:
+            raise StorageUnavailableError(detail=str(error)) from error
+
+    async def _abort(self, prefix: str) -> None:
+        """Abort unfinished uploads as well as possible: they cost money but harm nothing."""
+        if self._uploads is not None:
+            with suppress(httpx.HTTPError):
+                await self._uploads.abort(prefix)
+
+
+def _open_store(bucket: Bucket) -> S3Store | GCSStore | AzureStore:
+    client: ClientConfig = {"timeout": "120s", "connect_timeout": "5s"}
+    retries: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+    try:
+        if bucket.url.startswith("s3://"):
+            client["allow_http"] = (bucket.endpoint or "").startswith("http://")
+            config = _s3_config(bucket)
+            return S3Store.from_url(
+                bucket.url, config=config, client_options=client, retry_config=retries
+            )
+        store = from_url(bucket.url, client_options=client, retry_config=retries)
+    except (BaseError, ValueError) as error:
+        message = f"BATCHMILL_STORAGE_URL names no bucket that can be used: {bucket.url}"
+        raise UsageError(message, detail=str(error)) from error
+    if not isinstance(store, GCSStore | AzureStore):
+        raise UsageError("BATCHMILL_STORAGE_URL must start with s3://, gs:// or az://")
+    return store
+
+
+def _s3_config(bucket: Bucket) -> "S3Config":
+    config: S3Config = {}
+    if bucket.endpoint:
+        config["endpoint"] = bucket.endpoint
+    if bucket.region:
+        config["region"] = bucket.region
+    if bucket.access_key_id and bucket.secret_access_key:
+        config["access_key_id"] = bucket.access_key_id
+        config["secret_access_key"] = bucket.secret_access_key
+    return config
+
+
+def _uploads(bucket: Bucket) -> S3Uploads | None:
+    """Return the way to abort uploads, where we hold the keys that it takes."""
+    url = urlsplit(bucket.url)
+    if url.scheme != "s3" or not (bucket.access_key_id and bucket.secret_access_key):
+        return None
+    region = bucket.region or _DEFAULT_REGION
+    folder = url.path.strip("/")
+    return S3Uploads(
+        endpoint=(bucket.endpoint or f"https://s3.{region}.amazonaws.com").rstrip("/"),
+        bucket=url.netloc,
+        prefix=f"{folder}/" if folder else "",
+        region=region,
+        access_key_id=bucket.access_key_id,
+        secret_access_key=bucket.secret_access_key,
+    )
+
+
+def _check_length(key: str, done: int, length: int | None) -> None:
+    if length not in {None, done}:
+        raise InputLostError(key)
+
+
+def _check_regular(path: Path) -> None:
+    os.close(disk.open_regular(path))
+
+
+def _write_all(out: FileIO, piece: bytes) -> None:
+    left = memoryview(piece)
+    with disk.full_disk_reported():
+        while left:
+            left = left[out.write(left) :]
