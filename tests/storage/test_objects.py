@@ -31,7 +31,7 @@ def names(folder: Path) -> list[str]:
 
 async def eventually(what: Callable[[], Awaitable[object]], *, limit_s: float = 20) -> None:
     async with asyncio.timeout(limit_s):
-        while not await what():  # noqa: ASYNC110  the server tells nobody when it changes
+        while not await what():
             await asyncio.sleep(0.05)
 
 
@@ -110,11 +110,9 @@ async def test_a_signed_address_is_for_one_key_one_method_and_a_time(
     await eventually(expired)
 
 
-@pytest.mark.parametrize("expires_s", [0, -1, 901])
-async def test_a_signature_lasts_a_quarter_of_an_hour_at_most(
-    own_bucket: Bucket, expires_s: int
-) -> None:
-    with pytest.raises(ValueError, match="1 to 900 s"):
+@pytest.mark.parametrize("expires_s", [0, -1, 604_801])
+async def test_a_signature_lasts_a_week_at_most(own_bucket: Bucket, expires_s: int) -> None:
+    with pytest.raises(ValueError, match="1 to 604800 s"):
         await ObjectStorage(own_bucket).sign("a/0", method="GET", expires_s=expires_s)
 
 

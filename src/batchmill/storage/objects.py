@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 WINDOW_BYTES = 4 * disk.PIECE_BYTES
 PART_BYTES = 8 * 2**20
 PARTS_AT_ONCE = 4
-LONGEST_SIGNATURE_S = 900
+LONGEST_SIGNATURE_S = 604_800
 
 _LIST_AT_ONCE = 1_000
 _DEFAULT_REGION = "us-east-1"
@@ -143,7 +143,7 @@ class ObjectStorage:
         """Nothing is held between calls that has to be closed."""
 
     async def sign(self, key: str, *, method: Literal["GET", "PUT"], expires_s: int) -> str:
-        """Return an address at which anybody may read or write `key` for `expires_s`, ≤ 900."""
+        """Return an address where anybody may read or write `key` for `expires_s`, ≤ 604,800."""
         if not 0 < expires_s <= LONGEST_SIGNATURE_S:
             raise ValueError(f"a signature lasts 1 to {LONGEST_SIGNATURE_S} s")
         expires = timedelta(seconds=expires_s)
