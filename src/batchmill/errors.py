@@ -420,6 +420,36 @@ class InputLostError(ItemError):
         super().__init__(f"the stored copy of {name} is gone; send it again")
 
 
+class InputMissingError(ItemError):
+    """The file that was named is not there."""
+
+    code = "input_missing"
+    remedy = "Check the path; the file may have been moved or renamed meanwhile."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is not there; check the path")
+
+
+class OutputExistsError(ItemError):
+    """A file of the output's name is there already."""
+
+    code = "output_exists"
+    remedy = "Use --overwrite, --skip-existing or another folder."
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} exists already and was not overwritten")
+
+
+class OutputUnwritableError(ItemError):
+    """The output can't be written where it belongs."""
+
+    code = "output_unwritable"
+    remedy = "Check the permissions of the output folder, or name another one."
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} cannot be written: {reason}")
+
+
 # ---------------------------------------------------------------- outages
 
 

@@ -1,0 +1,38 @@
+"""Numbers as people read them, and names that cannot steer a terminal."""
+
+import re
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def size(number: float) -> str:
+    """Return a number of bytes with three digits and a decimal unit."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(number) < 999.5:  # noqa: PLR2004 - from here on the next unit reads better
+            return f"{number:.3g} {unit}" if unit != "B" else f"{number:.0f} B"
+        number /= 1000
+    return f"{number:.3g} TB"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units."""
+    if seconds < 60:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def saved(before: int, after: int) -> str:
+    """Return by how much bytes became fewer, in percent."""
+    return f"{100 * (1 - after / before):.0f} %" if before else ""
+
+
+def files(number: int) -> str:
+    """Return "1 file" or "12,345 files"."""
+    return f"{number:,} file{'' if number == 1 else 's'}"
+
+
+def clean(name: str) -> str:
+    """Return a name with everything escaped that a terminal would obey."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], name)

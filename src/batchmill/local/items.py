@@ -1,0 +1,152 @@
+"""One item in process, from its file to its result.
+
+look ─► attempt ─► save ─► ItemResult
+           ▲  │
+           └──┘ after a transient failure, as often as the retry policy allows
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from batchmill.attempt.run import run_attempt
+from batchmill.attempt.staging import InputFile, link_or_copy
+from batchmill.errors import (
+    Budget,
+    InputMissingError,
+    ItemError,
+    OutageError,
+    UnreadableFileError,
+)
+from batchmill.local.bench import Bench
+from batchmill.local.inputs import LocalInput
+from batchmill.local.outputs import Save
+from batchmill.local.results import FileFacts, ItemResult
+from batchmill.model.containers import identify
+from batchmill.model.item import Failure, ItemStatus, SkipReason, Spent
+from batchmill.model.limits import Limits
+from batchmill.model.media import BY_MIME, Family
+from batchmill.model.retry import backoff_s, verdict
+from batchmill.storage import disk
+from batchmill.storage.zip_entry import unpack_local
+
+BACKOFF_S = 1.0
+"""Wait before the first retry; it doubles."""
+
+
+@dataclass(slots=True)
+class _Story:
+    """What has happened to an item so far."""
+
+    facts: FileFacts
+    began: float
+    spent: Spent = field(default_factory=Spent)
+    attempts: int = 0
+
+    def end(self, status: ItemStatus, **fields: Any) -> ItemResult:  # noqa: ANN401 - fields of the result
+        run_ms = round((time.monotonic() - self.began) * 1000)
+        return ItemResult(self.facts, status, attempts=self.attempts, run_ms=run_ms, **fields)
+
+
+async def process_item(item: LocalInput, bench: Bench) -> ItemResult:
+    """Take one file through the pipeline; nothing but cancellation is raised."""
+    story = _Story(_facts(item), time.monotonic())
+    with bench.outputs.begin(item) as save:
+        if item.flaw is not None:
+            return story.end(ItemStatus.FAILED, error=Failure(item.flaw.code, item.flaw.message))
+        try:
+            return await _tried(item, story, save, bench)
+        except _UnwantedError:
+            return story.end(ItemStatus.SKIPPED, skipped=SkipReason.UNSUPPORTED)
+
+
+class _UnwantedError(Exception):
+    """A file that was found beside the wanted ones is of a type that the pipeline ignores."""
+
+
+async def _tried(item: LocalInput, story: _Story, save: Save, bench: Bench) -> ItemResult:
+    while True:
+        story.attempts += 1
+        try:
+            return await _attempted(item, story, save, bench)
+        except (ItemError, OutageError) as error:
+            budget: Budget = error.budget if isinstance(error, ItemError) else "errors"
+            used = getattr(story.spent, budget) + 1
+            story.spent = replace(story.spent, **{budget: used})
+            status = verdict(story.spent, budget, bench.policy, retryable=error.retryable)
+            if status is not ItemStatus.RETRYING:
+                return story.end(status, error=_failure(error))
+        await asyncio.sleep(backoff_s(used, base_s=BACKOFF_S))
+
+
+async def _attempted(item: LocalInput, story: _Story, save: Save, bench: Bench) -> ItemResult:
+    async def stage(target: Path) -> None:
+        await asyncio.to_thread(_stage, item, target, bench.workbench.limits)
+        story.facts = await asyncio.to_thread(_examined, story.facts, target, bench.hashed)
+        if not item.named and _family(story.facts) not in bench.accepts:
+            raise _UnwantedError
+
+    source = InputFile(item.name, stage)
+    async with await run_attempt(source, bench.pipeline, bench=bench.workbench) as finished:
+        saved = await save(finished)
+    result = finished.result
+    return story.end(
+        ItemStatus.SKIPPED if result.skipped else ItemStatus.COMPLETED,
+        files=saved.files,
+        data=result.data,
+        warnings=(*result.warnings, *saved.warnings),
+        skipped=result.skipped,
+        step_ms=result.step_ms,
+    )
+
+
+def _facts(item: LocalInput) -> FileFacts:
+    return FileFacts(
+        path=item.path,
+        name=item.name,
+        bytes=item.bytes,
+        mtime_ns=item.mtime_ns,
+        entry=item.entry.name if item.entry else None,
+    )
+
+
+def _stage(item: LocalInput, target: Path, limits: Limits) -> None:
+    with _reading(item):
+        if item.entry:
+            unpack_local(item.path, item.entry, target, limits=limits)
+        else:
+            link_or_copy(item.path, target)
+
+
+def _examined(facts: FileFacts, staged: Path, hashed: bool) -> FileFacts:
+    with staged.open("rb") as file:
+        media = identify(file)
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest() if hashed else None
+    return replace(facts, media_type=media.mime if media else None, sha256=sha256)
+
+
+def _family(facts: FileFacts) -> Family | None:
+    media = BY_MIME.get(facts.media_type or "")
+    return media.family if media else None
+
+
+@contextmanager
+def _reading(item: LocalInput) -> Iterator[None]:
+    try:
+        with disk.full_disk_reported():
+            yield
+    except FileNotFoundError as error:
+        raise InputMissingError(item.name) from error
+    except OSError as error:
+        raise UnreadableFileError(item.name, error.strerror or type(error).__name__) from error
+
+
+def _failure(error: ItemError | OutageError) -> Failure:
+    step = error.step if isinstance(error, ItemError) else None
+    return Failure(error.code, error.message, error.retryable, step)

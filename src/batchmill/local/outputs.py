@@ -1,0 +1,184 @@
+"""Puts finished files where they belong: whole or not at all, never two under one name."""
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from batchmill.attempt.naming import safe_path, unique
+from batchmill.attempt.run import Finished
+from batchmill.errors import OutputExistsError, OutputUnwritableError
+from batchmill.local.inputs import LocalInput
+from batchmill.local.results import SavedFile
+from batchmill.operations.files import row
+from batchmill.storage import disk
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What was kept of an attempt, and what the user should know about the names."""
+
+    files: tuple[SavedFile, ...]
+    warnings: tuple[str, ...] = ()
+
+
+Save = Callable[[Finished], Awaitable[Saved]]
+
+
+class Memory:
+    """Keeps the bytes of what is made, or, with `contents=False`, only what is known of it."""
+
+    def __init__(self, *, contents: bool = True) -> None:
+        self._contents = contents
+
+    @contextmanager
+    def begin(self, _item: LocalInput) -> Iterator[Save]:
+        """Return what takes the item's files."""
+        yield self._save
+
+    async def _save(self, finished: Finished) -> Saved:
+        read = Path.read_bytes if self._contents else _nothing
+        pairs = zip(finished.result.outputs, finished.files, strict=True)
+        return Saved(tuple([SavedFile(output, content=read(path)) for output, path in pairs]))
+
+
+class Folder:
+    """The output folder.
+
+    Items of the same folder and stem get their names in the order in which they began, so that
+    the same command makes the same names. `earlier` tells which input (`LocalInput.key`) an
+    earlier run made a casefolded name for: it may be replaced by the same input's new file.
+    """
+
+    def __init__(
+        self, root: Path, *, overwrite: bool = False, earlier: Mapping[str, str] | None = None
+    ) -> None:
+        self.root = root
+        self._overwrite = overwrite
+        self._owners = dict(earlier or {})
+        self._last: dict[str, asyncio.Event] = {}
+        self._mode = 0o666 & ~_umask()
+
+    @contextmanager
+    def begin(self, item: LocalInput) -> Iterator[Save]:
+        """Return what takes the item's files; to be called in the order of the inputs.
+
+        It raises:
+            OutputExistsError: the file is there already, and may not be overwritten.
+            OutputUnwritableError, StorageFullError: the file can't be written there.
+        """
+        stem = str(PurePosixPath(item.name).with_suffix("")).casefold()
+        before, done = self._last.get(stem), asyncio.Event()
+        self._last[stem] = done
+
+        async def save(finished: Finished) -> Saved:
+            if before is not None:
+                await before.wait()
+            return await self._save(item, finished)
+
+        try:
+            yield save
+        finally:
+            done.set()
+            if self._last[stem] is done:
+                del self._last[stem]
+
+    async def _save(self, item: LocalInput, finished: Finished) -> Saved:
+        if finished.result.data and not finished.result.outputs:
+            finished = _with_data_file(item, finished)
+        wanted = [output.name for output in finished.result.outputs]
+        names = self._names(item, wanted)
+        targets = [self.root / name for name in names]
+        moves = [
+            _Move(made, target, may_replace=self._may_replace(item, name))
+            for made, target, name in zip(finished.files, targets, names, strict=True)
+        ]
+        self._owners |= {name.casefold(): item.key for name in names}
+        await asyncio.to_thread(self._place_all, moves)
+        outputs = zip(finished.result.outputs, names, targets, strict=True)
+        files = (SavedFile(replace(out, name=name), path) for out, name, path in outputs)
+        return Saved(tuple(files), _renamings(item, wanted, names))
+
+    def _names(self, item: LocalInput, wanted: list[str]) -> list[str]:
+        taken = _Taken(self._owners, item.key)
+        names = []
+        for each in wanted:
+            names.append(unique(each, taken))
+            taken.here.add(names[-1].casefold())
+        return names
+
+    def _may_replace(self, item: LocalInput, name: str) -> bool:
+        return self._overwrite or self._owners.get(name.casefold()) == item.key
+
+    def _place_all(self, moves: "list[_Move]") -> None:
+        placed: list[Path] = []
+        try:
+            for move in moves:
+                self._place(move)
+                placed.append(move.target)
+        except BaseException:
+            for target in placed:
+                target.unlink(missing_ok=True)
+            raise
+
+    def _place(self, move: "_Move") -> None:
+        if not move.may_replace and os.path.lexists(move.target):
+            raise OutputExistsError(str(move.target))
+        try:
+            with disk.full_disk_reported():
+                move.target.parent.mkdir(parents=True, exist_ok=True)
+                disk.flush_file(move.made, mode=self._mode)
+                move.made.replace(move.target)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise OutputUnwritableError(str(move.target), reason) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    made: Path
+    target: Path
+    may_replace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken(Container[str]):
+    """Casefolded names that one item can't have: another's, or `here` its own second file's."""
+
+    owners: Mapping[str, str]
+    key: str
+    here: set[str] = field(default_factory=set)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.here or self.owners.get(str(name), self.key) != self.key
+
+
+def _renamings(item: LocalInput, wanted: list[str], names: list[str]) -> tuple[str, ...]:
+    pairs = zip(wanted, names, strict=True)
+    return tuple(
+        f"{before} is the result of another file; that of {item.name} is {after}"
+        for before, after in pairs
+        if before != after
+    )
+
+
+def _with_data_file(item: LocalInput, finished: Finished) -> Finished:
+    """Turn what was found out into a JSON file, where no step made a file."""
+    path = finished.folder / "data.json"
+    text = json.dumps(finished.result.data, ensure_ascii=False, indent=2, allow_nan=False)
+    path.write_text(f"{text}\n", encoding="utf-8")
+    output = replace(row(path, "application/json"), name=safe_path(f"{item.name}.json"))
+    return replace(finished, result=replace(finished.result, outputs=(output,)), files=(path,))
+
+
+def _nothing(_path: Path) -> None:
+    return None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,149 @@
+"""The library: a batch of files through a pipeline in this process, without any server.
+
+    result = await process_batch(["a.jpg", "b.png"], "web", output_dir="out")
+
+Files never fail together: what is wrong with one of them stands in its `ItemResult`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from batchmill.errors import EmptyBatchError
+from batchmill.local.bench import Bench, Rules, open_bench
+from batchmill.local.inputs import LocalInput, one_file
+from batchmill.local.items import process_item
+from batchmill.local.outputs import Folder, Memory
+from batchmill.local.pipelines import resolve
+from batchmill.local.results import BatchResult, FirstOf, ItemResult, Progress
+from batchmill.model.pipeline import Pipeline
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OnProgress = Callable[[Progress], None]
+
+
+class Run(Protocol):
+    """Hands out the items of a run and hears what becomes of them."""
+
+    async def next_item(self) -> LocalInput | None:
+        """Return the item to begin now; None, for ever after, when there are no more."""
+
+    def ended(self, item: LocalInput, result: ItemResult) -> None:
+        """Take a result. What this raises ends the run at once."""
+
+
+async def process_batch(  # noqa: PLR0913 - the signature that reference document 003 asks for
+    files: Iterable[str | Path],
+    pipeline: Pipeline | Mapping[str, Any] | str,
+    *,
+    concurrency: int = 5,
+    timeout_s: float = 30,
+    retries: int = 1,
+    on_progress: OnProgress | None = None,
+    output_dir: str | Path | None = None,
+) -> BatchResult:
+    """Process files, at most `concurrency` at once, and return one result for each, in order.
+
+    `pipeline` is a preset's name, the path of a TOML or JSON file, or its content. A file that
+    takes longer than `timeout_s` is stopped and fails; one that fails for a reason that may
+    pass (network, 429, 5xx, a crash) is tried again `retries` times, 1, 2, 4 … s later.
+    `on_progress` is called after each file, on the event loop: an exception that it raises
+    ends the batch. Outputs are saved below `output_dir`, where nothing is overwritten; without
+    one their bytes are in the results. When cancelled, no process and no temporary file stays.
+
+    Raises:
+        EmptyBatchError: there are no files.
+        UnknownNameError, InvalidPipelineError, InvalidOptionError: the pipeline is wrong.
+        UsageError: `output_dir` can't be written.
+    """
+    inputs = [one_file(Path(file)) for file in files]
+    if not inputs:
+        raise EmptyBatchError
+    chosen = replace(resolve(pipeline), timeout_s=timeout_s)
+    folder = Path(output_dir) if output_dir else None
+    outputs = Folder(folder) if folder else Memory()
+    run = _Batch(inputs, on_progress)
+    rules = Rules(concurrency=concurrency, retries=retries)
+    async with open_bench(chosen, outputs, rules, output_dir=folder) as bench:
+        await process_items(run, bench, concurrency=min(concurrency, len(inputs)))
+    return run.result()
+
+
+async def process_items(run: Run, bench: Bench, *, concurrency: int) -> None:
+    """Work on the items of a run, at most `concurrency` at once, until there are no more."""
+
+    async def work() -> None:
+        while (item := await run.next_item()) is not None:
+            run.ended(item, await process_item(item, bench))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(work())
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
+
+
+class _Batch:
+    """A batch whose files are all known; keeps every result."""
+
+    def __init__(self, inputs: Sequence[LocalInput], on_progress: OnProgress | None) -> None:
+        self._inputs = inputs
+        self._waiting = iter(inputs)
+        self._begun = 0
+        self._failed = 0
+        self._ended: list[ItemResult] = []
+        self._by_input: dict[int, ItemResult] = {}
+        self._on_progress = on_progress
+        self._began = time.monotonic()
+
+    async def next_item(self) -> LocalInput | None:
+        item = next(self._waiting, None)
+        self._begun += item is not None
+        return item
+
+    def ended(self, item: LocalInput, result: ItemResult) -> None:
+        self._ended.append(result)
+        self._by_input[id(item)] = result
+        self._failed += not result.ok
+        if self._on_progress is not None:
+            self._on_progress(self._progress(result))
+
+    def result(self) -> BatchResult:
+        """Return all results in the order of the inputs."""
+        items = tuple(self._by_input[id(item)] for item in self._inputs)
+        return BatchResult(items, time.monotonic() - self._began)
+
+    def _progress(self, result: ItemResult) -> Progress:
+        total, completed = len(self._inputs), len(self._ended)
+        spent_s = time.monotonic() - self._began
+        return Progress(
+            total=total,
+            completed=completed,
+            successful=completed - self._failed,
+            failed=self._failed,
+            processing=self._begun - completed,
+            pending=total - self._begun,
+            current=result.source.name,
+            result=result,
+            results=FirstOf(self._ended, completed),
+            eta_s=round(spent_s / completed * (total - completed), 1),
+        )
+
+
+def _run_to_end(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return asyncio.run(function(*args, **kwargs))
+
+    return call
+
+
+process_batch_sync = _run_to_end(process_batch)
+"""`process_batch` for programs without an event loop."""

@@ -1,0 +1,50 @@
+"""The command line as users run it: a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.faulty import PLUGIN
+from support.pictures import scene
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, _source()), str(PLUGIN)])}
+
+
+def _source() -> list[Path]:
+    return [Path(__file__).parents[2] / "src"]
+
+
+@pytest.fixture
+def batchmill(tmp_path: Path) -> Run:
+    """Run `batchmill` with arguments in the test's folder and wait for its end."""
+
+    def run(*arguments: object, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "batchmill", *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment(),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder `photos` of five pictures, two of them below `summer`."""
+    folder = tmp_path / "photos"
+    (folder / "summer").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "b.jpg", "c.png", "summer/d.png", "summer/e.jpg")):
+        scene(120, 80, seed=number).write_to_file(str(folder / name))
+    return folder

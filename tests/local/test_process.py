@@ -1,0 +1,313 @@
+"""The library without a server: what reference document 003 asks for, and what users meet."""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import batchmill
+from batchmill.errors import EmptyBatchError, UnknownNameError, UsageError
+from batchmill.local.process import process_batch, process_batch_sync
+from batchmill.local.results import BatchResult, Progress
+from batchmill.model.item import ItemStatus
+from support.faulty import faulty
+from support.pictures import scene
+
+__all__ = ["faulty"]
+
+FAULTY = {"steps": [{"use": "faulty"}]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder; temporary files of the run go into another one beside it."""
+    folder, temporary = tmp_path / "files", tmp_path / "temporary"
+    folder.mkdir()
+    temporary.mkdir()
+    tempfile.tempdir = str(temporary)
+    yield folder
+    tempfile.tempdir = None
+
+
+def pictures(folder: Path, *names: str) -> list[Path]:
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scene(96, 64).write_to_file(str(path))
+    return paths
+
+
+def left_over(folder: Path) -> list[str]:
+    return sorted(str(path) for path in (folder.parent / "temporary").rglob("*") if path.is_file())
+
+
+def children() -> list[int]:
+    """Return the processes that this one has started and that still run."""
+    me = os.getpid()
+    task = Path(f"/proc/{me}/task/{me}/children")
+    return [int(pid) for pid in task.read_text().split()]
+
+
+def test_results_come_in_the_order_of_the_files_and_lie_in_the_folder(folder: Path):
+    paths = pictures(folder, "a.png", "b.jpg", "c.png")
+
+    result = process_batch_sync(paths, "web", output_dir=folder / "out")
+
+    assert [item.source.name for item in result.items] == ["a.png", "b.jpg", "c.png"]
+    assert [item.status for item in result.items] == [ItemStatus.COMPLETED] * 3
+    made = sorted(path.name for path in (folder / "out").iterdir())
+    assert made == ["a.webp", "b.webp", "c.webp"]
+    assert result.successful == 3
+
+
+def test_without_a_folder_the_bytes_are_in_the_results(folder: Path):
+    result = process_batch_sync(pictures(folder, "a.png"), "web")
+
+    (file,) = result.items[0].files
+    assert file.path is None
+    assert file.content is not None
+    assert file.content[8:12] == b"WEBP"
+
+
+def test_the_public_names_are_the_ones_of_the_package():
+    assert batchmill.process_batch is process_batch
+    assert "Pipeline" in dir(batchmill)
+
+
+# ------------------------------------------------------------ reference 003, AC1 and AC5
+
+
+def test_five_files_are_under_way_at_once_and_never_more(folder: Path, faulty):
+    pipeline = {"steps": [{"use": "faulty_call", "with": {"together": 5}}]}
+    paths = pictures(folder, *(f"{n}.png" for n in range(12)))
+
+    result = process_batch_sync(paths, pipeline)
+
+    assert faulty.CALLS.most == 5
+    assert result.successful == 12
+
+
+# ------------------------------------------------------------ AC3
+
+
+def test_a_failed_file_neither_blocks_nor_raises(folder: Path):
+    paths = pictures(folder, "a.png", "c.png")
+    bad = folder / "b.jpg"
+    bad.write_bytes(b"\xff\xd8\xff\xe0 no picture")
+
+    result = process_batch_sync([paths[0], bad, folder / "gone.png", paths[1]], "web")
+
+    assert [item.status.value for item in result.items] == [
+        "completed",
+        "failed",
+        "failed",
+        "completed",
+    ]
+    codes = [item.error.code for item in result.items if item.error]
+    assert codes == ["unreadable_file", "input_missing"]
+    assert (result.successful, result.failed) == (2, 2)
+
+
+def test_a_crash_costs_only_its_own_file(folder: Path, faulty):
+    paths = pictures(folder, "a.png", "crash-b.png", "c.png")
+
+    result = process_batch_sync(paths, FAULTY, concurrency=1, retries=0)
+
+    assert [item.ok for item in result.items] == [True, False, True]
+    assert result.items[1].error is not None
+    assert result.items[1].error.code == "child_crashed"
+
+
+def test_an_empty_batch_is_an_error_of_its_own():
+    with pytest.raises(EmptyBatchError):
+        process_batch_sync([], "web")
+
+
+def test_an_unknown_preset_is_refused_before_any_work(folder: Path):
+    with pytest.raises(UnknownNameError, match="'web'"):
+        process_batch_sync(pictures(folder, "a.png"), "wev")
+
+
+# ------------------------------------------------------------ AC4
+
+
+def test_progress_counts_add_up_and_never_go_back(folder: Path):
+    seen: list[Progress] = []
+    paths = pictures(folder, *(f"{n}.png" for n in range(6)))
+    (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+
+    result = process_batch_sync(
+        [*paths, folder / "bad.png"], "web", concurrency=2, on_progress=seen.append
+    )
+
+    assert [p.completed for p in seen] == [1, 2, 3, 4, 5, 6, 7]
+    assert all(p.completed + p.processing + p.pending == p.total == 7 for p in seen)
+    assert all(p.successful + p.failed == p.completed for p in seen)
+    assert [len(p.results) for p in seen] == [1, 2, 3, 4, 5, 6, 7]
+    assert all(p.results[-1] is p.result for p in seen)
+    assert all(p.current == p.result.source.name for p in seen)
+    assert seen[-1].eta_s == 0
+    assert {id(each) for each in seen[-1].results} == {id(each) for each in result.items}
+
+
+def test_results_so_far_are_a_snapshot(folder: Path):
+    seen: list[Progress] = []
+    process_batch_sync(pictures(folder, "a.png", "b.png"), "web", on_progress=seen.append)
+
+    assert len(seen[0].results) == 1
+    assert seen[0].results[0:5] == (seen[0].result,)
+    with pytest.raises(IndexError):
+        seen[0].results[1]
+
+
+def test_a_callback_that_raises_ends_the_batch_with_its_own_exception(folder: Path):
+    class StopError(Exception):
+        pass
+
+    def refuse(_: Progress) -> None:
+        raise StopError
+
+    with pytest.raises(StopError):
+        process_batch_sync(pictures(folder, "a.png", "b.png"), "web", on_progress=refuse)
+    assert not left_over(folder)
+
+
+# ------------------------------------------------------------ AC6
+
+
+def test_a_file_over_its_time_is_stopped_and_the_others_go_on(folder: Path, faulty):
+    pipeline = {"steps": [{"use": "faulty", "with": {"seconds": 600}}]}
+    paths = pictures(folder, "slow-a.png", "b.png")
+    began = time.monotonic()
+
+    result = process_batch_sync(paths, pipeline, timeout_s=1.5)
+
+    assert time.monotonic() - began < 300
+    assert [item.ok for item in result.items] == [False, True]
+    assert result.items[0].error is not None
+    assert result.items[0].error.code == "attempt_timeout"
+    assert result.items[0].attempts == 1
+    assert not children()
+
+
+# ------------------------------------------------------------ AC7
+
+
+@pytest.mark.parametrize("operation", ["faulty", "faulty_call"])
+def test_an_error_that_may_pass_is_tried_once_more(folder: Path, faulty, operation: str):
+    paths = pictures(folder, "flaky-a.png")
+
+    result = process_batch_sync(paths, {"steps": [{"use": operation}]})
+
+    assert result.items[0].ok
+    assert result.items[0].attempts == 2
+
+
+def test_without_retries_the_first_error_counts(folder: Path, faulty):
+    paths = pictures(folder, "flaky-a.png")
+
+    result = process_batch_sync(paths, FAULTY, retries=0)
+
+    assert result.items[0].status is ItemStatus.FAILED
+    assert result.items[0].attempts == 1
+
+
+def test_a_wrong_file_is_not_tried_again(folder: Path, faulty):
+    result = process_batch_sync(pictures(folder, "wrong-a.png"), FAULTY, retries=3)
+
+    assert result.items[0].attempts == 1
+
+
+def test_a_file_that_crashes_twice_is_set_aside(folder: Path, faulty):
+    result = process_batch_sync(pictures(folder, "crash-a.png"), FAULTY, retries=3)
+
+    assert result.items[0].status is ItemStatus.QUARANTINED
+    assert result.items[0].attempts == 2
+
+
+# ------------------------------------------------------------ AC8
+
+
+def test_no_temporary_file_and_no_process_stays(folder: Path, faulty):
+    paths = pictures(folder, "a.png", "wrong-b.png", "crash-c.png")
+    out = folder / "out"
+
+    process_batch_sync(paths, FAULTY)
+    process_batch_sync(paths, FAULTY, output_dir=out)
+
+    assert not left_over(folder)
+    assert not [path for path in out.rglob("*") if "scratch" in path.name]
+    assert not children()
+
+
+def test_a_cancelled_batch_leaves_no_temporary_file_and_no_process(folder: Path, faulty):
+    pipeline = {"steps": [{"use": "faulty", "with": {"seconds": 600}}]}
+    paths = pictures(folder, "a.png", "slow-b.png", "c.png")
+    out = folder / "out"
+
+    async def cancel_after_the_first() -> None:
+        first = asyncio.Event()
+
+        def ended(progress: Progress) -> None:
+            assert progress.result.ok, progress.result
+            first.set()
+
+        running = asyncio.create_task(
+            process_batch(paths, pipeline, on_progress=ended, output_dir=out)
+        )
+        first_ended = asyncio.create_task(first.wait())
+        await asyncio.wait({running, first_ended}, return_when=asyncio.FIRST_COMPLETED)
+        running.cancel()
+        await running
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancel_after_the_first())
+    assert not left_over(folder)
+    assert {path.name for path in out.iterdir()} <= {"a.png", "c.png"}
+    assert not children()
+
+
+# ------------------------------------------------------------ names
+
+
+def test_two_inputs_of_one_name_get_two_outputs_in_their_order(folder: Path):
+    paths = pictures(folder, "x/a.png", "y/a.png", "y/a.jpg")
+
+    result = process_batch_sync(paths, "web", output_dir=folder / "out")
+
+    names = [item.files[0].output.name for item in result.items]
+    assert names == ["a.webp", "a-2.webp", "a-3.webp"]
+    assert "a-2.webp" in result.items[1].warnings[0]
+
+
+def test_what_is_there_is_not_overwritten(folder: Path):
+    out = folder / "out"
+    out.mkdir()
+    (out / "a.webp").write_bytes(b"precious")
+
+    result = process_batch_sync(pictures(folder, "a.png"), "web", output_dir=out)
+
+    assert result.items[0].error is not None
+    assert result.items[0].error.code == "output_exists"
+    assert (out / "a.webp").read_bytes() == b"precious"
+
+
+def test_an_output_folder_that_is_a_file_is_refused(folder: Path):
+    (folder / "out").write_bytes(b"")
+
+    with pytest.raises(UsageError, match="can't be written"):
+        process_batch_sync(pictures(folder, "a.png"), "web", output_dir=folder / "out")
+
+
+def test_the_original_is_not_changed(folder: Path):
+    (path,) = pictures(folder, "a.png")
+    before = path.read_bytes(), path.stat().st_mtime_ns
+
+    result: BatchResult = process_batch_sync([path], "web", output_dir=folder / "out")
+
+    assert result.failed == 0
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
