@@ -175,6 +175,22 @@ class UnauthenticatedError(RequestError):
     remedy = "Send an API key, or set BATCHMILL_ANONYMOUS to serve callers without one."
 
 
+class RateLimitedError(RequestError):
+    """The caller has submitted as often as it may within a window of time."""
+
+    code = "rate_limited"
+    status = 429
+    remedy = "Wait as long as Retry-After says; keys of a higher tier may submit more often."
+
+    def __init__(self, limit: int, window_s: float, *, retry_after_s: int) -> None:
+        minutes = round(window_s / 60)
+        super().__init__(
+            f"No more than {limit} submissions in {minutes} minutes; try again in"
+            f" {retry_after_s} seconds."
+        )
+        self.retry_after_s = retry_after_s
+
+
 class ForbiddenError(RequestError):
     """The caller, or the page that made it call, may not do this."""
 

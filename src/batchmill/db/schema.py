@@ -171,3 +171,36 @@ idempotency = Table(
     Column("created_at", Instant, nullable=False),
     Index("idempotency_by_age", "created_at"),
 )
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("secret_sha256", text(64), nullable=False),
+    Column("owner_id", _ID, nullable=False),
+    Column("name", text(200), nullable=False),
+    Column("tier", text(24), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("used_at", Instant),
+    Column("revoked_at", Instant),
+    Index("api_keys_by_secret", "secret_sha256", unique=True),
+    Index("api_keys_by_owner", "owner_id", "id"),
+)
+
+rate_windows = Table(
+    "rate_windows",
+    metadata,
+    Column("name", text(200), primary_key=True),
+    Column("started_at", Instant, nullable=False),
+    Column("ends_at", Instant, nullable=False),
+    Column("used", Integer, nullable=False),
+    Index("rate_windows_by_end", "ends_at"),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", text(40), primary_key=True),
+    Column("value", text(200), nullable=False),
+)

@@ -24,6 +24,11 @@ def archive_id() -> str:
     return _new("zip")
 
 
+def key_id() -> str:
+    """Return a new id for an API key."""
+    return _new("key")
+
+
 def worker_id() -> WorkerId:
     """Return a new id for a process."""
     return WorkerId(_new("wrk"))

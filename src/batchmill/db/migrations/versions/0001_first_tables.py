@@ -12,6 +12,22 @@ down_revision = None
 def upgrade() -> None:
     """Apply the change."""
     op.create_table(
+        "api_keys",
+        sa.Column("id", text(40), nullable=False),
+        sa.Column("secret_sha256", text(64), nullable=False),
+        sa.Column("owner_id", text(40), nullable=False),
+        sa.Column("name", text(200), nullable=False),
+        sa.Column("tier", text(24), nullable=False),
+        sa.Column("scopes", sa.JSON(), nullable=False),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.Column("used_at", Instant(), nullable=True),
+        sa.Column("revoked_at", Instant(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("api_keys_by_owner", "api_keys", ["owner_id", "id"], unique=False)
+    op.create_index("api_keys_by_secret", "api_keys", ["secret_sha256"], unique=True)
+
+    op.create_table(
         "batches",
         sa.Column("id", text(40), nullable=False),
         sa.Column("owner_id", text(40), nullable=False),
@@ -150,6 +166,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "rate_windows",
+        sa.Column("name", text(200), nullable=False),
+        sa.Column("started_at", Instant(), nullable=False),
+        sa.Column("ends_at", Instant(), nullable=False),
+        sa.Column("used", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_index("rate_windows_by_end", "rate_windows", ["ends_at"], unique=False)
+
+    op.create_table(
+        "secrets",
+        sa.Column("name", text(40), nullable=False),
+        sa.Column("value", text(200), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "workers",
         sa.Column("id", text(40), nullable=False),
         sa.Column("host", text(200), nullable=False),
@@ -165,9 +197,12 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Undo the change."""
+    op.drop_table("api_keys")
     op.drop_table("batches")
     op.drop_table("failures")
     op.drop_table("idempotency")
     op.drop_table("items")
     op.drop_table("leaders")
+    op.drop_table("rate_windows")
+    op.drop_table("secrets")
     op.drop_table("workers")

@@ -1,0 +1,127 @@
+"""API keys: made once, shown once, kept as a hash; and how often somebody may submit."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from batchmill import logs
+from batchmill.db import access
+from batchmill.errors import ForbiddenError, InvalidOptionError, NotFoundError, RateLimitedError
+from batchmill.logs import Event
+from batchmill.model.access import ApiKey, KeyId, Scope
+from batchmill.model.batch import OwnerId
+from batchmill.model.priority import TIER_PRIORITY
+from batchmill.service import ids
+from batchmill.service.mill import Mill
+
+PREFIX = "bm_"
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a new key may do, and for whom."""
+
+    name: str
+    owner_id: OwnerId
+    tier: str = "free"
+    scopes: tuple[Scope, ...] = (Scope.READ, Scope.WRITE)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How often a caller may submit: `limit` times in a window of `window_s`."""
+
+    name: str
+    limit: int
+    window_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Where a caller stands in its window, for the RateLimit headers."""
+
+    limit: int
+    remaining: int
+    reset_s: int
+
+
+async def create(mill: Mill, grant: Grant, *, by: ApiKey | None) -> tuple[KeyId, str]:
+    """Make a key; returns its id and the secret, which is shown this once.
+
+    `by` is the key that asks; None is the administrator of the machine itself.
+
+    Raises:
+        InvalidOptionError: there is no such tier.
+        ForbiddenError: the new key would permit more than the one that asks for it.
+    """
+    if grant.tier not in TIER_PRIORITY:
+        raise InvalidOptionError(f"`tier` is one of {', '.join(TIER_PRIORITY)}.")
+    _refuse_stronger(grant, by)
+    key_id, secret = KeyId(ids.key_id()), PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    await mill.database.run(
+        access.add_key,
+        key_id,
+        digest(secret),
+        owner_id=grant.owner_id,
+        grant=(grant.name, grant.tier, grant.scopes),
+    )
+    logs.info(Event.KEY_CREATED, key=key_id, tier=grant.tier)
+    return key_id, secret
+
+
+async def authenticate(mill: Mill, secret: str) -> ApiKey | None:
+    """Return the living key with this secret; None: there is none."""
+    if not secret.startswith(PREFIX):
+        return None
+    return await mill.database.read(access.key_of_secret, digest(secret))
+
+
+async def listed(mill: Mill, owner_id: OwnerId | None) -> Sequence[ApiKey]:
+    """Return an owner's keys; None: everybody's."""
+    return await mill.database.read(access.keys_of, owner_id)
+
+
+async def revoke(mill: Mill, key_id: KeyId, *, owner_id: OwnerId | None) -> None:
+    """End a key for good.
+
+    Raises:
+        NotFoundError: there is no such living key.
+    """
+    if not await mill.database.run(access.revoke_key, key_id, owner_id=owner_id):
+        raise NotFoundError("key", key_id)
+    logs.info(Event.KEY_REVOKED, key=key_id)
+
+
+async def count_submission(mill: Mill, allowance: Allowance) -> Usage:
+    """Count one submission against an allowance; it survives restarts and is shared.
+
+    Raises:
+        RateLimitedError: the window is used up; it says when to come again.
+    """
+    window_ms = round(allowance.window_s * 1000)
+    used, left_ms = await mill.database.run(access.count_use, allowance.name, window_ms=window_ms)
+    reset_s = max(1, -(-left_ms // 1000))
+    if used > allowance.limit:
+        raise RateLimitedError(allowance.limit, allowance.window_s, retry_after_s=reset_s)
+    return Usage(allowance.limit, allowance.limit - used, reset_s)
+
+
+async def server_secret(mill: Mill, name: str) -> str:
+    """Return a secret of this server, the same in every process; made at first use."""
+    return await mill.database.run(access.secret, name, secrets.token_urlsafe(SECRET_BYTES))
+
+
+def digest(secret: str) -> str:
+    """Return what is kept of a secret; 256 random bits need no salt."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _refuse_stronger(grant: Grant, by: ApiKey | None) -> None:
+    if by is None:
+        return
+    if not by.permits(Scope.ADMIN):
+        raise ForbiddenError("Only a key with the scope `admin` can make keys.")
+    if TIER_PRIORITY[grant.tier] < TIER_PRIORITY[by.tier]:
+        raise ForbiddenError(f"A key of tier {by.tier} can't make one of tier {grant.tier}.")
