@@ -71,10 +71,11 @@ def count_use(conn: Connection, name: str, *, window_ms: int, now: Clock = NOW) 
     """
     over = rate_windows.c.ends_at <= now
     statement = update(rate_windows).where(rate_windows.c.name == name)
-    counted = statement.values(
-        used=case((over, 1), else_=rate_windows.c.used + 1),
-        started_at=case((over, now), else_=rate_windows.c.started_at),
-        ends_at=case((over, now + window_ms), else_=rate_windows.c.ends_at),
+    # In this order: MariaDB lets a later assignment see what an earlier one has written.
+    counted = statement.ordered_values(
+        (rate_windows.c.used, case((over, 1), else_=rate_windows.c.used + 1)),
+        (rate_windows.c.started_at, case((over, now), else_=rate_windows.c.started_at)),
+        (rate_windows.c.ends_at, case((over, now + window_ms), else_=rate_windows.c.ends_at)),
     )
     if not conn.execute(counted).rowcount and not _open_window(conn, name, window_ms, now):
         conn.execute(counted)
