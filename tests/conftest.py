@@ -1,12 +1,16 @@
 """Fixtures that every folder of tests may use."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 import databases
 from batchmill.db.connect import Database
+from batchmill.storage.objects import Bucket
+from support import seaweed
 
 
 @pytest.fixture(scope="session", params=databases.KINDS)
@@ -24,3 +28,15 @@ def database(session_database: Database) -> Database:
     with session_database.engine.begin() as conn:
         databases.empty(conn)
     return session_database
+
+
+@pytest.fixture(scope="session")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    with seaweed.running(tmp_path_factory.mktemp("seaweed")) as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def own_bucket(bucket: Bucket) -> Bucket:
+    """An empty folder of the bucket, for one test alone."""
+    return replace(bucket, url=f"s3://bucket/{uuid4().hex}")

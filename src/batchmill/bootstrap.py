@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 
 from batchmill.api.app import create_app
 from batchmill.api.server import answer, listening
@@ -19,6 +20,7 @@ from batchmill.runner.scratch import Scratch
 from batchmill.service import ids, sweep
 from batchmill.service.bench import attempts_in
 from batchmill.service.mill import Mill
+from batchmill.storage.base import Storage
 from batchmill.storage.local import LocalStorage
 from batchmill.worker import background, upkeep, work
 
@@ -127,13 +129,33 @@ def _mill(settings: Settings, database: Database, scratch: Scratch) -> Mill:
     uploads.mkdir()
     return Mill(
         database=database,
-        storage=LocalStorage(
-            settings.data_dir / "storage", reserve_bytes=settings.disk_reserve_bytes
-        ),
+        storage=_storage(settings),
         engine=MemoryEngine(),
         settings=settings,
         process_id=ids.worker_id(),
         uploads=uploads,
+    )
+
+
+def _storage(settings: Settings) -> Storage:
+    """Open the bucket or folder that `storage_url` names; a bucket needs the extra `s3`."""
+    url = settings.storage_url
+    if url is None or "://" not in url or url.startswith("file://"):
+        folder = Path(url.removeprefix("file://")) if url else settings.data_dir / "storage"
+        return LocalStorage(folder, reserve_bytes=settings.disk_reserve_bytes)
+    try:
+        from batchmill.storage.objects import Bucket, ObjectStorage  # obstore is an extra
+    except ImportError as error:
+        raise UsageError("A bucket needs `pip install 'batchmill[s3]'`.") from error
+    access_key_id, secret_access_key = settings.s3_access_key_id, settings.s3_secret_access_key
+    return ObjectStorage(
+        Bucket(
+            url,
+            endpoint=settings.s3_endpoint,
+            region=settings.s3_region,
+            access_key_id=access_key_id.get_secret_value() if access_key_id else None,
+            secret_access_key=secret_access_key.get_secret_value() if secret_access_key else None,
+        )
     )
 
 

@@ -2,33 +2,18 @@
 
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from batchmill.storage.base import Storage
 from batchmill.storage.local import LocalStorage
-from batchmill.storage.objects import Bucket, ObjectStorage
-from support import seaweed
+from batchmill.storage.objects import ObjectStorage
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(scope="session")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
-    with seaweed.running(tmp_path_factory.mktemp("seaweed")) as bucket:
-        yield bucket
-
-
-@pytest.fixture
-def own_bucket(bucket: Bucket) -> Bucket:
-    """An empty folder of the bucket, for one test alone."""
-    return replace(bucket, url=f"s3://bucket/{uuid4().hex}")
 
 
 @pytest.fixture(params=["local", "bucket"])

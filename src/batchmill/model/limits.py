@@ -15,6 +15,7 @@ class Limits:
     sheet_columns: int = 16_384
     csv_line_bytes: int = 1_000_000
     unpacked_bytes: int = 200_000_000
+    archive_ratio: int = 200
     memory_bytes: int = 2 * 2**30
     cpu_s: float = 60.0
     wall_s: float = 120.0

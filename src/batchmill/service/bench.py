@@ -7,6 +7,7 @@ from pathlib import Path
 from batchmill.attempt.run import Finished, run_attempt
 from batchmill.attempt.staging import InputFile
 from batchmill.attempt.workbench import Workbench
+from batchmill.errors import InputLostError, NotFoundError
 from batchmill.model import pipeline as pipelines
 from batchmill.model.item import Input
 from batchmill.model.limits import Limits
@@ -63,4 +64,7 @@ async def stage_input(storage: Storage, source: Input, target: Path, *, limits: 
         return
     stop = entry.offset + entry.compressed_bytes
     pieces = storage.read(source.key, start=entry.offset, stop=stop)
-    await unpack_entry(pieces, source, target, limits=limits)
+    try:
+        await unpack_entry(pieces, source, target, limits=limits)
+    except NotFoundError as error:
+        raise InputLostError(source.name) from error

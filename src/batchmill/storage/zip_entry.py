@@ -27,10 +27,8 @@ from batchmill.model.limits import Limits
 from batchmill.storage import disk
 from batchmill.storage.zip_index import BZIP2, DEFLATED, DISAGREES, ENCRYPTED, LZMA, STORED
 
-RATIO = 200
-"""How many times larger than packed an entry may be, once it is over `RATIO_FROM_BYTES`."""
-
 RATIO_FROM_BYTES = 10_000_000
+"""Up to this size an entry may be any number of times larger than packed."""
 
 _IGZIP_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # wrong stub
 _BROKEN = (_IGZIP_ERROR, lzma.LZMAError, OSError, EOFError, ValueError)
@@ -166,9 +164,10 @@ def _check_size(source: Input, entry: ArchiveEntry, limits: Limits) -> None:
     if source.bytes > limits.unpacked_bytes:
         limit = f"{limits.unpacked_bytes / 1e6:g} MB"
         raise UnpacksTooLargeError(f"{source.name} unpacks to more than the limit of {limit}")
-    if source.bytes > max(RATIO_FROM_BYTES, RATIO * entry.compressed_bytes):
+    ratio = limits.archive_ratio
+    if source.bytes > max(RATIO_FROM_BYTES, ratio * entry.compressed_bytes):
         raise UnpacksTooLargeError(
-            f"{source.name} unpacks to more than {RATIO} times its packed size; send it by itself"
+            f"{source.name} unpacks to more than {ratio} times its packed size; send it by itself"
         )
 
 

@@ -1,0 +1,55 @@
+"""What the settings name is what is built."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from batchmill.bootstrap import opened
+from batchmill.config import Settings
+from batchmill.errors import UsageError
+from batchmill.storage.objects import Bucket
+
+
+async def store(settings: Settings, path: Path) -> None:
+    async with opened(settings) as mill:
+        await mill.storage.put("a/0", path, media_type="image/png")
+        assert [piece async for piece in mill.storage.read("a/0")] == [b"body"]
+
+
+def store_a_file(settings: Settings, path: Path) -> None:
+    """Open everything that the settings name and store a file under `a/0`."""
+    path.write_bytes(b"body")
+    asyncio.run(store(settings, path))
+
+
+def test_files_lie_in_the_data_folder_when_nothing_is_set(tmp_path: Path) -> None:
+    store_a_file(Settings(data_dir=tmp_path), tmp_path / "f")
+    assert (tmp_path / "storage/a/0").read_bytes() == b"body"
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_files_lie_in_the_folder_that_is_named(scheme: str, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", storage_url=f"{scheme}{tmp_path}/big disk")
+    store_a_file(settings, tmp_path / "f")
+    assert (tmp_path / "big disk/a/0").read_bytes() == b"body"
+
+
+def test_files_lie_in_the_bucket_that_is_named(own_bucket: Bucket, tmp_path: Path) -> None:
+    settings = Settings(
+        data_dir=tmp_path,
+        storage_url=own_bucket.url,
+        s3_endpoint=own_bucket.endpoint,
+        s3_region=own_bucket.region,
+        s3_access_key_id=SecretStr(own_bucket.access_key_id or ""),
+        s3_secret_access_key=SecretStr(own_bucket.secret_access_key or ""),
+    )
+    store_a_file(settings, tmp_path / "f")
+    assert not (tmp_path / "storage").exists()
+
+
+def test_a_storage_that_nobody_knows_is_a_usage_error(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, storage_url="ftp://somewhere/else")
+    with pytest.raises(UsageError, match="BATCHMILL_STORAGE_URL"):
+        store_a_file(settings, tmp_path / "f")
