@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -27,11 +27,34 @@ _IDENTITY = {
 def running(folder: Path) -> Iterator[Bucket]:
     """Run a server with its files in `folder` and yield a bucket of it."""
     (folder / "s3.json").write_text(json.dumps({"identities": [_IDENTITY]}))
-    free = _free_ports(2 * len(_PORTS))
-    ports = dict(zip(_PORTS, free, strict=False))
-    rpc_ports = free[len(_PORTS) :]
-    command = [
-        _program(),
+    server, endpoint = _started(folder)
+    try:
+        yield Bucket("s3://bucket/prefix", endpoint, "us-east-1", "test-key", "test-secret")
+    finally:
+        server.kill()  # a polite end takes it 25 seconds
+        server.wait()
+
+
+def _started(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start a server on free ports; again when somebody else was faster to take one."""
+    for number in range(3):
+        free = _free_ports(2 * len(_PORTS))
+        ports = zip(_PORTS, free[: len(_PORTS)], free[len(_PORTS) :], strict=True)
+        command = [_program(), *_options(folder)]
+        for name, port, rpc_port in ports:
+            command += [f"-{name}.port={port}", f"-{name}.port.grpc={rpc_port}"]
+        with (folder / f"log.{number}").open("wb") as log:
+            server = subprocess.Popen(command, stdout=log, stderr=log)
+        endpoint = f"http://127.0.0.1:{free[_PORTS.index('s3')]}"
+        if _answers(endpoint, server):
+            return server, endpoint
+        server.kill()
+        server.wait()
+    pytest.fail(f"SeaweedFS did not start; {folder}/log.* say why")
+
+
+def _options(folder: Path) -> list[str]:
+    return [
         "server",
         f"-dir={folder}",
         "-ip=127.0.0.1",
@@ -44,18 +67,8 @@ def running(folder: Path) -> Iterator[Bucket]:
         f"-s3.localSocket={folder / 's3.sock'}",
         f"-filer.localSocket={folder / 'filer.sock'}",
         "-s3.port.iceberg=0",
-        *(f"-{name}.port={port}" for name, port in ports.items()),
-        *(f"-{name}.port.grpc={port}" for name, port in zip(_PORTS, rpc_ports, strict=True)),
+        "-s3.port.lance=0",
     ]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        endpoint = f"http://127.0.0.1:{ports['s3']}"
-        _wait(endpoint, server)
-        yield Bucket("s3://bucket/prefix", endpoint, "us-east-1", "test-key", "test-secret")
-    finally:
-        server.kill()  # a polite end takes it 25 seconds
-        server.wait()
 
 
 def _program() -> str:
@@ -78,14 +91,12 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _wait(endpoint: str, server: subprocess.Popen[bytes], *, limit_s: float = 60) -> None:
-    """Wait until the S3 door answers and a volume can be written."""
+def _answers(endpoint: str, server: subprocess.Popen[bytes], *, limit_s: float = 60) -> bool:
+    """Wait for the S3 door; False when the server ended or the time did."""
     until = time.monotonic() + limit_s
     while time.monotonic() < until and server.poll() is None:
-        try:
+        with suppress(httpx.TransportError):
             if httpx.get(f"{endpoint}/status", timeout=2).is_success:
-                return
-        except httpx.TransportError:
-            pass
+                return True
         time.sleep(0.1)
-    pytest.fail(f"SeaweedFS did not start (exit code {server.poll()})")
+    return False
