@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
-from batchmill.model.media import AVIF, GIF, JPEG, PNG, TIFF, WEBP, MediaType
-from batchmill.operations.strip import MalformedError, Policy, stripped
+from batchmill.model.media import AVIF, GIF, HEIC, JPEG, PNG, TIFF, WEBP, MediaType
+from batchmill.operations.strip.file import stripped
+from batchmill.operations.strip.policy import MalformedError, Policy
 from support.pictures import pil, scene
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -38,13 +39,22 @@ def _file(media: MediaType, orientation: int = 1) -> bytes:
         image.save(out, "PNG", exif=_exif(orientation), pnginfo=text, icc_profile=PROFILE)
     elif media is WEBP:
         image.save(out, "WEBP", exif=_exif(orientation), xmp=XMP, icc_profile=PROFILE)
+    elif media is AVIF:
+        image.save(out, "AVIF", exif=_exif(), xmp=XMP, icc_profile=PROFILE, speed=10)
+    elif media is TIFF:
+        text = {270: SECRET.decode(), 315: SECRET.decode(), 700: XMP}
+        exif = Image.Exif()
+        exif.load(_exif(orientation))
+        exif.update(text)
+        image.save(out, "TIFF", exif=exif, icc_profile=PROFILE)
     else:
         frames = [image.quantize(16), image.rotate(90).quantize(16)]
         frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], comment=SECRET, loop=3)
     return out.getvalue()
 
 
-KINDS = pytest.mark.parametrize("media", [JPEG, PNG, WEBP, GIF], ids=lambda media: media.extension)
+ALL = (JPEG, PNG, WEBP, GIF, TIFF, AVIF)
+KINDS = pytest.mark.parametrize("media", ALL, ids=lambda media: media.extension)
 
 
 def _frames(content: bytes) -> list[bytes]:
@@ -64,7 +74,7 @@ def test_what_people_wrote_is_gone_and_every_pixel_stays(media: MediaType):
     assert result is not None
     assert SECRET not in result
     assert b"GPS" not in result
-    assert len(result) < len(content)
+    assert len(result) <= len(content)
     assert _frames(result) == _frames(content)
 
 
@@ -131,9 +141,38 @@ def test_progressive_scans_are_all_kept():
     assert _frames(result) == _frames(out.getvalue())
 
 
-@pytest.mark.parametrize("media", [TIFF, AVIF], ids=lambda media: media.extension)
-def test_formats_that_cannot_be_stripped_say_so(media: MediaType):
-    assert stripped(b"anything", media, NONE) is None
+def test_a_tiff_directory_is_blanked_with_all_it_points_to():
+    result = stripped(_file(TIFF, orientation=3), TIFF, NONE)
+    assert result is not None
+    with Image.open(BytesIO(result)) as image:
+        assert image.getexif()[0x0112] == 3
+        assert image.info["icc_profile"] == PROFILE
+        assert not {270, 271, 315, 700, 34853} & set(image.tag_v2)
+
+
+def test_kept_exif_of_a_tiff_says_nothing_of_the_place():
+    result = stripped(_file(TIFF), TIFF, Policy("exif"))
+    assert result is not None
+    with Image.open(BytesIO(result)) as image:
+        assert image.tag_v2[271] == SECRET.decode()
+        assert 34853 not in image.tag_v2
+
+
+def test_a_blanked_avif_still_shows_its_profile_and_no_tags():
+    result = stripped(_file(AVIF), AVIF, NONE)
+    assert result is not None
+    with Image.open(BytesIO(result)) as image:
+        assert image.info["icc_profile"] == PROFILE
+        assert dict(image.getexif()) == {}
+
+
+@pytest.mark.parametrize(("media", "keep"), [(TIFF, "xmp"), (AVIF, "exif"), (AVIF, "xmp")])
+def test_what_cannot_be_kept_apart_is_left_to_the_encoder(media: MediaType, keep: str):
+    assert stripped(_file(media), media, Policy(keep)) is None
+
+
+def test_types_that_cannot_be_stripped_say_so():
+    assert stripped(b"anything", HEIC, NONE) is None
 
 
 @KINDS
@@ -148,10 +187,12 @@ def test_damage_never_raises_anything_but_malformed(media: MediaType, data: st.D
         stripped(bytes(content[:end]), media, NONE)
 
 
-_FILES = {media: _file(media) for media in (JPEG, PNG, WEBP, GIF)}
+_FILES = {media: _file(media) for media in ALL}
 
 
-@KINDS
+@pytest.mark.parametrize(
+    "media", [each for each in ALL if each is not TIFF], ids=lambda media: media.extension
+)
 def test_a_file_that_breaks_off_is_malformed(media: MediaType):
     content = _file(media)
     with pytest.raises(MalformedError):

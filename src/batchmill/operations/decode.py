@@ -27,7 +27,8 @@ from batchmill.operations.colour import to_srgb
 from batchmill.operations.colours import COLOUR_BANDS
 from batchmill.operations.metadata import with_exif
 from batchmill.operations.picture import Picture
-from batchmill.operations.strip import MalformedError, gif_blocks
+from batchmill.operations.strip.gif import blocks
+from batchmill.operations.strip.policy import MalformedError
 
 pyvips.block_untrusted_set(True)
 pyvips.cache_set_max(0)
@@ -189,7 +190,7 @@ def _gif(source: Source, limits: Limits, _shrink: float, tolerant: bool) -> pyvi
 def _check_gif_ends(source: Source) -> None:
     """Refuse a GIF that breaks off, which libvips takes without a word."""
     try:
-        for _block in gif_blocks(source.path.read_bytes()):
+        for _block in blocks(source.path.read_bytes()):
             pass
     except MalformedError as error:
         raise UnreadableFileError(source.name, str(error)) from error

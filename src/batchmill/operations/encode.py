@@ -18,7 +18,8 @@ from batchmill.operations.geometry import first_frame, upright
 from batchmill.operations.picture import Encoding, Format, Picture
 from batchmill.operations.png import few_colours
 from batchmill.operations.savers import DEFAULT_QUALITY, FORMATS, LONGEST_PX, MEDIA, header, save
-from batchmill.operations.strip import MalformedError, Policy, stripped
+from batchmill.operations.strip.file import stripped
+from batchmill.operations.strip.policy import MalformedError, Policy
 
 _ANIMATED: frozenset[Format] = frozenset({"webp", "gif"})
 

@@ -1,0 +1,28 @@
+"""What metadata is kept when a file is stripped."""
+
+from dataclasses import dataclass
+
+from batchmill.operations.metadata import exif_without_position, orientation_exif, without_position
+from batchmill.operations.picture import Keep
+
+
+class MalformedError(ValueError):
+    """The file's structure is not what its format prescribes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is to be kept, and the orientation (EXIF 1…8) that must not get lost."""
+
+    keep: Keep
+    orientation: int = 1
+
+    def exif(self, block: bytes | None) -> bytes:
+        """Return what is to be written for an EXIF block (from its TIFF header on), or b""."""
+        if block is not None and self.keep == "exif":
+            return exif_without_position(block)
+        return orientation_exif(self.orientation) if self.orientation > 1 else b""
+
+    def xmp(self, packet: bytes | None) -> bytes:
+        """Return what is to be written for an XMP packet, or b""."""
+        return without_position(packet) if packet is not None and self.keep == "xmp" else b""
