@@ -1,6 +1,8 @@
 """Writes docs/reference from the code; `--check` only says whether something is out of date."""
 
 import asyncio
+import inspect
+import re
 import sys
 import tempfile
 import warnings
@@ -8,11 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import typer
 from pydantic import BaseModel, ByteSize
 from pydantic_core import PydanticUndefined
 
 from batchmill import bootstrap, config, environment, errors, logs
 from batchmill.api.app import create_app
+from batchmill.cli.main import app
 from batchmill.environment import Setting
 from batchmill.model.pipeline import Step
 from batchmill.operations import presets, registry
@@ -164,10 +168,36 @@ async def _openapi() -> dict[str, Any]:
             return create_app(mill).openapi()
 
 
+def cli_page() -> Iterator[str]:
+    """Every command with its arguments and options."""
+    yield "# Command line"
+    yield "The same as `batchmill COMMAND --help`."
+    yield from _commands(typer.main.get_command(app), "batchmill")
+
+
+def _commands(command: Any, name: str) -> Iterator[str]:  # noqa: ANN401 - typer names no type
+    commands = getattr(command, "commands", {})
+    for each, inner in commands.items():
+        yield from _commands(inner, f"{name} {each}")
+    if not commands:
+        yield f"## {name}"
+        yield re.sub(r"\[(/?)bold\]", "**", inspect.cleandoc(command.help))
+        shown = [parameter for parameter in command.params if not parameter.hidden]
+        yield _table(("argument or option", "meaning"), map(_parameter, shown))
+
+
+def _parameter(parameter: Any) -> tuple[str, str]:  # noqa: ANN401 - the same
+    if parameter.param_type_name == "argument":
+        return f"`{parameter.metavar or parameter.name.upper()}`", parameter.help
+    names = " ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+    return names + (f" `{parameter.metavar}`" if parameter.metavar else ""), parameter.help
+
+
 PAGES: Final[dict[str, Callable[[], Iterable[str]]]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "api.md": api_page,
+    "cli.md": cli_page,
     "events.md": events_page,
     "operations.md": operations_page,
 }

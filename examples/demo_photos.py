@@ -13,11 +13,10 @@ BUILD = Path("build")
 OUTPUT = BUILD / "demo"
 SHEET = BUILD / "demo.png"
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".tif", ".tiff"}
-ROWS = 4
-CELL_PX = 320
-GAP_PX = 24
-LABEL_PX = 44
-INK, PAPER, GREEN = "#1f2933", "#ffffff", "#0b7a4b"
+COLUMNS = 4
+WIDTH_PX, HEIGHT_PX, GAP_PX, LABEL_PX = 240, 180, 16, 40
+PAPER = "#ffffff"
+COLOURS = ("#1f2933", "#0b7a4b")
 
 
 def main() -> int:
@@ -27,7 +26,7 @@ def main() -> int:
     done = subprocess.run([sys.executable, "-m", "batchmill", *command], check=False)
     pairs = find_pairs(Path(sys.argv[1]), OUTPUT)
     if pairs:
-        draw_sheet(pairs[:ROWS]).save(SHEET)
+        draw_sheet(pairs[:COLUMNS]).save(SHEET)
         print(f"\nThe files are in {OUTPUT}; {SHEET} shows some before and after.")
     return done.returncode
 
@@ -46,21 +45,17 @@ def pictures_in(folder: Path) -> dict[Path, Path]:
 
 
 def draw_sheet(pairs: list[tuple[Path, Path]]) -> Image.Image:
-    """Draw one row a pair: before on the left, after on the right, with their sizes."""
-    height = GAP_PX + len(pairs) * (CELL_PX * 3 // 4 + LABEL_PX)
-    sheet = Image.new("RGB", (2 * CELL_PX + 3 * GAP_PX, height), PAPER)
+    """Draw one column a pair: before on top, after below, with their sizes."""
+    across, down = WIDTH_PX + GAP_PX, HEIGHT_PX + LABEL_PX
+    sheet = Image.new("RGB", (GAP_PX + len(pairs) * across, GAP_PX + 2 * down), PAPER)
     draw = ImageDraw.Draw(sheet)
-    for row, pair in enumerate(pairs):
-        top = GAP_PX + row * (CELL_PX * 3 // 4 + LABEL_PX)
-        for column, path in enumerate(pair):
-            left = GAP_PX + column * (CELL_PX + GAP_PX)
+    font = ImageFont.load_default(size=17)
+    for column, pair in enumerate(pairs):
+        left = GAP_PX + column * across
+        for row, (path, words, colour) in enumerate(zip(pair, labels(pair), COLOURS, strict=True)):
+            top = GAP_PX + row * down
             sheet.paste(thumbnail(path), (left, top))
-            draw.text(
-                (left, top + CELL_PX * 3 // 4 + 6),
-                label(pair, column),
-                GREEN if column else INK,
-                font=ImageFont.load_default(size=18),
-            )
+            draw.text((left, top + HEIGHT_PX + 6), words, colour, font=font)
     return sheet
 
 
@@ -68,14 +63,16 @@ def thumbnail(path: Path) -> Image.Image:
     """Return the picture, cut to one cell."""
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
-        return ImageOps.fit(upright, (CELL_PX, CELL_PX * 3 // 4))
+        return ImageOps.fit(upright, (WIDTH_PX, HEIGHT_PX))
 
 
-def label(pair: tuple[Path, Path], column: int) -> str:
-    """Return what stands below a picture: its name and size, and what was saved."""
+def labels(pair: tuple[Path, Path]) -> tuple[str, str]:
+    """Return what stands below both pictures: name and size, size and what was saved."""
     before, after = (path.stat().st_size for path in pair)
-    text = f"{pair[column].name}  {pair[column].stat().st_size / 1000:,.0f} kB"
-    return f"{text}  (-{100 * (1 - after / before):.0f} %)" if column else text
+    return (
+        f"{pair[0].name}  {before / 1000:,.0f} kB",
+        f"{pair[1].suffix[1:]}  {after / 1000:,.0f} kB  -{100 * (1 - after / before):.0f} %",
+    )
 
 
 if __name__ == "__main__":

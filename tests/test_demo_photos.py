@@ -40,16 +40,16 @@ def test_a_photo_is_paired_with_the_result_at_its_own_place(demo, folders):
     ]
 
 
-def test_the_picture_has_a_row_for_every_pair(demo, folders):
+def test_the_picture_has_a_column_for_every_pair(demo, folders):
     pairs = demo.find_pairs(*folders)
     one, two = demo.draw_sheet(pairs[:1]), demo.draw_sheet(pairs)
 
-    assert one.width == two.width
-    assert two.height - one.height == one.height - demo.GAP_PX
+    assert one.height == two.height
+    assert two.width - one.width == one.width - demo.GAP_PX
 
 
 def test_a_label_says_how_much_was_saved(demo, folders):
     pair = demo.find_pairs(*folders)[0]
     before, after = (path.stat().st_size for path in pair)
 
-    assert demo.label(pair, 1).endswith(f"(-{100 * (1 - after / before):.0f} %)")
+    assert demo.labels(pair)[1].endswith(f"-{100 * (1 - after / before):.0f} %")
