@@ -1,8 +1,19 @@
 """Small documents made by hand, so that each test says which bytes it means."""
 
 import io
+import json
+import re
+import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchmill.model.limits import Limits
+from batchmill.operations import registry
+from batchmill.runner.execute import execute
+from batchmill.runner.messages import Job, JobStep, Progress, Report
 
 _TYPES = (
     '<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/'
@@ -19,6 +30,51 @@ _STYLES = (
     'formatCode="yyyy\\-mm\\-dd"/></numFmts><cellXfs count="2"><xf numFmtId="0"/>'
     '<xf numFmtId="164" applyNumberFormat="1"/></cellXfs></styleSheet>'
 )
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """What came of one file: the report, the facts, and the outputs by name."""
+
+    report: Report
+    folder: Path
+
+    @property
+    def document(self) -> dict[str, Any]:
+        assert self.report.error is None, self.report.error
+        told: dict[str, Any] = json.loads(json.dumps(self.report.data, allow_nan=False))
+        return dict(told["document"])
+
+    @property
+    def error(self) -> tuple[str, str]:
+        """Code and message."""
+        assert self.report.error is not None, self.report.data
+        return self.report.error.code, self.report.error.message
+
+    def output(self, name: str) -> bytes:
+        return (self.folder / "out" / name).read_bytes()
+
+    @property
+    def names(self) -> list[str]:
+        return [output.name for output in self.report.outputs]
+
+
+def analysed(
+    folder: Path,
+    content: bytes,
+    *,
+    name: str = "it",
+    limits: Limits | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    **options: object,
+) -> Analysed:
+    """Put a file through `analyze` as a child would."""
+    folder = folder / re.sub(r"\W", "_", name)
+    folder.mkdir()
+    (folder / "input").write_bytes(content)
+    step = JobStep("analyze", registry.options("analyze", options).model_dump(mode="json"))
+    job = Job(str(folder / "input"), str(folder), name, (step,), limits=limits or Limits())
+    return Analysed(execute(job, on_progress), folder)
 
 
 def zipped(members: Mapping[str, str | bytes], *, first: str = "") -> bytes:
@@ -119,13 +175,62 @@ def ole2(*names: str) -> bytes:
     return bytes(header) + table + entries.ljust(sectors * 512, b"\0")
 
 
-def _entry(name: str) -> bytes:
+def _entry(name: str, *, kind: int = 2, start: int = 0, size: int = 0, child: int = -1) -> bytes:
     text = (name + "\0").encode("utf-16-le")
-    return text.ljust(64, b"\0") + len(text).to_bytes(2, "little") + bytes(62)
+    links = struct.pack("<BBiii", kind, 1, -1, -1, child)
+    place = struct.pack("<III", start, size, 0)
+    return text.ljust(64, b"\0") + struct.pack("<H", len(text)) + links + bytes(36) + place
 
 
-def pdf(*pages: str, info: str = "", catalog: str = "", width_pt: int = 300) -> bytes:
-    """Return a PDF of pages with these content streams; `/F1` is Helvetica."""
+def xls(rows: list[list[float | str]], *, password: bool = False) -> bytes:
+    """Return a BIFF8 workbook of one sheet `Prices`; `password` only pretends to be encrypted."""
+    start = _record(0x0809, struct.pack("<HHHHII", 0x0600, 5, 0, 0, 0, 0))
+    lock = _record(0x002F, struct.pack("<HHH", 1, 1, 2)) if password else b""
+    end = _record(0x000A, b"")
+    name = b"\x06\x00Prices"
+    place = len(start) + len(lock) + 4 + 6 + len(name) + len(end)
+    listed = _record(0x0085, struct.pack("<IH", place, 0) + name)
+    sheet = _record(0x0809, struct.pack("<HHHHII", 0x0600, 0x10, 0, 0, 0, 0))
+    for r, row in enumerate(rows):
+        for c, value in enumerate(row):
+            sheet += _biff_cell(r, c, value)
+    stream = (start + lock + listed + end + sheet + end).ljust(4096, b"\0")
+    return _compound_file("Workbook", stream)
+
+
+def _biff_cell(row: int, column: int, value: float | str) -> bytes:
+    place = struct.pack("<HHH", row, column, 0)
+    if isinstance(value, str):
+        text = value.encode("utf-16-le")
+        return _record(0x0204, place + struct.pack("<HB", len(value), 1) + text)
+    return _record(0x0203, place + struct.pack("<d", value))
+
+
+def _record(kind: int, body: bytes) -> bytes:
+    return struct.pack("<HH", kind, len(body)) + body
+
+
+def _compound_file(name: str, stream: bytes) -> bytes:
+    """Return an OLE2 file of one stream, whose length is a multiple of 512 from 4,096 up."""
+    sectors = -(-len(stream) // 512)
+    header = struct.pack("<8s16xHHHHH6xIIIIIIIII", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 0x3E, 3,
+        0xFFFE, 9, 6, 0, 1, 1, 0, 4096, 0xFFFFFFFE, 0, 0xFFFFFFFE, 0)  # fmt: skip
+    chain = [0xFFFFFFFD, 0xFFFFFFFE, *range(3, sectors + 2), 0xFFFFFFFE]
+    table = b"".join(each.to_bytes(4, "little") for each in chain).ljust(512, b"\xff")
+    entries = _entry("Root Entry", kind=5, start=0xFFFFFFFE, child=1)
+    entries += _entry(name, start=2, size=len(stream))
+    body = table + entries.ljust(512, b"\0") + stream.ljust(sectors * 512, b"\0")
+    return header + (0).to_bytes(4, "little").ljust(436, b"\xff") + body
+
+
+def pdf(
+    *pages: str, info: str = "", catalog: str = "", more: tuple[str, ...] = (), width_pt: int = 300
+) -> bytes:
+    """Return a PDF of pages with these content streams; `/F1` is Helvetica.
+
+    Objects 1 to 3 are catalog, page tree and font, 4 and 5 the first page and its content, and
+    so on; `more` objects follow the last page.
+    """
     count = len(pages)
     kids = " ".join(f"{4 + 2 * n} 0 R" for n in range(count))
     bodies = [
@@ -139,9 +244,20 @@ def pdf(*pages: str, info: str = "", catalog: str = "", width_pt: int = 300) -> 
             f"/Resources<</Font<</F1 3 0 R>>>>/Contents {5 + 2 * number} 0 R>>"
         )
         bodies.append(f"<</Length {len(content)}>>stream\n{content}\nendstream")
-    if info:
-        bodies.append(f"<<{info}>>")
-    return _assembled(bodies, info=bool(info))
+    bodies += [*more, *([f"<<{info}>>"] if info else [])]
+    return _assembled(bodies, about=f"/Info {len(bodies)} 0 R" if info else "")
+
+
+def encrypted_pdf() -> bytes:
+    """Return a PDF that opens with no password that anyone has."""
+    lock = f"/Encrypt<</Filter/Standard/V 1/R 2/P -4/O<{'41' * 32}>/U<{'42' * 32}>>>/ID[<00><00>]"
+    plain = pdf(line_of_text("secret"))
+    return plain.replace(b"/Root 1 0 R", b"/Root 1 0 R" + lock.encode())
+
+
+def picture_page(width_pt: int = 300) -> str:
+    """Return the content stream of a page filled by a picture."""
+    return f"q {width_pt} 0 0 400 0 0 cm BI /W 2 /H 2 /CS /G /BPC 8 ID abcd EI Q"
 
 
 def line_of_text(text: str, *, x: int = 20, y: int = 360) -> str:
@@ -160,7 +276,7 @@ def ruled_table(rows: list[list[str]], *, step_pt: int = 80) -> str:
     return "\n".join(parts)
 
 
-def _assembled(bodies: list[str], *, info: bool) -> bytes:
+def _assembled(bodies: list[str], *, about: str) -> bytes:
     out = bytearray(b"%PDF-1.4\n")
     offsets = []
     for number, body in enumerate(bodies, start=1):
@@ -170,7 +286,6 @@ def _assembled(bodies: list[str], *, info: bool) -> bytes:
     out += f"xref\n0 {len(bodies) + 1}\n0000000000 65535 f \n".encode()
     for offset in offsets:
         out += f"{offset:010d} 00000 n \n".encode()
-    about = f"/Info {len(bodies)} 0 R" if info else ""
     out += (
         f"trailer<</Size {len(bodies) + 1}/Root 1 0 R{about}>>\nstartxref\n{start}\n%%EOF".encode()
     )

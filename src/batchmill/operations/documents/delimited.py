@@ -58,10 +58,11 @@ def _tally(
     seen: Survey, dialect: Dialect, options: AnalyzeOptions, findings: Findings
 ) -> TableTally:
     work, limit = findings.work, findings.work.limits.sheet_rows
-    tally = TableTally(work.source.name, sample_rows=options.sample_rows)
+    tally, read = TableTally(work.source.name, sample_rows=options.sample_rows), 0
     with _opened(seen, findings) as file, _copy(options, findings) as copy:
         for rows in _chunks(file, dialect, findings):
-            room = limit - tally.rows
+            room = limit - read
+            read += len(rows)
             tally.add(rows[:room])
             if copy:
                 copy.write(rows[:room])

@@ -32,7 +32,7 @@ class RowFile:
 
     def __enter__(self) -> Self:
         self._file: TextIO = self._path.open("w", encoding="utf-8", newline="", errors="replace")
-        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._writer = csv.writer(self._file)
         return self
 
     def write(self, rows: Iterable[Sequence[str]]) -> None:

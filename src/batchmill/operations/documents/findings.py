@@ -60,3 +60,10 @@ class Findings:
         path = self.work.folder / f"output-{len(self.files) + 1}{ending[ending.rindex('.') :]}"
         self.files.append(ExtraFile(path, f"{stem}{ending}", media_type))
         return path
+
+    def drop(self, path: Path) -> None:
+        """Take an output back; other paths are left alone."""
+        kept = [file for file in self.files if file.path != path]
+        if len(kept) < len(self.files):
+            path.unlink(missing_ok=True)
+        self.files = kept

@@ -10,7 +10,7 @@ from pypdfium2 import PdfPage
 
 _FORM_LEVELS = 3
 _MOST_OBJECTS = 20_000
-_MOST_SEGMENTS = 2_000
+_MOST_SEGMENTS = 20_000
 _LEAST_LINES = 3  # two rows and two columns have three lines each way
 _LEAST_LENGTH_PT = 3.0
 _STRAIGHT_PT = 0.5
@@ -26,6 +26,11 @@ class PageObjects:
     horizontal: int = 0
     vertical: int = 0
     segments: int = 0
+
+    @property
+    def lines(self) -> int:
+        """How many straight lines there are."""
+        return self.horizontal + self.vertical
 
     @property
     def ruled(self) -> bool:

@@ -28,7 +28,7 @@ LISTED_ENTRIES = 200
 _OUTLINE_LEVELS = 8
 _TITLE_CHARS = 300
 _PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
-_TABLE_SHARE = 0.4  # of the progress, where ruled pages were found
+_TEXT_SHARE = 0.6  # of the progress; the rest is looking for tables
 
 _LEAST_CHARACTERS = 16
 _PICTURE_SHARE = 0.2
@@ -118,26 +118,31 @@ def _outline(pdf: "PdfDocument", findings: Findings) -> tuple[OutlineEntry, ...]
 
 def _text(
     pdf: "PdfDocument", document: Document, options: AnalyzeOptions, findings: Findings
-) -> tuple[Document, list[int], str]:
-    """Return the document with its pages, the numbers of ruled pages, and a sample of the text."""
+) -> tuple[Document, dict[int, int], str]:
+    """Return the document with its pages; the ruled ones with their weight; a sample of text."""
     work, count = findings.work, len(pdf)
     read = min(count, work.limits.pages)
     if read < count:
         findings.hit("pages", f"only the first {read} of {count} pages were read")
-    pages, ruled, sample = [], [], ""
+    pages: list[Page] = []
+    ruled: dict[int, int] = {}
+    sample = ""
     with _text_file(options, findings) as file:
         for number in range(1, read + 1):
             text, objects, page = _page(pdf, number, findings)
             pages.append(page)
-            ruled += [number] if objects.ruled else []
+            if objects.ruled:
+                ruled[number] = objects.lines * page.characters
             sample += text[: SAMPLE_CHARS - len(sample)]
             file.write(text + "\f")
-            work.report_progress(number / read * (1 - _TABLE_SHARE * bool(ruled)))
+            work.report_progress(number / read * _TEXT_SHARE)
     counts = Counts(
         pages=count,
         words=sum(page.words for page in pages),
         characters=sum(page.characters for page in pages),
     )
+    if counts.characters == 0:
+        findings.drop(Path(file.name))
     needs_ocr = any(page.needs_ocr for page in pages)
     return replace(document, pages=tuple(pages), text=counts, needs_ocr=needs_ocr), ruled, sample
 
@@ -199,12 +204,12 @@ def _thumbnail(pdf: "PdfDocument", options: AnalyzeOptions, findings: Findings) 
     media_type = f"image/{options.thumbnail}"
     path = findings.output(f".thumb.{options.thumbnail}", media_type)
     if not draw(pdf, path, options.thumbnail_px, findings.work.limits.pixels):
-        findings.files.pop()
+        findings.drop(path)
         findings.warn("the first page could not be drawn")
 
 
 def _tables(
-    document: Document, ruled: list[int], options: AnalyzeOptions, findings: Findings
+    document: Document, ruled: dict[int, int], options: AnalyzeOptions, findings: Findings
 ) -> Document:
     from batchmill.operations.documents.pdf_tables import find_tables
 

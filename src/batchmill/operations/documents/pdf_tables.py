@@ -1,12 +1,8 @@
 """Finds the tables on the ruled pages of a PDF."""
 
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import FrameType
 
 from batchmill.operations.documents.export import FORMATS
 from batchmill.operations.documents.findings import Findings
@@ -17,6 +13,8 @@ from batchmill.operations.documents.tables import TableTally
 LISTED_TABLES = 100
 """Tables beyond are not looked for."""
 
+_LIMITS = {"table_lines", "table_pages", "table_seconds", "tables"}
+_MOST_WEIGHT = 400_000_000  # about four seconds: every cell is held against every character
 _LEAST_ROWS = 2
 _LEAST_COLUMNS = 2
 _FIRST_SHARE = 0.6
@@ -33,32 +31,27 @@ class _Found:
     rows: Rows
 
 
-class _OutOfTimeError(BaseException):
-    """Raised by the alarm; no `except Exception` of a library may swallow it."""
-
-
 def find_tables(
-    ruled: Sequence[int], options: AnalyzeOptions, findings: Findings
+    ruled: Mapping[int, int], options: AnalyzeOptions, findings: Findings
 ) -> tuple[tuple[Table, ...], bool]:
-    """Return the tables of these pages (1-based), and whether some pages were left out.
+    """Return the tables of these pages (1-based, with their weight), and whether some are missing.
 
-    Stops at `table_pages` pages, `table_seconds` seconds or `LISTED_TABLES` tables.
+    A page's weight is its straight lines times its characters. Stops at `table_pages` pages,
+    `table_seconds` seconds or `LISTED_TABLES` tables.
     """
-    pages = ruled[: options.table_pages]
-    if len(pages) < len(ruled):
-        findings.hit("table_pages", f"tables were looked for on {len(pages)} of {len(ruled)} pages")
+    light = [page for page, weight in ruled.items() if weight <= _MOST_WEIGHT]
+    for page in ruled.keys() - light:
+        findings.hit("table_lines", f"page {page} has too many lines to look for tables")
+    pages = light[: options.table_pages]
+    if len(pages) < len(light):
+        findings.hit("table_pages", f"tables were looked for on {len(pages)} of {len(light)} pages")
     tables: list[Table] = []
-    try:
-        with _alarm(options.table_seconds):
-            for found in _found(pages, options, findings):
-                tables.append(_described(found, options, findings))
-                if len(tables) == LISTED_TABLES:
-                    findings.hit("tables", f"only the first {LISTED_TABLES} tables are listed")
-                    break
-    except _OutOfTimeError:
-        findings.hit("table_seconds", f"looking for tables ended after {options.table_seconds:g} s")
-    truncated = {"table_pages", "table_seconds", "tables"} & set(findings.limits_hit)
-    return tuple(tables), bool(truncated)
+    for found in _found(pages, options, findings):
+        tables.append(_described(found, options, findings))
+        if len(tables) == LISTED_TABLES:
+            findings.hit("tables", f"only the first {LISTED_TABLES} tables are listed")
+            break
+    return tuple(tables), not _LIMITS.isdisjoint(findings.limits_hit)
 
 
 def _found(pages: Sequence[int], options: AnalyzeOptions, findings: Findings) -> Iterator[_Found]:
@@ -70,15 +63,17 @@ def _found(pages: Sequence[int], options: AnalyzeOptions, findings: Findings) ->
         with pdfplumber.open(findings.work.source.path, pages=list(pages)) as pdf:
             for index, page in enumerate(pdf.pages, start=1):
                 if time.monotonic() > ends:
-                    raise _OutOfTimeError
+                    seconds = f"{options.table_seconds:g} s"
+                    findings.hit("table_seconds", f"looking for tables ended after {seconds}")
+                    return
                 kept = filter(_is_table, map(_texts, page.extract_tables()))
                 for number, rows in enumerate(kept, start=1):
                     yield _Found(page.page_number, number, rows)
                 page.close()
                 share = _FIRST_SHARE + (1 - _FIRST_SHARE) * index / len(pages)
                 findings.work.report_progress(share)
-    except PdfminerException as error:
-        findings.warn(f"tables could not be read: {type(error.__cause__ or error).__name__}")
+    except PdfminerException:
+        findings.warn("tables could not be read: the PDF is damaged")
 
 
 def _texts(rows: Sequence[Sequence[str | None]]) -> Rows:
@@ -104,26 +99,3 @@ def _described(found: _Found, options: AnalyzeOptions, findings: Findings) -> Ta
     with kind(path) as file:
         file.write(found.rows)
     return replace(table, file=findings.files[-1].name)
-
-
-@contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    """Raise `_OutOfTimeError` inside after `seconds`, even within one page.
-
-    Signals reach the main thread only, which is where a child works; elsewhere the time is
-    looked at between pages.
-    """
-    if threading.current_thread() is not threading.main_thread() or seconds <= 0:
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, _ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _ring(_number: int, _frame: FrameType | None) -> None:
-    raise _OutOfTimeError

@@ -63,7 +63,8 @@ def survey(findings: Findings, share: float, *, line_bytes: int | None = None) -
                 raise UnreadableFileError(source.name, "it holds binary data, not text")
             if meter.exceeds(block):
                 raise findings.too_large(f"a line of more than {line_bytes:,} bytes")
-            if bad_at is None and not _decodes(decoder, block):
+            end = file.tell() == source.bytes
+            if bad_at is None and not _decodes(decoder, block, end=end):
                 bad_at = file.tell() - len(block)
             findings.work.report_progress(share * file.tell() / source.bytes)
     encoding = marked or ("utf-8" if bad_at is None else _guessed(source.path, bad_at))
@@ -72,9 +73,9 @@ def survey(findings: Findings, share: float, *, line_bytes: int | None = None) -
     return Survey(digest.hexdigest(), encoding)
 
 
-def _decodes(decoder: codecs.IncrementalDecoder, block: bytes) -> bool:
+def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, *, end: bool = False) -> bool:
     try:
-        decoder.decode(block)
+        decoder.decode(block, end)
     except UnicodeDecodeError:
         return False
     return True
@@ -106,4 +107,4 @@ def _all_decodes(path: Path, encoding: str) -> bool:
         while block := file.read(_BLOCK_BYTES):
             if not _decodes(decoder, block):
                 return False
-    return True
+    return _decodes(decoder, b"", end=True)

@@ -2,10 +2,12 @@
 
 import datetime
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile, is_zipfile
 
@@ -69,8 +71,9 @@ def _check_container(findings: Findings) -> None:
 def _opened(findings: Findings) -> "Iterator[CalamineWorkbook]":
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
 
+    path = _named(findings)
     try:
-        with CalamineWorkbook.from_path(findings.work.source.path) as book:
+        with CalamineWorkbook.from_path(path) as book:
             yield book
     except PasswordError as error:
         raise EncryptedFileError(findings.name) from error
@@ -82,6 +85,17 @@ def _opened(findings: Findings) -> "Iterator[CalamineWorkbook]":
         if type(error).__name__ != "PanicException":  # how pyo3 hands on a panic of Rust
             raise
         raise _unreadable(findings, error) from error
+    finally:
+        path.unlink()
+
+
+def _named(findings: Findings) -> Path:
+    """Copy the source to a name with its type's extension: calamine trusts that, or guesses.
+
+    Guessing loses the reason where a workbook cannot be opened. The sandbox allows no links.
+    """
+    source = findings.work.source
+    return shutil.copyfile(source.path, findings.work.folder / f"workbook.{source.media.extension}")
 
 
 def _unreadable(findings: Findings, error: BaseException) -> UnreadableFileError:

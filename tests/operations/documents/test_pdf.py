@@ -1,0 +1,201 @@
+"""What is told of a PDF, and what is refused."""
+
+import io
+import re
+
+import pytest
+from PIL import Image
+
+from batchmill.model.limits import Limits
+from batchmill.operations.documents.pdf_dates import iso_date
+from support.documents import (
+    analysed,
+    encrypted_pdf,
+    line_of_text,
+    pdf,
+    picture_page,
+    ruled_table,
+)
+
+ENGLISH = line_of_text("The quick brown fox jumps over the lazy dog near the river bank")
+
+
+def test_pages_words_and_language_are_counted(tmp_path):
+    document = analysed(tmp_path, pdf(ENGLISH, line_of_text("two words"))).document
+    assert document["kind"] == "pdf"
+    assert document["text"] == {"pages": 2, "words": 15, "characters": 59}
+    assert [page["words"] for page in document["pages"]] == [13, 2]
+    assert document["pages"][0]["width_pt"] == 300
+    assert document["language"]["code"] == "en"
+    assert document["language"]["confidence"] > 0.5
+    assert not document["encrypted"]
+
+
+def test_full_text_is_an_output_with_a_form_feed_after_each_page(tmp_path):
+    made = analysed(tmp_path, pdf(line_of_text("one"), line_of_text("two")), name="a.pdf")
+    assert made.output("a.txt") == b"one\ftwo\f"
+    assert "two" not in str(made.document)
+
+
+def test_a_scan_without_text_has_no_text_file_and_asks_for_ocr(tmp_path):
+    made = analysed(tmp_path, pdf(picture_page(), ""))
+    assert made.document["needs_ocr"]
+    assert [page["needs_ocr"] for page in made.document["pages"]] == [True, False]
+    assert made.document["pages"][0]["images"] == 1
+    assert not any(name.endswith(".txt") for name in made.names)
+
+
+def test_title_author_and_dates(tmp_path):
+    info = "/Title(Price list\\000)/Author(Ann)/ModDate(D:2022)"
+    info += "/CreationDate(D:20210206131053+02'30')"
+    document = analysed(tmp_path, pdf(ENGLISH, info=info)).document
+    assert (document["title"], document["author"]) == ("Price list", "Ann")
+    assert document["created_at"] == "2021-02-06T13:10:53+02:30"
+    assert document["modified_at"] == "2022-01-01T00:00:00"
+
+
+@pytest.mark.parametrize(
+    ("written", "iso"),
+    [
+        ("D:20080915112205-04'00'", "2008-09-15T11:22:05-04:00"),
+        ("D:20120417Z", "2012-04-17T00:00:00+00:00"),
+        ("20130116", "2013-01-16T00:00:00"),
+        ("D:20131399", None),
+        ("D:20100316021332-0100", "2010-03-16T02:13:32-01:00"),
+        ("D:20230410074654Z07'46'", "2023-04-10T07:46:54+07:46"),
+        ("D:20230410074654+99'00'", None),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+def test_dates_of_pdf(written, iso):
+    assert iso_date(written) == iso
+
+
+def test_outline_has_levels_and_one_based_pages(tmp_path):
+    marks = (
+        "<</First 9 0 R/Last 9 0 R>>",
+        "<</Title(Chapter)/Parent 8 0 R/Dest[6 0 R/Fit]/First 10 0 R/Last 10 0 R>>",
+        "<</Title(Part)/Parent 9 0 R>>",
+    )
+    content = pdf(ENGLISH, ENGLISH, more=marks, catalog="/Outlines 8 0 R")
+    assert analysed(tmp_path, content).document["outline"] == [
+        {"title": "Chapter", "level": 1, "page": 2},
+        {"title": "Part", "level": 2, "page": None},
+    ]
+
+
+def test_pages_over_the_limit_are_counted_but_not_read(tmp_path):
+    made = analysed(tmp_path, pdf(*[ENGLISH] * 5), limits=Limits(pages=2))
+    assert made.document["text"]["pages"] == 5
+    assert len(made.document["pages"]) == 2
+    assert made.document["limits_hit"] == ["pages"]
+    assert made.report.warnings == ("only the first 2 of 5 pages were read",)
+
+
+def test_progress_is_told_for_each_page_and_never_goes_back(tmp_path):
+    seen: list[float] = []
+    table = ruled_table([["a", "b"], ["1", "2"]])
+    pages = (ENGLISH, table, table)
+    analysed(tmp_path, pdf(*pages), on_progress=lambda each: seen.append(each.fraction))
+    assert seen == sorted(seen)
+    assert len(set(seen)) >= 5
+    assert seen[-1] == 1
+
+
+def test_a_pdf_that_needs_a_password_says_so(tmp_path):
+    code, message = analysed(tmp_path, encrypted_pdf(), name="menu.pdf").error
+    assert code == "encrypted_file"
+    assert message == "menu.pdf is encrypted; remove the password and send it again"
+
+
+@pytest.mark.parametrize("content", [b"%PDF-1.4\n", pdf(ENGLISH)[:200], b"%PDF-1.7\n" + b"\0" * 99])
+def test_a_damaged_pdf_is_unreadable(tmp_path, content):
+    code, message = analysed(tmp_path, content, name="menu.pdf").error
+    assert (code, message) == (
+        "unreadable_file",
+        "menu.pdf cannot be read: it is damaged or no PDF",
+    )
+
+
+def test_a_damaged_page_is_left_out_and_said(tmp_path):
+    content = pdf(ENGLISH, ENGLISH).replace(b"/Kids[4 0 R", b"/Kids[9 0 R")
+    made = analysed(tmp_path, content)
+    assert "page 1 is damaged and was left out" in made.report.warnings
+    assert [page["words"] for page in made.document["pages"]] == [0, 13]
+
+
+@pytest.mark.parametrize(("form", "kind"), [("webp", "WEBP"), ("png", "PNG")])
+def test_the_first_page_is_drawn_upright_within_the_box(tmp_path, form, kind):
+    made = analysed(tmp_path, pdf(ENGLISH), name="a.pdf", thumbnail=form, thumbnail_px=100)
+    picture = Image.open(io.BytesIO(made.output(f"a.thumb.{form}")))
+    assert (picture.format, picture.size) == (kind, (75, 100))
+    darkest, brightest = picture.convert("L").getextrema()
+    assert darkest < 160
+    assert brightest > 250
+
+
+@pytest.mark.parametrize("width_pt", [1, 14_400])
+def test_pages_of_odd_shape_are_drawn_too(tmp_path, width_pt):
+    made = analysed(tmp_path, pdf(ENGLISH, width_pt=width_pt), name="a.pdf", thumbnail="png")
+    assert max(Image.open(io.BytesIO(made.output("a.thumb.png"))).size) == 320
+
+
+def test_a_first_page_with_a_huge_picture_is_not_drawn(tmp_path):
+    made = analysed(tmp_path, pdf(picture_page()), limits=Limits(pixels=3))
+    assert not any("thumb" in name for name in made.names)
+    assert "the first page could not be drawn" in made.report.warnings
+
+
+def test_tables_are_found_where_lines_rule_a_page(tmp_path):
+    rows = [["item", "price"], ["bread", "1.20"], ["milk", "0.99"], ["=cmd()", "3.00"]]
+    made = analysed(tmp_path, pdf(ENGLISH, ruled_table(rows)), name="a.pdf")
+    (table,) = made.document["tables"]
+    assert (table["page"], table["rows"], table["header"]) == (2, 3, True)
+    assert [column["type"] for column in table["columns"]] == ["text", "decimal"]
+    assert table["columns"][1]["max"] == 3
+    assert table["file"] == "a.p2-t1.csv"
+    text = "item,price\r\nbread,1.20\r\nmilk,0.99\r\n'=cmd(),3.00\r\n"
+    assert made.output(table["file"]).decode() == text
+
+
+def test_a_frame_around_text_is_no_table(tmp_path):
+    frame = "20 20 260 360 re S 30 30 240 340 re S 40 40 220 320 re S " + ENGLISH
+    assert analysed(tmp_path, pdf(frame)).document["tables"] == []
+
+
+def test_pages_beyond_the_cap_are_not_searched_for_tables(tmp_path):
+    table = ruled_table([["a", "b"], ["1", "2"]])
+    document = analysed(tmp_path, pdf(table, table, table), table_pages=1).document
+    assert [each["page"] for each in document["tables"]] == [1]
+    assert document["tables_truncated"]
+    assert "tables were looked for on 1 of 3 pages" in document["warnings"]
+
+
+def test_the_search_for_tables_ends_in_time(tmp_path):
+    table = ruled_table([["a", "b"], ["1", "2"]])
+    document = analysed(tmp_path, pdf(table, table), table_seconds=0).document
+    assert (document["tables"], document["tables_truncated"]) == ([], True)
+    assert document["limits_hit"] == ["table_seconds"]
+
+
+def test_a_page_of_too_many_lines_is_not_searched_for_tables(tmp_path):
+    heavy = "20 20 5 5 re S " * 4_900 + line_of_text("x" * 60_000)
+    document = analysed(tmp_path, pdf(heavy)).document
+    assert document["tables_truncated"]
+    assert document["warnings"] == ["page 1 has too many lines to look for tables"]
+
+
+def test_no_thumbnail_text_and_rows_are_made_when_not_asked_for(tmp_path):
+    table = pdf(ruled_table([["a", "b"], ["1", "2"]]))
+    made = analysed(tmp_path, table, text=False, rows="none", thumbnail="none", language=False)
+    assert made.names == []
+    assert len(made.document["tables"]) == 1
+
+
+def test_links_and_scripts_are_never_followed(tmp_path):
+    opens = "/OpenAction<</S/URI/URI(http://127.0.0.1:9/x)>>/Names<</JavaScript<</Names[(a)"
+    opens += "<</S/JavaScript/JS(app.alert\\(1\\))>>]>>>>"
+    made = analysed(tmp_path, pdf(ENGLISH, catalog=opens))
+    assert made.document["text"]["words"] == 13
+    assert not re.search("127|alert", str(made.document))
