@@ -259,6 +259,20 @@ class Item(Told):
     ended_at: datetime | None
 
 
+class ItemEvent(Told):
+    """What a stream tells about an item."""
+
+    id: str
+    batch_id: str
+    custom_id: str | None
+    position: int
+    name: str
+    status: ItemStatus
+    progress: float
+    attempts: int
+    error: ItemFailure | None
+
+
 class Sample(Told):
     """One item of a failure group."""
 

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import uvicorn
 
 import databases
 from batchmill import worker
 from batchmill.api.app import create_app
+from batchmill.api.live import Live
+from batchmill.api.server import answer
 from batchmill.attempt.run import Finished
 from batchmill.config import Settings
 from batchmill.db.connect import Database
@@ -41,6 +42,7 @@ class Server:
     """A running server and a client that speaks to it."""
 
     mill: Mill
+    live: Live
     client: httpx.Client
     loop: asyncio.AbstractEventLoop
     gate: asyncio.Event
@@ -48,6 +50,10 @@ class Server:
     def release(self) -> None:
         """Let the files that wait go on."""
         self.loop.call_soon_threadsafe(self.gate.set)
+
+    def hold(self) -> None:
+        """Let files that say so wait from now on."""
+        self.loop.call_soon_threadsafe(self.gate.clear)
 
     def run(self, coroutine):
         """Run a coroutine on the server's loop and return its result."""
@@ -99,20 +105,22 @@ def running(folder: Path, *, slots: int = 2, **settings) -> Iterator[Server]:
         gate = asyncio.Event()
         with httpx.Client(base_url=url, timeout=30) as client:
             async with _mill(folder, settings) as mill:
-                server = uvicorn.Server(_config(create_app(mill)))
+                app = create_app(mill)
                 stopping = asyncio.Event()
+                answering = answer(app, sock, stopping=stopping, on_ready=lambda _: ready.set())
                 attempt = _turning_around(mill, folder, gate)
                 async with (
                     worker.upkeep(mill, slots=slots),
-                    worker.background(server.serve(sockets=[sock])) as serving,
+                    worker.background(answering) as serving,
                     worker.background(worker.work(mill, attempt, slots=slots, stopping=stopping)),
                 ):
-                    started.append(Server(mill, client, asyncio.get_running_loop(), gate))
-                    ready.set()
+                    started.append(
+                        Server(mill, app.state.live, client, asyncio.get_running_loop(), gate)
+                    )
                     await asyncio.to_thread(stop.wait)
                     gate.set()
-                    server.should_exit = server.force_exit = True
                     stopping.set()
+                    app.state.draining.set()
                     await asyncio.wait({serving})
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
@@ -124,10 +132,6 @@ def running(folder: Path, *, slots: int = 2, **settings) -> Iterator[Server]:
         stop.set()
         thread.join(30)
         sock.close()
-
-
-def _config(app) -> uvicorn.Config:
-    return uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=1)
 
 
 @asynccontextmanager

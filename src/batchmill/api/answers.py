@@ -105,6 +105,21 @@ def item(row: Item, of: model.Batch, base_url: str, *, with_data: bool = True) -
     )
 
 
+def item_event(row: Item) -> wire.ItemEvent:
+    """Describe an item for a stream."""
+    return wire.ItemEvent(
+        id=row.id,
+        batch_id=row.batch_id,
+        custom_id=row.custom_id,
+        position=row.position,
+        name=row.input.name,
+        status=row.status,
+        progress=row.progress,
+        attempts=row.attempt,
+        error=_error(row),
+    )
+
+
 def result_line(row: Item, of: model.Batch, base_url: str) -> wire.ResultLine:
     """Describe an item as a line of a report."""
     return wire.ResultLine(

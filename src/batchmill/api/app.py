@@ -11,10 +11,19 @@ from fastapi import FastAPI
 import batchmill
 from batchmill.api import bodies, problems
 from batchmill.api.guard import Guard
-from batchmill.api.v1 import batches, catalog, items, system
+from batchmill.api.live import Live
+from batchmill.api.v1 import batches, catalog, events, items, results, system
+from batchmill.service.archive_out import ArchivePlans
 from batchmill.service.mill import Mill
 
-ROUTERS = (batches.router, items.router, catalog.router, system.router)
+ROUTERS = (
+    batches.router,
+    items.router,
+    events.router,
+    results.router,
+    catalog.router,
+    system.router,
+)
 
 
 def create_app(mill: Mill) -> FastAPI:
@@ -30,6 +39,8 @@ def create_app(mill: Mill) -> FastAPI:
     )
     app.state.mill = mill
     app.state.draining = asyncio.Event()
+    app.state.archives = ArchivePlans()
+    app.state.live = Live(mill, app.state.draining)
     app.add_middleware(Guard, settings=mill.settings)
     problems.install(app)
     for router in ROUTERS:
@@ -42,7 +53,10 @@ def create_app(mill: Mill) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     mill: Mill = app.state.mill
     await asyncio.to_thread(mill.uploads.mkdir, parents=True, exist_ok=True)
-    yield
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(app.state.live.run())
+        yield
+        watching.cancel()
     await asyncio.to_thread(shutil.rmtree, mill.uploads, ignore_errors=True)
 
 

@@ -1,12 +1,16 @@
 """Who asks: the one place that turns a request into a caller."""
 
 import ipaddress
+from typing import Final
 
 from fastapi import Request
 
 from batchmill.errors import UnauthenticatedError
 from batchmill.service.mill import Mill
 from batchmill.service.submit import Caller
+
+FORWARDED: Final = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
+"""What proxies add: behind one, the nearest address says nothing about the caller."""
 
 
 async def caller(request: Request) -> Caller:
@@ -23,8 +27,8 @@ async def caller(request: Request) -> Caller:
 
 
 def is_loopback(request: Request) -> bool:
-    """Say whether the request comes from this machine itself."""
-    if request.client is None:
+    """Say whether the request comes from this machine itself, and not through a proxy on it."""
+    if request.client is None or any(name in request.headers for name in FORWARDED):
         return False
     try:
         return ipaddress.ip_address(request.client.host).is_loopback

@@ -6,7 +6,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from batchmill.api import auth
+from batchmill.api.live import Live
 from batchmill.config import TierLimits
+from batchmill.service.archive_out import ArchivePlans
 from batchmill.service.mill import Mill
 from batchmill.service.query import Reading
 from batchmill.service.submit import Caller
@@ -19,6 +21,8 @@ class Context:
     mill: Mill
     caller: Caller
     base_url: str
+    live: Live
+    archives: ArchivePlans
 
     @property
     def reading(self) -> Reading:
@@ -40,7 +44,8 @@ async def context(request: Request) -> Context:
     mill: Mill = request.app.state.mill
     caller = await auth.caller(request)
     base_url = mill.settings.public_url or str(request.base_url)
-    return Context(mill, caller, base_url.rstrip("/"))
+    state = request.app.state
+    return Context(mill, caller, base_url.rstrip("/"), state.live, state.archives)
 
 
 Asking = Annotated[Context, Depends(context)]

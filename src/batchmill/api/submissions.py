@@ -85,7 +85,7 @@ async def accept(request: Request, asking: Context, sent: Submission) -> Respons
 
     async def make(keep: Keep) -> Response:
         batch_id = await start(asking, sent, keep)
-        return _accepted(await asking.reading.batch(batch_id))
+        return accepted(await asking.reading.batch(batch_id))
 
     return await answer_once(request, asking, sent.sha256, make)
 
@@ -101,7 +101,7 @@ async def start(asking: Context, sent: Submission, keep: Keep | None = None) -> 
         def also(conn: Connection) -> None:
             started = batches.get(conn, batch_id, owner_id=caller.owner_id)
             if started is not None and keep is not None:
-                keep(conn, _accepted(started))
+                keep(conn, accepted(started))
 
         await submit.accept(mill, batch_id, caller, order=sent.order, files=sent.files, also=also)
     return batch_id
@@ -121,7 +121,8 @@ async def append(request: Request, asking: Context, batch_id: BatchId, sent: Mor
     return await answer_once(request, asking, sent.sha256, make)
 
 
-def _accepted(batch: Batch) -> Response:
+def accepted(batch: Batch) -> Response:
+    """Answer 202 with a batch and where to look at it."""
     described = answers.batch(batch)
     headers = {"Location": f"/v1/batches/{batch.id}", **answers.poll_advice(described)}
     return answers.answer(described, 202, headers)

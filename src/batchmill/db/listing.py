@@ -5,6 +5,7 @@ Pages are keyset pages: each starts after the last row of the one before, by an 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, func, literal, or_, select
@@ -86,6 +87,38 @@ def running(conn: Connection, batch_id: BatchId, *, limit: int) -> Sequence[Item
     """Return items that are processing now: the live part of a page."""
     query = _select().where(items.c.batch_id == batch_id, items.c.status == ItemStatus.PROCESSING)
     return [_item(row) for row in conn.execute(query.order_by(items.c.position).limit(limit))]
+
+
+def outputs_page(
+    conn: Connection, batch_id: BatchId, *, after: int, limit: int
+) -> Sequence[tuple[int, Sequence[Output]]]:
+    """Return `(position, outputs)` of the items behind position `after` that have a result."""
+    query = (
+        select(items.c.position, items.c.outputs)
+        .where(items.c.batch_id == batch_id, items.c.position > after)
+        .where(items.c.status.in_([ItemStatus.COMPLETED, ItemStatus.SKIPPED]))
+        .order_by(items.c.position)
+        .limit(limit)
+    )
+    return [
+        (position, [Output(**output) for output in outputs or ()])
+        for position, outputs in conn.execute(query)
+    ]
+
+
+def ended_since(
+    conn: Connection, batch_id: BatchId, since: datetime, *, limit: int
+) -> Sequence[Item]:
+    """Return the items that ended at `since` or later, in the order in which they did."""
+    query = _select().where(items.c.batch_id == batch_id, items.c.ended_at >= since)
+    return [_item(row) for row in conn.execute(query.order_by(items.c.ended_at).limit(limit))]
+
+
+def last_ended_at(conn: Connection, batch_id: BatchId) -> datetime | None:
+    """Return when an item of a batch ended last."""
+    query = select(func.max(items.c.ended_at)).where(items.c.batch_id == batch_id)
+    found: datetime | None = conn.scalar(query)
+    return found
 
 
 def of_failure(conn: Connection, failure_no: int, *, limit: int) -> Sequence[Item]:

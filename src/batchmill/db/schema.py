@@ -120,6 +120,7 @@ items = Table(
     Column("run_ms", BigInteger),
     Index("items_by_batch_position", "batch_id", "position", unique=True),
     Index("items_by_batch_status", "batch_id", "status", "due_at", "position"),
+    Index("items_by_batch_ended", "batch_id", "ended_at"),
     Index("items_by_batch_name", "batch_id", "name", mysql_length={"name": 200}),
     Index("items_by_failure", "failure_no", "position"),
 )

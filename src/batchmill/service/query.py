@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -15,11 +15,13 @@ from batchmill.errors import InvalidFieldError, NotFoundError
 from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import Item, ItemId
 from batchmill.service.mill import Mill
+from batchmill.storage.zip_layout import ArchiveRow
 
 T = TypeVar("T")
 
 SAMPLED_GROUPS = 25
 SAMPLES = 3
+PAGE_ROWS = 1_000
 _ID = re.compile(r"(bat|itm)_[0-9a-z]{1,36}")
 
 
@@ -103,6 +105,33 @@ class Reading:
             listing.page, batch.id, limit=limit + 1, after=after, only=only
         )
         return _page(rows, limit, lambda item: [item.input.name, item.position])
+
+    async def every_item(self, batch: Batch, only: listing.Filter) -> AsyncIterator[Sequence[Item]]:
+        """Yield all items of a batch by position, page by page."""
+        after = None
+        while True:
+            rows = await self.mill.database.read(
+                listing.page, batch.id, limit=PAGE_ROWS, after=after, only=only
+            )
+            if not rows:
+                return
+            yield rows
+            after = (rows[-1].input.name, rows[-1].position)
+
+    async def archive_rows(self, batch: Batch, after: int) -> Sequence[ArchiveRow]:
+        """Return the result files behind position `after`: a page of them, none at the end."""
+        while True:
+            found = await self.mill.database.read(
+                listing.outputs_page, batch.id, after=after, limit=PAGE_ROWS
+            )
+            rows = [
+                ArchiveRow(position, made.name, made.key, made.bytes, made.crc32)
+                for position, outputs in found
+                for made in outputs
+            ]
+            if rows or not found:
+                return rows
+            after = found[-1][0]
 
     async def failures(self, batch: Batch) -> Sequence[SampledGroup]:
         """Return a batch's failures by cause, the most frequent first, with samples of each."""

@@ -71,7 +71,7 @@ async def output(item_id: str, name: str, request: Request, asking: Asking) -> R
     item, _ = await asking.reading.item(item_id)
     for made in _outputs(item):
         if made.name == name:
-            return await download.send(request, _file(asking, made))
+            return await download.send(request, output_file(asking, made))
     raise NotFoundError("output", name)
 
 
@@ -82,7 +82,9 @@ async def thumbnail(item_id: str, request: Request, asking: Asking) -> Response:
     small = [made for made in _outputs(item) if _is_small_picture(made)]
     if not small:
         raise NotFoundError("thumbnail of item", item_id)
-    return await download.send(request, _file(asking, min(small, key=lambda made: made.bytes)))
+    return await download.send(
+        request, output_file(asking, min(small, key=lambda made: made.bytes))
+    )
 
 
 def group_number(group: str) -> int:
@@ -97,6 +99,15 @@ def group_number(group: str) -> int:
         raise InvalidFieldError("`group` must be the id of a failure group.") from error
 
 
+def output_file(asking: Context, made: Output) -> Download:
+    """Describe a stored output for `download.send`."""
+
+    def read(start: int, stop: int) -> AsyncIterator[bytes]:
+        return asking.mill.storage.read(made.key, start=start, stop=stop)
+
+    return Download(made.name, made.media_type, made.bytes, made.sha256, read)
+
+
 def _outputs(item: Item) -> tuple[Output, ...]:
     return item.result.outputs if item.result else ()
 
@@ -106,10 +117,3 @@ def _is_small_picture(made: Output) -> bool:
     return made.media_type.startswith("image/") and all(
         side is not None and side <= THUMBNAIL_SIDE_PX for side in sides
     )
-
-
-def _file(asking: Context, made: Output) -> Download:
-    def read(start: int, stop: int) -> AsyncIterator[bytes]:
-        return asking.mill.storage.read(made.key, start=start, stop=stop)
-
-    return Download(made.name, made.media_type, made.bytes, made.sha256, read)

@@ -145,6 +145,7 @@ def upgrade() -> None:
         sa.Column("run_ms", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("items_by_batch_ended", "items", ["batch_id", "ended_at"], unique=False)
     op.create_index(
         "items_by_batch_name",
         "items",

@@ -1,0 +1,60 @@
+"""Reports of a batch as CSV or JSON lines, written page by page."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from batchmill import wire
+from batchmill.api import answers
+from batchmill.model.batch import Batch
+from batchmill.model.item import Item
+
+Format = Literal["csv", "jsonl"]
+MEDIA_TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
+COLUMNS: Final = (
+    *("custom_id", "item_id", "status", "path", "bytes", "type", "sha256"),
+    *("output", "output_url", "output_bytes", "output_type", "width", "height", "output_sha256"),
+    *("error_code", "error_message", "error_step", "attempts", "queued_ms", "run_ms", "data"),
+)
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def head(kind: Format) -> bytes:
+    """Return what stands before the first line."""
+    return _csv([COLUMNS]) if kind == "csv" else b""
+
+
+def lines(kind: Format, items: Sequence[Item], batch: Batch, base_url: str) -> bytes:
+    """Return a page of items as lines: in CSV one for each output, in JSON one for each item."""
+    described = [answers.result_line(item, batch, base_url) for item in items]
+    if kind == "csv":
+        return _csv([row for line in described for row in _rows(line)])
+    return b"".join(line.model_dump_json().encode() + b"\n" for line in described)
+
+
+def neutral(cell: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
+def _rows(line: wire.ResultLine) -> list[tuple[object, ...]]:
+    sent, error, timings = line.input, line.error, line.timings
+    before = (line.custom_id, line.item_id, line.status, sent.path, sent.bytes, sent.type)
+    failed = (error.code, error.message, error.step) if error else (None, None, None)
+    data = json.dumps(line.data, ensure_ascii=False) if line.data else None
+    after = (*failed, line.attempts, timings.queued_ms, timings.run_ms, data)
+    outputs: list[tuple[object, ...]] = [
+        (each.name, each.url, each.bytes, each.type, each.width, each.height, each.sha256)
+        for each in line.outputs
+    ]
+    nothing = (None,) * 7
+    return [(*before, sent.sha256, *output, *after) for output in outputs or [nothing]]
+
+
+def _csv(rows: Sequence[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerows([neutral(cell) for cell in row] for row in rows)
+    return text.getvalue().encode()

@@ -1,0 +1,139 @@
+"""Results of a whole batch: a report, one archive of all files; and one file processed at once."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from batchmill import wire
+from batchmill.api import answers, bodies, download, plans, report, submissions, uploads
+from batchmill.api.context import Asking, Context
+from batchmill.api.download import Download
+from batchmill.api.once import Keep, answer_once
+from batchmill.api.submissions import Submission
+from batchmill.api.v1.items import output_file
+from batchmill.db import listing
+from batchmill.errors import ConflictError, InvalidFieldError
+from batchmill.model.item import ItemStatus
+from batchmill.service.archive_out import read_archive
+from batchmill.storage.zip_layout import ArchiveRow
+
+router = APIRouter(prefix="/v1", tags=["results"])
+
+DEFAULT_WAIT_S, LONGEST_WAIT_S = 10, 60
+_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})\b")
+_JSON: Final = re.compile(r"\*/\*|application/(\*|json)")
+
+
+@router.get("/batches/{batch_id}/report", response_class=StreamingResponse)
+async def get_report(
+    batch_id: str,
+    asking: Asking,
+    *,
+    kind: Annotated[report.Format, Query(alias="format")] = "jsonl",
+    status: ItemStatus | None = None,
+) -> Response:
+    """Write one line for each file: what was sent, what was made, or why it failed."""
+    batch = await asking.reading.batch(batch_id)
+
+    async def pages() -> AsyncIterator[bytes]:
+        yield report.head(kind)
+        async for items in asking.reading.every_item(batch, listing.Filter(status=status)):
+            yield await asyncio.to_thread(report.lines, kind, items, batch, asking.base_url)
+
+    name = download.disposition(f"{batch.name or batch.id}.{kind}")
+    headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
+    return StreamingResponse(pages(), headers=headers, media_type=report.MEDIA_TYPES[kind])
+
+
+@router.api_route(
+    "/batches/{batch_id}/results.zip",
+    methods=["GET", "HEAD"],
+    responses={200: {"content": {"application/zip": {}}, "description": "The archive"}},
+)
+async def get_archive(batch_id: str, request: Request, asking: Asking) -> Response:
+    """Download every result in one archive; a broken download goes on with Range."""
+    batch = await asking.reading.batch(batch_id)
+    if not batch.status.ended or batch.ended_at is None:
+        raise ConflictError(f"The batch is {batch.status}; its archive is there once it has ended.")
+
+    async def rows(after: int) -> Sequence[ArchiveRow]:
+        return await asking.reading.archive_rows(batch, after)
+
+    key = f"{batch.id}.{batch.revision}"
+    layout = await asking.archives.get(key, rows, modified_at=batch.ended_at)
+
+    def read(start: int, stop: int) -> AsyncIterator[bytes]:
+        return read_archive(layout, rows, asking.mill.storage, start=start, stop=stop)
+
+    name = f"{batch.name or batch.id}.zip"
+    file = Download(name, "application/zip", layout.bytes, layout.etag, read)
+    return await download.send(request, file)
+
+
+@router.post(
+    "/process",
+    response_model=wire.Item,
+    openapi_extra=bodies.NEW_BATCH,
+    responses={202: {"model": wire.Batch, "description": "It takes longer than the wait"}},
+)
+async def process(
+    request: Request, asking: Asking, prefer: Annotated[str, Header()] = ""
+) -> Response:
+    """Process one file and answer with the result, or with 202 when `Prefer: wait=…` ends first.
+
+    With an `Accept` that excludes JSON, such as `image/*`, the made file itself is the answer;
+    422 with the item says that there is none, and why.
+    """
+    async with uploads.landing(asking) as folder:
+        sent = await submissions.read(request, asking, folder)
+        if len(sent.files) != 1 or sent.order.keep_open:
+            raise InvalidFieldError(
+                "`files` must be exactly one file, and the batch not kept open."
+            )
+        wait_s = _wait_s(prefer)
+
+        async def make(keep: Keep) -> Response:
+            return await _processed(asking, sent, keep, wait_s)
+
+        response = await answer_once(request, asking, sent.sha256, make)
+    wants_json = _JSON.search(request.headers.get("accept", "*/*"))
+    if wants_json or response.status_code != 200:  # noqa: PLR2004 - OK
+        return response
+    return await _made_file(request, asking, bytes(response.body))
+
+
+@router.post("/plans", response_model=wire.Plan, openapi_extra=bodies.NEW_PLAN)
+async def plan(request: Request, asking: Asking) -> Response:
+    """Check a batch without running it: pipeline, number, bytes, types and what will not work."""
+    async with uploads.landing(asking) as folder:
+        return answers.answer(await plans.read(request, asking, folder))
+
+
+async def _processed(asking: Context, sent: Submission, keep: Keep, wait_s: float) -> Response:
+    batch_id = await submissions.start(asking, sent, keep)
+    batch = await asking.reading.batch(batch_id)
+    if not await asking.live.wait_ended(batch, timeout_s=wait_s):
+        return submissions.accepted(await asking.reading.batch(batch_id))
+    found = await asking.reading.items(batch, listing.Filter(), limit=2)
+    if len(found.data) != 1:  # an archive of several files
+        return submissions.accepted(await asking.reading.batch(batch_id))
+    item = answers.item(found.data[0], await asking.reading.batch(batch_id), asking.base_url)
+    headers = {"Location": f"/v1/items/{item.id}", "Preference-Applied": f"wait={wait_s}"}
+    return answers.answer(item, headers=headers)
+
+
+async def _made_file(request: Request, asking: Context, body: bytes) -> Response:
+    described = wire.Item.model_validate_json(body)
+    item, _ = await asking.reading.item(described.id)
+    if item.result is None or not item.result.outputs:
+        return answers.answer(described, 422)
+    return await download.send(request, output_file(asking, item.result.outputs[0]))
+
+
+def _wait_s(prefer: str) -> int:
+    wanted = _WAIT.search(prefer)
+    return min(LONGEST_WAIT_S, int(wanted[1])) if wanted else DEFAULT_WAIT_S
