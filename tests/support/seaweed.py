@@ -27,15 +27,19 @@ _IDENTITY = {
 def running(folder: Path) -> Iterator[Bucket]:
     """Run a server with its files in `folder` and yield a bucket of it."""
     (folder / "s3.json").write_text(json.dumps({"identities": [_IDENTITY]}))
-    server, endpoint = _started(folder)
+    server, free = _started(folder)
+    endpoint = _endpoint(free)
     try:
         yield Bucket("s3://bucket/prefix", endpoint, "us-east-1", "test-key", "test-secret")
     finally:
         server.kill()  # a polite end takes it 25 seconds
         server.wait()
+        for port in free:  # it leaves its sockets there, wherever TMPDIR is
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
+                left.unlink(missing_ok=True)
 
 
-def _started(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+def _started(folder: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
     """Start a server on free ports; again when somebody else was faster to take one."""
     for number in range(3):
         free = _free_ports(2 * len(_PORTS))
@@ -45,12 +49,15 @@ def _started(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
             command += [f"-{name}.port={port}", f"-{name}.port.grpc={rpc_port}"]
         with (folder / f"log.{number}").open("wb") as log:
             server = subprocess.Popen(command, stdout=log, stderr=log)
-        endpoint = f"http://127.0.0.1:{free[_PORTS.index('s3')]}"
-        if _answers(endpoint, server):
-            return server, endpoint
+        if _answers(_endpoint(free), server):
+            return server, free
         server.kill()
         server.wait()
     pytest.fail(f"SeaweedFS did not start; {folder}/log.* say why")
+
+
+def _endpoint(ports: list[int]) -> str:
+    return f"http://127.0.0.1:{ports[_PORTS.index('s3')]}"
 
 
 def _options(folder: Path) -> list[str]:
