@@ -392,6 +392,7 @@ class AttemptTimeoutError(ItemError):
 
     def __init__(self, name: str, limit_s: float) -> None:
         super().__init__(f"{name} took longer than {limit_s:g} s and was stopped")
+        self.limit_s = limit_s
 
 
 class OperationFailedError(ItemError):

@@ -51,3 +51,10 @@ def test_folder_of_outputs_that_is_a_link_is_refused(folder):
 def test_file_that_has_another_size_than_reported_is_refused(folder):
     with pytest.raises(ChildCrashedError):
         collect(report("a.jpg", size=4), folder, name="x")
+
+
+@pytest.mark.parametrize("mode", [0o4755, 0o2644, 0o200])
+def test_file_with_an_odd_mode_is_refused(folder, mode):
+    (folder / "out" / "a.jpg").chmod(mode)
+    with pytest.raises(ChildCrashedError):
+        collect(report("a.jpg"), folder, name="x")

@@ -34,11 +34,21 @@ async def _refuse(source, options, clients):
     raise UnreadableFileError(source.name, "the model sees nothing")
 
 
+async def _wait(source, options, clients):
+    await asyncio.sleep(0.3)
+    return {}
+
+
 async def _never_answer(source, options, clients):
     await asyncio.Event().wait()
 
 
-CALLS = {"describe": _describe, "refuse_remotely": _refuse, "never_answer": _never_answer}
+CALLS = {
+    "describe": _describe,
+    "refuse_remotely": _refuse,
+    "wait_remotely": _wait,
+    "never_answer": _never_answer,
+}
 
 
 def find(name):
@@ -196,6 +206,17 @@ def test_file_is_not_skipped_once_one_segment_has_changed_it(attempt):
 def test_step_with_its_own_time_is_stopped_sooner(attempt):
     with pytest.raises(AttemptTimeoutError, match=r"0\.2 s"):
         attempt(pipeline(("hang", {"timeout_s": 0.2}), timeout_s=60))
+
+
+@pytest.mark.parametrize("use", ["lock_a_folder", "leave_temporary_files"])
+def test_what_an_operation_leaves_goes_with_the_attempt(attempt, use):
+    attempt(pipeline(use))
+
+
+def test_time_of_earlier_segments_counts(attempt):
+    wait = ("wait_remotely", {"options": {}})
+    with pytest.raises(AttemptTimeoutError, match=r"0\.5 s"):
+        attempt(pipeline(wait, wait, "copy", timeout_s=0.5), remote=_remote())
 
 
 def test_cancelled_attempt_leaves_nothing(with_mill, tmp_path):

@@ -107,10 +107,11 @@ def test_environment_of_a_child_has_no_secrets(with_mill):
     with_mill(story, environ={"BATCHMILL_S3_SECRET_ACCESS_KEY": "hunter2", "PASSWORD": "hunter2"})
 
 
-def test_old_kernel_runs_jobs_and_says_what_is_missing(tmp_path):
+def test_old_kernel_runs_jobs_kills_offspring_and_says_what_is_missing(tmp_path):
     script = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
+from batchmill.errors import AttemptTimeoutError
 from support.old_kernel import refuse_calls
 from support.mill import opened
 
@@ -120,6 +121,12 @@ async def main():
         report = await mill.run("copy", body=b"bytes")
         found = mill.pool.sandbox
         print(report.outputs[0].bytes, found.files, found.processes, sep="|")
+        job = mill.job("breed")
+        try:
+            await mill.pool.run(job, owner="anna", wall_s=1)
+        except AttemptTimeoutError:
+            pid = int(Path(job.folder, "offspring").read_text())
+            print(os.path.exists(f"/proc/{pid}/fd/0"))
 
 asyncio.run(main())
 """
@@ -131,7 +138,9 @@ asyncio.run(main())
         check=True,
     )
     missing = "Function not implemented"
-    assert done.stdout.strip() == f"5|landlock: {missing}|seccomp: {missing}"
+    status, offspring_lives = done.stdout.splitlines()
+    assert status == f"5|landlock: {missing}|seccomp: {missing}"
+    assert offspring_lives == "False"
 
 
 def test_status_names_the_missing_parts_with_their_reasons():

@@ -11,6 +11,7 @@ import signal
 import socket
 import stat
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Callable
@@ -178,6 +179,23 @@ def remove_own_folder(job: Job, step: JobStep, report_progress: ReportProgress) 
     Path(job.folder).rmdir()
 
 
+def lock_a_folder(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    Path(job.folder, "open", "shut").mkdir(parents=True)
+    Path(job.folder, "shut").mkdir(mode=0)
+
+
+def leave_temporary_files(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    tempfile.mkstemp()
+
+
+def breed(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    """Fork where that is allowed, and hang on."""
+    pid = os.fork()
+    if pid:
+        Path(job.folder, "offspring").write_text(str(pid))
+    time.sleep(60)
+
+
 def report_nan(job: Job, step: JobStep, report_progress: ReportProgress) -> dict[str, Any]:
     return {"value": float("nan")}
 
@@ -234,7 +252,7 @@ FORBIDDEN: dict[str, Callable[[Job, dict[str, Any]], object]] = {
     "change_mode": _change_mode,
     "signal": lambda job, options: os.kill(options["pid"], 0),
     "raise_limit": _raise_limit,
-    "temporary_file": lambda job, options: __import__("tempfile").mkstemp(),
+    "temporary_file": lambda job, options: tempfile.mkstemp(),
 }
 
 BEHAVIOURS: dict[str, Callable[[Job, JobStep, ReportProgress], dict[str, Any] | None]] = {
@@ -256,6 +274,7 @@ BEHAVIOURS: dict[str, Callable[[Job, JobStep, ReportProgress], dict[str, Any] | 
         *(leave, spin, burn, hang, hog, hog_in_native_code, print_to_stdout, write_garbage),
         *(write_wrong_report, write_deep_nesting, write_huge_line, write_after_report),
         *(flood_stderr, close_line, remove_own_folder, report_nan, try_out),
+        *(lock_a_folder, leave_temporary_files, breed),
     )
 } | {"copy": lambda job, step, report_progress: None}
 

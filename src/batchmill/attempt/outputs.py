@@ -9,6 +9,8 @@ from batchmill.errors import ChildCrashedError
 from batchmill.model.item import Output
 from batchmill.runner.messages import Report
 
+_SPECIAL = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -40,7 +42,9 @@ def _is_as_reported(made: Made, out: Path) -> bool:
         status = os.lstat(made.path)
     except OSError:
         return False
-    return stat.S_ISREG(status.st_mode) and status.st_size == made.output.bytes
+    # No set-user-id program may reach the storage, and we must be able to read it.
+    plain = stat.S_IMODE(status.st_mode) & (stat.S_IRUSR | _SPECIAL) == stat.S_IRUSR
+    return stat.S_ISREG(status.st_mode) and plain and status.st_size == made.output.bytes
 
 
 def _mode(path: Path) -> int:

@@ -8,7 +8,6 @@ The attempt's folder is gone afterwards, however it ends: on failure and cancell
 on success when the caller leaves `Finished`.
 """
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +20,7 @@ from batchmill.attempt.staging import InputFile
 from batchmill.attempt.workbench import Workbench
 from batchmill.model.item import Output, Result
 from batchmill.model.pipeline import Pipeline
+from batchmill.runner.scratch import discard
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Finished:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        discard(self.folder)
 
 
 async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench) -> Finished:
@@ -59,15 +59,16 @@ async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench
     try:
         staged = folder / "source"
         await source.stage(staged)
-        state = State(staged, pipeline.timeout_s or bench.limits.wall_s)
-        running = Running(folder, source.name, bench)
+        limit_s = pipeline.timeout_s or bench.limits.wall_s
+        state = State(staged, limit_s)
+        running = Running(folder, source.name, bench, limit_s)
         for segment in segments.cut(pipeline, bench.find):
             state = await running.run(segment, state)
         outputs = _named(state.made, source.name, pipeline)
         files = tuple(made.path for made in state.made)
         return Finished(replace(state.result, outputs=outputs), files, folder)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder)
         raise
 
 

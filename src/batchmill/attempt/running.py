@@ -71,6 +71,7 @@ class Running:
     folder: Path
     name: str
     bench: Workbench
+    limit_s: float
 
     async def run(self, segment: Segment, state: State) -> State:
         """Run one segment and return what it leaves.
@@ -78,16 +79,20 @@ class Running:
         Raises:
             ItemError, OutageError: as the child or the remote call says.
         """
-        if segment.call is None:
-            return await self._transform(segment, state)
-        step = segment.steps[0]
         try:
+            if segment.call is None:
+                return await self._transform(segment, state)
             return await self._call(segment.call, segment, state)
-        except ItemError as error:
-            error.step = step.id
-            if step.on_error is OnError.FAIL:
+        except AttemptTimeoutError as error:
+            if error.limit_s in (segment.own_s, self.bench.limits.cpu_s):
                 raise
-            return state.with_warning(f"{step.use} was left out: {error.message}")
+            raise self._over_limit(error) from error
+
+    def _over_limit(self, error: AttemptTimeoutError) -> AttemptTimeoutError:
+        """Name the limit of the attempt where `error` names what was left of it."""
+        full = AttemptTimeoutError(self.name, self.limit_s)
+        full.step, full.detail = error.step, error.detail
+        return full
 
     async def _transform(self, segment: Segment, state: State) -> State:
         """Run the steps on each file in turn; where they leave no outputs, the files stay."""
@@ -101,11 +106,23 @@ class Running:
         return after if after.made else replace(after, made=state.made)
 
     async def _call(self, call: RemoteCall[Any], segment: Segment, state: State) -> State:
+        """Make the segment's remote call, or leave it out if the step says so when it fails."""
+        step = segment.steps[0]
+        try:
+            return await self._sent(call, segment, state)
+        except ItemError as error:
+            error.step = step.id
+            if step.on_error is OnError.FAIL:
+                raise
+            return state.with_warning(f"{step.use} was left out: {error.message}")
+
+    async def _sent(self, call: RemoteCall[Any], segment: Segment, state: State) -> State:
         """Send the copy that the call's own transforms make; the attempt's files stay.
 
         The step's condition is met when one of those transforms' is, for it is theirs too.
         """
-        step, folder = segment.steps[0], self._new_folder(f"{segment.number}-copy")
+        step = segment.steps[0]
+        folder = self._new_folder(f"{segment.number}-copy")
         jobs = tuple(_job_step(replace(own, condition=step.condition)) for own in call.prepare)
         wall_s = segment.wall_s(state.remaining_s)
         report = await self._in_child(jobs, state.files[0], folder, data={}, wall_s=wall_s)
@@ -149,10 +166,12 @@ class Running:
         data: dict[str, Any],
         wall_s: float,
     ) -> Report:
+        if wall_s <= 0:
+            raise AttemptTimeoutError(self.name, self.limit_s)
         bench = self.bench
         job = Job(str(source), str(folder), self.name, steps, limits=bench.limits, data=data)
         report = await bench.pool.run(
-            job, owner=bench.owner, wall_s=max(0.0, wall_s), on_progress=bench.on_progress
+            job, owner=bench.owner, wall_s=wall_s, on_progress=bench.on_progress
         )
         if report.error is not None:
             raise reported.exception(report.error)

@@ -19,14 +19,19 @@ class Segment:
     steps: tuple[Step, ...]
     call: RemoteCall[Any] | None = None
 
-    def wall_s(self, remaining_s: float) -> float:
-        """Return how long the segment may run.
+    @property
+    def own_s(self) -> float | None:
+        """How long the segment may run by its steps' `timeout_s`.
 
-        Pictures are lazy, so transforms can't be timed one by one: their `timeout_s` add up,
-        and bound the segment once every step has one.
+        Pictures are lazy, so transforms can't be timed one by one: their times add up, and
+        bound the segment once every step has one.
         """
-        own = [step.timeout_s for step in self.steps if step.timeout_s is not None]
-        return min(remaining_s, sum(own)) if len(own) == len(self.steps) else remaining_s
+        times = [step.timeout_s for step in self.steps if step.timeout_s is not None]
+        return sum(times) if len(times) == len(self.steps) else None
+
+    def wall_s(self, remaining_s: float) -> float:
+        """Return how long the segment may run when the attempt has `remaining_s` left."""
+        return remaining_s if self.own_s is None else min(remaining_s, self.own_s)
 
 
 def cut(pipeline: Pipeline, find: FindOperation) -> tuple[Segment, ...]:

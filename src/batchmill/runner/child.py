@@ -69,8 +69,8 @@ class _Desk:
         step = os.open(place.step, os.O_RDWR | os.O_CREAT, 0o600)
         statm = os.open("/proc/self/statm", os.O_RDONLY) if sys.platform == "linux" else None
         os.chdir(place.folder)
-        os.environ.update(homes(place.folder))
-        tempfile.tempdir = None
+        os.environ.update(homes(place.folder, place.job))
+        tempfile.tempdir = place.job
         return cls(os.fdopen(3, "rb"), os.fdopen(os.dup(3), "wb", buffering=0), step, statm)
 
     def rss_bytes(self) -> int:

@@ -24,6 +24,9 @@ def environment(own: Mapping[str, str]) -> dict[str, str]:
     return {name: own[name] for name in PASSED if name in own} | FIXED
 
 
-def homes(folder: str) -> dict[str, str]:
-    """Return the variables that make `folder` the place for whatever a library writes."""
-    return dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), folder)
+def homes(folder: str, job: str) -> dict[str, str]:
+    """Return the variables that say where libraries write.
+
+    Caches live as long as the child, in `folder`; temporary files go with the job.
+    """
+    return {"HOME": folder, "XDG_CACHE_HOME": folder, "TMPDIR": job}

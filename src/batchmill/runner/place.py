@@ -12,17 +12,18 @@ STEP_BYTES = 256
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A child reads `inbox` and writes only below `folder`."""
+    """A child reads `inbox` and writes only below `folder`, where `job` is the present one's."""
 
     root: str
     inbox: str
     folder: str
+    job: str
     step: str
 
     @classmethod
     def at(cls, root: str) -> Self:
         """Return the place below `root`."""
-        return cls(root, f"{root}/in", f"{root}/work", f"{root}/step")
+        return cls(root, f"{root}/in", f"{root}/work", f"{root}/work/job", f"{root}/step")
 
     def make(self) -> None:
         """Make its folders."""
@@ -32,7 +33,7 @@ class Place:
     def hold(self, job: Job, number: int) -> Job:
         """Return the job as the child sees it, with its files here."""
         source = f"{self.inbox}/{os.path.basename(job.source)}"  # noqa: PTH119 - see `move`
-        return replace(job, source=source, folder=f"{self.folder}/job", number=number)
+        return replace(job, source=source, folder=self.job, number=number)
 
     def last_step(self, job: Job) -> str | None:
         """Return the step of `job` that the child began last, by its own account."""

@@ -11,7 +11,6 @@ goes wrong costs the one job that was running.
 
 import asyncio
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from batchmill.runner.messages import Job, Report
 from batchmill.runner.place import Place, move
 from batchmill.runner.process import Child
 from batchmill.runner.sandbox import Sandbox
-from batchmill.runner.scratch import Scratch
+from batchmill.runner.scratch import Scratch, discard
 
 EXECUTOR = "batchmill.runner.execute"
 SUSPICIOUS = frozenset({"unreadable_file", "operation_failed", "out_of_memory"})
@@ -187,7 +186,7 @@ class Pool:
             child = await (await self._living_nursery()).fork(place)
         except BaseException as error:
             self._population -= 1
-            shutil.rmtree(place.root, ignore_errors=True)
+            discard(Path(place.root))
             if isinstance(error, Gone | OSError):
                 raise RunnerUnavailableError(detail=str(error)) from error
             raise
@@ -207,7 +206,7 @@ class Pool:
     async def _end(self, child: Child) -> None:
         try:
             await child.kill()
-            await asyncio.to_thread(shutil.rmtree, child.place.root, ignore_errors=True)
+            await asyncio.to_thread(discard, Path(child.place.root))
         finally:
             self._population -= 1
 

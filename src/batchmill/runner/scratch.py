@@ -37,10 +37,23 @@ class Scratch:
 
     def close(self) -> None:
         """Remove everything. Safe to call twice."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        discard(self.path)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder and all that is in it, even folders that a child has locked."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        return
+    folder.chmod(0o700)
+    for parent, names, _ in os.walk(folder):
+        for child in (Path(parent, name) for name in names):
+            if not child.is_symlink():
+                child.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_if_dead(left: Path) -> None:
@@ -50,7 +63,7 @@ def _remove_if_dead(left: Path) -> None:
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(left, ignore_errors=True)
+        discard(left)
     except BlockingIOError:
         return
     finally:
