@@ -14,10 +14,14 @@ import typer
 from pydantic import BaseModel, ByteSize
 from pydantic_core import PydanticUndefined
 
-from batchmill import bootstrap, config, environment, errors, logs
+from batchmill import bootstrap, config, environment, logs
 from batchmill.api.app import create_app
 from batchmill.cli.main import app
 from batchmill.environment import Setting
+from batchmill.errors.base import BatchmillError
+from batchmill.errors.item import ItemError
+from batchmill.errors.outage import OutageError
+from batchmill.errors.request import RequestError
 from batchmill.model.pipeline import Step
 from batchmill.operations import presets, registry
 
@@ -77,14 +81,14 @@ def errors_page() -> Iterator[str]:
         "Every answer that is not a success carries one of these codes and a sentence. A code "
         "never changes its meaning."
     )
-    for family in (errors.RequestError, errors.ItemError, errors.OutageError):
+    for family in (RequestError, ItemError, OutageError):
         yield f"## {_one_line(family.__doc__)}"
         yield _table(
             ("code", "HTTP", "retried", "what happened", "what to do"),
             [
                 (
                     f"`{each.code}`",
-                    "—" if family is errors.ItemError else str(each.status),
+                    "—" if family is ItemError else str(each.status),
                     "yes" if each.retryable else "no",
                     _one_line(each.__doc__),
                     each.remedy,
@@ -287,7 +291,7 @@ def _size(value: int) -> str:
     return next(f"{value // unit} {name}" for unit, name in units if value % unit == 0)
 
 
-def _family(root: type[errors.BatchmillError]) -> list[type[errors.BatchmillError]]:
+def _family(root: type[BatchmillError]) -> list[type[BatchmillError]]:
     return [root, *(leaf for child in root.__subclasses__() for leaf in _family(child))]
 
 

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from batchmill.bootstrap import opened
 from batchmill.config import Settings
-from batchmill.errors import UsageError
+from batchmill.errors.request import UsageError
 from batchmill.storage.objects import Bucket
 
 

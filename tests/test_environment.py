@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from batchmill.config import MIB, Settings, Tiers
 from batchmill.environment import ALIASES, Setting, load, read_file, settings, unknown_variables
-from batchmill.errors import UnknownNameError, UsageError
+from batchmill.errors.request import UnknownNameError, UsageError
 
 
 def test_nothing_set_gives_the_defaults():

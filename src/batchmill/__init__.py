@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchmill.errors import BatchmillError as BatchmillError
+    from batchmill.errors.base import BatchmillError as BatchmillError
     from batchmill.local.process import process_batch as process_batch
     from batchmill.local.process import process_batch_sync as process_batch_sync
     from batchmill.local.results import BatchResult as BatchResult
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "BatchmillError": "batchmill.errors",
+    "BatchmillError": "batchmill.errors.base",
     "process_batch": "batchmill.local.process",
     "process_batch_sync": "batchmill.local.process",
     "BatchResult": "batchmill.local.results",

@@ -14,7 +14,7 @@ from batchmill.config import Settings
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
 from batchmill.engines.memory import MemoryEngine
-from batchmill.errors import UsageError
+from batchmill.errors.request import UsageError
 from batchmill.runner.pool import Pool, Recycling
 from batchmill.runner.scratch import Scratch
 from batchmill.service import ids, sweep

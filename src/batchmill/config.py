@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from batchmill.errors import UnknownNameError
+from batchmill.errors.request import UnknownNameError
 from batchmill.model.limits import Limits
 
 MB: Final = 1_000_000

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ByteSize, ValidationError
 from pydantic.fields import FieldInfo
 
 from batchmill.config import MIB, Settings
-from batchmill.errors import UsageError
+from batchmill.errors.request import UsageError
 
 PREFIX: Final = "BATCHMILL_"
 TEST_PREFIX: Final = "BATCHMILL_TEST_"

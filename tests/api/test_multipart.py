@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchmill.api.multipart import Form, FormLimits, receive_form, require_room
-from batchmill.errors import MalformedUploadError, StorageFullError, TooLargeError
+from batchmill.errors.outage import StorageFullError
+from batchmill.errors.request import MalformedUploadError, TooLargeError
 
 BOUNDARY = b"----boundary7"
 CONTENT_TYPE = "multipart/form-data; boundary=----boundary7"

@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import batchmill.errors
 from batchmill.environment import ALIASES, settings
-from batchmill.errors import BatchmillError
+from batchmill.errors import item, outage, request
+from batchmill.errors.base import BatchmillError
 
 ROOT = Path(__file__).parents[2]
 SOURCE = "\n".join(
@@ -26,8 +26,9 @@ def test_every_error_has_its_own_code_and_remedy():
     assert all("remedy" in vars(error) for error in _errors())
 
 
-def test_every_error_is_in_the_one_file():
-    assert {error.__module__ for error in _errors()} == {batchmill.errors.__name__}
+def test_every_error_stands_with_its_family():
+    for family in (request.RequestError, item.ItemError, outage.OutageError):
+        assert {each.__module__ for each in _errors(family)} == {family.__module__}
 
 
 def test_every_line_is_logged_through_the_closed_list():

@@ -1,7 +1,7 @@
 import pytest
 
 from batchmill.attempt.outputs import collect
-from batchmill.errors import ChildCrashedError
+from batchmill.errors.item import ChildCrashedError
 from batchmill.model.item import Output
 from batchmill.runner.messages import Report
 

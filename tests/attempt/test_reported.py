@@ -1,7 +1,8 @@
 import pytest
 
 from batchmill.attempt.reported import MESSAGE_CHARACTERS, exception
-from batchmill.errors import ItemError, OutOfMemoryError, StorageFullError, UnreadableFileError
+from batchmill.errors.item import ItemError, OutOfMemoryError, UnreadableFileError
+from batchmill.errors.outage import StorageFullError
 from batchmill.runner.messages import ReportedError
 
 

@@ -6,14 +6,14 @@ from pydantic import ConfigDict
 from batchmill.attempt.run import run_attempt
 from batchmill.attempt.staging import local_file
 from batchmill.attempt.workbench import Remote, Workbench
-from batchmill.errors import (
+from batchmill.errors.item import (
     AttemptTimeoutError,
     ChildCrashedError,
     InputLostError,
     OperationFailedError,
-    UnknownNameError,
     UnreadableFileError,
 )
+from batchmill.errors.request import UnknownNameError
 from batchmill.model.item import SkipReason
 from batchmill.model.media import Family
 from batchmill.model.pipeline import Condition, OnError, Pipeline, Step

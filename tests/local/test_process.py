@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import batchmill
-from batchmill.errors import EmptyBatchError, UnknownNameError, UsageError
+from batchmill.errors.request import EmptyBatchError, UnknownNameError, UsageError
 from batchmill.local.process import process_batch, process_batch_sync
 from batchmill.local.results import BatchResult, Progress
 from batchmill.model.item import ItemStatus

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from batchmill.errors import InvalidOptionError, InvalidPipelineError, UnknownNameError
+from batchmill.errors.request import InvalidOptionError, InvalidPipelineError, UnknownNameError
 from batchmill.operations import presets
 from support.pictures import made, run, scene
 

@@ -1,6 +1,6 @@
 import pytest
 
-from batchmill.errors import InvalidOptionError, UnknownNameError
+from batchmill.errors.request import InvalidOptionError, UnknownNameError
 from batchmill.model.pipeline import parse
 from batchmill.operations import registry
 

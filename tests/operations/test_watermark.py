@@ -6,7 +6,7 @@ import pytest
 import pyvips
 from PIL import Image
 
-from batchmill.errors import InvalidOptionError
+from batchmill.errors.request import InvalidOptionError
 from batchmill.operations import registry
 from support.pictures import difference, made, run, scene
 

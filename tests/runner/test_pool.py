@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from batchmill.errors import (
+from batchmill.errors.item import (
     AttemptTimeoutError,
     ChildCrashedError,
     ItemError,
     OutOfMemoryError,
-    RunnerUnavailableError,
 )
+from batchmill.errors.outage import RunnerUnavailableError
 from batchmill.model.limits import Limits
 from batchmill.runner.messages import Job, Progress
 from batchmill.runner.pool import Pool, Recycling

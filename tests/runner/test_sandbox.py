@@ -111,7 +111,7 @@ def test_old_kernel_runs_jobs_kills_offspring_and_says_what_is_missing(tmp_path)
     script = """
 import asyncio, os, sys
 from pathlib import Path
-from batchmill.errors import AttemptTimeoutError
+from batchmill.errors.item import AttemptTimeoutError
 from support.old_kernel import refuse_calls
 from support.mill import opened
 

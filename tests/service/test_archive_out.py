@@ -15,7 +15,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from batchmill.errors import InputLostError, NotFoundError
+from batchmill.errors.item import InputLostError
+from batchmill.errors.request import NotFoundError
 from batchmill.model.names import label
 from batchmill.service.archive_out import ArchivePlans, Rows, plan_archive, read_archive
 from batchmill.storage.base import Storage

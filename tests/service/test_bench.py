@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from batchmill.errors import InputLostError, UnpacksTooLargeError
+from batchmill.errors.item import InputLostError, UnpacksTooLargeError
 from batchmill.model.item import Input
 from batchmill.model.limits import Limits
 from batchmill.service.bench import stage_input

@@ -7,7 +7,8 @@ import pytest
 
 from batchmill.db import failures, listing
 from batchmill.db.connect import Database
-from batchmill.errors import ConflictError, NotFoundError, UnreadableFileError
+from batchmill.errors.item import UnreadableFileError
+from batchmill.errors.request import ConflictError, NotFoundError
 from batchmill.model.batch import BatchStatus, OwnerId
 from batchmill.model.item import ItemId, ItemStatus
 from batchmill.service import control

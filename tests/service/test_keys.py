@@ -10,7 +10,12 @@ from batchmill.db import access
 from batchmill.db.connect import Database
 from batchmill.db.schema import api_keys
 from batchmill.db.types import at
-from batchmill.errors import ForbiddenError, InvalidOptionError, NotFoundError, RateLimitedError
+from batchmill.errors.request import (
+    ForbiddenError,
+    InvalidOptionError,
+    NotFoundError,
+    RateLimitedError,
+)
 from batchmill.model.access import Scope
 from batchmill.model.batch import OwnerId
 from batchmill.service import keys

@@ -7,12 +7,8 @@ from pathlib import Path
 from batchmill.db import items
 from batchmill.db.connect import Database
 from batchmill.engines.memory import MemoryEngine
-from batchmill.errors import (
-    AttemptTimeoutError,
-    ChildCrashedError,
-    DatabaseUnavailableError,
-    UnreadableFileError,
-)
+from batchmill.errors.item import AttemptTimeoutError, ChildCrashedError, UnreadableFileError
+from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.model.batch import BatchStatus, OwnerId
 from batchmill.model.item import Delivery, ItemStatus
 from batchmill.service import control, delivery

@@ -11,7 +11,7 @@ from batchmill.db.connect import Database
 from batchmill.db.schema import batches as batch_table
 from batchmill.db.schema import idempotency as answers
 from batchmill.db.types import at
-from batchmill.errors import EmptyBatchError
+from batchmill.errors.request import EmptyBatchError
 from batchmill.model.batch import BatchId, BatchStatus, NewBatch, OwnerId
 from batchmill.model.item import ItemStatus, WorkerId
 from batchmill.service import delivery, ids, sweep

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from batchmill.errors import InputLostError, NotFoundError, StorageFullError
+from batchmill.errors.item import InputLostError
+from batchmill.errors.outage import StorageFullError
+from batchmill.errors.request import NotFoundError
 from batchmill.storage.disk import full_disk_reported
 from batchmill.storage.local import LocalStorage
 

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from batchmill.errors import StorageFullError, StorageUnavailableError, UsageError
+from batchmill.errors.outage import StorageFullError, StorageUnavailableError
+from batchmill.errors.request import UsageError
 from batchmill.storage.objects import PART_BYTES, Bucket, ObjectStorage
 from batchmill.storage.s3_uploads import S3Uploads
 

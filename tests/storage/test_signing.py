@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from batchmill.errors import ForbiddenError
+from batchmill.errors.request import ForbiddenError
 from batchmill.storage.signing import LONGEST_S, Signer, own_key
 
 OLD, NEW = "o" * 32, "n" * 32

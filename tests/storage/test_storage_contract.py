@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from batchmill.errors import InputLostError, NotFoundError
+from batchmill.errors.item import InputLostError
+from batchmill.errors.request import NotFoundError
 from batchmill.storage.base import Storage
 
 pytestmark = pytest.mark.anyio

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchmill.errors import (
+from batchmill.errors.item import (
     EncryptedFileError,
     InputLostError,
     ItemError,
-    StorageFullError,
     UnpacksTooLargeError,
     UnreadableFileError,
     UnsupportedTypeError,
 )
+from batchmill.errors.outage import StorageFullError
 from batchmill.model.item import ArchiveEntry, Input
 from batchmill.model.limits import Limits
 from batchmill.storage.zip_entry import unpack_entry, unpack_local

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchmill.errors import (
+from batchmill.errors.request import (
     EmptyArchiveError,
     RequestError,
     TooLargeError,

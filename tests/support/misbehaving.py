@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchmill.errors import UnreadableFileError
+from batchmill.errors.item import UnreadableFileError
 from batchmill.model.item import Output, SkipReason
 from batchmill.runner.messages import Job, JobStep, Progress, Report, encode
 

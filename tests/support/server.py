@@ -27,7 +27,7 @@ from batchmill.config import Settings
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
 from batchmill.engines.memory import MemoryEngine
-from batchmill.errors import UnreadableFileError
+from batchmill.errors.item import UnreadableFileError
 from batchmill.model.item import Output, Result
 from batchmill.service import ids
 from batchmill.service.delivery import Claimed

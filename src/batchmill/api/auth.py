@@ -5,7 +5,7 @@ from typing import Final
 
 from fastapi import Request
 
-from batchmill.errors import UnauthenticatedError
+from batchmill.errors.request import UnauthenticatedError
 from batchmill.service.mill import Mill
 from batchmill.service.submit import Caller
 

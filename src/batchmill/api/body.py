@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from fastapi import Request
 
-from batchmill.errors import (
+from batchmill.errors.request import (
     BodyTimeoutError,
     MalformedRequestError,
     TooLargeError,

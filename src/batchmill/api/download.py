@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from batchmill.api.answers import has_current
 from batchmill.api.problems import problem
-from batchmill.errors import RangeError
+from batchmill.errors.request import RangeError
 
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batchmill.api.problems import problem
 from batchmill.config import Settings
-from batchmill.errors import ForbiddenError
+from batchmill.errors.request import ForbiddenError
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})

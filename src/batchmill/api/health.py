@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from batchmill import wire
 from batchmill.db import workers
-from batchmill.errors import BatchmillError
+from batchmill.errors.base import BatchmillError
 from batchmill.service.mill import Mill
 from batchmill.storage.disk import Room
 

@@ -19,7 +19,7 @@ from batchmill import logs
 from batchmill.api import answers
 from batchmill.db import batches, listing
 from batchmill.db.connect import Connection
-from batchmill.errors import OutageError
+from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.batch import Batch, BatchId
 from batchmill.model.item import Item, ItemId

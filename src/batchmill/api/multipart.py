@@ -14,7 +14,7 @@ from typing import NoReturn
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from batchmill.errors import MalformedUploadError, TooLargeError
+from batchmill.errors.request import MalformedUploadError, TooLargeError
 from batchmill.model.media import SNIFF_BYTES, ZIP, sniff
 from batchmill.model.names import label
 from batchmill.storage.disk import Room

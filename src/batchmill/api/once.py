@@ -14,7 +14,7 @@ from batchmill.api.context import Context
 from batchmill.db import idempotency
 from batchmill.db.connect import Connection
 from batchmill.db.idempotency import KeptAnswer
-from batchmill.errors import (
+from batchmill.errors.request import (
     IdempotencyInFlightError,
     IdempotencyMismatchError,
     InvalidFieldError,

@@ -8,7 +8,7 @@ from typing import Any
 from batchmill import wire
 from batchmill.api import body
 from batchmill.api.problems import checked
-from batchmill.errors import InvalidFieldError, UnknownNameError
+from batchmill.errors.request import InvalidFieldError, UnknownNameError
 from batchmill.model import pipeline as pipelines
 from batchmill.model.pipeline import Pipeline
 from batchmill.operations import presets, registry

@@ -11,12 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from batchmill import logs, wire
-from batchmill.errors import (
-    BatchmillError,
+from batchmill.errors.base import BatchmillError
+from batchmill.errors.outage import OutageError, StorageFullError
+from batchmill.errors.request import (
     InvalidFieldError,
-    OutageError,
     RequestError,
-    StorageFullError,
     UnknownPathError,
     WrongMethodError,
 )

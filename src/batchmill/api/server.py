@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from batchmill.errors import UsageError
+from batchmill.errors.request import UsageError
 
 
 class _Server(uvicorn.Server):

@@ -19,7 +19,7 @@ from batchmill import wire
 from batchmill.api import body
 from batchmill.api.context import Context
 from batchmill.api.multipart import FormLimits, ReceivedFile, receive_form, require_room
-from batchmill.errors import InputUnavailableError, InvalidFieldError, TooLargeError
+from batchmill.errors.request import InputUnavailableError, InvalidFieldError, TooLargeError
 from batchmill.model.media import SNIFF_BYTES
 from batchmill.model.names import label
 from batchmill.service.intake import SentFile

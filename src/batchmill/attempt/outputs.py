@@ -5,7 +5,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchmill.errors import ChildCrashedError
+from batchmill.errors.item import ChildCrashedError
 from batchmill.model.item import Output
 from batchmill.runner.messages import Report
 

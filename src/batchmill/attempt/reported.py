@@ -1,9 +1,11 @@
-"""Turns an error that a child reported back into an exception of `errors.py`."""
+"""Turns an error that a child reported back into an exception of `errors/`."""
 
 import re
 from collections.abc import Iterator
 
-from batchmill.errors import BatchmillError, ItemError, OutageError
+from batchmill.errors.base import BatchmillError
+from batchmill.errors.item import ItemError
+from batchmill.errors.outage import OutageError
 from batchmill.runner.messages import ReportedError
 
 MESSAGE_CHARACTERS = 500

@@ -11,12 +11,8 @@ from batchmill.attempt import reported
 from batchmill.attempt.outputs import Made, collect
 from batchmill.attempt.segments import Segment
 from batchmill.attempt.workbench import Workbench
-from batchmill.errors import (
-    AttemptTimeoutError,
-    ItemError,
-    RunnerUnavailableError,
-    UnsupportedTypeError,
-)
+from batchmill.errors.item import AttemptTimeoutError, ItemError, UnsupportedTypeError
+from batchmill.errors.outage import RunnerUnavailableError
 from batchmill.model.item import Result, SkipReason
 from batchmill.model.media import BY_MIME, JPEG
 from batchmill.model.pipeline import OnError, Step

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchmill.errors import InputLostError
+from batchmill.errors.item import InputLostError
 
 Stage = Callable[[Path], Awaitable[None]]
 """Makes the bytes appear at a path that does not exist yet; raises `InputLostError`."""

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar, get_type_hints
 
 import typer
 
-from batchmill.errors import BatchmillError
+from batchmill.errors.base import BatchmillError
 
 D = TypeVar("D")
 

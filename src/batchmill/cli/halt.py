@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from batchmill.errors import UsageError
+from batchmill.errors.request import UsageError
 
 _SHAPE = re.compile(r"(soon|now),fail=(\d+(?:\.\d+)?)(%?)")
 

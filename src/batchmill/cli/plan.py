@@ -10,7 +10,7 @@ from batchmill.cli.existing import ExistingResults
 from batchmill.cli.halt import Halt, parse_halt
 from batchmill.cli.run import RunOptions
 from batchmill.config import Settings
-from batchmill.errors import UsageError
+from batchmill.errors.request import UsageError
 from batchmill.local import joblog
 from batchmill.local.bench import Rules, cores
 from batchmill.local.inputs import LocalInput, Search, find

@@ -24,7 +24,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from batchmill.errors import DatabaseUnavailableError, StorageFullError
+from batchmill.errors.outage import DatabaseUnavailableError, StorageFullError
 
 __all__ = ["Connection", "Database"]
 

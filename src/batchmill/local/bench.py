@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from batchmill.attempt.workbench import Remote, Workbench
-from batchmill.errors import UsageError
+from batchmill.errors.request import UsageError
 from batchmill.local.inputs import LocalInput
 from batchmill.local.outputs import Save
 from batchmill.model.limits import Limits

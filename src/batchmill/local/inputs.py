@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from batchmill.attempt.naming import unique
-from batchmill.errors import RequestError, UsageError
+from batchmill.errors.request import RequestError, UsageError
 from batchmill.model.containers import identify
 from batchmill.model.item import Input
 from batchmill.model.media import ZIP

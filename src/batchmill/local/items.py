@@ -16,13 +16,8 @@ from typing import Any
 
 from batchmill.attempt.run import run_attempt
 from batchmill.attempt.staging import InputFile, link_or_copy
-from batchmill.errors import (
-    Budget,
-    InputMissingError,
-    ItemError,
-    OutageError,
-    UnreadableFileError,
-)
+from batchmill.errors.item import Budget, InputMissingError, ItemError, UnreadableFileError
+from batchmill.errors.outage import OutageError
 from batchmill.local.bench import Bench
 from batchmill.local.inputs import LocalInput
 from batchmill.local.outputs import Save

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from batchmill.errors import UsageError
+from batchmill.errors.request import UsageError
 from batchmill.local.inputs import LocalInput
 from batchmill.local.results import ItemResult
 from batchmill.model.item import ItemStatus

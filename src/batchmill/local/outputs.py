@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from batchmill.attempt.naming import safe_path, unique
 from batchmill.attempt.run import Finished
-from batchmill.errors import OutputExistsError, OutputUnwritableError
+from batchmill.errors.item import OutputExistsError, OutputUnwritableError
 from batchmill.local.inputs import LocalInput
 from batchmill.local.results import SavedFile
 from batchmill.operations.files import row

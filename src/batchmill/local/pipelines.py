@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from batchmill.errors import InvalidOptionError, InvalidPipelineError, UnknownNameError
+from batchmill.errors.request import InvalidOptionError, InvalidPipelineError, UnknownNameError
 from batchmill.model.pipeline import Pipeline, Step, parse
 from batchmill.operations import presets, registry
 

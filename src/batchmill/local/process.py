@@ -13,7 +13,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from batchmill.errors import EmptyBatchError
+from batchmill.errors.request import EmptyBatchError
 from batchmill.local.bench import Bench, Rules, open_bench
 from batchmill.local.inputs import LocalInput, one_file
 from batchmill.local.items import process_item

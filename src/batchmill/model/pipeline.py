@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from batchmill.errors import InvalidPipelineError, UnknownFieldError
+from batchmill.errors.request import InvalidPipelineError, UnknownFieldError
 
 DEFAULT_OUTPUT_PATH = "{dir}/{stem}.{ext}"
 OUTPUT_FIELDS = frozenset({"dir", "stem", "ext", "name", "index", "w", "h", "step"})

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from batchmill.errors import Budget
+from batchmill.errors.item import Budget
 from batchmill.model.item import ItemStatus, Spent
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from batchmill.errors import ItemError
+from batchmill.errors.item import ItemError
 from batchmill.model.media import Family
 from batchmill.operations.base import Options, Transform, Work
 from batchmill.operations.resize import Position

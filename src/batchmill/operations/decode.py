@@ -10,16 +10,16 @@ from typing import Any
 
 import pyvips
 
-from batchmill.errors import (
-    BatchmillError,
+from batchmill.errors.base import BatchmillError
+from batchmill.errors.item import (
     EmptyFileError,
     OperationFailedError,
     OutOfMemoryError,
-    StorageFullError,
     TooManyPixelsError,
     UnreadableFileError,
     UnsupportedTypeError,
 )
+from batchmill.errors.outage import StorageFullError
 from batchmill.model.limits import Limits
 from batchmill.model.media import AVIF, GIF, HEIC, JPEG, PNG, TIFF, WEBP, MediaType
 from batchmill.operations.base import Source

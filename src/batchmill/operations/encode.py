@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyvips
 
-from batchmill.errors import MaxBytesError, OperationFailedError, TooManyPixelsError
+from batchmill.errors.item import MaxBytesError, OperationFailedError, TooManyPixelsError
 from batchmill.model.item import Output, SkipReason
 from batchmill.operations.base import Source
 from batchmill.operations.colours import COLOUR_BANDS, rgba

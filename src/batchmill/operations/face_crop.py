@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from batchmill.errors import NoFaceError
+from batchmill.errors.item import NoFaceError
 from batchmill.model.media import Family
 from batchmill.operations.base import Options, Transform, Work
 from batchmill.operations.faces.face import Face

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pyvips
 
-from batchmill.errors import EmptyFileError, ItemError, UnsupportedTypeError
+from batchmill.errors.item import EmptyFileError, ItemError, UnsupportedTypeError
 from batchmill.model.media import SNIFF_BYTES, sniff
 from batchmill.operations.base import Source, Work
 from batchmill.operations.colour import to_srgb

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from batchmill.errors import InvalidPipelineError, UnknownNameError
+from batchmill.errors.request import InvalidPipelineError, UnknownNameError
 from batchmill.model.pipeline import Pipeline, parse
 from batchmill.operations.registry import check
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from batchmill.errors import InvalidOptionError, UnknownNameError
+from batchmill.errors.request import InvalidOptionError, UnknownNameError
 from batchmill.model.pipeline import Pipeline, Step
 from batchmill.operations.base import Operation, Options
 

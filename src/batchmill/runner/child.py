@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, NoReturn, Self
 
-from batchmill.errors import BatchmillError, OperationFailedError, OutOfMemoryError
+from batchmill.errors.base import BatchmillError
+from batchmill.errors.item import OperationFailedError, OutOfMemoryError
 from batchmill.runner import sandbox
 from batchmill.runner.environment import homes
 from batchmill.runner.messages import (

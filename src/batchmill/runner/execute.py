@@ -11,15 +11,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from batchmill.errors import (
-    BatchmillError,
+from batchmill.errors.base import BatchmillError
+from batchmill.errors.item import (
     EmptyFileError,
     OperationFailedError,
     OutOfMemoryError,
-    StorageFullError,
     UnreadableFileError,
     UnsupportedTypeError,
 )
+from batchmill.errors.outage import StorageFullError
 from batchmill.model.containers import identify
 from batchmill.model.item import Output, SkipReason
 from batchmill.model.media import Family

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchmill.errors import ItemError, RunnerUnavailableError
+from batchmill.errors.item import ItemError
+from batchmill.errors.outage import RunnerUnavailableError
 from batchmill.runner.forking import Nursery
 from batchmill.runner.line import Gone, OnProgress
 from batchmill.runner.messages import Job, Report

@@ -5,7 +5,12 @@ import contextlib
 import signal
 from typing import Any, Self
 
-from batchmill.errors import AttemptTimeoutError, ChildCrashedError, ItemError, OutOfMemoryError
+from batchmill.errors.item import (
+    AttemptTimeoutError,
+    ChildCrashedError,
+    ItemError,
+    OutOfMemoryError,
+)
 from batchmill.runner import limits
 from batchmill.runner.line import CLOSED, Gone, Line, OnProgress
 from batchmill.runner.messages import Job, Report, encode, report_from

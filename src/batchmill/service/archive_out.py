@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from batchmill.errors import InputLostError
+from batchmill.errors.item import InputLostError
 from batchmill.storage.base import Storage
 from batchmill.storage.zip_layout import FIRST, ArchiveRow, Checkpoint, Layout, Planner
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from batchmill.attempt.run import Finished, run_attempt
 from batchmill.attempt.staging import InputFile
 from batchmill.attempt.workbench import Workbench
-from batchmill.errors import InputLostError, NotFoundError
+from batchmill.errors.item import InputLostError
+from batchmill.errors.request import NotFoundError
 from batchmill.model import pipeline as pipelines
 from batchmill.model.item import Input
 from batchmill.model.limits import Limits

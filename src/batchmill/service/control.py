@@ -12,7 +12,7 @@ from typing import Any
 from batchmill import logs
 from batchmill.db import batches, failures, items
 from batchmill.db.connect import Connection
-from batchmill.errors import ConflictError, NotFoundError
+from batchmill.errors.request import ConflictError, NotFoundError
 from batchmill.logs import Event
 from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import FINAL, ItemId, ItemStatus

@@ -11,7 +11,7 @@ from typing import Any
 from batchmill.db import batches, failures, items, listing
 from batchmill.db.connect import Connection
 from batchmill.db.types import NOW, Clock
-from batchmill.errors import Budget
+from batchmill.errors.item import Budget
 from batchmill.model import retry
 from batchmill.model.batch import (
     Batch,

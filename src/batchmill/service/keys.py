@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from batchmill import logs
 from batchmill.db import access
-from batchmill.errors import ForbiddenError, InvalidOptionError, NotFoundError, RateLimitedError
+from batchmill.errors.request import (
+    ForbiddenError,
+    InvalidOptionError,
+    NotFoundError,
+    RateLimitedError,
+)
 from batchmill.logs import Event
 from batchmill.model.access import ApiKey, KeyId, Scope
 from batchmill.model.batch import OwnerId

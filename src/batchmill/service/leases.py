@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from batchmill import logs
 from batchmill.db import items
 from batchmill.db.connect import Connection
-from batchmill.errors import OutageError
+from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.item import Claim, ItemId
 from batchmill.service.mill import Mill

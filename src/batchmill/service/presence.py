@@ -8,7 +8,7 @@ from typing import Any
 from batchmill import logs
 from batchmill.db import workers
 from batchmill.db.connect import Connection
-from batchmill.errors import OutageError
+from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.item import WorkerId
 from batchmill.service.mill import Mill

@@ -14,7 +14,9 @@ from dataclasses import replace
 
 from batchmill import logs
 from batchmill.attempt.run import Finished
-from batchmill.errors import BatchmillError, Budget, ItemError, OutageError
+from batchmill.errors.base import BatchmillError
+from batchmill.errors.item import Budget, ItemError
+from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model import pipeline as pipelines
 from batchmill.model.item import Failure, ItemId, Result

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from batchmill.db import batches, failures, listing
 from batchmill.db.connect import Connection
 from batchmill.db.failures import FailureGroup
-from batchmill.errors import InvalidFieldError, NotFoundError
+from batchmill.errors.request import InvalidFieldError, NotFoundError
 from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import Item, ItemId
 from batchmill.service.mill import Mill

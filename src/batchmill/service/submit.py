@@ -16,7 +16,12 @@ from batchmill import logs
 from batchmill.db import batches, items
 from batchmill.db.connect import Connection
 from batchmill.db.types import NOW
-from batchmill.errors import ConflictError, EmptyBatchError, InvalidOptionError, NotFoundError
+from batchmill.errors.request import (
+    ConflictError,
+    EmptyBatchError,
+    InvalidOptionError,
+    NotFoundError,
+)
 from batchmill.logs import Event
 from batchmill.model.batch import LOCAL_OWNER, Batch, BatchId, BatchStatus, NewBatch, OwnerId
 from batchmill.model.item import ItemStatus, NewItem

@@ -10,7 +10,7 @@ from itertools import islice
 from batchmill import logs
 from batchmill.db import batches, idempotency, items, workers
 from batchmill.db.connect import Connection
-from batchmill.errors import OutageError
+from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.batch import RUNNABLE, BatchId, BatchStatus
 from batchmill.model.item import Delivery

@@ -11,7 +11,7 @@ from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
-from batchmill.errors import StorageFullError
+from batchmill.errors.outage import StorageFullError
 
 P = ParamSpec("P")
 T = TypeVar("T")

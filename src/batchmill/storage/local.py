@@ -14,7 +14,8 @@ from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
-from batchmill.errors import InputLostError, NotFoundError
+from batchmill.errors.item import InputLostError
+from batchmill.errors.request import NotFoundError
 from batchmill.storage import disk
 from batchmill.storage.keys import check_key, check_prefix
 

@@ -20,7 +20,9 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
-from batchmill.errors import InputLostError, NotFoundError, StorageUnavailableError, UsageError
+from batchmill.errors.item import InputLostError
+from batchmill.errors.outage import StorageUnavailableError
+from batchmill.errors.request import NotFoundError, UsageError
 from batchmill.storage import disk
 from batchmill.storage.keys import check_key, check_prefix
 from batchmill.storage.s3_uploads import S3Uploads

@@ -16,7 +16,7 @@ from secrets import token_hex, token_urlsafe
 
 import itsdangerous
 
-from batchmill.errors import ForbiddenError
+from batchmill.errors.request import ForbiddenError
 
 LONGEST_S = 604_800
 KEY_BYTES = 32

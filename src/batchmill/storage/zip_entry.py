@@ -15,7 +15,7 @@ from typing import Protocol
 
 from isal import igzip_lib, isal_zlib
 
-from batchmill.errors import (
+from batchmill.errors.item import (
     EncryptedFileError,
     InputLostError,
     UnpacksTooLargeError,

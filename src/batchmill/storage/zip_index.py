@@ -18,7 +18,7 @@ from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 
-from batchmill.errors import EmptyArchiveError, TooLargeError, UnreadableArchiveError
+from batchmill.errors.request import EmptyArchiveError, TooLargeError, UnreadableArchiveError
 from batchmill.model.item import ArchiveEntry, Input
 from batchmill.model.names import label
 from batchmill.storage import disk

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from batchmill.errors import OutageError, UnreadableFileError
+from batchmill.errors.item import UnreadableFileError
+from batchmill.errors.outage import OutageError
 from batchmill.model.media import Family
 from batchmill.model.pipeline import Step
 from batchmill.operations.base import Options, RemoteCall, Source, Transform, Work

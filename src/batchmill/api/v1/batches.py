@@ -12,7 +12,7 @@ from batchmill.api.context import Asking, Context
 from batchmill.api.once import Keep, answer_once
 from batchmill.api.problems import checked
 from batchmill.db import batches as rows
-from batchmill.errors import InvalidFieldError
+from batchmill.errors.request import InvalidFieldError
 from batchmill.model.batch import Batch, BatchStatus
 from batchmill.model.item import ItemId
 from batchmill.service import control

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from batchmill.api.context import Asking, Context
-from batchmill.errors import InvalidFieldError
+from batchmill.errors.request import InvalidFieldError
 from batchmill.model.batch import Batch
 
 router = APIRouter(prefix="/v1", tags=["events"])

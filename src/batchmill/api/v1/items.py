@@ -11,7 +11,7 @@ from batchmill.api.context import Asking, Context
 from batchmill.api.download import Download
 from batchmill.api.v1.batches import Cursor, Limit
 from batchmill.db import listing
-from batchmill.errors import InvalidFieldError, NotFoundError
+from batchmill.errors.request import InvalidFieldError, NotFoundError
 from batchmill.model.item import Item, ItemStatus, Output
 
 router = APIRouter(prefix="/v1", tags=["items"])

@@ -16,7 +16,7 @@ from batchmill.api.once import Keep, answer_once
 from batchmill.api.submissions import Submission
 from batchmill.api.v1.items import output_file
 from batchmill.db import listing
-from batchmill.errors import ConflictError, InvalidFieldError
+from batchmill.errors.request import ConflictError, InvalidFieldError
 from batchmill.model.item import ItemStatus
 from batchmill.service.archive_out import read_archive
 from batchmill.storage.zip_layout import ArchiveRow

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import PurePath
 from typing import Any
 
-from batchmill.errors import EmptyFileError, UnreadableFileError
+from batchmill.errors.item import EmptyFileError, UnreadableFileError
 from batchmill.model.media import (
     CSV,
     DOCUMENTS,

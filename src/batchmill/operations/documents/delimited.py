@@ -8,7 +8,7 @@ from io import BufferedReader, TextIOWrapper
 from itertools import islice
 from typing import cast
 
-from batchmill.errors import UnreadableFileError
+from batchmill.errors.item import UnreadableFileError
 from batchmill.model.delimited import CHECKED_ROWS, Dialect, find_dialect
 from batchmill.operations.documents.columns import Customs
 from batchmill.operations.documents.export import FORMATS, RowFile

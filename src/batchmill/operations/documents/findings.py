@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from batchmill.errors import DocumentTooLargeError, UnsafeFileError
+from batchmill.errors.item import DocumentTooLargeError, UnsafeFileError
 from batchmill.operations.base import ExtraFile, Work
 
 

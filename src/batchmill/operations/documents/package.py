@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from zipfile import ZipFile, ZipInfo
 
-from batchmill.errors import EncryptedFileError, UnreadableFileError
+from batchmill.errors.item import EncryptedFileError, UnreadableFileError
 from batchmill.operations.documents.findings import Findings
 
 _MOST_PARTS = 10_000

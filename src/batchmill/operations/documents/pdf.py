@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from batchmill.errors import EncryptedFileError, UnreadableFileError
+from batchmill.errors.item import EncryptedFileError, UnreadableFileError
 from batchmill.operations.documents.findings import Findings
 from batchmill.operations.documents.options import AnalyzeOptions
 from batchmill.operations.documents.pdf_dates import iso_date

@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchmill.errors import UnreadableFileError
+from batchmill.errors.item import UnreadableFileError
 from batchmill.model.media import bom_encoding
 from batchmill.operations.documents.findings import Findings
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile, is_zipfile
 
-from batchmill.errors import EncryptedFileError, UnreadableFileError
+from batchmill.errors.item import EncryptedFileError, UnreadableFileError
 from batchmill.model.media import ODS, XLS
 from batchmill.operations.documents.export import FORMATS, RowFile
 from batchmill.operations.documents.findings import Findings

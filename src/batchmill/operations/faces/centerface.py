@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchmill.errors import FaceModelMissingError
+from batchmill.errors.item import FaceModelMissingError
 from batchmill.operations.faces.face import Face
 
 if TYPE_CHECKING:

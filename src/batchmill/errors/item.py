@@ -1,0 +1,199 @@
+"""What can go wrong with one file while the rest of its batch goes on."""
+
+from typing import ClassVar, Literal
+
+from batchmill.errors.base import BatchmillError
+
+Budget = Literal["errors", "crashes", "timeouts"]
+"""Which retry budget of an item an error uses up."""
+
+
+class ItemError(BatchmillError):
+    """One file could not be processed; the rest of the batch goes on."""
+
+    code = "item_failed"
+    budget: ClassVar[Budget] = "errors"
+    remedy = "Read the message; correct the file and retry it."
+    step: str | None = None
+    """Id of the step that failed, where that is known."""
+
+
+class UnreadableFileError(ItemError):
+    """The bytes are damaged, truncated or not what their header claims."""
+
+    code = "unreadable_file"
+    remedy = "Open the file elsewhere and save it again, or set `tolerant` to accept what is there."
+
+    def __init__(self, name: str, reason: str, *, detail: str | None = None) -> None:
+        super().__init__(f"{name} cannot be read: {reason}", detail=detail)
+
+
+class EmptyFileError(ItemError):
+    """The file has no bytes."""
+
+    code = "empty_file"
+    remedy = "Send the file again; an upload or copy probably broke off."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is empty (0 bytes); send it again")
+
+
+class EncryptedFileError(ItemError):
+    """The file can only be opened with a password."""
+
+    code = "encrypted_file"
+    remedy = "Remove the password and send the file again."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is encrypted; remove the password and send it again")
+
+
+class UnpacksTooLargeError(ItemError):
+    """An entry of an archive is too large once it is unpacked."""
+
+    code = "unpacks_too_large"
+    remedy = "Send the file by itself, or raise the limit named in the message."
+
+
+class UnsupportedTypeError(ItemError):
+    """The content is of a type that the pipeline does not take."""
+
+    code = "unsupported_type"
+    remedy = "Convert the file to a supported type, or choose another pipeline."
+
+
+class TooManyPixelsError(ItemError):
+    """The picture is over the limit of pixels, side or frames."""
+
+    code = "too_many_pixels"
+    remedy = "Shrink the picture before sending it, or raise the limit named in the message."
+
+
+class UnsafeFileError(ItemError):
+    """The document is built to harm its reader, or looks as if it were."""
+
+    code = "unsafe_file"
+    remedy = "Save the document again in the program that made it, and send that copy."
+
+
+class DocumentTooLargeError(ItemError):
+    """A line, row or sheet of a document is over its limit."""
+
+    code = "document_too_large"
+    remedy = "Split the document, or raise the limit named in the message."
+
+
+class MaxBytesError(ItemError):
+    """A picture can't be made as small as `max_bytes` asks."""
+
+    code = "max_bytes"
+    remedy = "Allow more bytes, resize the picture first, or choose another format."
+
+
+class OutOfMemoryError(ItemError):
+    """The attempt ran into its memory limit."""
+
+    code = "out_of_memory"
+    retryable = True
+    budget = "crashes"
+    remedy = "Send a smaller file, or raise the `memory_bytes` of the tier."
+
+    def __init__(self, name: str, limit_bytes: int) -> None:
+        super().__init__(f"{name} needed more than {limit_bytes // 2**20} MiB of memory")
+
+
+class ChildCrashedError(ItemError):
+    """The process that worked on the file died."""
+
+    code = "child_crashed"
+    retryable = True
+    budget = "crashes"
+    remedy = "Retry once; a file that crashes twice is quarantined. Report it with the file."
+
+    def __init__(self, name: str, how: str, *, detail: str | None = None) -> None:
+        super().__init__(f"the process working on {name} died ({how})", detail=detail)
+
+
+class AttemptTimeoutError(ItemError):
+    """The attempt ran past its time limit and was killed."""
+
+    code = "attempt_timeout"
+    retryable = True
+    budget = "timeouts"
+    remedy = "Raise the step's `timeout_s`, or make the file smaller."
+
+    def __init__(self, name: str, limit_s: float) -> None:
+        super().__init__(f"{name} took longer than {limit_s:g} s and was stopped")
+        self.limit_s = limit_s
+
+
+class OperationFailedError(ItemError):
+    """An operation failed in a way it did not foresee."""
+
+    code = "operation_failed"
+    remedy = "Retry once; if it fails again, report it with the file."
+
+    def __init__(self, name: str, operation: str, *, detail: str | None = None) -> None:
+        super().__init__(f"{operation} could not process {name}", detail=detail)
+
+
+class NoFaceError(ItemError):
+    """No face was found, and the pipeline asked to fail then."""
+
+    code = "no_face"
+    remedy = "Send a photo that shows a face, lower `min_score`, or set `no_face` to `accept`."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no face was found in {name}")
+
+
+class FaceModelMissingError(ItemError):
+    """A part of this installation that finds faces is not there."""
+
+    code = "face_model_missing"
+    remedy = "Run the command in the message, then retry the file."
+
+    def __init__(self, missing: str, command: str) -> None:
+        super().__init__(
+            f"Faces cannot be found because {missing} is not installed; run `{command}`"
+        )
+
+
+class InputLostError(ItemError):
+    """The stored input is not there any more."""
+
+    code = "input_lost"
+    remedy = "Send the file again."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the stored copy of {name} is gone; send it again")
+
+
+class InputMissingError(ItemError):
+    """The file that was named is not there."""
+
+    code = "input_missing"
+    remedy = "Check the path; the file may have been moved or renamed meanwhile."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is not there; check the path")
+
+
+class OutputExistsError(ItemError):
+    """A file of the output's name is there already."""
+
+    code = "output_exists"
+    remedy = "Use --overwrite, --skip-existing or another folder."
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} exists already and was not overwritten")
+
+
+class OutputUnwritableError(ItemError):
+    """The output can't be written where it belongs."""
+
+    code = "output_unwritable"
+    remedy = "Check the permissions of the output folder, or name another one."
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} cannot be written: {reason}")

@@ -1,0 +1,242 @@
+"""What callers must change: wrong requests, wrong command lines, wrong settings."""
+
+from difflib import get_close_matches
+
+from batchmill.errors.base import BatchmillError
+
+
+class RequestError(BatchmillError):
+    """The request is wrong; sending it again will fail again."""
+
+    code = "invalid_request"
+    status = 422
+    exit_code = 2
+    remedy = "Change the request as the message says."
+
+
+class UnknownNameError(RequestError):
+    """A pipeline, preset, operation or key that does not exist was named."""
+
+    code = "unknown_name"
+    remedy = "Use one of the names in the message, or list them with `batchmill presets`."
+
+    def __init__(self, kind: str, name: str, known: list[str]) -> None:
+        super().__init__(f"There is no {kind} {name!r}. {_nearest(name, known)}")
+
+
+class InvalidPipelineError(RequestError):
+    """A pipeline's JSON or TOML does not have the right shape."""
+
+    code = "invalid_pipeline"
+    remedy = "Correct the field that the message names; docs/concepts/pipelines.md shows the shape."
+
+
+class UnknownFieldError(InvalidPipelineError):
+    """A field that does not exist was given."""
+
+    code = "unknown_field"
+    remedy = "Remove the field or spell it as the message suggests."
+
+    def __init__(self, where: str, name: str, known: list[str]) -> None:
+        super().__init__(f"{where} has no field {name!r}. {_nearest(name, known)}")
+
+
+class InvalidOptionError(RequestError):
+    """An option of an operation is unknown or out of range."""
+
+    code = "invalid_option"
+    remedy = "Correct the option; `batchmill operations NAME` lists every option with its range."
+
+
+class EmptyBatchError(RequestError):
+    """A batch without files was sent."""
+
+    code = "empty_batch"
+    remedy = "Send at least one file, or `keep_open: true` to add files later."
+
+    def __init__(self) -> None:
+        super().__init__("The batch has no files; send at least one.")
+
+
+class NotFoundError(RequestError):
+    """The object does not exist, or belongs to somebody else."""
+
+    code = "not_found"
+    status = 404
+    remedy = "Check the id; finished batches are removed after their retention time."
+
+    def __init__(self, kind: str, id_: str) -> None:
+        super().__init__(f"There is no {kind} {id_!r}.")
+
+
+class ConflictError(RequestError):
+    """The object is not in a state that allows this."""
+
+    code = "conflict"
+    status = 409
+    remedy = "Read the object's status and try what that status allows."
+
+
+class TooLargeError(RequestError):
+    """A file or a request is over a limit of size or number."""
+
+    code = "too_large"
+    status = 413
+    remedy = "Send fewer or smaller files, or raise the limit named in the message."
+
+
+class MalformedUploadError(RequestError):
+    """The body of an upload is not what its header claims, or it broke off."""
+
+    code = "malformed_upload"
+    status = 400
+    remedy = "Send the files as multipart/form-data with a standard HTTP client, and whole."
+
+
+class UnreadableArchiveError(RequestError):
+    """A ZIP archive is damaged, or built in a way that only harmful ones are."""
+
+    code = "unreadable_archive"
+    remedy = "Pack the files into a new ZIP archive and send it whole."
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} cannot be used as a ZIP archive: {reason}; pack it again.")
+
+
+class EmptyArchiveError(RequestError):
+    """A ZIP archive has no file that could be processed."""
+
+    code = "empty_archive"
+    remedy = "Send an archive with at least one file besides folders and system files."
+
+    def __init__(self, name: str, *, left_out: int) -> None:
+        others = f"{left_out} folders, links and system files were left out"
+        super().__init__(f"{name} holds no file to process ({others}).")
+
+
+class MalformedRequestError(RequestError):
+    """The request's body or headers can't be read."""
+
+    code = "malformed_request"
+    status = 400
+    remedy = "Send well-formed JSON in UTF-8, as the message says."
+
+
+class InvalidFieldError(RequestError):
+    """A field of a request is missing, unknown or out of range."""
+
+    code = "invalid_field"
+    remedy = "Correct the field that the message names; /docs lists every field with its range."
+
+
+class UnauthenticatedError(RequestError):
+    """The server does not serve callers without a key here."""
+
+    code = "unauthenticated"
+    status = 401
+    remedy = "Send an API key, or set BATCHMILL_ANONYMOUS to serve callers without one."
+
+
+class RateLimitedError(RequestError):
+    """The caller has submitted as often as it may within a window of time."""
+
+    code = "rate_limited"
+    status = 429
+    remedy = "Wait as long as Retry-After says; keys of a higher tier may submit more often."
+
+    def __init__(self, limit: int, window_s: float, *, retry_after_s: int) -> None:
+        minutes = round(window_s / 60)
+        super().__init__(
+            f"No more than {limit} submissions in {minutes} minutes; try again in"
+            f" {retry_after_s} seconds."
+        )
+        self.retry_after_s = retry_after_s
+
+
+class ForbiddenError(RequestError):
+    """The caller, or the page that made it call, may not do this."""
+
+    code = "forbidden"
+    status = 403
+    remedy = "Call from an allowed page or address; BATCHMILL_PUBLIC_URL names the server's own."
+
+
+class UnknownPathError(RequestError):
+    """The server has nothing at this address."""
+
+    code = "unknown_path"
+    status = 404
+    remedy = "Check the address; /docs lists every one."
+
+
+class WrongMethodError(RequestError):
+    """The address does not take this method."""
+
+    code = "wrong_method"
+    status = 405
+    remedy = "Use a method that the answer's Allow header names."
+
+
+class BodyTimeoutError(RequestError):
+    """The request's body stopped arriving."""
+
+    code = "body_timeout"
+    status = 408
+    remedy = "Send again over a better connection, or raise BATCHMILL_BODY_TIMEOUT_S."
+
+
+class WrongMediaTypeError(RequestError):
+    """The request's body is of a type that is not taken here."""
+
+    code = "wrong_media_type"
+    status = 415
+    remedy = "Send application/json, or files as multipart/form-data."
+
+
+class RangeError(RequestError):
+    """The requested range lies behind the end of the file."""
+
+    code = "range_not_satisfiable"
+    status = 416
+    remedy = "Ask for a range within the size that Content-Range names."
+
+
+class InputUnavailableError(RequestError):
+    """A file was to be taken from a place that this server cannot read."""
+
+    code = "input_unavailable"
+    remedy = "Send the bytes themselves: as multipart `files`, or as `data` in base 64."
+
+
+class IdempotencyMismatchError(RequestError):
+    """An Idempotency-Key came back with another body."""
+
+    code = "idempotency_mismatch"
+    remedy = "Use a new Idempotency-Key for a new request."
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used with another request body.")
+
+
+class IdempotencyInFlightError(ConflictError):
+    """The first request with this Idempotency-Key is still running."""
+
+    code = "idempotency_in_flight"
+    remedy = "Wait for the first request's answer, then repeat."
+
+    def __init__(self) -> None:
+        super().__init__("A request with this Idempotency-Key is still being answered.")
+
+
+class UsageError(RequestError):
+    """The command line or a setting makes no sense."""
+
+    code = "usage"
+    remedy = "See `batchmill COMMAND --help`."
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return f"Known: {', '.join(sorted(known))}."
