@@ -3,32 +3,32 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from batchmill import wire
 from batchmill.db import workers
 from batchmill.errors.base import BatchmillError
 from batchmill.service.mill import Mill
 from batchmill.storage.disk import Room
+from batchmill.wire import told
 
 PATIENCE_S = 2.0
 """How long one check may take before it counts as failed."""
 
 
-async def readiness(mill: Mill, *, draining: bool) -> wire.Readiness:
+async def readiness(mill: Mill, *, draining: bool) -> told.Readiness:
     """Try everything that accepting a batch needs."""
     checks = await asyncio.gather(*(_tried(name, check, mill) for name, check in CHECKS.items()))
     if draining:
-        checks.append(wire.Check(name="draining", ok=False, message="The server is stopping."))
-    return wire.Readiness(ready=all(check.ok for check in checks), checks=checks)
+        checks.append(told.Check(name="draining", ok=False, message="The server is stopping."))
+    return told.Readiness(ready=all(check.ok for check in checks), checks=checks)
 
 
-async def _tried(name: str, check: Callable[[Mill], Awaitable[str]], mill: Mill) -> wire.Check:
+async def _tried(name: str, check: Callable[[Mill], Awaitable[str]], mill: Mill) -> told.Check:
     try:
         async with asyncio.timeout(PATIENCE_S):
-            return wire.Check(name=name, ok=True, message=await check(mill))
+            return told.Check(name=name, ok=True, message=await check(mill))
     except TimeoutError:
-        return wire.Check(name=name, ok=False, message=f"No answer within {PATIENCE_S:g} s.")
+        return told.Check(name=name, ok=False, message=f"No answer within {PATIENCE_S:g} s.")
     except BatchmillError as error:
-        return wire.Check(name=name, ok=False, message=error.message)
+        return told.Check(name=name, ok=False, message=error.message)
 
 
 async def _database(mill: Mill) -> str:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from batchmill import logs, wire
+from batchmill import logs
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.outage import OutageError, StorageFullError
 from batchmill.errors.request import (
@@ -20,6 +20,7 @@ from batchmill.errors.request import (
     WrongMethodError,
 )
 from batchmill.logs import Event
+from batchmill.wire import told
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
@@ -40,7 +41,7 @@ def install(app: FastAPI) -> None:
 
 def problem(error: BatchmillError, headers: Mapping[str, str] | None = None) -> Response:
     """Return the answer for an error of ours."""
-    body = wire.Problem(
+    body = told.Problem(
         type=f"urn:batchmill:error:{error.code}",
         title=error.code.replace("_", " ").capitalize(),
         status=error.status,
