@@ -29,6 +29,9 @@ class Scratch:
         path.mkdir(mode=0o700)
         lock = os.open(path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():  # taken for a dead one's before the lock was ours
+            os.close(lock)
+            return cls.open(root)
         return cls(path, lock)
 
     def new(self, kind: str) -> Path:
