@@ -24,10 +24,12 @@ from batchmill.api.live import Live
 from batchmill.api.server import answer
 from batchmill.attempt.run import Finished
 from batchmill.config import Settings
+from batchmill.db import batches
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
 from batchmill.engines.memory import MemoryEngine
 from batchmill.errors.item import UnreadableFileError
+from batchmill.model.batch import BatchId
 from batchmill.model.item import Output, Result
 from batchmill.service import ids
 from batchmill.service.delivery import Claimed
@@ -87,6 +89,19 @@ class Server:
                 return batch
             threading.Event().wait(0.02)
         raise AssertionError(f"the batch never got there: {batch}")
+
+    def eventually(self, true: Callable[[], bool]) -> bool:
+        """Wait until something becomes true; False: it never did."""
+        for _ in range(250):
+            if true():
+                return True
+            threading.Event().wait(0.02)
+        return False
+
+    def give_away(self, batch_id: str) -> None:
+        """Make somebody else the owner of a batch."""
+        change = self.mill.database.run(batches.change, BatchId(batch_id), owner_id="somebody")
+        self.run(change)
 
     def items(self, batch_id: str, **query):
         """Return one page of items."""

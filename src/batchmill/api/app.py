@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 import batchmill
-from batchmill.api import bodies, problems
+from batchmill.api import bodies, parameters, problems
 from batchmill.api.guard import Guard
 from batchmill.api.live import Live
 from batchmill.api.v1 import batches, catalog, events, items, results, system
@@ -36,6 +36,7 @@ def create_app(mill: Mill) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses=bodies.PROBLEMS,
+        dependencies=[Depends(parameters.only_known)],
     )
     app.state.mill = mill
     app.state.draining = asyncio.Event()
@@ -45,6 +46,7 @@ def create_app(mill: Mill) -> FastAPI:
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.state.routes = [route for router in ROUTERS for route in router.routes]
     _describe_bodies(app)
     return app
 
