@@ -54,20 +54,20 @@ class Photo:
 def open_photo(
     picture: Picture, limits: Limits, *, tolerant: bool, least_px: int, most_px: int
 ) -> Photo:
-    """Return the photo with a view whose longer side is at most `most_px`.
+    """Return the photo with a view to search, `least_px` or more on its longer side.
 
-    A JPEG is decoded in the coarsest of its steps that has `least_px` on its longer side;
-    anything else is decoded once, in full, into memory.
+    The view of a JPEG is what its coarsest sufficient shrink-on-load gives. Any other photo is
+    decoded once, in full, into memory; its view is at most `most_px`.
 
     Raises: as `decode.open_picture`.
     """
     longer_px = max(picture.size)
-    shrink = next((step for step in JPEG_SHRINKS if longer_px // step >= least_px), 1)
+    shrink: float = next((step for step in JPEG_SHRINKS if longer_px // step >= least_px), 1)
     if picture.source is None or picture.source.media is not JPEG or shrink == 1:
         whole = geometry.upright(_first_frame(picture))
-        picture, shrink = whole.with_image(whole.image.copy_memory()), 1
-    scale = min(1 / shrink, most_px / longer_px)
-    width, height = (max(1, int(side * scale)) for side in picture.size)
+        picture = whole.with_image(whole.image.copy_memory())
+        shrink = max(1, longer_px / most_px)
+    width, height = (max(1, int(side / shrink)) for side in picture.size)
     small = geometry.rescaled(picture, (width, height), limits, tolerant=tolerant)
     return Photo(picture, small.image.copy_memory(), limits, tolerant)
 

@@ -90,14 +90,14 @@ def _in_tiles(pixels: Pixels, least_score: float) -> tuple[Face, ...]:
     if max(pixels.shape) <= TILE_PX:
         return detect(pixels, least_score)
     found: list[Face] = []
-    for top in _starts(pixels.shape[0]):
-        for left in _starts(pixels.shape[1]):
+    for top in tile_starts(pixels.shape[0]):
+        for left in tile_starts(pixels.shape[1]):
             tile = pixels[top : top + TILE_PX, left : left + TILE_PX]
             found += [face.moved(left, top) for face in detect(tile, least_score)]
     return _distinct(sorted(found, key=lambda face: face.score, reverse=True))
 
 
-def _starts(length: int) -> list[int]:
+def tile_starts(length: int) -> list[int]:
     """Return where tiles start so that they cover `length` and overlap."""
     count = max(1, math.ceil((length - OVERLAP_PX) / (TILE_PX - OVERLAP_PX)))
     last = max(0, length - TILE_PX)
