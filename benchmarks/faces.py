@@ -1,7 +1,7 @@
 """Face crops: batchmill against OpenCV's Haar cascade at 1024 px, on the same photos in one run.
 
-    make bench-faces                      photos that scikit-image ships
-    make bench-faces FACES=FOLDER         your own: photos and a labels.json
+    make bench-faces                  photos that two packages ship, one of them with a face
+    make bench-faces FACES=FOLDER     your own: photos and a labels.json
 
 labels.json: {"photo.jpg": {"faces": [{"box": [left, top, right, bottom]}], "ignore": [the same]}},
 in pixels of the upright photo. Faces under "ignore" count neither as found nor as wrong.
@@ -28,27 +28,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "faces.md"
 SHEET = ROOT / "build" / "faces.png"
 MEGAPIXELS = (2, 12)
-LARGE_PHOTOS = 10
-CROPS = 10
-SHIPPED: Mapping[str, list[list[float]]] = {
-    "astronaut.png": [[181, 58, 270, 178]],
-    "camera.png": [[202, 119, 258, 197]],
-    "chelsea.png": [],
-    "coffee.png": [],
-    "coins.png": [],
-    "motorcycle_left.png": [],
-    "retina.jpg": [],
-    "rocket.jpg": [],
-}
-"""Photos in scikit-image, with the boxes of their faces."""
-
+TEN = 10
+"""So many photos are enlarged and timed, and so many crops are drawn."""
+SHIPPED: Mapping[str, list[list[float]]] = {"astronaut.png": [[181, 58, 270, 178]]}
+"""The boxes of the faces in the photos that the packages ship."""
+ENCODING = {"format": "jpeg", "quality": 90, "progressive": False}
 KINDS = ("faces", "ignore")
 
 Box = tuple[float, float, float, float]
@@ -78,7 +68,7 @@ def main() -> int:
         serve(arguments.serve, arguments.which)
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        report = measured(_photos(arguments.faces), arguments.rounds, Path(folder))
+        report = measured(labelled(arguments.faces), arguments.rounds, Path(folder))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(report, encoding="utf-8")
     print(report)
@@ -87,7 +77,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--faces", type=Path, help="a folder of photos with a labels.json")
+    parser.add_argument("faces", type=Path, nargs="?", help="a folder of photos, labels.json")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--serve", choices=DETECTORS, help=argparse.SUPPRESS)
     parser.add_argument("--which", default="main", help=argparse.SUPPRESS)
@@ -103,7 +93,7 @@ def batchmill_crop(which: str) -> Crop:
     from batchmill.runner.execute import execute
     from batchmill.runner.messages import Job, JobStep
 
-    wanted = {"face_crop": {"faces": which}, "convert": {"format": "jpeg", "quality": 90}}
+    wanted = {"face_crop": {"faces": which}, "convert": ENCODING}
     steps = tuple(
         JobStep(use, registry.options(use, given).model_dump(mode="json"), id=use)
         for use, given in wanted.items()
@@ -230,14 +220,15 @@ class Detector:
 # ---------------------------------------------------------------- photos
 
 
-def _photos(folder: Path | None) -> list[Photo]:
-    if folder is None:
-        shipped = Path(str(files("skimage"))) / "data"
-        return [Photo(shipped / name, _boxes(boxes)) for name, boxes in SHIPPED.items()]
-    labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+def labelled(folder: Path) -> list[Photo]:
+    labels = folder / "labels.json"
+    if not labels.exists():
+        return [
+            Photo(path, _boxes(SHIPPED.get(path.name, []))) for path in sorted(folder.iterdir())
+        ]
     return [
         Photo(folder / name, *(_boxes(face["box"] for face in label[kind]) for kind in KINDS))
-        for name, label in labels.items()
+        for name, label in json.loads(labels.read_text(encoding="utf-8")).items()
     ]
 
 
@@ -298,8 +289,9 @@ def measured(photos: list[Photo], rounds: int, folder: Path) -> str:
     """Run everything; return the page."""
     parts = [_about(photos, rounds), _accuracy(photos, folder)]
     with_faces = [photo for photo in photos if photo.faces]
-    parts.append(_speed(with_faces[:: max(1, len(with_faces) // LARGE_PHOTOS)], rounds, folder))
-    _draw(with_faces, folder)
+    chosen = with_faces[:: -(-len(with_faces) // TEN)]
+    parts.append(_speed(chosen, rounds, folder))
+    _draw(chosen, folder)
     return "\n".join(parts)
 
 
@@ -313,13 +305,13 @@ def _about(photos: list[Photo], rounds: int) -> str:
     ).stdout.strip()
     used = ("onnxruntime", "pyvips", "pyvips-binary", "opencv-python-headless", "numpy")
     versions = ", ".join(f"{name} {version(name)}" for name in used)
-    labelled = sum(len(photo.faces) for photo in photos)
+    faces = sum(len(photo.faces) for photo in photos)
     return f"""# Face crops against OpenCV's Haar cascade
 
 `make bench-faces` at commit {commit}: CPython {platform.python_version()} on {_processor()},
 {os.cpu_count()} cores, {platform.system()}; {versions}. How it is measured stands in
 `benchmarks/faces.py`. {len(photos)} photos, {sum(bool(p.faces) for p in photos)} of them with
-{labelled} faces; medians of {rounds} rounds.
+{faces} faces; medians of {rounds} rounds.
 """
 
 
@@ -332,8 +324,10 @@ def _accuracy(photos: list[Photo], folder: Path) -> str:
     rows = []
     for name, which in (("batchmill", "main"), ("batchmill", "all"), ("Haar", "main")):
         with Detector(name, which) as detector:
+            targets = [folder / f"{name}-{which}-{photo.path.stem}.jpg" for photo in photos]
             answers = [
-                (detector.find(p.path, folder / f"{name}-{p.path.stem}.jpg"), p) for p in photos
+                (detector.find(photo.path, target), photo)
+                for photo, target in zip(photos, targets, strict=True)
             ]
         rows.append(_accuracy_row(name if name == "Haar" else f"{name}, {which}", answers))
     head = "| detector | main face right | false alarms without a face | precision | recall |"
@@ -352,19 +346,18 @@ def _accuracy_row(name: str, answers: list[tuple[Answer, Photo]]) -> str:
 
 
 def _speed(photos: list[Photo], rounds: int, folder: Path) -> str:
-    head = (
-        "| size | batchmill CPU-ms | Haar CPU-ms | times faster | main face right | peak memory |"
-    )
+    head = "| size | batchmill CPU-ms | Haar CPU-ms | times faster | main face right | peak MiB |"
     rows = [head, "|---|---|---|---|---|---|"]
-    for megapixels in MEGAPIXELS:
-        large = [enlarged(photo, megapixels, folder) for photo in photos]
+    for megapixels in (0, *MEGAPIXELS):
+        large = [enlarged(photo, megapixels, folder) if megapixels else photo for photo in photos]
+        size = f"{megapixels} MP" if megapixels else "as they are"
         with Detector("batchmill") as ours, Detector("Haar") as peer:
             spent = _taking_turns(large, (ours, peer), rounds, folder)
             peaks = [f"{detector.peak_bytes / 2**20:.0f}" for detector in (ours, peer)]
         (own_ms, own_right), (peer_ms, peer_right) = spent
         rows.append(
-            f"| {megapixels} MP | {own_ms:.0f} | {peer_ms:.0f} | {peer_ms / own_ms:.1f} "
-            f"| {own_right} / {peer_right} of {len(large)} | {' / '.join(peaks)} MiB |"
+            f"| {size} | {own_ms:.0f} | {peer_ms:.0f} | {peer_ms / own_ms:.1f} "
+            f"| {own_right} / {peer_right} of {len(large)} | {' / '.join(peaks)} |"
         )
     with Detector("nothing") as idle:
         idle.find(large[0].path, folder / "nothing.jpg")
@@ -396,15 +389,14 @@ def _draw(photos: list[Photo], folder: Path) -> None:
     import pyvips
 
     empty = pyvips.Image.black(300, 300, bands=3).cast("uchar")
-    chosen = photos[:: max(1, len(photos) // CROPS)][:CROPS]
     cells = []
     for name in ("batchmill", "Haar"):
-        for photo in chosen:
-            path = folder / f"{name}-{photo.path.stem}.jpg"
+        for photo in photos:
+            path = folder / f"{name}-main-{photo.path.stem}.jpg"
             crop = pyvips.Image.new_from_file(str(path)) if path.exists() else empty
             cells.append(crop.colourspace("srgb").copy_memory())
     SHEET.parent.mkdir(exist_ok=True)
-    pyvips.Image.arrayjoin(cells, across=len(chosen), shim=8, background=255).pngsave(str(SHEET))
+    pyvips.Image.arrayjoin(cells, across=len(photos), shim=8, background=255).pngsave(str(SHEET))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from support.portraits import Head, photo
 HEADS = (Head(300, 260, 90), Head(640, 300, 70), Head(820, 120, 20))
 
 
-def blurred(path: Path, **options: Any) -> tuple[Report, pyvips.Image]:  # noqa: ANN401 - its options
+def blurred(path: Path, **options: Any) -> tuple[Report, pyvips.Image]:
     report = run(path, [("blur_faces", options), ("convert", {"format": "png"})])
     assert report.error is None, report.error
     (output,) = outputs(path, report)
@@ -29,7 +29,7 @@ def face(left: float, top: float, width: float, height: float) -> Face:
     return Face(left, top, width, height, 0.9, ((left, top),) * 5)
 
 
-def veil(**changes: Any) -> Veil:  # noqa: ANN401 - any of Veil
+def veil(**changes: Any) -> Veil:
     plain: dict[str, Any] = {
         "method": "blur",
         "shape": "box",

@@ -21,12 +21,12 @@ SECOND = Head(1_000, 500, 90)
 FAR_OFF = Head(1_250, 200, 22)
 
 
-def saved(path: Path, image: pyvips.Image, **fields: Any) -> Path:  # noqa: ANN401 - options of libvips
+def saved(path: Path, image: pyvips.Image, **fields: Any) -> Path:
     image.write_to_file(str(path), **fields)
     return path
 
 
-def cropped(path: Path, **options: Any) -> Report:  # noqa: ANN401 - of face_crop
+def cropped(path: Path, **options: Any) -> Report:
     report = run(path, [("face_crop", options), ("convert", {"format": "png"})])
     assert report.error is None, report.error
     return report

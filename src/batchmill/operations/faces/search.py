@@ -18,8 +18,8 @@ FINEST_PX = LEVELS_PX[-1]
 WORTH_IT = 1.25
 """A finer look must be larger than the one before by this factor."""
 
-SURE_SCORE = 0.8
-SURE_PX = 32
+SURE_SCORE = 0.75
+SURE_PX = 24
 """A main face that scores this much and is this tall when looked at needs no finer look."""
 TRUSTED_PX = 20
 """Shorter faces are believed only at the finest look, where they are largest."""
