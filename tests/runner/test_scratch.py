@@ -56,6 +56,35 @@ def test_closing_twice_does_no_harm(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_folder_that_is_lent_again_has_no_files(tmp_path):
+    scratch = Scratch.open(tmp_path)
+    first = scratch.lend()
+    (first / "1-1" / "out" / "deep").mkdir(parents=True)
+    (first / "1-1" / "out" / "deep" / "cat.jpg").touch()
+    (first / "1-1" / "out" / "cat.jpg").touch()
+    (first / "source").symlink_to(tmp_path)
+    scratch.give_back(first)
+    second = scratch.lend()
+    assert second == first
+    assert sorted(path.name for path in second.rglob("*")) == ["1-1", "out"]
+    scratch.close()
+
+
+def test_folder_that_was_locked_is_not_lent_again(tmp_path):
+    scratch = Scratch.open(tmp_path)
+    folder = scratch.lend()
+    (folder / "1-1").mkdir(mode=0)
+    scratch.give_back(folder)
+    assert list(scratch.lend().iterdir()) == []
+    scratch.close()
+
+
+def test_folders_that_are_lent_at_once_differ(tmp_path):
+    scratch = Scratch.open(tmp_path)
+    assert scratch.lend() != scratch.lend()
+    scratch.close()
+
+
 def test_discarding_does_not_follow_links(tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir(mode=0o750)

@@ -63,6 +63,12 @@ async def opened(scratch: Path, size: int = 1, **more) -> AsyncIterator[Mill]:
         await pool.aclose()
 
 
+def files_left(pool: Pool) -> list[str]:
+    """Return what lies in the folders of attempts."""
+    folders = pool.scratch.path.glob("attempt-*")
+    return [str(path) for folder in folders for path in folder.rglob("*") if not path.is_dir()]
+
+
 def staged(job: Job) -> bytes:
     """Return the job's source as it lies in the attempt's folder."""
     return Path(job.source).read_bytes()

@@ -4,7 +4,7 @@
                │  transforms: in a child of the pool
                └─ remote call: here, on a copy that a child has made
 
-The attempt's folder is gone afterwards, however it ends: on failure and cancellation at once,
+The attempt's folder is emptied afterwards, however it ends: on failure and cancellation at once,
 on success when the caller leaves `Finished`.
 """
 
@@ -20,7 +20,7 @@ from batchmill.attempt.staging import InputFile
 from batchmill.attempt.workbench import Workbench
 from batchmill.model.item import Output, Result
 from batchmill.model.pipeline import Pipeline
-from batchmill.runner.scratch import discard
+from batchmill.runner.scratch import Scratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Finished:
     result: Result
     files: tuple[Path, ...]
     folder: Path
+    scratch: Scratch
 
     async def __aenter__(self) -> Self:
         return self
@@ -40,7 +41,7 @@ class Finished:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        discard(self.folder)
+        self.scratch.give_back(self.folder)
 
 
 async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench) -> Finished:
@@ -54,8 +55,8 @@ async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench
         OutageError: something the attempt needs is away.
         UnknownNameError: a step names an operation that does not exist.
     """
-    folder = bench.pool.scratch.new("attempt")
-    folder.mkdir()
+    scratch = bench.pool.scratch
+    folder = scratch.lend()
     try:
         staged = folder / "source"
         await source.stage(staged)
@@ -66,9 +67,9 @@ async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench
             state = await running.run(segment, state)
         outputs = _named(state.made, source.name, pipeline)
         files = tuple(made.path for made in state.made)
-        return Finished(replace(state.result, outputs=outputs), files, folder)
+        return Finished(replace(state.result, outputs=outputs), files, folder, scratch)
     except BaseException:
-        discard(folder)
+        scratch.give_back(folder)
         raise
 
 
