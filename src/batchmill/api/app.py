@@ -12,7 +12,7 @@ import batchmill
 from batchmill.api import bodies, parameters, problems
 from batchmill.api.guard import Guard
 from batchmill.api.live import Live
-from batchmill.api.v1 import batches, catalog, events, items, results, system
+from batchmill.api.v1 import batches, catalog, events, items, keys, results, system
 from batchmill.service.archive_out import ArchivePlans
 from batchmill.service.mill import Mill
 
@@ -23,6 +23,7 @@ ROUTERS = (
     results.router,
     catalog.router,
     system.router,
+    keys.router,
 )
 
 

@@ -94,3 +94,18 @@ class NewPlan(BatchOptions):
 
     pipeline: str | dict[str, Any]
     files: list[PlannedFile] = Field([], max_length=10_000)
+
+
+class NewKey(Asked):
+    """An API key asked for."""
+
+    name: str = Field(min_length=1, max_length=200, description="What the key is for")
+    tier: str = Field("free", description="Tier of its holder; not above that of the asking key")
+    scopes: list[Literal["read", "write", "admin"]] = Field(
+        ["read", "write"], min_length=1, description="What the key permits"
+    )
+    owner: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,38}$",
+        description="Whose batches it opens; only an admin may name another; default: your own",
+    )

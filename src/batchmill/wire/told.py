@@ -308,3 +308,22 @@ class Problem(Told):
     detail: str
     code: str
     remedy: str
+
+
+class Key(Told):
+    """An API key; the secret itself is kept nowhere."""
+
+    id: str
+    name: str
+    owner: str
+    tier: str
+    scopes: list[str]
+    created_at: datetime
+    used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class NewKey(Key):
+    """A key just made: the only time that its secret is shown."""
+
+    secret: str
