@@ -8,6 +8,7 @@ The attempt's folder is emptied afterwards, however it ends: on failure and canc
 on success when the caller leaves `Finished`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from batchmill.attempt.staging import InputFile
 from batchmill.attempt.workbench import Workbench
 from batchmill.model.item import Output, Result
 from batchmill.model.pipeline import Pipeline
-from batchmill.runner.scratch import Scratch
+from batchmill.runner.scratch import discard
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Finished:
     result: Result
     files: tuple[Path, ...]
     folder: Path
-    scratch: Scratch
+    release: Callable[[Path], None] = discard
 
     async def __aenter__(self) -> Self:
         return self
@@ -41,7 +42,7 @@ class Finished:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.scratch.give_back(self.folder)
+        self.release(self.folder)
 
 
 async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench) -> Finished:
@@ -67,7 +68,7 @@ async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench
             state = await running.run(segment, state)
         outputs = _named(state.made, source.name, pipeline)
         files = tuple(made.path for made in state.made)
-        return Finished(replace(state.result, outputs=outputs), files, folder, scratch)
+        return Finished(replace(state.result, outputs=outputs), files, folder, scratch.give_back)
     except BaseException:
         scratch.give_back(folder)
         raise
