@@ -96,7 +96,8 @@ async def serve(
                 background(answer(app, listener, stopping=stopping, on_ready=on_ready))
             )
             if with_worker:
-                await stack.enter_async_context(working(mill, stopping=stopping))
+                pool = await stack.enter_async_context(working(mill, stopping=stopping))
+                app.state.pool = pool
             if on_admin_link is not None and is_loopback(settings.host):
                 token = await keys.offer_admin_link(mill)
                 on_admin_link(f"{url(listener)}/login?token={token}")

@@ -48,10 +48,15 @@ class Server:
     client: httpx.Client
     loop: asyncio.AbstractEventLoop
     gate: asyncio.Event
+    draining: asyncio.Event
 
     def release(self) -> None:
         """Let the files that wait go on."""
         self.loop.call_soon_threadsafe(self.gate.set)
+
+    def drain(self) -> None:
+        """Begin to stop, as a signal would."""
+        self.loop.call_soon_threadsafe(self.draining.set)
 
     def hold(self) -> None:
         """Let files that say so wait from now on."""
@@ -130,7 +135,14 @@ def running(folder: Path, *, slots: int = 2, **settings) -> Iterator[Server]:
                     worker.background(worker.work(mill, attempt, slots=slots, stopping=stopping)),
                 ):
                     started.append(
-                        Server(mill, app.state.live, client, asyncio.get_running_loop(), gate)
+                        Server(
+                            mill,
+                            app.state.live,
+                            client,
+                            asyncio.get_running_loop(),
+                            gate,
+                            app.state.draining,
+                        )
                     )
                     await asyncio.to_thread(stop.wait)
                     gate.set()

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from batchmill.db import workers
 from batchmill.errors.base import BatchmillError
+from batchmill.runner.sandbox import Sandbox
 from batchmill.service.mill import Mill
 from batchmill.storage.disk import Room
 from batchmill.wire import told
@@ -13,12 +14,27 @@ PATIENCE_S = 2.0
 """How long one check may take before it counts as failed."""
 
 
-async def readiness(mill: Mill, *, draining: bool) -> told.Readiness:
-    """Try everything that accepting a batch needs."""
+async def readiness(
+    mill: Mill, *, draining: bool, sandbox: Sandbox | None = None
+) -> told.Readiness:
+    """Try everything that accepting a batch needs.
+
+    An incomplete sandbox is told, but the server is ready all the same: the system it runs on
+    has no better one.
+    """
     checks = await asyncio.gather(*(_tried(name, check, mill) for name, check in CHECKS.items()))
     if draining:
         checks.append(told.Check(name="draining", ok=False, message="The server is stopping."))
-    return told.Readiness(ready=all(check.ok for check in checks), checks=checks)
+    ready = all(check.ok for check in checks)
+    return told.Readiness(ready=ready, checks=[*checks, *_sandboxed(sandbox)])
+
+
+def _sandboxed(sandbox: Sandbox | None) -> list[told.Check]:
+    """Describe the sandbox of this process's children, where it has any."""
+    if sandbox is None:
+        return []
+    missing = ", ".join(f"{part}: {why}" for part, why in sandbox.missing().items())
+    return [told.Check(name="sandbox", ok=sandbox.complete, message=missing or "complete")]
 
 
 async def _tried(name: str, check: Callable[[Mill], Awaitable[str]], mill: Mill) -> told.Check:

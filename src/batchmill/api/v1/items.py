@@ -65,7 +65,8 @@ async def look(item_id: str, request: Request, asking: Asking) -> Response:
     return answers.conditional(request, answers.item(item, batch, asking.base_url))
 
 
-@router.api_route("/items/{item_id}/outputs/{name:path}", methods=["GET", "HEAD"])
+@router.head("/items/{item_id}/outputs/{name:path}", include_in_schema=False)
+@router.get("/items/{item_id}/outputs/{name:path}", response_class=Response)
 async def output(item_id: str, name: str, request: Request, asking: Asking) -> Response:
     """Download a file that was made; takes Range, If-Range and If-None-Match."""
     item, _ = await asking.reading.item(item_id)
@@ -75,7 +76,8 @@ async def output(item_id: str, name: str, request: Request, asking: Asking) -> R
     raise NotFoundError("output", name)
 
 
-@router.api_route("/items/{item_id}/thumbnail", methods=["GET", "HEAD"])
+@router.head("/items/{item_id}/thumbnail", include_in_schema=False)
+@router.get("/items/{item_id}/thumbnail", response_class=Response)
 async def thumbnail(item_id: str, request: Request, asking: Asking) -> Response:
     """Download the smallest picture among the item's outputs; 404 when none is small."""
     item, _ = await asking.reading.item(item_id)

@@ -49,9 +49,10 @@ async def get_report(
     return StreamingResponse(pages(), headers=headers, media_type=report.MEDIA_TYPES[kind])
 
 
-@router.api_route(
+@router.head("/batches/{batch_id}/results.zip", include_in_schema=False)
+@router.get(
     "/batches/{batch_id}/results.zip",
-    methods=["GET", "HEAD"],
+    response_class=Response,
     responses={200: {"content": {"application/zip": {}}, "description": "The archive"}},
 )
 async def get_archive(batch_id: str, request: Request, asking: Asking) -> Response:

@@ -4,9 +4,10 @@ import asyncio
 
 from fastapi import APIRouter, Request, Response
 
-from batchmill.api import answers
+from batchmill.api import answers, docs_page
 from batchmill.api.context import Asking
 from batchmill.api.health import readiness
+from batchmill.api.metrics import MEDIA_TYPE, exposition
 from batchmill.db import batches, workers
 from batchmill.model.item import ItemStatus
 from batchmill.wire import told
@@ -23,8 +24,29 @@ async def healthz() -> Response:
 @router.get("/readyz", response_model=told.Readiness)
 async def readyz(request: Request) -> Response:
     """Say whether the server can take work; 503 when it can't."""
-    found = await readiness(request.app.state.mill, draining=request.app.state.draining.is_set())
+    state = request.app.state
+    found = await readiness(
+        state.mill,
+        draining=state.draining.is_set(),
+        sandbox=state.pool.sandbox if state.pool else None,
+    )
     return answers.answer(found, 200 if found.ready else 503)
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request, asking: Asking) -> Response:
+    """Give all numbers to Prometheus."""
+    streams = len(asking.live.listeners)
+    text = await exposition(asking.mill, request.app.state.requests, streams=streams)
+    return Response(text, media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """Show this API to people."""
+    text = docs_page.page(request.app.openapi())
+    headers = {"Content-Security-Policy": docs_page.CSP}
+    return Response(text, media_type="text/html; charset=utf-8", headers=headers)
 
 
 @router.get("/v1/queue", response_model=told.Queue)
