@@ -13,6 +13,8 @@ from batchmill.service.submit import Caller
 
 COOKIE = "batchmill_key"
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
+"""What proxies add: behind one, the nearest address says nothing about the caller."""
 STRANGERS = OwnerId("anonymous")
 """The one owner of all that callers without a key send from other machines."""
 
@@ -37,8 +39,8 @@ async def caller(request: Request) -> Caller:
 
 
 def is_loopback(request: Request) -> bool:
-    """Say whether the request comes from this machine itself."""
-    if request.client is None:
+    """Say whether the request comes from this machine itself, and not through a proxy on it."""
+    if request.client is None or any(name in request.headers for name in FORWARDED):
         return False
     try:
         return ipaddress.ip_address(request.client.host).is_loopback
