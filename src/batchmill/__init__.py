@@ -11,6 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from batchmill.client.anywhere import Processed as Processed
+    from batchmill.client.async_client import AsyncClient as AsyncClient
+    from batchmill.client.client import Client as Client
     from batchmill.errors.base import BatchmillError as BatchmillError
     from batchmill.local.process import process_batch as process_batch
     from batchmill.local.process import process_batch_sync as process_batch_sync
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "AsyncClient": "batchmill.client.async_client",
+    "Client": "batchmill.client.client",
+    "Processed": "batchmill.client.anywhere",
     "BatchmillError": "batchmill.errors.base",
     "process_batch": "batchmill.local.process",
     "process_batch_sync": "batchmill.local.process",

@@ -1,6 +1,5 @@
 """The command line as users run it: a process of its own."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,29 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from support.faulty import PLUGIN
 from support.pictures import scene
+from support.server import environment
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, _source()), str(PLUGIN)])}
-
-
-def _source() -> list[Path]:
-    return [Path(__file__).parents[2] / "src"]
-
-
 @pytest.fixture
 def batchmill(tmp_path: Path) -> Run:
-    """Run `batchmill` with arguments in the test's folder and wait for its end."""
+    """Run `batchmill` with arguments, and settings, in the test's folder; wait for its end."""
 
-    def run(*arguments: object, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    def run(
+        *arguments: object, stdin: str = "", **settings: str
+    ) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-m", "batchmill", *map(str, arguments)],
             cwd=tmp_path,
-            env=environment(),
+            env=environment(**settings),
             input=stdin,
             capture_output=True,
             text=True,

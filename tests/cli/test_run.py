@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import Run, environment
+from cli.conftest import Run
 from support.pictures import scene
+from support.server import environment
 
 
 def tree(folder: Path) -> list[str]:

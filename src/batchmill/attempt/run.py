@@ -4,11 +4,10 @@
                │  transforms: in a child of the pool
                └─ remote call: here, on a copy that a child has made
 
-The attempt's folder is emptied afterwards, however it ends: on failure and cancellation at once,
+The attempt's folder is gone afterwards, however it ends: on failure and cancellation at once,
 on success when the caller leaves `Finished`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +30,6 @@ class Finished:
     result: Result
     files: tuple[Path, ...]
     folder: Path
-    release: Callable[[Path], None] = discard
 
     async def __aenter__(self) -> Self:
         return self
@@ -42,7 +40,7 @@ class Finished:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.release(self.folder)
+        discard(self.folder)
 
 
 async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench) -> Finished:
@@ -56,8 +54,8 @@ async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench
         OutageError: something the attempt needs is away.
         UnknownNameError: a step names an operation that does not exist.
     """
-    scratch = bench.pool.scratch
-    folder = scratch.lend()
+    folder = bench.pool.scratch.new("attempt")
+    folder.mkdir()
     try:
         staged = folder / "source"
         await source.stage(staged)
@@ -68,9 +66,9 @@ async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench
             state = await running.run(segment, state)
         outputs = _named(state.made, source.name, pipeline)
         files = tuple(made.path for made in state.made)
-        return Finished(replace(state.result, outputs=outputs), files, folder, scratch.give_back)
+        return Finished(replace(state.result, outputs=outputs), files, folder)
     except BaseException:
-        scratch.give_back(folder)
+        discard(folder)
         raise
 
 

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from batchmill import __version__
-from batchmill.cli import run
+from batchmill.cli import batches, catalog, doctor, run, serve, submit, take
 from batchmill.cli.command import command
+from batchmill.cli.remote import BatchOptions
 
 app = typer.Typer(
     name="batchmill",
@@ -35,6 +36,21 @@ def _root(
 
 
 command(app, "run", run.RunOptions)(run.run)
+command(app, "serve", serve.ServeOptions)(serve.serve)
+command(app, "worker", serve.WorkerOptions)(serve.worker)
+command(app, "submit", submit.SubmitOptions)(submit.submit)
+command(app, "status", batches.StatusOptions)(batches.status)
+command(app, "watch", batches.WatchOptions)(batches.watch)
+command(app, "pause", BatchOptions)(batches.pause)
+command(app, "resume", BatchOptions)(batches.resume)
+command(app, "cancel", BatchOptions)(batches.cancel)
+command(app, "retry", batches.RetryOptions)(batches.retry)
+command(app, "report", take.ReportOptions)(take.report)
+command(app, "download", take.DownloadOptions)(take.download)
+command(app, "operations", catalog.OperationsOptions)(catalog.operations)
+command(app, "presets", catalog.PresetsOptions)(catalog.presets)
+command(app, "doctor", doctor.DoctorOptions)(doctor.doctor)
+command(app, "migrate", serve.MigrateOptions)(serve.migrate)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from batchmill import environment
@@ -70,9 +70,18 @@ def search(options: RunOptions) -> list[LocalInput]:
     Raises:
         UsageError: a path does not exist.
     """
-    arguments = [path for path in options.paths if path != STDIN]
-    lines = _lines(sys.stdin.buffer.read()) if STDIN in options.paths else []
-    return find(arguments, Search(options.recursive, options.output), listed=lines)
+    return named(options.paths, Search(options.recursive, options.output))
+
+
+def named(paths: Sequence[str], how: Search) -> list[LocalInput]:
+    """Return the files that arguments name; `-` reads more paths from stdin.
+
+    Raises:
+        UsageError: a path does not exist.
+    """
+    arguments = [path for path in paths if path != STDIN]
+    lines = _lines(sys.stdin.buffer.read()) if STDIN in paths else []
+    return find(arguments, how, listed=lines)
 
 
 def _check(options: RunOptions) -> None:

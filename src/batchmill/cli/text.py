@@ -1,6 +1,7 @@
 """Numbers as people read them, and names that cannot steer a terminal."""
 
 import re
+from collections.abc import Sequence
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -36,3 +37,10 @@ def files(number: int) -> str:
 def clean(name: str) -> str:
     """Return a name with everything escaped that a terminal would obey."""
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], name)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as lines whose columns stand below each other; the first is the head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(lines)

@@ -48,10 +48,11 @@ class LocalInput:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """How folders are searched; `without` is a folder that is left out, as the output's is."""
+    """How files are searched; `without` is a folder that is left out, as the output's is."""
 
     recursive: bool = True
     without: Path | None = None
+    unpack: bool = True
 
 
 def find(
@@ -90,7 +91,8 @@ def walk(root: Path, search: Search) -> Iterator[LocalInput]:
         for file in sorted(each for each in files if not _is_junk(each)):
             path = Path(folder, file)
             if path.is_file() and not path.is_symlink():
-                yield from _of_file(path, path.relative_to(root).as_posix(), named=False)
+                found = one_file(path, path.relative_to(root).as_posix(), named=False)
+                yield from _unpacked(found, search)
 
 
 def _of_argument(argument: str, search: Search) -> Iterator[LocalInput]:
@@ -98,7 +100,7 @@ def _of_argument(argument: str, search: Search) -> Iterator[LocalInput]:
     if path.is_dir():
         yield from walk(path, search)
     elif path.is_file():
-        yield from _of_file(path, path.name, named=True)
+        yield from _unpacked(one_file(path), search)
     elif _MAGIC.intersection(argument):
         yield from _of_pattern(argument, search)
     else:
@@ -110,7 +112,7 @@ def _of_line(line: str, search: Search) -> Iterator[LocalInput]:
     if not path.is_file() or path.is_absolute() or ".." in path.parts:
         yield from _of_argument(line, search)
     else:
-        yield from _of_file(path, path.as_posix(), named=True)
+        yield from _unpacked(one_file(path, path.as_posix()), search)
 
 
 def _of_pattern(pattern: str, search: Search) -> Iterator[LocalInput]:
@@ -120,23 +122,24 @@ def _of_pattern(pattern: str, search: Search) -> Iterator[LocalInput]:
     root = _fixed_part(pattern)
     for match in map(Path, matches):
         if match.is_file() and not _within(match, search.without):
-            yield from _of_file(match, match.relative_to(root).as_posix(), named=False)
+            file = one_file(match, match.relative_to(root).as_posix(), named=False)
+            yield from _unpacked(file, search)
 
 
-def _of_file(path: Path, name: str, *, named: bool) -> Iterator[LocalInput]:
-    file = one_file(path, name, named=named)
-    if path.suffix.lower() != ".zip" or not _is_archive(path):
+def _unpacked(file: LocalInput, search: Search) -> Iterator[LocalInput]:
+    """Yield the entries of an archive, or the file itself when it is none."""
+    if not search.unpack or file.path.suffix.lower() != ".zip" or not _is_archive(file.path):
         yield file
         return
-    below = "" if named else f"{PurePath(name).with_suffix('').as_posix()}/"
+    below = "" if file.named else f"{PurePath(file.name).with_suffix('').as_posix()}/"
     try:
-        index = index_archive(path, name=name, limits=ARCHIVE_LIMITS)
+        index = index_archive(file.path, name=file.name, limits=ARCHIVE_LIMITS)
     except RequestError as error:
         yield replace(file, flaw=error)
         return
     for entry in _unique_entries(index):
-        label = below + entry.name
-        yield LocalInput(path, label, entry.bytes, file.mtime_ns, entry=entry, named=False)
+        name = below + entry.name
+        yield LocalInput(file.path, name, entry.bytes, file.mtime_ns, entry=entry, named=False)
 
 
 def _unique_entries(index: ArchiveIndex) -> Iterator[Input]:

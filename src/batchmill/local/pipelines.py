@@ -83,14 +83,27 @@ def _with_option(pipeline: Pipeline, option: str, value: object) -> Pipeline:
     return replace(pipeline, steps=steps)
 
 
-def _with_setting(pipeline: Pipeline, setting: str) -> Pipeline:
+def parse_setting(setting: str) -> tuple[str, str, object]:
+    """Read `step.option=value` into its three parts; the value is JSON where it can be.
+
+    Raises:
+        InvalidOptionError: it has another shape.
+    """
     name, equals, value = setting.partition("=")
     step, dot, option = name.rpartition(".")
     if not (equals and dot and step and option):
         raise InvalidOptionError(f"{setting!r} is not of the form step.option=value.")
+    try:
+        return step, option, json.loads(value)
+    except ValueError:
+        return step, option, value
+
+
+def _with_setting(pipeline: Pipeline, setting: str) -> Pipeline:
+    step, option, value = parse_setting(setting)
     for place, each in enumerate(pipeline.steps):
         if step in {each.id, each.use}:
-            return _with_value(pipeline, place, option, _value(value))
+            return _with_value(pipeline, place, option, value)
     known = [each.use for each in pipeline.steps]
     raise UnknownNameError(f"step in the pipeline {pipeline.name!r}", step, known)
 
@@ -100,11 +113,3 @@ def _with_value(pipeline: Pipeline, place: int, option: str, value: object) -> P
     steps = list(pipeline.steps)
     steps[place] = replace(step, options={**step.options, option: value})
     return replace(pipeline, steps=tuple(steps))
-
-
-def _value(text: str) -> object:
-    """Read a value as JSON, where it is any, else as the text it is."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

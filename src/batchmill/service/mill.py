@@ -1,6 +1,6 @@
 """What every use case needs, wired once in `bootstrap`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,15 +12,10 @@ from batchmill.storage.base import Storage
 
 
 @dataclass(slots=True)
-class Vitals:
-    """What the heartbeat keeps fresh.
+class KnownSlots:
+    """How many child slots all living workers have together; the heartbeat keeps it fresh."""
 
-    `slots` counts the child slots of all living workers; `short_of` says what this machine has
-    too little of, as a sentence, and is None while it has enough of everything.
-    """
-
-    slots: int = 1
-    short_of: str | None = None
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +31,12 @@ class Mill:
     settings: Settings
     process_id: WorkerId
     uploads: Path
-    vitals: Vitals = field(default_factory=Vitals)
+    slots: KnownSlots = field(default_factory=lambda: KnownSlots(1))
 
     @property
     def window(self) -> int:
         """Most items in flight of a batch that sets no concurrency, and queued of an owner."""
-        return self.settings.window_factor * max(1, self.vitals.slots)
-
-    @property
-    def caps(self) -> Mapping[str, int]:
-        """Most items in flight of those families that the reference documents limit."""
-        return {
-            "document-jobs": self.settings.documents.concurrency,
-            "image-jobs": self.settings.images.concurrency,
-        }
+        return self.settings.window_factor * max(1, self.slots.number)
 
     @property
     def lease_ms(self) -> int:

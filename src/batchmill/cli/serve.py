@@ -1,0 +1,133 @@
+"""`batchmill serve`, `worker`, `migrate`: the processes of a server."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from batchmill.cli.command import ALL_FINE
+
+if TYPE_CHECKING:
+    from batchmill.config import Settings
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where everything is kept; by default ./batchmill-data."),
+]
+Children = Annotated[
+    int | None,
+    typer.Option(
+        "-j", "--jobs", metavar="N", min=1, help="Files at once; by default as many as cores."
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """Where to listen and where to keep things."""
+
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on; by default 127.0.0.1, this machine alone."),
+    ] = None
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="By default 3001; 0 takes a free one."),
+    ] = None
+    data_dir: DataDir = None
+    jobs: Children = None
+    worker: Annotated[
+        bool,
+        typer.Option("--worker/--no-worker", help="Whether this process also works on files."),
+    ] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """What a worker works with."""
+
+    data_dir: DataDir = None
+    jobs: Children = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrateOptions:
+    """Which database."""
+
+    data_dir: DataDir = None
+
+
+def serve(options: ServeOptions) -> int:
+    """Run the server: HTTP API, web page and worker in one process tree.
+
+    Nothing else is needed. Other settings come from the environment or the TOML file that
+    BATCHMILL_CONFIG names. Ctrl-C or SIGTERM lets running files end, for up to 25 s.
+
+    [bold]Examples[/bold]
+
+        batchmill serve
+
+        batchmill serve --port 8080 --data-dir /srv/batchmill
+    """
+    import asyncio
+
+    from batchmill import bootstrap
+
+    flags = {"host": options.host, "port": options.port}
+    settings = _settings(options.data_dir, options.jobs, flags)
+    asyncio.run(bootstrap.serve(settings, with_worker=options.worker, on_ready=_ready))
+    return ALL_FINE
+
+
+def worker(options: WorkerOptions) -> int:
+    """Work on files for servers elsewhere; start as many as you like, on any machine.
+
+    Needs a database that all of them reach: BATCHMILL_DATABASE_URL, with BATCHMILL_REDIS_URL
+    and BATCHMILL_STORAGE_URL. SIGTERM lets running files end, for up to 25 s, and hands back
+    what did not.
+    """
+    import asyncio
+
+    from batchmill import bootstrap
+
+    asyncio.run(bootstrap.work_only(_settings(options.data_dir, options.jobs, {})))
+    return ALL_FINE
+
+
+def migrate(options: MigrateOptions) -> int:
+    """Bring the database to the newest schema. Servers and workers do so by themselves."""
+    import asyncio
+
+    from batchmill.db.connect import Database
+    from batchmill.db.migrate import migrate as bring_up
+
+    settings = _settings(options.data_dir, None, {})
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database)
+    try:
+        changed = bring_up(database.engine)
+    finally:
+        asyncio.run(database.aclose())
+    print("The database has the newest schema now." if changed else "Nothing was to be done.")
+    return ALL_FINE
+
+
+def _settings(data_dir: Path | None, jobs: int | None, more: Mapping[str, object]) -> "Settings":
+    """Load the settings and start the log."""
+    import os
+
+    from batchmill import environment, logs
+    from batchmill.logs import Event
+
+    flags = {"data_dir": data_dir, "children": jobs, **more}
+    settings = environment.load(os.environ, environment.read_file(os.environ), flags)
+    logs.set_up(level=settings.log_level, style=settings.log_format)
+    for sentence in environment.unknown_variables(os.environ):
+        logs.warning(Event.SETTING_UNKNOWN, message=sentence)
+    return settings
+
+
+def _ready(address: str) -> None:
+    print(f"batchmill listens on {address}", flush=True)

@@ -1,0 +1,127 @@
+"""Does a whole batch: on the server, or, when none answers and that is wanted, in this process."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from batchmill import wire
+from batchmill.client.async_client import AsyncClient
+from batchmill.client.requests import Upload
+from batchmill.client.sending import File, PipelineLike, uploads
+from batchmill.errors import ServerUnreachableError
+from batchmill.model.item import ItemStatus
+
+if TYPE_CHECKING:
+    from batchmill.local.results import ItemResult, Progress
+
+Via = Literal["server", "local"]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of one file; `paths` are its results in the output folder."""
+
+    name: str
+    status: ItemStatus
+    paths: tuple[Path, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """A batch that has ended. `via` says who did it, `reason` why it was not the server."""
+
+    via: Via
+    files: tuple[Done, ...]
+    batch_id: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How far a batch is."""
+
+    via: Via
+    total: int
+    completed: int
+    failed: int
+
+
+OnMove = Callable[[Moved], None]
+
+
+async def process(
+    client: AsyncClient,
+    files: Iterable[File],
+    pipeline: PipelineLike,
+    *,
+    output_dir: str | Path,
+    on_move: OnMove | None = None,
+) -> Processed:
+    """Send files, wait, and save the results below `output_dir`.
+
+    Without a server, and with `fallback="local"`, the same pipeline runs in this process.
+
+    Raises: as `AsyncClient.submit`; failed files are in the result.
+    """
+    sent = uploads(files)
+    try:
+        batch = await client.submit(sent, pipeline)
+    except ServerUnreachableError as error:
+        if client.fallback != "local":
+            raise
+        results = await _in_process(sent, pipeline, Path(output_dir), on_move)
+        return Processed("local", results, reason=f"{error.message} The work was done here.")
+    ended = await client.wait(batch.id, on_change=_teller(on_move))
+    saved: dict[str, list[Path]] = {}
+    async for item, path in client.download_files(ended.id, output_dir):
+        saved.setdefault(item.id, []).append(path)
+    done = [_of_line(line, saved) async for line in client.result_lines(ended.id)]
+    return Processed("server", tuple(done), batch_id=ended.id)
+
+
+async def _in_process(
+    files: Iterable[Upload], pipeline: PipelineLike, output_dir: Path, on_move: OnMove | None
+) -> tuple[Done, ...]:
+    from batchmill.local.process import process_batch
+
+    def tell(progress: "Progress") -> None:
+        if on_move is not None:
+            on_move(Moved("local", progress.total, progress.completed, progress.failed))
+
+    paths = [file.path for file in files]
+    result = await process_batch(paths, pipeline, on_progress=tell, output_dir=output_dir)
+    return tuple(_of_result(item) for item in result.items)
+
+
+def _teller(on_move: OnMove | None) -> Callable[[wire.Batch], None]:
+    def tell(batch: wire.Batch) -> None:
+        counts = batch.counts
+        failed = counts.failed + counts.quarantined
+        completed = failed + counts.completed + counts.skipped + counts.cancelled
+        if on_move is not None:
+            on_move(Moved("server", counts.total, completed, failed))
+
+    return tell
+
+
+def _of_line(line: wire.ResultLine, saved: Mapping[str, list[Path]]) -> Done:
+    return Done(
+        name=line.input.path,
+        status=line.status,
+        paths=tuple(saved.get(line.item_id, ())),
+        data=line.data,
+        error=line.error.message if line.error else None,
+    )
+
+
+def _of_result(item: "ItemResult") -> Done:
+    return Done(
+        name=item.source.name,
+        status=item.status,
+        paths=tuple(file.path for file in item.files if file.path),
+        data=item.data,
+        error=item.error.message if item.error else None,
+    )

@@ -1,0 +1,359 @@
+"""AsyncClient: send files to a batchmill server, watch, take the results.
+
+    async with AsyncClient("http://127.0.0.1:3001") as client:
+        batch = await client.submit(["a.jpg", "b.png"], "web")
+        batch = await client.wait(batch.id)
+        await client.download(batch.id, "results.zip")
+
+Requests that change something carry a key that makes the server act once, so they are sent again
+when a connection breaks; a server that restarts in the middle is waited for.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
+
+from pydantic import BaseModel
+
+from batchmill import wire
+from batchmill.client import downloads, events, requests
+from batchmill.client.requests import Request
+from batchmill.client.sending import File, PipelineLike, chunks, description, uploads
+from batchmill.client.transport import OnBytes, Patience, Server, Transport
+from batchmill.errors import (
+    BatchmillError,
+    EmptyBatchError,
+    NotFoundError,
+    OutageError,
+    ServerUnreachableError,
+    UnknownPathError,
+)
+from batchmill.model.names import label
+
+if TYPE_CHECKING:
+    from batchmill.client.anywhere import OnMove, Processed
+
+M = TypeVar("M", bound=BaseModel)
+
+DEFAULT_URL = "http://127.0.0.1:3001"
+PAGE = "500"
+POLL_S = 0.5
+POLL_MOST_S = 5.0
+
+Follow = Callable[[str, wire.Batch | None], AsyncGenerator[wire.Batch, None]]
+
+
+class AsyncClient:
+    """A batchmill server, for programs with an event loop.
+
+    `api_key` is not needed on the machine of the server itself. A server that has answered once
+    is waited for up to `patience_s` when it is away. With `fallback="local"`, `process` does the
+    work in this process when no server answers.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        fallback: Literal["local"] | None = None,
+        timeout_s: float = 30.0,
+        patience_s: float = 180.0,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.fallback = fallback
+        self._transport = Transport(Server(self.url, api_key, timeout_s, patience_s))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+    # ------------------------------------------------------------ send
+
+    async def submit(
+        self,
+        files: Iterable[File],
+        pipeline: PipelineLike,
+        *,
+        options: wire.BatchOptions | None = None,
+        on_bytes: OnBytes | None = None,
+    ) -> wire.Batch:
+        """Send files, streamed from the disk, and start a batch.
+
+        More files than one request takes are sent in several; work begins with the first. A ZIP
+        becomes one item per entry. `pipeline` is a preset's name, a description, or the path of a
+        TOML or JSON file. `on_bytes` hears of bytes as they leave, negative ones when some have
+        to be sent again.
+
+        Raises:
+            EmptyBatchError, InputMissingError, UnreadableFileError: of the files.
+            RequestError: what the server refuses; nothing is left running.
+            ServerUnreachableError: there is no server.
+        """
+        chosen = options or wire.BatchOptions()
+        sent = uploads(files)
+        if not sent and not chosen.keep_open:
+            raise EmptyBatchError
+        first, *rest = list(chunks(sent)) or [[]]
+        opened = chosen.model_copy(update={"keep_open": bool(rest) or chosen.keep_open})
+        request = requests.new_batch(description(pipeline), opened, first)
+        batch = await self._ask(wire.Batch, request, on_bytes)
+        if not rest:
+            return batch
+        try:
+            for chunk in rest:
+                await self.add(batch.id, chunk, on_bytes=on_bytes)
+        except BaseException:
+            with suppress(BatchmillError):
+                await asyncio.shield(self.cancel(batch.id))
+            raise
+        return batch if chosen.keep_open else await self.close_batch(batch.id)
+
+    async def add(
+        self, batch_id: str, files: Iterable[File], *, on_bytes: OnBytes | None = None
+    ) -> int:
+        """Add files to a batch that was submitted with `keep_open`; return how many items."""
+        added = 0
+        for chunk in chunks(uploads(files)):
+            request = requests.more_files(batch_id, chunk)
+            added += (await self._ask(wire.Added, request, on_bytes)).added
+        return added
+
+    async def close_batch(self, batch_id: str) -> wire.Batch:
+        """Take no more files: the batch ends once its items have."""
+        return await self._ask(wire.Batch, requests.order(batch_id, "close"))
+
+    async def process(
+        self,
+        files: Iterable[File],
+        pipeline: PipelineLike,
+        *,
+        output_dir: str | Path,
+        on_move: "OnMove | None" = None,
+    ) -> "Processed":
+        """Send files, wait, and save the results below `output_dir`; `via` says who did it.
+
+        Raises: as `submit`. Failed files are in the result.
+        """
+        from batchmill.client import anywhere
+
+        return await anywhere.process(self, files, pipeline, output_dir=output_dir, on_move=on_move)
+
+    # ------------------------------------------------------------ look
+
+    async def batch(self, batch_id: str) -> wire.Batch:
+        """Look at a batch."""
+        return await self._ask(wire.Batch, requests.batch(batch_id))
+
+    async def batches(
+        self, *, status: str | None = None, tag: str | None = None
+    ) -> AsyncGenerator[wire.Batch, None]:
+        """Yield batches, newest first."""
+        async for page in self._pages(
+            wire.Page[wire.Batch], lambda at: requests.batches(status=status, tag=tag, cursor=at)
+        ):
+            for batch in page.data:
+                yield batch
+
+    async def items(
+        self, batch_id: str, *, status: str | None = None, group: str | None = None
+    ) -> AsyncGenerator[wire.Item, None]:
+        """Yield a batch's items in the order sent, without their data."""
+        async for page in self._pages(
+            wire.Page[wire.Item],
+            lambda at: requests.items(batch_id, status=status, group=group, limit=PAGE, cursor=at),
+        ):
+            for item in page.data:
+                yield item
+
+    async def item(self, item_id: str) -> wire.Item:
+        """Look at an item, its outputs and data."""
+        return await self._ask(wire.Item, requests.item(item_id))
+
+    async def failures(self, batch_id: str) -> list[wire.FailureGroup]:
+        """Return the causes of a batch's failures, the most frequent first."""
+        return (await self._ask(wire.FailureGroups, requests.failures(batch_id))).data
+
+    async def workers(self) -> list[wire.Worker]:
+        """Return the processes that are alive."""
+        return (await self._ask(wire.Listing[wire.Worker], requests.get("/v1/workers"))).data
+
+    async def readiness(self) -> wire.Readiness:
+        """Say whether the server can take work, and what is wrong when it can't."""
+        async with self._transport.stream(requests.get("/readyz"), accept_errors=True) as response:
+            return wire.Readiness.model_validate_json(await response.aread())
+
+    async def watch(self, batch_id: str) -> AsyncGenerator[wire.Batch, None]:
+        """Yield the batch now and whenever it has changed, until it has ended.
+
+        Listens to the server's events; where there are none it asks again and again. Goes on
+        after a restart of the server.
+        """
+        follow: Follow = self._listened
+        patience = Patience(self._transport.server.patience_s)
+        known: wire.Batch | None = None
+        while known is None or not known.status.ended:
+            try:
+                async for batch in follow(batch_id, known):
+                    patience.refresh()
+                    if known is None or batch != known:
+                        known = batch
+                        yield batch
+                    if batch.status.ended:
+                        break
+            except UnknownPathError:
+                follow = self._polled
+            except OutageError as error:
+                if not self._transport.reached:
+                    raise
+                await patience.wait(error)
+
+    async def wait(
+        self, batch_id: str, *, on_change: Callable[[wire.Batch], None] | None = None
+    ) -> wire.Batch:
+        """Return the batch once it has ended; `on_change` sees every change until then."""
+        last: wire.Batch | None = None
+        async for last in self.watch(batch_id):
+            if on_change is not None:
+                on_change(last)
+        if last is None:
+            raise NotFoundError("batch", batch_id)
+        return last
+
+    # ------------------------------------------------------------ take
+
+    async def download(
+        self, batch_id: str, target: str | Path, *, on_bytes: OnBytes | None = None
+    ) -> Path:
+        """Download all results of a batch that has ended as one ZIP, and return its path.
+
+        A download that broke off, even of an earlier program, goes on where it was.
+        """
+        path = Path(target)
+        await downloads.fetch(self._transport, requests.results_zip(batch_id), path, on_bytes)
+        return path
+
+    async def download_files(
+        self, batch_id: str, folder: str | Path, *, on_bytes: OnBytes | None = None
+    ) -> AsyncGenerator[tuple[wire.Item, Path], None]:
+        """Download the results one by one, yielding each path; what is there stays as it is.
+
+        Results of one name get numbers, as in the ZIP.
+        """
+        taken: set[str] = set()
+        number = 0
+        async for item in self.items(batch_id):
+            for output in item.outputs:
+                number += 1
+                target = Path(folder, _unlike(taken, label(output.name), number))
+                if not downloads.is_there(target, size=output.bytes, sha256=output.sha256):
+                    request = requests.output(item.id, output.name)
+                    await downloads.fetch(self._transport, request, target, on_bytes)
+                yield item, target
+
+    async def report(
+        self,
+        batch_id: str,
+        *,
+        format: Literal["csv", "jsonl"] = "jsonl",  # noqa: A002 - its name in the API
+        status: str | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a report: one line for each item."""
+        request = requests.report(batch_id, format=format, status=status)
+        async with self._transport.stream(request) as response:
+            async for piece in response.aiter_bytes():
+                yield piece
+
+    async def result_lines(self, batch_id: str) -> AsyncGenerator[wire.ResultLine, None]:
+        """Yield the result of every item, with its data."""
+        request = requests.report(batch_id, format="jsonl")
+        async with self._transport.stream(request) as response:
+            async for line in response.aiter_lines():
+                yield wire.ResultLine.model_validate_json(line)
+
+    # ------------------------------------------------------------ control
+
+    async def pause(self, batch_id: str) -> wire.Batch:
+        """Start no more items; running ones finish."""
+        return await self._ask(wire.Batch, requests.order(batch_id, "pause"))
+
+    async def resume(self, batch_id: str) -> wire.Batch:
+        """Go on with a paused batch."""
+        return await self._ask(wire.Batch, requests.order(batch_id, "resume"))
+
+    async def cancel(self, batch_id: str) -> wire.Batch:
+        """End a batch: waiting items are cancelled, running ones stopped, results kept."""
+        return await self._ask(wire.Batch, requests.order(batch_id, "cancel"))
+
+    async def retry(
+        self, batch_id: str, *, group: str | None = None, ids: Iterable[str] | None = None
+    ) -> wire.Retried:
+        """Run failed items again: all, those of one failure group, or some by id."""
+        wanted = wire.Retry()
+        if group is not None:
+            wanted = wire.Retry(scope="group", group=group)
+        elif ids is not None:
+            wanted = wire.Retry(scope="ids", ids=list(ids))
+        return await self._ask(wire.Retried, requests.retry(batch_id, wanted))
+
+    # ------------------------------------------------------------ inside
+
+    async def _ask(self, model: type[M], request: Request, on_bytes: OnBytes | None = None) -> M:
+        response = await self._transport.send(request, on_bytes=on_bytes)
+        return model.model_validate_json(response.content)
+
+    async def _pages(
+        self, model: type[wire.Page[M]], request: Callable[[str | None], Request]
+    ) -> AsyncGenerator[wire.Page[M], None]:
+        page = await self._ask(model, request(None))
+        yield page
+        while page.next_cursor is not None:
+            page = await self._ask(model, request(page.next_cursor))
+            yield page
+
+    async def _listened(
+        self, batch_id: str, known: wire.Batch | None
+    ) -> AsyncGenerator[wire.Batch, None]:
+        """Yield what the server's events tell; a stream that ends too early is an outage."""
+        request = requests.events(batch_id, str(known.revision) if known else None)
+        async with self._transport.stream(request) as response:
+            async for event in events.parse(response.aiter_lines()):
+                if event.name == "batch.deleted":
+                    raise NotFoundError("batch", batch_id)
+                if event.name.startswith("batch."):
+                    yield wire.Batch.model_validate_json(event.data)
+        raise ServerUnreachableError(self.url)
+
+    async def _polled(
+        self, batch_id: str, _: wire.Batch | None
+    ) -> AsyncGenerator[wire.Batch, None]:
+        """Yield the batch again and again, as often as the server advises."""
+        while True:
+            response = await self._transport.send(requests.batch(batch_id))
+            yield wire.Batch.model_validate_json(response.content)
+            advice = response.headers.get("retry-after", "")
+            wait_s = float(advice) if advice.isdecimal() else POLL_S
+            await asyncio.sleep(min(wait_s, POLL_MOST_S))
+
+
+def _unlike(taken: set[str], name: str, number: int) -> str:
+    """Return `name`, numbered when it is taken, and take it."""
+    if name.casefold() in taken:
+        path = PurePosixPath(name)
+        name = str(path.with_name(f"{path.stem} (#{number}){path.suffix}"))
+    taken.add(name.casefold())
+    return name

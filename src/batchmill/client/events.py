@@ -1,0 +1,33 @@
+"""Reads a stream of server-sent events: https://html.spec.whatwg.org/#parsing-an-event-stream."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; `id` is the last one that the stream has named."""
+
+    name: str
+    data: str
+    id: str | None
+
+
+async def parse(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
+    """Yield the events that lines, without their ends, hold; one that is cut off is dropped."""
+    name, last_id = "", None
+    data: list[str] = []
+    async for line in lines:
+        if not line:
+            if data:
+                yield Event(name or "message", "\n".join(data), last_id)
+            name, data = "", []
+            continue
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            data.append(value)
+        elif field == "id":
+            last_id = value

@@ -1,0 +1,79 @@
+"""What every call of the command line pays, and how it refuses."""
+
+import subprocess
+import sys
+
+import pytest
+
+from batchmill import __version__
+from batchmill.cli.main import app
+from cli.conftest import Run
+from support.server import environment
+
+HEAVY = ("pyvips", "sqlalchemy", "fastapi", "httpx", "PIL", "asyncio")
+COMMANDS = sorted(command.name or "" for command in app.registered_commands)
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    program = (
+        "import sys\n"
+        "from batchmill.cli.main import main\n"
+        f"sys.argv = {['batchmill', *arguments]!r}\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print('\\n'.join(sys.modules), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("run", "--help")])
+def test_help_loads_nothing_heavy(arguments: tuple[str, ...]):
+    assert loaded_by(*arguments).isdisjoint(HEAVY)
+
+
+def test_a_local_run_loads_neither_server_nor_image_library_here(tmp_path):
+    loaded = loaded_by("run", "web", "-n", str(tmp_path))
+
+    assert "batchmill.local.inputs" in loaded
+    assert loaded.isdisjoint({"pyvips", "sqlalchemy", "fastapi", "httpx"})
+
+
+def test_the_version_is_the_packages(batchmill: Run):
+    assert batchmill("--version").stdout == f"batchmill {__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_page(batchmill: Run, command: str):
+    done = batchmill(command, "--help")
+
+    assert done.returncode == 0
+    assert f"batchmill {command}" in done.stdout
+    assert len(done.stdout.splitlines()) > 5
+
+
+def test_an_unknown_command_and_an_unknown_flag_are_wrong_usage(batchmill: Run):
+    assert batchmill("rum").returncode == 2
+    assert batchmill("run", "web", "x", "--outptu", "y").returncode == 2
+
+
+def test_a_fault_of_our_own_is_one_sentence_unless_details_are_wanted(batchmill: Run, tmp_path):
+    broken = tmp_path / "presets"
+    broken.mkdir()
+    (broken / "mine.toml").write_text("steps = 1")
+
+    shown = batchmill("presets", "mine", BATCHMILL_PRESETS_DIR=str(broken))
+    detailed = batchmill(
+        "presets", "mine", BATCHMILL_PRESETS_DIR=str(broken), BATCHMILL_LOG_LEVEL="debug"
+    )
+
+    assert shown.returncode == 2
+    assert "Traceback" not in shown.stderr
+    assert "Traceback" in detailed.stderr
