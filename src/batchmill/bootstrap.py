@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from batchmill.api.app import create_app
-from batchmill.api.server import answer, listening
+from batchmill.api.server import answer, is_loopback, listening, url
 from batchmill.config import Settings
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
@@ -17,7 +17,7 @@ from batchmill.engines.memory import MemoryEngine
 from batchmill.errors.request import UsageError
 from batchmill.runner.pool import Pool, Recycling
 from batchmill.runner.scratch import Scratch
-from batchmill.service import ids, sweep
+from batchmill.service import ids, keys, sweep
 from batchmill.service.bench import attempts_in
 from batchmill.service.mill import Mill
 from batchmill.storage.base import Storage
@@ -69,14 +69,19 @@ async def working(mill: Mill, *, stopping: asyncio.Event) -> AsyncIterator[Pool]
 
 
 async def serve(
-    settings: Settings, *, with_worker: bool = True, on_ready: Callable[[str], None] = print
+    settings: Settings,
+    *,
+    with_worker: bool = True,
+    on_ready: Callable[[str], None] = print,
+    on_admin_link: Callable[[str], None] | None = None,
 ) -> None:
     """Serve HTTP, and process items unless told not to, until SIGTERM or SIGINT.
 
-    `on_ready` gets the address once requests are answered. Running items have `drain_s` to end.
+    `on_ready` gets the address once requests are answered, `on_admin_link` a link that makes
+    one browser the administrator's. Running items have `drain_s` to end.
 
     Raises:
-        UsageError: the address or the data folder is taken.
+        UsageError: the address or the data folder is taken, or strangers could use everything.
         DatabaseUnavailableError: the database does not answer.
     """
     stopping = asyncio.Event()
@@ -84,13 +89,18 @@ async def serve(
     with listening(settings.host, settings.port) as listener:
         async with opened(settings) as mill, AsyncExitStack() as stack:
             slots = settings.children if with_worker else 0
+            await _let_somebody_in(mill)
             await stack.enter_async_context(upkeep(mill, slots=slots))
             app = create_app(mill)
             answering = await stack.enter_async_context(
                 background(answer(app, listener, stopping=stopping, on_ready=on_ready))
             )
             if with_worker:
-                await stack.enter_async_context(working(mill, stopping=stopping))
+                pool = await stack.enter_async_context(working(mill, stopping=stopping))
+                app.state.pool = pool
+            if on_admin_link is not None and is_loopback(settings.host):
+                token = await keys.offer_admin_link(mill)
+                on_admin_link(f"{url(listener)}/login?token={token}")
             await stopping.wait()
             app.state.draining.set()
             await asyncio.wait({answering})
@@ -122,6 +132,23 @@ def stop_at_signals(stopping: asyncio.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
+
+
+async def _let_somebody_in(mill: Mill) -> None:
+    """Make the chosen admin key; refuse to listen to others where nobody could be told apart.
+
+    Raises:
+        UsageError: the server would listen beyond this machine, and there is no key.
+    """
+    settings = mill.settings
+    if settings.admin_key is not None:
+        await keys.ensure_admin(mill, settings.admin_key.get_secret_value())
+    if is_loopback(settings.host) or settings.anonymous == "on" or await keys.any_key(mill):
+        return
+    raise UsageError(
+        f"Listening on {settings.host} lets other machines in, and there is no API key yet. Make"
+        " one with `batchmill keys create --admin`, or set BATCHMILL_ADMIN_KEY_FILE."
+    )
 
 
 def _mill(settings: Settings, database: Database, scratch: Scratch) -> Mill:

@@ -38,6 +38,8 @@ class Event(StrEnum):
     WORKER_DRAINING = "worker.draining", "A worker takes no more items and finishes those it has."
     WORKER_STOPPED = "worker.stopped", "A worker has stopped; what was not finished went back."
     WORKER_SILENT = "worker.silent", "A worker's heartbeat did not reach the database."
+    WORK_PAUSED = "work.paused", "No item is started while memory or disk is short."
+    WORK_RESUMED = "work.resumed", "There is enough memory and disk again."
     BATCH_ACCEPTED = "batch.accepted", "A batch is stored; from here on it is not lost."
     BATCH_PAUSED = "batch.paused", "A batch starts no more items until it is resumed."
     BATCH_RESUMED = "batch.resumed", "A paused batch goes on."

@@ -18,6 +18,7 @@ from batchmill.model.item import SkipReason
 from batchmill.model.media import Family
 from batchmill.model.pipeline import Condition, OnError, Pipeline, Step
 from batchmill.operations.base import Options, RemoteCall, Transform
+from support.mill import files_left
 
 JPEG = b"\xff\xd8\xff\xe0" + b"pixels" * 10
 
@@ -87,7 +88,7 @@ def attempt(with_mill, tmp_path):
                     if look:
                         look(finished)
             finally:
-                assert [each.name for each in mill.pool.scratch.path.glob("attempt-*")] == []
+                assert files_left(mill.pool) == []
 
         with_mill(story)
         assert path.read_bytes() == JPEG
@@ -230,7 +231,8 @@ def test_cancelled_attempt_leaves_nothing(with_mill, tmp_path):
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert [each.name for each in mill.pool.scratch.path.glob("*-*")] == []
+        assert files_left(mill.pool) == []
+        assert mill.pool.pids() == []
 
     with_mill(story)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.pictures import scene
-from support.server import environment
+from support.served import environment
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -15,7 +15,7 @@ import pytest
 
 from cli.conftest import Run
 from support.pictures import scene
-from support.server import environment
+from support.served import environment
 
 
 def tree(folder: Path) -> list[str]:

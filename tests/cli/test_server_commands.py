@@ -14,7 +14,7 @@ import pytest
 
 from cli.conftest import Run
 from support.pictures import scene
-from support.server import Server, environment
+from support.served import Server, environment
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from batchmill import __version__
 from batchmill.cli.main import app
 from cli.conftest import Run
-from support.server import environment
+from support.served import environment
 
 HEAVY = ("pyvips", "sqlalchemy", "fastapi", "httpx", "PIL", "asyncio")
 COMMANDS = sorted(command.name or "" for command in app.registered_commands)

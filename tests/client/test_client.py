@@ -22,7 +22,7 @@ from batchmill.errors import (
 from batchmill.model.batch import BatchStatus
 from batchmill.model.item import ItemStatus
 from support.pictures import scene
-from support.server import Server
+from support.served import Server
 
 NOWHERE = "http://127.0.0.1:9"
 """The discard port: nothing listens there."""

@@ -46,10 +46,13 @@ def left_over(folder: Path) -> list[str]:
 
 
 def children() -> list[int]:
-    """Return the processes that this one has started and that still run."""
+    """Return our own programs that this process has started and that still run.
+
+    Servers that other tests keep for the session are not meant.
+    """
     me = os.getpid()
-    task = Path(f"/proc/{me}/task/{me}/children")
-    return [int(pid) for pid in task.read_text().split()]
+    pids = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+    return [int(pid) for pid in pids if b"batchmill" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_results_come_in_the_order_of_the_files_and_lie_in_the_folder(folder: Path):

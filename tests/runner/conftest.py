@@ -1,3 +1,3 @@
-from support.mill import with_mill
+from support.mill import in_shared_mill, with_mill
 
-__all__ = ["with_mill"]
+__all__ = ["in_shared_mill", "with_mill"]

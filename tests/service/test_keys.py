@@ -29,7 +29,8 @@ THREE_AN_HOUR = Allowance("uploads:own_anna", 3, 3600)
 def test_a_secret_opens_its_key_until_it_is_revoked(database: Database, tmp_path: Path) -> None:
     async def story() -> None:
         mill = a_mill(database, tmp_path)
-        key_id, secret = await keys.create(mill, Grant("shop", ANNA, "pro"), by=None)
+        key, secret = await keys.create(mill, Grant("shop", ANNA, "pro"), by=None)
+        key_id = key.id
         found = await keys.authenticate(mill, secret)
         assert found is not None
         assert (found.id, found.owner_id, found.tier) == (key_id, ANNA, "pro")
@@ -71,7 +72,8 @@ def test_a_key_cannot_make_a_stronger_one(database: Database, tmp_path: Path) ->
 def test_somebody_elses_key_cannot_be_revoked(database: Database, tmp_path: Path) -> None:
     async def story() -> None:
         mill = a_mill(database, tmp_path)
-        key_id, secret = await keys.create(mill, Grant("shop", ANNA), by=None)
+        key, secret = await keys.create(mill, Grant("shop", ANNA), by=None)
+        key_id = key.id
         with pytest.raises(NotFoundError):
             await keys.revoke(mill, key_id, owner_id=OwnerId("own_berta"))
         assert await keys.authenticate(mill, secret) is not None

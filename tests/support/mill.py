@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -63,12 +63,18 @@ async def opened(scratch: Path, size: int = 1, **more) -> AsyncIterator[Mill]:
         await pool.aclose()
 
 
+def files_left(pool: Pool) -> list[str]:
+    """Return what lies in the folders of attempts."""
+    folders = pool.scratch.path.glob("attempt-*")
+    return [str(path) for folder in folders for path in folder.rglob("*") if not path.is_dir()]
+
+
 def staged(job: Job) -> bytes:
     """Return the job's source as it lies in the attempt's folder."""
     return Path(job.source).read_bytes()
 
 
-Story = Callable[[Mill], Awaitable[None]]
+Story = Callable[[Mill], Coroutine[None, None, None]]
 
 
 @pytest.fixture
@@ -84,3 +90,13 @@ def with_mill(tmp_path: Path) -> Callable[..., None]:
         asyncio.run(main())
 
     return run
+
+
+@pytest.fixture(scope="module")
+def in_shared_mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Story], None]]:
+    """Run coroutine functions with one pool for a whole module, for tests that start no pool."""
+    with asyncio.Runner() as runner:
+        context = opened(tmp_path_factory.mktemp("shared") / "scratch")
+        mill = runner.run(context.__aenter__())
+        yield lambda story: runner.run(story(mill))
+        runner.run(context.__aexit__(None, None, None))

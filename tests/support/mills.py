@@ -20,7 +20,7 @@ from batchmill.model.pipeline import Pipeline, parse
 from batchmill.service import control, ids, sweep
 from batchmill.service.delivery import Claimed
 from batchmill.service.intake import SentFile
-from batchmill.service.mill import KnownSlots, Mill
+from batchmill.service.mill import Mill, Vitals
 from batchmill.service.process import Attempt
 from batchmill.service.submit import Caller, Order, accept, append, drafted
 from batchmill.storage.local import LocalStorage
@@ -45,7 +45,7 @@ def a_mill(
         settings=Settings(data_dir=folder, **quick),
         process_id=ids.worker_id(),
         uploads=uploads,
-        slots=KnownSlots(2),
+        vitals=Vitals(slots=2),
     )
 
 

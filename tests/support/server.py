@@ -1,73 +1,215 @@
-"""A server as users start it: a process of its own, on a free port, with a folder of its own."""
+"""A whole server for tests: real socket, database and storage; files are turned around in-process.
 
-import os
-import signal
-import subprocess
-import sys
+What becomes of a file is written in it: `bad…` is refused, `wait…` waits for `release`, anything
+else comes back with its bytes in reverse order.
+"""
+
+import asyncio
+import hashlib
+import json
+import socket
+import threading
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from support.faulty import PLUGIN
+import httpx
 
-SOURCE = Path(__file__).parents[2] / "src"
+import databases
+from batchmill import worker
+from batchmill.api.app import create_app
+from batchmill.api.live import Live
+from batchmill.api.server import answer
+from batchmill.attempt.run import Finished
+from batchmill.config import Settings
+from batchmill.db import batches
+from batchmill.db.connect import Database
+from batchmill.db.migrate import migrate
+from batchmill.engines.memory import MemoryEngine
+from batchmill.errors.item import UnreadableFileError
+from batchmill.model.batch import BatchId
+from batchmill.model.item import Output, Result
+from batchmill.service import ids
+from batchmill.service.delivery import Claimed
+from batchmill.service.mill import Mill
+from batchmill.storage.local import LocalStorage
+
+PIPELINE = "web"
 
 
-def environment(**more: str) -> dict[str, str]:
-    """The environment of this process, with the source and the misbehaving operations."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("BATCHMILL_")}
-    return {**ours, "PYTHONPATH": os.pathsep.join([str(SOURCE), str(PLUGIN)]), **more}
-
-
+@dataclass
 class Server:
-    """`batchmill serve`. After `stop` or `kill`, `start` begins again on the same port."""
+    """A running server and a client that speaks to it."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
-        self._folder = folder
-        self._settings = settings
-        self._process: subprocess.Popen[str] | None = None
-        self.url = ""
+    mill: Mill
+    live: Live
+    client: httpx.Client
+    loop: asyncio.AbstractEventLoop
+    gate: asyncio.Event
+    draining: asyncio.Event
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
+    def release(self) -> None:
+        """Let the files that wait go on."""
+        self.loop.call_soon_threadsafe(self.gate.set)
 
-    def __exit__(
+    def drain(self) -> None:
+        """Begin to stop, as a signal would."""
+        self.loop.call_soon_threadsafe(self.draining.set)
+
+    def hold(self) -> None:
+        """Let files that say so wait from now on."""
+        self.loop.call_soon_threadsafe(self.gate.clear)
+
+    def run(self, coroutine):
+        """Run a coroutine on the server's loop and return its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+    def send(self, *bodies: bytes, names: list[str] | None = None, **options):
+        """Send files as one batch and return the answer's JSON."""
+        answer = self.post_files(*bodies, names=names, **options)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def post_files(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.kill()
+        *bodies: bytes,
+        names: list[str] | None = None,
+        headers: dict[str, str] | None = None,
+        **options,
+    ) -> httpx.Response:
+        """Send files as one batch."""
+        named = names or [f"file-{number}.txt" for number in range(len(bodies))]
+        files = [("files", (name, body)) for name, body in zip(named, bodies, strict=True)]
+        fields = {"pipeline": PIPELINE, "options": json.dumps(options)}
+        return self.client.post("/v1/batches", files=files, data=fields, headers=headers)
 
-    def start(self) -> None:
-        port = self.url.rpartition(":")[2] or "0"
-        self._folder.mkdir(exist_ok=True)
-        with (self._folder / "log").open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "batchmill", "serve", "--port", port],
-                env=environment(BATCHMILL_DATA_DIR=str(self._folder / "data"), **self._settings),
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self._process.stdout is not None
-        said = self._process.stdout.readline()
-        assert said, (self._folder / "log").read_text()
-        self.url = said.split()[-1]
+    def wait(self, batch_id: str, until=None):
+        """Look at a batch until it has ended, or `until` holds; return its JSON."""
+        until = until or (lambda batch: batch["ended_at"] is not None)
+        for _ in range(600):
+            batch = self.client.get(f"/v1/batches/{batch_id}").json()
+            if until(batch):
+                return batch
+            threading.Event().wait(0.02)
+        raise AssertionError(f"the batch never got there: {batch}")
 
-    def stop(self) -> int:
-        """Ask it to end, and return its exit code."""
-        return self._end(signal.SIGTERM)
+    def eventually(self, true: Callable[[], bool]) -> bool:
+        """Wait until something becomes true; False: it never did."""
+        for _ in range(250):
+            if true():
+                return True
+            threading.Event().wait(0.02)
+        return False
 
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
+    def give_away(self, batch_id: str) -> None:
+        """Make somebody else the owner of a batch."""
+        change = self.mill.database.run(batches.change, BatchId(batch_id), owner_id="somebody")
+        self.run(change)
 
-    def _end(self, how: signal.Signals) -> int:
-        process = self._process
-        assert process is not None
-        process.send_signal(how)
-        code = process.wait(timeout=60)
-        if process.stdout is not None:
-            process.stdout.close()
-        return code
+    def items(self, batch_id: str, **query):
+        """Return one page of items."""
+        return self.client.get(f"/v1/batches/{batch_id}/items", params=query).json()["data"]
+
+
+@contextmanager
+def running(folder: Path, *, slots: int = 2, **settings) -> Iterator[Server]:
+    """Start a server on a free loopback port and stop it when the block ends."""
+    started: list[Server] = []
+    ready, stop = threading.Event(), threading.Event()
+    sock = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+    async def main() -> None:
+        gate = asyncio.Event()
+        with httpx.Client(base_url=url, timeout=30) as client:
+            async with _mill(folder, settings) as mill:
+                app = create_app(mill)
+                stopping = asyncio.Event()
+                answering = answer(app, sock, stopping=stopping, on_ready=lambda _: ready.set())
+                attempt = _turning_around(mill, folder, gate)
+                async with (
+                    worker.upkeep(mill, slots=slots),
+                    worker.background(answering) as serving,
+                    worker.background(worker.work(mill, attempt, slots=slots, stopping=stopping)),
+                ):
+                    started.append(
+                        Server(
+                            mill,
+                            app.state.live,
+                            client,
+                            asyncio.get_running_loop(),
+                            gate,
+                            app.state.draining,
+                        )
+                    )
+                    await asyncio.to_thread(stop.wait)
+                    gate.set()
+                    stopping.set()
+                    app.state.draining.set()
+                    await asyncio.wait({serving})
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    assert ready.wait(30)
+    try:
+        yield started[0]
+    finally:
+        stop.set()
+        thread.join(30)
+        sock.close()
+
+
+@asynccontextmanager
+async def _mill(folder: Path, settings: dict[str, object]) -> AsyncIterator[Mill]:
+    path = databases.memory_folder(folder) / f"{folder.name}-{ids.worker_id()}.sqlite3"
+    database = Database(f"sqlite:///{path}")
+    migrate(database.engine)
+    process_id = ids.worker_id()
+    mill = Mill(
+        database=database,
+        storage=LocalStorage(folder / "storage"),
+        engine=MemoryEngine(),
+        settings=Settings(**{"data_dir": folder, "disk_reserve_bytes": 0, **settings}),
+        process_id=process_id,
+        uploads=folder / "tmp" / process_id,
+    )
+    try:
+        yield mill
+    finally:
+        await database.aclose()
+        for left in path.parent.glob(f"{path.name}*"):
+            left.unlink()
+
+
+def _turning_around(mill: Mill, folder: Path, gate: asyncio.Event):
+    @asynccontextmanager
+    async def attempt(claimed: Claimed, report: Callable[[float], None]) -> AsyncIterator[Finished]:
+        pieces = [piece async for piece in mill.storage.read(claimed.input.key)]
+        body = b"".join(pieces)
+        if body.startswith(b"bad"):
+            raise UnreadableFileError(claimed.input.name, "it says that it is bad")
+        if body.startswith(b"wait"):
+            report(0.5)
+            await gate.wait()
+        work = folder / "work" / f"{claimed.claim.item_id}.{claimed.claim.attempt}"
+        work.mkdir(parents=True)
+        (work / "made").write_bytes(body[::-1])
+        result = Result((_output(claimed, body[::-1]),), {"length": len(body)})
+        yield Finished(result, (work / "made",), work)
+
+    return attempt
+
+
+def _output(claimed: Claimed, body: bytes) -> Output:
+    picture = body.endswith(b"GNP")
+    return Output(
+        name=claimed.input.name,
+        bytes=len(body),
+        media_type="image/png" if picture else "text/plain",
+        sha256=hashlib.sha256(body).hexdigest(),
+        crc32=zlib.crc32(body),
+        width=64 if picture else None,
+        height=64 if picture else None,
+    )

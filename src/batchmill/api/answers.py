@@ -9,11 +9,11 @@ from urllib.parse import quote
 from fastapi import Request, Response
 from pydantic import BaseModel
 
-from batchmill import wire
 from batchmill.model import batch as model
 from batchmill.model.item import Item, ItemStatus, Result
 from batchmill.model.progress import progress
 from batchmill.service.query import Page, SampledGroup
+from batchmill.wire import told
 
 T = TypeVar("T")
 S = TypeVar("S", bound=BaseModel)
@@ -46,10 +46,10 @@ def has_current(request: Request, tag: str) -> bool:
     return any(each.strip().removeprefix("W/") in {strong, "*"} for each in sent.split(","))
 
 
-def batch(row: model.Batch, position: int | None = None) -> wire.Batch:
+def batch(row: model.Batch, position: int | None = None) -> told.Batch:
     """Describe a batch as of now."""
     counts = {str(status): getattr(row.counts, status) for status in ItemStatus}
-    return wire.Batch(
+    return told.Batch(
         id=row.id,
         status=row.status,
         paused=row.paused,
@@ -62,7 +62,7 @@ def batch(row: model.Batch, position: int | None = None) -> wire.Batch:
         priority=row.priority,
         concurrency=row.concurrency,
         halt_after_pct=row.halt_after_pct,
-        counts=wire.Counts(total=row.counts.total, **counts),
+        counts=told.Counts(total=row.counts.total, **counts),
         progress=_progress(row, position),
         run=row.run_no,
         revision=row.revision,
@@ -73,7 +73,7 @@ def batch(row: model.Batch, position: int | None = None) -> wire.Batch:
     )
 
 
-def poll_advice(described: wire.Batch) -> dict[str, str]:
+def poll_advice(described: told.Batch) -> dict[str, str]:
     """Return the header that says when another look is worth it; none for an ended batch."""
     if described.status.ended:
         return {}
@@ -81,10 +81,10 @@ def poll_advice(described: wire.Batch) -> dict[str, str]:
     return {"Retry-After": str(min(POLL_MAX_S, max(POLL_MIN_S, wait_s)))}
 
 
-def item(row: Item, of: model.Batch, base_url: str, *, with_data: bool = True) -> wire.Item:
+def item(row: Item, of: model.Batch, base_url: str, *, with_data: bool = True) -> told.Item:
     """Describe an item."""
     result = row.result or Result()
-    return wire.Item(
+    return told.Item(
         id=row.id,
         batch_id=row.batch_id,
         custom_id=row.custom_id,
@@ -96,7 +96,7 @@ def item(row: Item, of: model.Batch, base_url: str, *, with_data: bool = True) -
         outputs=_outputs(row, of, base_url),
         data=dict(result.data) if with_data else None,
         warnings=list(result.warnings),
-        skipped=wire.Skipped(reason=result.skipped) if result.skipped else None,
+        skipped=told.Skipped(reason=result.skipped) if result.skipped else None,
         error=_error(row),
         timings=_timings(row),
         due_at=row.due_at,
@@ -105,9 +105,9 @@ def item(row: Item, of: model.Batch, base_url: str, *, with_data: bool = True) -
     )
 
 
-def item_event(row: Item) -> wire.ItemEvent:
+def item_event(row: Item) -> told.ItemEvent:
     """Describe an item for a stream."""
-    return wire.ItemEvent(
+    return told.ItemEvent(
         id=row.id,
         batch_id=row.batch_id,
         custom_id=row.custom_id,
@@ -120,9 +120,9 @@ def item_event(row: Item) -> wire.ItemEvent:
     )
 
 
-def result_line(row: Item, of: model.Batch, base_url: str) -> wire.ResultLine:
+def result_line(row: Item, of: model.Batch, base_url: str) -> told.ResultLine:
     """Describe an item as a line of a report."""
-    return wire.ResultLine(
+    return told.ResultLine(
         custom_id=row.custom_id,
         item_id=row.id,
         status=row.status,
@@ -135,10 +135,10 @@ def result_line(row: Item, of: model.Batch, base_url: str) -> wire.ResultLine:
     )
 
 
-def failure_group(found: SampledGroup) -> wire.FailureGroup:
+def failure_group(found: SampledGroup) -> told.FailureGroup:
     """Describe a failure group."""
     group = found.group
-    return wire.FailureGroup(
+    return told.FailureGroup(
         id=f"{group.no:x}",
         code=group.code,
         message=group.message,
@@ -147,7 +147,7 @@ def failure_group(found: SampledGroup) -> wire.FailureGroup:
         first_at=group.first_at,
         last_at=group.last_at,
         samples=[
-            wire.Sample(
+            told.Sample(
                 item_id=each.id,
                 name=each.input.name,
                 message=each.error.message if each.error else "",
@@ -157,10 +157,10 @@ def failure_group(found: SampledGroup) -> wire.FailureGroup:
     )
 
 
-def page(found: Page[T], describe: Callable[[T], S]) -> wire.Page[S]:
+def page(found: Page[T], describe: Callable[[T], S]) -> told.Page[S]:
     """Describe a page."""
     data: Sequence[S] = [describe(each) for each in found.data]
-    return wire.Page(
+    return told.Page(
         data=list(data), has_more=found.next_cursor is not None, next_cursor=found.next_cursor
     )
 
@@ -170,9 +170,9 @@ def output_url(base_url: str, item_id: str, name: str) -> str:
     return f"{base_url}/v1/items/{item_id}/outputs/{quote(name)}"
 
 
-def _progress(row: model.Batch, position: int | None) -> wire.Progress:
+def _progress(row: model.Batch, position: int | None) -> told.Progress:
     found = progress(row, datetime.now(UTC))
-    return wire.Progress(
+    return told.Progress(
         percent=found.percent,
         items_per_second=_rounded(found.items_per_second),
         eta_seconds=_whole(found.eta_s),
@@ -193,16 +193,16 @@ def _whole(value: float | None) -> int | None:
     return None if value is None else round(value)
 
 
-def _input(row: Item) -> wire.Input:
+def _input(row: Item) -> told.Input:
     source = row.input
-    return wire.Input(
+    return told.Input(
         path=source.name, bytes=source.bytes, sha256=source.sha256, type=source.media_type
     )
 
 
-def _outputs(row: Item, of: model.Batch, base_url: str) -> list[wire.Output]:
+def _outputs(row: Item, of: model.Batch, base_url: str) -> list[told.Output]:
     return [
-        wire.Output(
+        told.Output(
             name=output.name,
             url=output_url(base_url, row.id, output.name),
             expires_at=of.expires_at,
@@ -216,10 +216,10 @@ def _outputs(row: Item, of: model.Batch, base_url: str) -> list[wire.Output]:
     ]
 
 
-def _error(row: Item) -> wire.ItemFailure | None:
+def _error(row: Item) -> told.ItemFailure | None:
     if row.error is None:
         return None
-    return wire.ItemFailure(
+    return told.ItemFailure(
         code=row.error.code,
         message=row.error.message,
         retryable=row.error.retryable,
@@ -228,9 +228,9 @@ def _error(row: Item) -> wire.ItemFailure | None:
     )
 
 
-def _timings(row: Item) -> wire.Timings:
+def _timings(row: Item) -> told.Timings:
     queued_ms = None
     if row.queued_at is not None and row.started_at is not None:
         queued_ms = max(0, round((row.started_at - row.queued_at).total_seconds() * 1000))
     steps = row.result.step_ms if row.result else {}
-    return wire.Timings(queued_ms=queued_ms, run_ms=row.run_ms, steps=dict(steps))
+    return told.Timings(queued_ms=queued_ms, run_ms=row.run_ms, steps=dict(steps))

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 import batchmill
-from batchmill.api import bodies, problems
+from batchmill.api import bodies, parameters, problems
 from batchmill.api.guard import Guard
 from batchmill.api.live import Live
-from batchmill.api.v1 import batches, catalog, events, items, results, system
+from batchmill.api.metrics import Measured, Requests
+from batchmill.api.v1 import batches, catalog, events, items, keys, results, system
 from batchmill.service.archive_out import ArchivePlans
 from batchmill.service.mill import Mill
 
@@ -23,11 +24,16 @@ ROUTERS = (
     results.router,
     catalog.router,
     system.router,
+    keys.router,
 )
 
 
 def create_app(mill: Mill) -> FastAPI:
-    """Build the application; it owns nothing of the mill but the folder of arriving files."""
+    """Build the application; it owns nothing of the mill but the folder of arriving files.
+
+    What changes while it runs lies in its `state`: set `draining` to end streams and readiness,
+    and `pool` to the process's own child pool, whose sandbox `/readyz` tells of.
+    """
     app = FastAPI(
         title="batchmill",
         version=batchmill.__version__,
@@ -36,15 +42,20 @@ def create_app(mill: Mill) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses=bodies.PROBLEMS,
+        dependencies=[Depends(parameters.only_known)],
     )
     app.state.mill = mill
     app.state.draining = asyncio.Event()
     app.state.archives = ArchivePlans()
     app.state.live = Live(mill, app.state.draining)
+    app.state.requests = Requests()
+    app.state.pool = None
     app.add_middleware(Guard, settings=mill.settings)
+    app.add_middleware(Measured, requests=app.state.requests)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.state.routes = [route for router in ROUTERS for route in router.routes]
     _describe_bodies(app)
     return app
 

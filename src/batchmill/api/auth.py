@@ -1,28 +1,40 @@
 """Who asks: the one place that turns a request into a caller."""
 
 import ipaddress
-from typing import Final
 
 from fastapi import Request
 
-from batchmill.errors.request import UnauthenticatedError
+from batchmill.errors.request import ForbiddenError, UnauthenticatedError
+from batchmill.model.access import Scope
+from batchmill.model.batch import OwnerId
+from batchmill.service import keys
 from batchmill.service.mill import Mill
 from batchmill.service.submit import Caller
 
-FORWARDED: Final = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
+COOKIE = "batchmill_key"
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 """What proxies add: behind one, the nearest address says nothing about the caller."""
+STRANGERS = OwnerId("anonymous")
+"""The one owner of all that callers without a key send from other machines."""
 
 
 async def caller(request: Request) -> Caller:
-    """Name the caller. Owner and tier never come from anything else in the request.
+    """Name the caller. Owner and tier never come from anything but the key.
 
     Raises:
-        UnauthenticatedError: callers without a key are not served from there.
+        UnauthenticatedError: the key is not valid, or callers without one are not served.
+        ForbiddenError: the key does not permit this.
     """
     mill: Mill = request.app.state.mill
+    secret = _secret(request)
+    if secret is not None:
+        return await _of_key(mill, secret, request.method)
     allowed = mill.settings.anonymous
-    if allowed == "on" or (allowed == "loopback" and is_loopback(request)):
+    if allowed != "off" and is_loopback(request):
         return Caller()
+    if allowed == "on":
+        return Caller(owner_id=STRANGERS, may_list=False)
     raise UnauthenticatedError("This server wants an API key from callers like you.")
 
 
@@ -34,3 +46,31 @@ def is_loopback(request: Request) -> bool:
         return ipaddress.ip_address(request.client.host).is_loopback
     except ValueError:
         return False
+
+
+def refuse_lists(asking: Caller) -> None:
+    """Refuse a list to callers who share an owner with strangers.
+
+    Raises:
+        UnauthenticatedError: the caller has no key.
+    """
+    if not asking.may_list:
+        raise UnauthenticatedError("Lists are for callers with an API key.")
+
+
+async def _of_key(mill: Mill, secret: str, method: str) -> Caller:
+    key = await keys.authenticate(mill, secret)
+    if key is None:
+        raise UnauthenticatedError("This API key is not valid; it may have been revoked.")
+    needed = Scope.READ if method in READING else Scope.WRITE
+    if not key.permits(needed):
+        raise ForbiddenError(f"This API key does not have the scope `{needed}`.")
+    return Caller(key.owner_id, key.tier, key)
+
+
+def _secret(request: Request) -> str | None:
+    """Return the key of `Authorization: Bearer`, `X-API-Key` or the page's cookie."""
+    kind, _, credentials = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return credentials.strip()
+    return request.headers.get("x-api-key") or request.cookies.get(COOKIE)

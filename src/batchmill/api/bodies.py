@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
 
-from batchmill import wire
+from batchmill.wire import asked, told
 
 _FILES: Final = {
     "type": "array",
@@ -13,13 +13,13 @@ _FILES: Final = {
 }
 _PIPELINE: Final = {"type": "string", "description": "Name of a preset, or a pipeline in JSON"}
 _MODELS: Final = (
-    wire.NewBatch,
-    wire.BatchOptions,
-    wire.BatchChange,
-    wire.MoreInputs,
-    wire.Retry,
-    wire.NewPlan,
-    wire.Problem,
+    asked.NewBatch,
+    asked.BatchOptions,
+    asked.BatchChange,
+    asked.MoreInputs,
+    asked.Retry,
+    asked.NewPlan,
+    told.Problem,
 )
 
 

@@ -3,32 +3,48 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from batchmill import wire
 from batchmill.db import workers
 from batchmill.errors.base import BatchmillError
+from batchmill.runner.sandbox import Sandbox
 from batchmill.service.mill import Mill
 from batchmill.storage.disk import Room
+from batchmill.wire import told
 
 PATIENCE_S = 2.0
 """How long one check may take before it counts as failed."""
 
 
-async def readiness(mill: Mill, *, draining: bool) -> wire.Readiness:
-    """Try everything that accepting a batch needs."""
+async def readiness(
+    mill: Mill, *, draining: bool, sandbox: Sandbox | None = None
+) -> told.Readiness:
+    """Try everything that accepting a batch needs.
+
+    An incomplete sandbox is told, but the server is ready all the same: the system it runs on
+    has no better one.
+    """
     checks = await asyncio.gather(*(_tried(name, check, mill) for name, check in CHECKS.items()))
     if draining:
-        checks.append(wire.Check(name="draining", ok=False, message="The server is stopping."))
-    return wire.Readiness(ready=all(check.ok for check in checks), checks=checks)
+        checks.append(told.Check(name="draining", ok=False, message="The server is stopping."))
+    ready = all(check.ok for check in checks)
+    return told.Readiness(ready=ready, checks=[*checks, *_sandboxed(sandbox)])
 
 
-async def _tried(name: str, check: Callable[[Mill], Awaitable[str]], mill: Mill) -> wire.Check:
+def _sandboxed(sandbox: Sandbox | None) -> list[told.Check]:
+    """Describe the sandbox of this process's children, where it has any."""
+    if sandbox is None:
+        return []
+    missing = ", ".join(f"{part}: {why}" for part, why in sandbox.missing().items())
+    return [told.Check(name="sandbox", ok=sandbox.complete, message=missing or "complete")]
+
+
+async def _tried(name: str, check: Callable[[Mill], Awaitable[str]], mill: Mill) -> told.Check:
     try:
         async with asyncio.timeout(PATIENCE_S):
-            return wire.Check(name=name, ok=True, message=await check(mill))
+            return told.Check(name=name, ok=True, message=await check(mill))
     except TimeoutError:
-        return wire.Check(name=name, ok=False, message=f"No answer within {PATIENCE_S:g} s.")
+        return told.Check(name=name, ok=False, message=f"No answer within {PATIENCE_S:g} s.")
     except BatchmillError as error:
-        return wire.Check(name=name, ok=False, message=error.message)
+        return told.Check(name=name, ok=False, message=error.message)
 
 
 async def _database(mill: Mill) -> str:

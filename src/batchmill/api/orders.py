@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from batchmill import wire
 from batchmill.api import body
 from batchmill.api.problems import checked
 from batchmill.errors.request import InvalidFieldError, UnknownNameError
@@ -14,6 +13,7 @@ from batchmill.model.pipeline import Pipeline
 from batchmill.operations import presets, registry
 from batchmill.service.mill import Mill
 from batchmill.service.submit import Order
+from batchmill.wire import asked
 
 METADATA_BYTES = 16_384
 
@@ -29,10 +29,10 @@ def of_form(mill: Mill, fields: Mapping[str, str]) -> Order:
     named = fields["pipeline"].strip()
     wanted = body.parse(named) if named.startswith("{") else named
     options = body.parse(fields["options"]) if fields.get("options") else {}
-    return of_options(mill, wanted, checked(wire.BatchOptions, options, "`options`"))
+    return of_options(mill, wanted, checked(asked.BatchOptions, options, "`options`"))
 
 
-def of_options(mill: Mill, wanted: str | dict[str, Any], options: wire.BatchOptions) -> Order:
+def of_options(mill: Mill, wanted: str | dict[str, Any], options: asked.BatchOptions) -> Order:
     """Check the pipeline and complete it.
 
     Raises:

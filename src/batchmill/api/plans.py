@@ -8,13 +8,13 @@ from typing import Final
 
 from fastapi import Request
 
-from batchmill import wire
 from batchmill.api import body, orders, submissions, uploads
 from batchmill.api.context import Context
 from batchmill.api.problems import checked
 from batchmill.model.media import BY_MIME, TYPES, ZIP, sniff
 from batchmill.model.pipeline import Pipeline
 from batchmill.operations import registry
+from batchmill.wire import asked, told
 
 UNKNOWN: Final = "unknown"
 _EXTENSIONS: Final = {media.extension: media.mime for media in TYPES} | {"jpeg": "image/jpeg"}
@@ -28,7 +28,7 @@ class Planned:
     bytes: int
 
 
-async def read(request: Request, asking: Context, folder: Path) -> wire.Plan:
+async def read(request: Request, asking: Context, folder: Path) -> told.Plan:
     """Read a form, or the names and sizes of files in JSON, and say what would become of it.
 
     The types of files in a form are read from their bytes, those in JSON from their names.
@@ -41,21 +41,21 @@ async def read(request: Request, asking: Context, folder: Path) -> wire.Plan:
         found = [Planned(_mime(file.head), file.bytes) for file in sent.files]
         return _plan(asking, sent.order.pipeline, found)
     parsed = await submissions.read_json(request, asking)
-    wanted: wire.NewPlan = checked(wire.NewPlan, parsed.value, "The request")
+    wanted: asked.NewPlan = checked(asked.NewPlan, parsed.value, "The request")
     order = orders.of_options(asking.mill, wanted.pipeline, wanted)
     return _plan(asking, order.pipeline, [Planned(_by_name(f.name), f.bytes) for f in wanted.files])
 
 
-def _plan(asking: Context, pipeline: Pipeline, files: Sequence[Planned]) -> wire.Plan:
+def _plan(asking: Context, pipeline: Pipeline, files: Sequence[Planned]) -> told.Plan:
     numbers = Counter(file.mime for file in files)
     sizes: Counter[str] = Counter()
     for file in files:
         sizes[file.mime] += file.bytes
-    return wire.Plan(
+    return told.Plan(
         files=len(files),
         bytes=sum(sizes.values()),
         types=[
-            wire.TypeCount(type=mime, files=number, bytes=sizes[mime])
+            told.TypeCount(type=mime, files=number, bytes=sizes[mime])
             for mime, number in numbers.most_common()
         ],
         pipeline=pipeline.to_json(),

@@ -9,8 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
-from batchmill import logs, wire
+from batchmill import logs
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.outage import OutageError, StorageFullError
 from batchmill.errors.request import (
@@ -20,6 +21,7 @@ from batchmill.errors.request import (
     WrongMethodError,
 )
 from batchmill.logs import Event
+from batchmill.wire import told
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
@@ -40,7 +42,7 @@ def install(app: FastAPI) -> None:
 
 def problem(error: BatchmillError, headers: Mapping[str, str] | None = None) -> Response:
     """Return the answer for an error of ours."""
-    body = wire.Problem(
+    body = told.Problem(
         type=f"urn:batchmill:error:{error.code}",
         title=error.code.replace("_", " ").capitalize(),
         status=error.status,
@@ -85,16 +87,25 @@ async def _on_invalid(_: Request, error: Exception) -> Response:
     return problem(InvalidFieldError(sentence))
 
 
-async def _on_http(_: Request, error: Exception) -> Response:
+async def _on_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == WrongMethodError.status:
         wrong = WrongMethodError("This address does not take that method.")
-        return problem(wrong, error.headers)
+        return problem(wrong, {"Allow": ", ".join(sorted(_methods(request)))})
     if error.status_code == UnknownPathError.status:
         return problem(UnknownPathError("There is nothing at this address."))
     refused = RequestError(str(error.detail))
     return problem(refused, error.headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods of every route at an address: each route alone knows only its own."""
+    found: set[str] = set()
+    for route in request.app.state.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found
 
 
 async def _on_disconnect(_: Request, __: Exception) -> Response:

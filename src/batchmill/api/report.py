@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from batchmill import wire
 from batchmill.api import answers
 from batchmill.model.batch import Batch
 from batchmill.model.item import Item
+from batchmill.wire import told
 
 Format = Literal["csv", "jsonl"]
 MEDIA_TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
@@ -39,7 +39,7 @@ def neutral(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
-def _rows(line: wire.ResultLine) -> list[tuple[object, ...]]:
+def _rows(line: told.ResultLine) -> list[tuple[object, ...]]:
     sent, error, timings = line.input, line.error, line.timings
     before = (line.custom_id, line.item_id, line.status, sent.path, sent.bytes, sent.type)
     failed = (error.code, error.message, error.step) if error else (None, None, None)

@@ -1,6 +1,7 @@
 """Runs the HTTP server inside our own event loop, under our own signal handling."""
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,7 +67,7 @@ async def answer(
         timeout_graceful_shutdown=10,
         timeout_keep_alive=20,
     )
-    server = _Server(config, on_ready=lambda: on_ready(_url(listener)))
+    server = _Server(config, on_ready=lambda: on_ready(url(listener)))
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[listener]))
         stop = group.create_task(stopping.wait())
@@ -75,6 +76,15 @@ async def answer(
         stop.cancel()
 
 
-def _url(listener: socket.socket) -> str:
+def is_loopback(host: str) -> bool:
+    """Say whether a server on this address hears only its own machine."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def url(listener: socket.socket) -> str:
+    """Return the address under which a socket is reached."""
     host, port, *_ = listener.getsockname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

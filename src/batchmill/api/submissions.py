@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fastapi import Request, Response
 
-from batchmill import wire
 from batchmill.api import answers, body, orders, uploads
 from batchmill.api.context import Context
 from batchmill.api.once import Keep, answer_once
@@ -17,6 +16,7 @@ from batchmill.model.batch import Batch, BatchId
 from batchmill.service import submit
 from batchmill.service.intake import SentFile
 from batchmill.service.submit import Order
+from batchmill.wire import asked, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ async def read(request: Request, asking: Context, folder: Path) -> Submission:
         sent = await uploads.receive(request, asking, folder, fields=("pipeline", "options"))
         return Submission(orders.of_form(asking.mill, sent.fields), sent.files, sent.sha256)
     parsed = await read_json(request, asking)
-    wanted: wire.NewBatch = checked(wire.NewBatch, parsed.value, "The request")
+    wanted: asked.NewBatch = checked(asked.NewBatch, parsed.value, "The request")
     order = orders.of_options(asking.mill, wanted.pipeline, wanted)
     files = await uploads.decode(wanted.inputs, asking, folder)
     return Submission(order, files, parsed.sha256)
@@ -73,7 +73,7 @@ async def read_more(request: Request, asking: Context, folder: Path) -> More:
         sent = await uploads.receive(request, asking, folder)
         return More(sent.files, sent.sha256)
     parsed = await read_json(request, asking)
-    wanted: wire.MoreInputs = checked(wire.MoreInputs, parsed.value, "The request")
+    wanted: asked.MoreInputs = checked(asked.MoreInputs, parsed.value, "The request")
     return More(await uploads.decode(wanted.inputs, asking, folder), parsed.sha256)
 
 
@@ -116,7 +116,7 @@ async def append(request: Request, asking: Context, batch_id: BatchId, sent: Mor
     async def make(_: Keep) -> Response:
         added = await submit.add_files(asking.mill, batch_id, asking.caller, sent.files)
         grown = answers.batch(await asking.reading.batch(batch_id))
-        return answers.answer(wire.Added(added=added, batch=grown), 202)
+        return answers.answer(told.Added(added=added, batch=grown), 202)
 
     return await answer_once(request, asking, sent.sha256, make)
 

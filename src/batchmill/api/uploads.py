@@ -15,7 +15,6 @@ from uuid import uuid4
 
 from fastapi import Request
 
-from batchmill import wire
 from batchmill.api import body
 from batchmill.api.context import Context
 from batchmill.api.multipart import FormLimits, ReceivedFile, receive_form, require_room
@@ -24,6 +23,7 @@ from batchmill.model.media import SNIFF_BYTES
 from batchmill.model.names import label
 from batchmill.service.intake import SentFile
 from batchmill.storage.sink import Sink
+from batchmill.wire import asked
 
 FORM = "multipart/form-data"
 FILES = "files"
@@ -80,7 +80,7 @@ async def receive(
     return Sent([_sent(file) for file in form.files], single, _digest(form.files, single))
 
 
-async def decode(inputs: Sequence[wire.NewInput], asking: Context, folder: Path) -> list[SentFile]:
+async def decode(inputs: Sequence[asked.NewInput], asking: Context, folder: Path) -> list[SentFile]:
     """Write the base 64 inputs of a JSON request into `folder`.
 
     Raises:
@@ -125,7 +125,7 @@ def _form_limits(asking: Context) -> FormLimits:
     )
 
 
-def _decoded(each: wire.NewInput, number: int) -> bytes:
+def _decoded(each: asked.NewInput, number: int) -> bytes:
     for place in ("upload_id", "url", "object"):
         if getattr(each, place) is not None:
             raise InputUnavailableError(f"`inputs.{number}`: `{place}` is not available here yet.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from batchmill.errors.item import ChildCrashedError
 from batchmill.model.item import Output
-from batchmill.runner.messages import Report
+from batchmill.runner.messages import OUT, Report
 
 _SPECIAL = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
@@ -28,7 +28,7 @@ def collect(report: Report, folder: Path, *, name: str) -> tuple[Made, ...]:
     """
     if not report.outputs:
         return ()
-    out = folder / "out"
+    out = folder / OUT
     made = tuple(Made(out / output.name, output) for output in report.outputs)
     if not stat.S_ISDIR(_mode(out)) or not all(_is_as_reported(each, out) for each in made):
         raise ChildCrashedError(name, "its outputs are not what it reported")

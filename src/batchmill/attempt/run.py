@@ -4,10 +4,11 @@
                │  transforms: in a child of the pool
                └─ remote call: here, on a copy that a child has made
 
-The attempt's folder is gone afterwards, however it ends: on failure and cancellation at once,
+The attempt's folder is emptied afterwards, however it ends: on failure and cancellation at once,
 on success when the caller leaves `Finished`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,7 @@ class Finished:
     result: Result
     files: tuple[Path, ...]
     folder: Path
+    release: Callable[[Path], None] = discard
 
     async def __aenter__(self) -> Self:
         return self
@@ -40,7 +42,7 @@ class Finished:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        discard(self.folder)
+        self.release(self.folder)
 
 
 async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench) -> Finished:
@@ -54,8 +56,8 @@ async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench
         OutageError: something the attempt needs is away.
         UnknownNameError: a step names an operation that does not exist.
     """
-    folder = bench.pool.scratch.new("attempt")
-    folder.mkdir()
+    scratch = bench.pool.scratch
+    folder = scratch.lend()
     try:
         staged = folder / "source"
         await source.stage(staged)
@@ -66,9 +68,9 @@ async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench
             state = await running.run(segment, state)
         outputs = _named(state.made, source.name, pipeline)
         files = tuple(made.path for made in state.made)
-        return Finished(replace(state.result, outputs=outputs), files, folder)
+        return Finished(replace(state.result, outputs=outputs), files, folder, scratch.give_back)
     except BaseException:
-        discard(folder)
+        scratch.give_back(folder)
         raise
 
 

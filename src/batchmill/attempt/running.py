@@ -17,7 +17,7 @@ from batchmill.model.item import Result, SkipReason
 from batchmill.model.media import BY_MIME, JPEG
 from batchmill.model.pipeline import OnError, Step
 from batchmill.operations.base import RemoteCall, Source
-from batchmill.runner.messages import Job, JobStep, Report
+from batchmill.runner.messages import OUT, Job, JobStep, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Running:
 
     def _new_folder(self, name: str) -> Path:
         folder = self.folder / name
-        folder.mkdir()
+        (folder / OUT).mkdir(parents=True, exist_ok=True)
         return folder
 
     async def _in_child(

@@ -103,6 +103,18 @@ def secret(conn: Connection, name: str, fresh: str) -> str:
     return fresh
 
 
+def replace_secret(conn: Connection, name: str, value: str) -> None:
+    """Set a secret, whatever it was."""
+    conn.execute(secrets.delete().where(secrets.c.name == name))
+    conn.execute(secrets.insert().values(name=name, value=value))
+
+
+def use_secret(conn: Connection, name: str, value: str) -> bool:
+    """Remove a secret if it has this value. False: it has not, or is gone."""
+    statement = secrets.delete().where(secrets.c.name == name, secrets.c.value == value)
+    return conn.execute(statement).rowcount == 1
+
+
 def _open_window(conn: Connection, name: str, window_ms: int, now: Clock) -> bool:
     row = {"name": name, "used": 1, "started_at": now, "ends_at": now + window_ms}
     try:

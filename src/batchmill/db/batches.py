@@ -65,6 +65,7 @@ def order_values(order: NewBatch) -> dict[str, Any]:
         "priority": order.priority,
         "concurrency": order.concurrency,
         "halt_after_pct": order.halt_after_pct,
+        "time_limit_s": order.time_limit_s,
         "metadata": order.metadata,
         "tag": order.tag,
     }
@@ -159,11 +160,12 @@ def forsake(conn: Connection, batch_id: BatchId) -> bool:
     return change(conn, batch_id, draft, upload_until=at(0))
 
 
-def start_cancelling(conn: Connection, batch_id: BatchId) -> bool:
+def start_cancelling(conn: Connection, batch_id: BatchId, *, reason: str | None = None) -> bool:
     """Mark a batch that has not ended: from now on no item of it can be claimed."""
     unended = sorted(set(BatchStatus) - ENDED - {BatchStatus.CANCELLING})
     allowed = batches.c.status.in_(unended)
-    return change(conn, batch_id, allowed, status=BatchStatus.CANCELLING, open=False)
+    why = {} if reason is None else {"pause_reason": reason}
+    return change(conn, batch_id, allowed, status=BatchStatus.CANCELLING, open=False, **why)
 
 
 def resume(conn: Connection, batch_id: BatchId, *, now: Clock = NOW) -> bool:
@@ -242,6 +244,35 @@ def queued_of_owner(conn: Connection, owner_id: OwnerId) -> int:
         batches.c.owner_id == owner_id, batches.c.status.in_(sorted(RUNNABLE))
     )
     return int(conn.scalar(query) or 0)
+
+
+def in_flight_of_family(conn: Connection, family: str) -> int:
+    """Sum the queued and processing items of a family over all batches that still run."""
+    in_flight = func.sum(batches.c.n_queued + batches.c.n_processing)
+    query = select(func.coalesce(in_flight, 0)).where(
+        batches.c.family == family, batches.c.status.in_(sorted(RUNNABLE))
+    )
+    return int(conn.scalar(query) or 0)
+
+
+def waiting_of_family(conn: Connection, family: str, *, tier: str) -> int:
+    """Sum the waiting items of a family that callers of a tier have sent."""
+    waiting = func.sum(batches.c.n_pending + batches.c.n_queued + batches.c.n_retrying)
+    query = select(func.coalesce(waiting, 0)).where(
+        batches.c.family == family,
+        batches.c.tier == tier,
+        batches.c.status.in_(sorted(RUNNABLE)),
+    )
+    return int(conn.scalar(query) or 0)
+
+
+def overdue(conn: Connection, *, now: Clock = NOW) -> Sequence[BatchId]:
+    """Name running batches whose own time limit is over."""
+    due_at = batches.c.run_started_at + batches.c.time_limit_s * 1000
+    query = select(batches.c.id).where(
+        batches.c.status == BatchStatus.PROCESSING, batches.c.time_limit_s > 0, due_at < now
+    )
+    return list(conn.scalars(query))
 
 
 def owners_waiting(conn: Connection, *, now: Clock = NOW) -> Sequence[OwnerId]:

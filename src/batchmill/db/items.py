@@ -49,6 +49,7 @@ def insert(
             "status": "pending",
             "name": each.input.name,
             "custom_id": each.custom_id,
+            "options": each.options,
             "input_key": each.input.key,
             "input_bytes": each.input.bytes,
             "input_sha256": each.input.sha256,

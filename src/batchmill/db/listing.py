@@ -152,7 +152,7 @@ def _select() -> Select[Any]:
 _COLUMNS = (
     "id", "batch_id", "position", "status", "name", "custom_id", "attempt", "errors",
     "crashes", "timeouts", "due_at", "input_key", "input_bytes", "input_sha256", "input_type",
-    "entry", "progress", "error_code", "error_message", "error_step", "error_retryable",
+    "entry", "options", "progress", "error_code", "error_message", "error_step", "error_retryable",
     "skip_reason", "outputs", "data", "warnings", "step_ms", "queued_at", "started_at",
     "ended_at", "run_ms",
 )
@@ -170,6 +170,7 @@ def _item(row: Row[Any]) -> Item:
         attempt=row.attempt,
         spent=Spent(row.errors, row.crashes, row.timeouts),
         custom_id=row.custom_id,
+        options=row.options,
         progress=row.progress,
         error=_failure(row),
         result=_result(row) if row.outputs is not None else None,

@@ -153,6 +153,17 @@ class RateLimitedError(RequestError):
         self.retry_after_s = retry_after_s
 
 
+class QueueFullError(RequestError):
+    """More files are waiting than callers of this tier may let wait."""
+
+    code = "queue_full"
+    status = 503
+    remedy = "Send the files again later, or with a key of a higher tier."
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} files are waiting already; try again in a minute.")
+
+
 class ForbiddenError(RequestError):
     """The caller, or the page that made it call, may not do this."""
 

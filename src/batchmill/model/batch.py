@@ -157,6 +157,7 @@ class NewBatch:
     tag: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     halt_after_pct: float | None = None
+    time_limit_s: int | None = None
     keep_open: bool = False
 
 

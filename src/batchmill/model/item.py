@@ -9,6 +9,7 @@
 Only dispatch makes an item queued. `retrying` is a pending item that waits for `due_at`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -53,6 +54,10 @@ class SkipReason(StrEnum):
     LARGER_THAN_SOURCE = "larger_than_source"
     FILTERED = "filtered"
     UNSUPPORTED = "unsupported"
+
+
+StepOptions = Mapping[str, Mapping[str, Any]]
+"""Options for steps named by their id or operation: what one file wants to be different."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,7 @@ class NewItem:
     id: ItemId
     input: Input
     custom_id: str | None = None
+    options: StepOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +172,7 @@ class Item:
     attempt: int = 0
     spent: Spent = field(default_factory=Spent)
     custom_id: str | None = None
+    options: StepOptions | None = None
     progress: float = 0.0
     error: Failure | None = None
     result: Result | None = None

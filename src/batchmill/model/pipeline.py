@@ -102,6 +102,23 @@ def parse(body: Mapping[str, Any]) -> Pipeline:
     )
 
 
+def with_options(
+    body: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]] | None
+) -> dict[str, Any]:
+    """Return a pipeline's JSON with options of some steps replaced, named by id or operation."""
+    if not changes:
+        return dict(body)
+    steps = [_changed(step, changes) for step in body["steps"]]
+    return {**body, "steps": steps}
+
+
+def _changed(
+    step: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    change = {**changes.get(step["use"], {}), **changes.get(step["id"], {})}
+    return {**step, "with": {**step.get("with", {}), **change}} if change else step
+
+
 _PIPELINE_FIELDS = frozenset(
     {"name", "steps", "output", "timeout_s", "retries", "concurrency", "family", "summary"}
 )

@@ -22,10 +22,11 @@ class BlurFacesOptions(Options):
     )
     shape: Literal["ellipse", "box"] = Field("ellipse", description="Outline of what is hidden.")
     blocks: int = Field(
-        8,
+        5,
         ge=1,
         le=16,
-        description="blur, pixelate: how many colours across a face are left; fewer hide more.",
+        description="blur, pixelate: how many colours across a face are left; fewer hide more. "
+        "From 5 down the detector itself does not find the face again.",
     )
     colour: str = Field("#000000", pattern=COLOUR_PATTERN, description="fill: the colour, #rrggbb.")
     padding_pct: float = Field(

@@ -26,11 +26,8 @@ from batchmill.model.media import Family
 from batchmill.model.pipeline import OnError
 from batchmill.operations import registry
 from batchmill.operations.base import RemoteCall, Source, Work
-from batchmill.runner.messages import Job, JobStep, Progress, Report, ReportedError
+from batchmill.runner.messages import OUT, Job, JobStep, Progress, Report, ReportedError
 from batchmill.runner.names import output_stem, safe_name
-
-OUT = "out"
-"""Folder, inside the job's, in which outputs are left."""
 
 
 def warm() -> None:

@@ -11,6 +11,9 @@ from typing import Any
 from batchmill.model.item import Output, SkipReason
 from batchmill.model.limits import Limits
 
+OUT = "out"
+"""Folder, inside the job's, in which outputs are left."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobStep:

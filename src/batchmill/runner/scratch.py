@@ -5,10 +5,13 @@ import itertools
 import os
 import secrets
 import shutil
+import stat
 from pathlib import Path
 from typing import Self
 
 _LOCK = "lock"
+_KEPT_DEPTH = 2
+_KEPT_FOLDERS = 8
 
 
 class Scratch:
@@ -18,6 +21,7 @@ class Scratch:
         self.path = path
         self._lock = lock
         self._numbers = itertools.count()
+        self._free: list[Path] = []
 
     @classmethod
     def open(cls, root: Path) -> Self:
@@ -29,11 +33,32 @@ class Scratch:
         path.mkdir(mode=0o700)
         lock = os.open(path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():  # taken for a dead one's before the lock was ours
+            os.close(lock)
+            return cls.open(root)
         return cls(path, lock)
 
     def new(self, kind: str) -> Path:
         """Return the path of a folder that does not exist yet; `kind` is a word of ours."""
         return self.path / f"{kind}-{next(self._numbers)}"
+
+    def lend(self) -> Path:
+        """Return a folder without files; folders that were there before may still be.
+
+        Making and removing folders can cost milliseconds, so those given back are used again.
+        """
+        if self._free:
+            return self._free.pop()
+        folder = self.new("attempt")
+        folder.mkdir()
+        return folder
+
+    def give_back(self, folder: Path) -> None:
+        """Empty a folder that was lent; whoever writes to it must be dead or confined by now."""
+        if _emptied(folder, _KEPT_DEPTH):
+            self._free.append(folder)
+        else:
+            discard(folder)
 
     def close(self) -> None:
         """Remove everything. Safe to call twice."""
@@ -41,6 +66,26 @@ class Scratch:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _emptied(folder: Path, depth: int) -> bool:
+    """Remove all files and deep folders; False when what is left is no good for others."""
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                Path(entry).unlink()
+            elif not (depth and _is_ours(entry) and _emptied(Path(entry), depth - 1)):
+                discard(Path(entry))
+    except OSError:
+        return False
+    return len(entries) <= _KEPT_FOLDERS
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    """Tell whether we may still enter a folder and write to it."""
+    return entry.stat(follow_symlinks=False).st_mode & stat.S_IRWXU == stat.S_IRWXU
 
 
 def discard(folder: Path) -> None:

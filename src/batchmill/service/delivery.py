@@ -6,12 +6,14 @@ before it touches items. A batch's counters change only here, beside the items t
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from batchmill.db import batches, failures, items, listing
 from batchmill.db.connect import Connection
 from batchmill.db.types import NOW, Clock
 from batchmill.errors.item import Budget
+from batchmill.model import pipeline as pipelines
 from batchmill.model import retry
 from batchmill.model.batch import (
     Batch,
@@ -32,6 +34,8 @@ from batchmill.model.item import (
     Spent,
     WorkerId,
 )
+
+NO_CAPS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +85,25 @@ class Taken:
     more: bool = False
 
 
-def take(conn: Connection, batch_id: BatchId, *, window: int, now: Clock = NOW) -> Taken:
-    """Queue as many due items of a batch as its window and its owner's share have room for."""
+def take(
+    conn: Connection,
+    batch_id: BatchId,
+    *,
+    window: int,
+    caps: Mapping[str, int] = NO_CAPS,
+    now: Clock = NOW,
+) -> Taken:
+    """Queue as many due items of a batch as its window and its owner's share have room for.
+
+    `caps` limits the items in flight of a family, over all batches and owners.
+    """
     batch = batches.lock(conn, batch_id)
     if batch is None or not batch.runnable:
         return Taken()
     share = window - batches.queued_of_owner(conn, batch.owner_id)
     room = min(share, batch.window(window) - batch.counts.in_flight)
+    if batch.family in caps:
+        room = min(room, caps[batch.family] - batches.in_flight_of_family(conn, batch.family))
     rows = items.due(conn, batch_id, limit=room, now=now) if room > 0 else []
     if rows:
         items.mark_queued(conn, [item_id for item_id, _, _ in rows], now=now)
@@ -97,10 +113,17 @@ def take(conn: Connection, batch_id: BatchId, *, window: int, now: Clock = NOW) 
     return Taken(tuple(deliveries), more=len(rows) < share)
 
 
-def take_turn(conn: Connection, owner_id: OwnerId, *, window: int, now: Clock = NOW) -> Taken:
+def take_turn(
+    conn: Connection,
+    owner_id: OwnerId,
+    *,
+    window: int,
+    caps: Mapping[str, int] = NO_CAPS,
+    now: Clock = NOW,
+) -> Taken:
     """Take items of the owner's batch that has waited longest for its turn."""
     batch_id = batches.next_turn(conn, owner_id, window=window, now=now)
-    return take(conn, batch_id, window=window, now=now) if batch_id else Taken()
+    return take(conn, batch_id, window=window, caps=caps, now=now) if batch_id else Taken()
 
 
 def _count_taken(conn: Connection, batch: Batch, statuses: list[ItemStatus], now: Clock) -> None:
@@ -147,7 +170,8 @@ def claim(
         started["run_started_at"] = now
     move_one(conn, batch.id, ItemStatus.QUEUED, ItemStatus.PROCESSING, **started)
     held = Claim(item_id, batch.id, item.attempt + 1, item.spent)
-    return Claimed(held, item.input, item.position, batch.owner_id, batch.tier, batch.pipeline)
+    pipeline = pipelines.with_options(batch.pipeline, item.options)
+    return Claimed(held, item.input, item.position, batch.owner_id, batch.tier, pipeline)
 
 
 def settle(

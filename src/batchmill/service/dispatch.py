@@ -10,16 +10,22 @@ TURNS = 100
 
 async def dispatch(mill: Mill, batch_id: BatchId) -> int:
     """Queue what fits into the window of one batch; return how many items."""
-    taken = await mill.database.run(delivery.take, batch_id, window=mill.window)
+    if mill.vitals.short_of is not None:
+        return 0
+    taken = await mill.database.run(delivery.take, batch_id, window=mill.window, caps=mill.caps)
     await mill.ring(taken.deliveries)
     return len(taken.deliveries)
 
 
 async def dispatch_owner(mill: Mill, owner_id: OwnerId) -> int:
     """Let the owner's batches take turns until their share is full; return how many items."""
+    if mill.vitals.short_of is not None:
+        return 0
     total = 0
     for _ in range(TURNS):
-        taken = await mill.database.run(delivery.take_turn, owner_id, window=mill.window)
+        taken = await mill.database.run(
+            delivery.take_turn, owner_id, window=mill.window, caps=mill.caps
+        )
         await mill.ring(taken.deliveries)
         total += len(taken.deliveries)
         if not taken.more:

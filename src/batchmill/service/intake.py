@@ -13,7 +13,7 @@ from pathlib import Path
 
 from batchmill.config import TierLimits
 from batchmill.model.batch import BatchId
-from batchmill.model.item import Input, NewItem
+from batchmill.model.item import Input, NewItem, StepOptions
 from batchmill.model.media import ZIP, sniff
 from batchmill.service import ids
 from batchmill.storage import keys
@@ -36,6 +36,7 @@ class SentFile:
     bytes: int
     sha256: str
     custom_id: str | None = None
+    options: StepOptions | None = None
 
 
 async def stored(
@@ -68,7 +69,7 @@ async def _store_file(storage: Storage, batch_id: BatchId, file: SentFile) -> Ne
     key = keys.input_key(batch_id, item_id)
     await storage.put(key, file.path, media_type=mime or OCTETS)
     source = Input(key, file.name, file.bytes, sha256=file.sha256, media_type=mime)
-    return NewItem(item_id, source, file.custom_id)
+    return NewItem(item_id, source, file.custom_id, file.options)
 
 
 async def _store_archive(

@@ -7,21 +7,26 @@ from dataclasses import dataclass
 
 from batchmill import logs
 from batchmill.db import access
+from batchmill.db.connect import Connection
 from batchmill.errors.request import (
     ForbiddenError,
     InvalidOptionError,
     NotFoundError,
     RateLimitedError,
+    UnauthenticatedError,
+    UsageError,
 )
 from batchmill.logs import Event
 from batchmill.model.access import ApiKey, KeyId, Scope
-from batchmill.model.batch import OwnerId
+from batchmill.model.batch import LOCAL_OWNER, OwnerId
 from batchmill.model.priority import TIER_PRIORITY
 from batchmill.service import ids
 from batchmill.service.mill import Mill
 
 PREFIX = "bm_"
 SECRET_BYTES = 32
+LEAST_CHARACTERS = 35
+ADMIN_LINK = "admin_link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,9 @@ class Grant:
     owner_id: OwnerId
     tier: str = "free"
     scopes: tuple[Scope, ...] = (Scope.READ, Scope.WRITE)
+
+
+ADMIN = Grant("admin", LOCAL_OWNER, "enterprise", (Scope.ADMIN,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +60,8 @@ class Usage:
     reset_s: int
 
 
-async def create(mill: Mill, grant: Grant, *, by: ApiKey | None) -> tuple[KeyId, str]:
-    """Make a key; returns its id and the secret, which is shown this once.
+async def create(mill: Mill, grant: Grant, *, by: ApiKey | None) -> tuple[ApiKey, str]:
+    """Make a key; returns it and its secret, which is shown this once.
 
     `by` is the key that asks; None is the administrator of the machine itself.
 
@@ -64,16 +72,49 @@ async def create(mill: Mill, grant: Grant, *, by: ApiKey | None) -> tuple[KeyId,
     if grant.tier not in TIER_PRIORITY:
         raise InvalidOptionError(f"`tier` is one of {', '.join(TIER_PRIORITY)}.")
     _refuse_stronger(grant, by)
-    key_id, secret = KeyId(ids.key_id()), PREFIX + secrets.token_urlsafe(SECRET_BYTES)
-    await mill.database.run(
-        access.add_key,
-        key_id,
-        digest(secret),
-        owner_id=grant.owner_id,
-        grant=(grant.name, grant.tier, grant.scopes),
-    )
-    logs.info(Event.KEY_CREATED, key=key_id, tier=grant.tier)
-    return key_id, secret
+    secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    key = await mill.database.run(_add, grant, secret)
+    logs.info(Event.KEY_CREATED, key=key.id, tier=grant.tier)
+    return key, secret
+
+
+async def ensure_admin(mill: Mill, secret: str) -> None:
+    """Make the key that the administrator has chosen, unless it is there already.
+
+    Raises:
+        UsageError: the secret is too short to be one.
+    """
+    if not secret.startswith(PREFIX) or len(secret) < LEAST_CHARACTERS:
+        raise UsageError(
+            f"BATCHMILL_ADMIN_KEY must start with {PREFIX} and have at least"
+            f" {LEAST_CHARACTERS} characters; `batchmill keys create` prints a good one."
+        )
+    if await authenticate(mill, secret) is None:
+        await mill.database.run(_add, ADMIN, secret)
+
+
+async def any_key(mill: Mill) -> bool:
+    """Say whether anybody could be let in by a key."""
+    return any(key.revoked_at is None for key in await listed(mill, None))
+
+
+async def offer_admin_link(mill: Mill) -> str:
+    """Return a token that `redeem_admin_link` takes once; an older one stops working."""
+    token = secrets.token_urlsafe(SECRET_BYTES)
+    await mill.database.run(access.replace_secret, ADMIN_LINK, digest(token))
+    return token
+
+
+async def redeem_admin_link(mill: Mill, token: str) -> str:
+    """Exchange the token for the secret of a new admin key.
+
+    Raises:
+        UnauthenticatedError: the token is not the last one offered, or was used before.
+    """
+    if not await mill.database.run(access.use_secret, ADMIN_LINK, digest(token)):
+        raise UnauthenticatedError("This link was used before; a restart prints a new one.")
+    _, secret = await create(mill, ADMIN, by=None)
+    return secret
 
 
 async def authenticate(mill: Mill, secret: str) -> ApiKey | None:
@@ -121,6 +162,20 @@ async def server_secret(mill: Mill, name: str) -> str:
 def digest(secret: str) -> str:
     """Return what is kept of a secret; 256 random bits need no salt."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _add(conn: Connection, grant: Grant, secret: str) -> ApiKey:
+    access.add_key(
+        conn,
+        KeyId(ids.key_id()),
+        digest(secret),
+        owner_id=grant.owner_id,
+        grant=(grant.name, grant.tier, grant.scopes),
+    )
+    made = access.key_of_secret(conn, digest(secret))
+    if made is None:
+        raise LookupError("a key that was just made is gone")
+    return made
 
 
 def _refuse_stronger(grant: Grant, by: ApiKey | None) -> None:

@@ -1,6 +1,6 @@
 """What every use case needs, wired once in `bootstrap`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,10 +12,15 @@ from batchmill.storage.base import Storage
 
 
 @dataclass(slots=True)
-class KnownSlots:
-    """How many child slots all living workers have together; the heartbeat keeps it fresh."""
+class Vitals:
+    """What the heartbeat keeps fresh.
 
-    number: int
+    `slots` counts the child slots of all living workers; `short_of` says what this machine has
+    too little of, as a sentence, and is None while it has enough of everything.
+    """
+
+    slots: int = 1
+    short_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +36,20 @@ class Mill:
     settings: Settings
     process_id: WorkerId
     uploads: Path
-    slots: KnownSlots = field(default_factory=lambda: KnownSlots(1))
+    vitals: Vitals = field(default_factory=Vitals)
 
     @property
     def window(self) -> int:
         """Most items in flight of a batch that sets no concurrency, and queued of an owner."""
-        return self.settings.window_factor * max(1, self.slots.number)
+        return self.settings.window_factor * max(1, self.vitals.slots)
+
+    @property
+    def caps(self) -> Mapping[str, int]:
+        """Most items in flight of those families that the reference documents limit."""
+        return {
+            "document-jobs": self.settings.documents.concurrency,
+            "image-jobs": self.settings.images.concurrency,
+        }
 
     @property
     def lease_ms(self) -> int:

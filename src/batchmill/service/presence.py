@@ -2,10 +2,13 @@
 
 import asyncio
 import os
+import shutil
 import socket
+from pathlib import Path
 from typing import Any
 
 from batchmill import logs
+from batchmill.config import Settings
 from batchmill.db import workers
 from batchmill.db.connect import Connection
 from batchmill.errors.outage import OutageError
@@ -26,9 +29,35 @@ async def keep_alive(mill: Mill, *, slots: int) -> None:
 
 async def enter(mill: Mill, *, slots: int) -> None:
     """Enter this process once, before it takes its first item."""
-    mill.slots.number = await mill.database.run(
-        _beat, mill.process_id, slots=slots, lease_ms=mill.lease_ms, stats={}
+    short_of = await asyncio.to_thread(shortage, mill.settings)
+    if short_of != mill.vitals.short_of:
+        logs.warning(Event.WORK_PAUSED if short_of else Event.WORK_RESUMED, reason=short_of)
+        mill.vitals.short_of = short_of
+    stats = {"short_of": short_of} if short_of else {}
+    mill.vitals.slots = await mill.database.run(
+        _beat, mill.process_id, slots=slots, lease_ms=mill.lease_ms, stats=stats
     )
+
+
+def shortage(settings: Settings) -> str | None:
+    """Say what this machine is short of; None while there is enough of everything."""
+    free_bytes = shutil.disk_usage(settings.data_dir).free
+    if free_bytes < settings.disk_reserve_bytes:
+        return f"only {free_bytes / 1e9:.1f} GB of disk are free"
+    available_bytes = _available_memory_bytes()
+    if available_bytes is not None and available_bytes < settings.memory_reserve_bytes:
+        return f"only {available_bytes / 1e6:.0f} MB of memory are free"
+    return None
+
+
+def _available_memory_bytes() -> int | None:
+    """Return what Linux could still give to a process; None on other systems."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = (line.split() for line in lines if line.startswith("MemAvailable:"))
+    return next((int(fields[1]) * 1024 for fields in found), None)
 
 
 async def _beat_once(mill: Mill, slots: int) -> None:

@@ -23,6 +23,7 @@ from batchmill.errors.request import (
     NotFoundError,
 )
 from batchmill.logs import Event
+from batchmill.model.access import ApiKey
 from batchmill.model.batch import LOCAL_OWNER, Batch, BatchId, BatchStatus, NewBatch, OwnerId
 from batchmill.model.item import ItemStatus, NewItem
 from batchmill.model.pipeline import Pipeline
@@ -38,10 +39,15 @@ Also = Callable[[Connection], None]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. Owner and tier come from the key alone."""
+    """Who asks. Owner and tier come from the key alone.
+
+    Callers without a key share one owner, so they may look at what they can name and no more.
+    """
 
     owner_id: OwnerId = LOCAL_OWNER
     tier: str = "anonymous"
+    key: ApiKey | None = None
+    may_list: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,7 @@ class Order:
     tag: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     halt_after_pct: float | None = None
+    time_limit_s: int | None = None
     keep_open: bool = False
 
 
@@ -162,6 +169,7 @@ def _new_batch(caller: Caller, order: Order) -> NewBatch:
         tag=order.tag,
         metadata=dict(order.metadata),
         halt_after_pct=order.halt_after_pct,
+        time_limit_s=order.time_limit_s,
         keep_open=order.keep_open,
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from itertools import islice
 
 from batchmill import logs
-from batchmill.db import batches, idempotency, items, workers
+from batchmill.db import access, batches, idempotency, items, workers
 from batchmill.db.connect import Connection
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
@@ -123,6 +123,7 @@ async def remove_outdated(mill: Mill) -> None:
         await control.purge(mill, batch_id)
     age_ms = mill.settings.idempotency_s * 1000
     await mill.database.run(idempotency.forget_older, age_ms=age_ms)
+    await mill.database.run(access.forget_windows)
 
 
 async def remove_orphans(mill: Mill) -> None:
@@ -136,8 +137,16 @@ async def remove_orphans(mill: Mill) -> None:
             await mill.storage.delete_prefix(keys.batch_prefix(batch_id))
 
 
+async def stop_overdue(mill: Mill) -> None:
+    """Cancel batches that have run for longer than their own time limit."""
+    for batch_id in await mill.database.read(batches.overdue):
+        reason = "stopped: its time limit was over"
+        await mill.database.run(batches.start_cancelling, batch_id, reason=reason)
+
+
 STEPS: tuple[Callable[[Mill], Awaitable[None]], ...] = (
     rescue_expired,
+    stop_overdue,
     finish_cancelled,
     dispatch_waiting,
     submit_missing,

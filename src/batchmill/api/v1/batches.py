@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from batchmill import wire
 from batchmill.api import answers, bodies, orders, submissions, uploads
 from batchmill.api.context import Asking, Context
 from batchmill.api.once import Keep, answer_once
@@ -17,6 +16,7 @@ from batchmill.model.batch import Batch, BatchStatus
 from batchmill.model.item import ItemId
 from batchmill.service import control
 from batchmill.service.control import RetryScope
+from batchmill.wire import asked, told
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
@@ -25,7 +25,7 @@ Cursor = Annotated[str | None, Query(max_length=8_000, description="`next_cursor
 Text = Annotated[str | None, Query(max_length=200)]
 
 
-@router.post("", status_code=202, response_model=wire.Batch, openapi_extra=bodies.NEW_BATCH)
+@router.post("", status_code=202, response_model=told.Batch, openapi_extra=bodies.NEW_BATCH)
 async def create(request: Request, asking: Asking) -> Response:
     """Send files and a pipeline; the batch starts at once."""
     async with uploads.landing(asking) as folder:
@@ -33,7 +33,7 @@ async def create(request: Request, asking: Asking) -> Response:
         return await submissions.accept(request, asking, sent)
 
 
-@router.get("", response_model=wire.Page[wire.Batch])
+@router.get("", response_model=told.Page[told.Batch])
 async def browse(  # noqa: PLR0913 - each is a query parameter
     request: Request,
     asking: Asking,
@@ -52,7 +52,7 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
     return answers.conditional(request, answers.page(found, answers.batch))
 
 
-@router.get("/{batch_id}", response_model=wire.Batch)
+@router.get("/{batch_id}", response_model=told.Batch)
 async def look(batch_id: str, request: Request, asking: Asking) -> Response:
     """Look at one batch; `Retry-After` says when it is worth looking again."""
     batch = await asking.reading.batch(batch_id)
@@ -64,11 +64,11 @@ async def look(batch_id: str, request: Request, asking: Asking) -> Response:
     return answers.answer(described, headers={"ETag": tag, **answers.poll_advice(described)})
 
 
-@router.patch("/{batch_id}", response_model=wire.Batch, openapi_extra=bodies.CHANGE)
+@router.patch("/{batch_id}", response_model=told.Batch, openapi_extra=bodies.CHANGE)
 async def change(batch_id: str, request: Request, asking: Asking) -> Response:
     """Change a batch's name, tag, metadata or concurrency; what is left out stays."""
     sent = await submissions.read_json(request, asking)
-    wanted: wire.BatchChange = checked(wire.BatchChange, sent.value, "The request")
+    wanted: asked.BatchChange = checked(asked.BatchChange, sent.value, "The request")
     values = wanted.model_dump(exclude_unset=True)
     orders.check_metadata(values.get("metadata") or {})
     if "metadata" in values:
@@ -91,7 +91,7 @@ async def delete(batch_id: str, asking: Asking) -> Response:
 @router.post(
     "/{batch_id}/items",
     status_code=202,
-    response_model=wire.Added,
+    response_model=told.Added,
     openapi_extra=bodies.MORE_FILES,
 )
 async def add(batch_id: str, request: Request, asking: Asking) -> Response:
@@ -102,42 +102,42 @@ async def add(batch_id: str, request: Request, asking: Asking) -> Response:
         return await submissions.append(request, asking, batch.id, sent)
 
 
-@router.post("/{batch_id}/close", response_model=wire.Batch)
+@router.post("/{batch_id}/close", response_model=told.Batch)
 async def close(batch_id: str, request: Request, asking: Asking) -> Response:
     """Take no more files: the batch ends once its items have."""
     return await _control(batch_id, request, asking, control.close)
 
 
-@router.post("/{batch_id}/pause", response_model=wire.Batch)
+@router.post("/{batch_id}/pause", response_model=told.Batch)
 async def pause(batch_id: str, request: Request, asking: Asking) -> Response:
     """Start no more items; running ones finish."""
     return await _control(batch_id, request, asking, control.pause)
 
 
-@router.post("/{batch_id}/resume", response_model=wire.Batch)
+@router.post("/{batch_id}/resume", response_model=told.Batch)
 async def resume(batch_id: str, request: Request, asking: Asking) -> Response:
     """Go on with a paused batch."""
     return await _control(batch_id, request, asking, control.resume)
 
 
-@router.post("/{batch_id}/cancel", response_model=wire.Batch)
+@router.post("/{batch_id}/cancel", response_model=told.Batch)
 async def cancel(batch_id: str, request: Request, asking: Asking) -> Response:
     """End a batch: waiting items are cancelled, running ones stopped, results kept."""
     return await _control(batch_id, request, asking, control.cancel)
 
 
-@router.post("/{batch_id}/retry", response_model=wire.Retried, openapi_extra=bodies.RETRY)
+@router.post("/{batch_id}/retry", response_model=told.Retried, openapi_extra=bodies.RETRY)
 async def retry(batch_id: str, request: Request, asking: Asking) -> Response:
     """Run failed items again, as a new run: all of them, one group of failures, or some by id."""
     batch = await asking.reading.batch(batch_id)
     sent = await submissions.read_json(request, asking)
-    scope = _scope(checked(wire.Retry, sent.value, "The request"))
+    scope = _scope(checked(asked.Retry, sent.value, "The request"))
 
     async def make(_: Keep) -> Response:
         owner_id = asking.caller.owner_id
         number = await control.retry(asking.mill, batch.id, scope, owner_id=owner_id)
         after = await asking.reading.batch(batch_id)
-        return answers.answer(wire.Retried(retried=number, batch=answers.batch(after)))
+        return answers.answer(told.Retried(retried=number, batch=answers.batch(after)))
 
     return await answer_once(request, asking, sent.sha256, make)
 
@@ -160,7 +160,7 @@ async def _control(
     return await answer_once(request, asking, sent.sha256, make)
 
 
-def _scope(wanted: wire.Retry) -> RetryScope:
+def _scope(wanted: asked.Retry) -> RetryScope:
     given = {name for name in ("group", "ids") if getattr(wanted, name) is not None}
     needed = {wanted.scope} - {"failed"}
     if given != needed:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from batchmill import wire
 from batchmill.api import answers, download
 from batchmill.api.context import Asking, Context
 from batchmill.api.download import Download
@@ -13,6 +12,7 @@ from batchmill.api.v1.batches import Cursor, Limit
 from batchmill.db import listing
 from batchmill.errors.request import InvalidFieldError, NotFoundError
 from batchmill.model.item import Item, ItemStatus, Output
+from batchmill.wire import told
 
 router = APIRouter(prefix="/v1", tags=["items"])
 
@@ -20,7 +20,7 @@ THUMBNAIL_SIDE_PX = 512
 """A picture up to this size may stand for its item in a list."""
 
 
-@router.get("/batches/{batch_id}/items", response_model=wire.Page[wire.Item])
+@router.get("/batches/{batch_id}/items", response_model=told.Page[told.Item])
 async def browse(  # noqa: PLR0913 - each is a query parameter
     batch_id: str,
     request: Request,
@@ -43,29 +43,30 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
     )
     found = await asking.reading.items(batch, only, limit=limit, cursor=cursor)
 
-    def describe(item: Item) -> wire.Item:
+    def describe(item: Item) -> told.Item:
         return answers.item(item, batch, asking.base_url, with_data=False)
 
     return answers.conditional(request, answers.page(found, describe))
 
 
-@router.get("/batches/{batch_id}/errors", response_model=wire.FailureGroups)
+@router.get("/batches/{batch_id}/errors", response_model=told.FailureGroups)
 async def errors(batch_id: str, request: Request, asking: Asking) -> Response:
     """Group a batch's failures by cause, the most frequent first."""
     batch = await asking.reading.batch(batch_id)
     found = await asking.reading.failures(batch)
-    groups = wire.FailureGroups(data=[answers.failure_group(each) for each in found])
+    groups = told.FailureGroups(data=[answers.failure_group(each) for each in found])
     return answers.conditional(request, groups)
 
 
-@router.get("/items/{item_id}", response_model=wire.Item)
+@router.get("/items/{item_id}", response_model=told.Item)
 async def look(item_id: str, request: Request, asking: Asking) -> Response:
     """Look at one item, its outputs and data."""
     item, batch = await asking.reading.item(item_id)
     return answers.conditional(request, answers.item(item, batch, asking.base_url))
 
 
-@router.api_route("/items/{item_id}/outputs/{name:path}", methods=["GET", "HEAD"])
+@router.head("/items/{item_id}/outputs/{name:path}", include_in_schema=False)
+@router.get("/items/{item_id}/outputs/{name:path}", response_class=Response)
 async def output(item_id: str, name: str, request: Request, asking: Asking) -> Response:
     """Download a file that was made; takes Range, If-Range and If-None-Match."""
     item, _ = await asking.reading.item(item_id)
@@ -75,7 +76,8 @@ async def output(item_id: str, name: str, request: Request, asking: Asking) -> R
     raise NotFoundError("output", name)
 
 
-@router.api_route("/items/{item_id}/thumbnail", methods=["GET", "HEAD"])
+@router.head("/items/{item_id}/thumbnail", include_in_schema=False)
+@router.get("/items/{item_id}/thumbnail", response_class=Response)
 async def thumbnail(item_id: str, request: Request, asking: Asking) -> Response:
     """Download the smallest picture among the item's outputs; 404 when none is small."""
     item, _ = await asking.reading.item(item_id)

@@ -8,7 +8,6 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from batchmill import wire
 from batchmill.api import answers, bodies, download, plans, report, submissions, uploads
 from batchmill.api.context import Asking, Context
 from batchmill.api.download import Download
@@ -20,6 +19,7 @@ from batchmill.errors.request import ConflictError, InvalidFieldError
 from batchmill.model.item import ItemStatus
 from batchmill.service.archive_out import read_archive
 from batchmill.storage.zip_layout import ArchiveRow
+from batchmill.wire import told
 
 router = APIRouter(prefix="/v1", tags=["results"])
 
@@ -49,9 +49,10 @@ async def get_report(
     return StreamingResponse(pages(), headers=headers, media_type=report.MEDIA_TYPES[kind])
 
 
-@router.api_route(
+@router.head("/batches/{batch_id}/results.zip", include_in_schema=False)
+@router.get(
     "/batches/{batch_id}/results.zip",
-    methods=["GET", "HEAD"],
+    response_class=Response,
     responses={200: {"content": {"application/zip": {}}, "description": "The archive"}},
 )
 async def get_archive(batch_id: str, request: Request, asking: Asking) -> Response:
@@ -76,9 +77,9 @@ async def get_archive(batch_id: str, request: Request, asking: Asking) -> Respon
 
 @router.post(
     "/process",
-    response_model=wire.Item,
+    response_model=told.Item,
     openapi_extra=bodies.NEW_BATCH,
-    responses={202: {"model": wire.Batch, "description": "It takes longer than the wait"}},
+    responses={202: {"model": told.Batch, "description": "It takes longer than the wait"}},
 )
 async def process(
     request: Request, asking: Asking, prefer: Annotated[str, Header()] = ""
@@ -106,7 +107,7 @@ async def process(
     return await _made_file(request, asking, bytes(response.body))
 
 
-@router.post("/plans", response_model=wire.Plan, openapi_extra=bodies.NEW_PLAN)
+@router.post("/plans", response_model=told.Plan, openapi_extra=bodies.NEW_PLAN)
 async def plan(request: Request, asking: Asking) -> Response:
     """Check a batch without running it: pipeline, number, bytes, types and what will not work."""
     async with uploads.landing(asking) as folder:
@@ -127,7 +128,7 @@ async def _processed(asking: Context, sent: Submission, keep: Keep, wait_s: floa
 
 
 async def _made_file(request: Request, asking: Context, body: bytes) -> Response:
-    described = wire.Item.model_validate_json(body)
+    described = told.Item.model_validate_json(body)
     item, _ = await asking.reading.item(described.id)
     if item.result is None or not item.result.outputs:
         return answers.answer(described, 422)

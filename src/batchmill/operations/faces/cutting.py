@@ -17,7 +17,7 @@ from batchmill.operations.faces.framing import Frame
 from batchmill.operations.faces.photo import Photo
 from batchmill.operations.picture import FIRST_SIDEWAYS
 
-ENOUGH = 0.98
+ENOUGH = 0.95
 """Pixels of the view for each pixel of a crop from which on no finer decode pays."""
 MIRRORED_ACROSS = frozenset({2, 3, 6, 7})
 MIRRORED_DOWN = frozenset({3, 4, 7, 8})

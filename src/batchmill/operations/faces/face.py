@@ -51,10 +51,10 @@ class Face:
 
     def box_in(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Return the box in whole pixels (left, top, width, height), inside a picture of `size`."""
-        left, top = max(0, round(self.left)), max(0, round(self.top))
-        right = min(size[0], round(self.left + self.width))
-        bottom = min(size[1], round(self.top + self.height))
-        return left, top, max(1, right - left), max(1, bottom - top)
+        left, top = _within(self.left, size[0] - 1), _within(self.top, size[1] - 1)
+        right, bottom = self.left + self.width, self.top + self.height
+        width, height = _within(right, size[0]) - left, _within(bottom, size[1]) - top
+        return left, top, max(1, width), max(1, height)
 
     def scaled(self, across: float, down: float) -> "Face":
         """Return the same face in a picture that is `across` x `down` times as large."""
@@ -76,3 +76,7 @@ class Face:
             height=self.height * factor[1],
             landmarks=(one, two, three, four, five),
         )
+
+
+def _within(edge: float, most: int) -> int:
+    return max(0, min(round(edge), most))

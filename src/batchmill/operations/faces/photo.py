@@ -10,7 +10,9 @@ import pyvips
 from batchmill.model.limits import Limits
 from batchmill.model.media import JPEG
 from batchmill.operations import geometry
+from batchmill.operations.colour import to_srgb
 from batchmill.operations.colours import COLOUR_BANDS
+from batchmill.operations.decode import shrunk
 from batchmill.operations.faces.centerface import Pixels
 from batchmill.operations.faces.search import Scene
 from batchmill.operations.picture import Picture
@@ -54,22 +56,25 @@ class Photo:
 def open_photo(
     picture: Picture, limits: Limits, *, tolerant: bool, least_px: int, most_px: int
 ) -> Photo:
-    """Return the photo with a view whose longer side is at most `most_px`.
+    """Return the photo with a view to search, `least_px` or more on its longer side.
 
-    A JPEG is decoded in the coarsest of its steps that has `least_px` on its longer side;
-    anything else is decoded once, in full, into memory.
+    The view of a JPEG is what its coarsest sufficient shrink-on-load gives. Any other photo is
+    decoded once, in full, into memory; its view is at most `most_px`.
 
     Raises: as `decode.open_picture`.
     """
     longer_px = max(picture.size)
-    shrink = next((step for step in JPEG_SHRINKS if longer_px // step >= least_px), 1)
-    if picture.source is None or picture.source.media is not JPEG or shrink == 1:
-        whole = geometry.upright(_first_frame(picture))
-        picture, shrink = whole.with_image(whole.image.copy_memory()), 1
-    scale = min(1 / shrink, most_px / longer_px)
-    width, height = (max(1, int(side * scale)) for side in picture.size)
-    small = geometry.rescaled(picture, (width, height), limits, tolerant=tolerant)
-    return Photo(picture, small.image.copy_memory(), limits, tolerant)
+    step = next((step for step in JPEG_SHRINKS if longer_px // step >= least_px), 1)
+    if picture.source is not None and picture.source.media is JPEG and step > 1:
+        small = to_srgb(shrunk(picture, step, limits, tolerant=tolerant))
+        view = geometry.upright(picture.with_image(small)).image.copy_memory()
+        return Photo(picture, view, limits, tolerant)
+    whole = geometry.upright(_first_frame(picture))
+    picture = whole.with_image(whole.image.copy_memory())
+    scale = min(1.0, most_px / longer_px)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    view = geometry.scaled(picture.image, width, height).copy_memory()
+    return Photo(picture, view, limits, tolerant)
 
 
 def rgb(image: pyvips.Image) -> Pixels:

@@ -18,8 +18,8 @@ FINEST_PX = LEVELS_PX[-1]
 WORTH_IT = 1.25
 """A finer look must be larger than the one before by this factor."""
 
-SURE_SCORE = 0.8
-SURE_PX = 32
+SURE_SCORE = 0.75
+SURE_PX = 24
 """A main face that scores this much and is this tall when looked at needs no finer look."""
 TRUSTED_PX = 20
 """Shorter faces are believed only at the finest look, where they are largest."""
@@ -90,14 +90,14 @@ def _in_tiles(pixels: Pixels, least_score: float) -> tuple[Face, ...]:
     if max(pixels.shape) <= TILE_PX:
         return detect(pixels, least_score)
     found: list[Face] = []
-    for top in _starts(pixels.shape[0]):
-        for left in _starts(pixels.shape[1]):
+    for top in tile_starts(pixels.shape[0]):
+        for left in tile_starts(pixels.shape[1]):
             tile = pixels[top : top + TILE_PX, left : left + TILE_PX]
             found += [face.moved(left, top) for face in detect(tile, least_score)]
     return _distinct(sorted(found, key=lambda face: face.score, reverse=True))
 
 
-def _starts(length: int) -> list[int]:
+def tile_starts(length: int) -> list[int]:
     """Return where tiles start so that they cover `length` and overlap."""
     count = max(1, math.ceil((length - OVERLAP_PX) / (TILE_PX - OVERLAP_PX)))
     last = max(0, length - TILE_PX)

@@ -1,11 +1,11 @@
-"""JSON shapes of /v1, shared by the API and the client.
+"""JSON shapes of /v1 that answers have, shared by the API and the client.
 
-Names are the glossary's, sizes are bytes, instants are RFC 3339 in UTC. A request that has a
-field which is not here is refused; an answer may get more fields, so clients ignore unknown ones.
+Names are the glossary's, sizes are bytes, instants are RFC 3339 in UTC. An answer may get more
+fields, so clients ignore those that they do not know.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,104 +15,10 @@ from batchmill.model.item import ItemStatus, SkipReason
 T = TypeVar("T")
 
 
-class Asked(BaseModel):
-    """A part of a request."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
 class Told(BaseModel):
     """A part of an answer."""
 
     model_config = ConfigDict(frozen=True)
-
-
-# ---------------------------------------------------------------- requests
-
-
-class OnFailure(Asked):
-    """When a batch gives up."""
-
-    halt_after_pct: Annotated[float, Field(ge=0, le=100)] | None = Field(
-        None, description="Stop the batch once more than this share of its files failed"
-    )
-
-
-class BatchOptions(Asked):
-    """What a caller may choose about a batch beside files and pipeline."""
-
-    name: str | None = Field(None, min_length=1, max_length=200, description="Name for people")
-    tag: str | None = Field(None, min_length=1, max_length=100, description="Label to filter by")
-    metadata: dict[str, Any] = Field({}, description="Anything of yours, returned as it is")
-    priority: Literal["high", "normal", "low"] | int = Field(
-        "normal", description="Who runs first within your tier: a word, or 1 (first) to 15 (last)"
-    )
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
-        None, description="Files processed at once; 1 is one after another; default: all slots"
-    )
-    keep_open: bool = Field(default=False, description="Wait for more files until `close`")
-    on_failure: OnFailure = OnFailure()
-    step_options: dict[str, dict[str, Any]] = Field(
-        {}, description="Options that replace those of the pipeline's steps, by step or operation"
-    )
-
-
-class NewInput(Asked):
-    """A file inside a JSON request: its bytes, or where they are."""
-
-    name: str | None = Field(None, min_length=1, max_length=1024, description="File name")
-    custom_id: str | None = Field(None, min_length=1, max_length=200, description="Your own id")
-    data: str | None = Field(None, description="The file's bytes in base 64")
-    upload_id: str | None = Field(None, description="A finished upload")
-    url: str | None = Field(None, description="Address to fetch the file from")
-    object: str | None = Field(None, description="Key of an object in the bucket")
-
-
-class NewBatch(BatchOptions):
-    """A batch asked for in JSON."""
-
-    pipeline: str | dict[str, Any] = Field(description="Name of a preset, or a pipeline")
-    inputs: list[NewInput] = Field([], description="The files")
-
-
-class BatchChange(Asked):
-    """What may be changed of a batch that exists; what is left out stays."""
-
-    name: str | None = Field(None, max_length=200)
-    tag: str | None = Field(None, max_length=100)
-    metadata: dict[str, Any] | None = None
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
-
-
-class MoreInputs(Asked):
-    """Files for an open batch."""
-
-    inputs: list[NewInput]
-
-
-class Retry(Asked):
-    """Which items to run again: all that failed, one group of failures, or some by id."""
-
-    scope: Literal["failed", "group", "ids"] = "failed"
-    group: str | None = Field(None, max_length=40, description="A group's id, for scope `group`")
-    ids: list[str] | None = Field(None, max_length=1_000, description="Item ids, for scope `ids`")
-
-
-class PlannedFile(Asked):
-    """A file that would be sent."""
-
-    name: str = Field(min_length=1, max_length=1024)
-    bytes: int = Field(ge=0)
-
-
-class NewPlan(BatchOptions):
-    """A batch to be checked and not run."""
-
-    pipeline: str | dict[str, Any]
-    files: list[PlannedFile] = Field([], max_length=10_000)
-
-
-# ---------------------------------------------------------------- answers
 
 
 class Page(Told, Generic[T]):
@@ -402,3 +308,22 @@ class Problem(Told):
     detail: str
     code: str
     remedy: str
+
+
+class Key(Told):
+    """An API key; the secret itself is kept nowhere."""
+
+    id: str
+    name: str
+    owner: str
+    tier: str
+    scopes: list[str]
+    created_at: datetime
+    used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class NewKey(Key):
+    """A key just made: the only time that its secret is shown."""
+
+    secret: str

@@ -1,0 +1,32 @@
+"""Refuses unknown query parameters: a misspelt filter must not show everything."""
+
+from difflib import get_close_matches
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+
+from batchmill.errors.request import InvalidFieldError
+
+
+async def only_known(request: Request) -> None:
+    """Check the names of a request's query parameters.
+
+    Raises:
+        InvalidFieldError: one is unknown; the message names the nearest.
+    """
+    route = request.scope.get("route")
+    if not request.query_params or not isinstance(route, APIRoute):
+        return
+    known = [field.alias for field in route.dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            raise InvalidFieldError(_sentence(name, known))
+
+
+def _sentence(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    if near:
+        return f"There is no query parameter `{name[:40]}`. Did you mean `{near[0]}`?"
+    if known:
+        return f"There is no query parameter `{name[:40]}`. Known: {', '.join(sorted(known))}."
+    return f"There is no query parameter `{name[:40]}`: this address takes none."

@@ -1,0 +1,111 @@
+"""JSON shapes of /v1 that requests have, shared by the API and the client.
+
+Names are the glossary's, sizes are bytes. A field that is not here is refused.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Asked(BaseModel):
+    """A part of a request."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class OnFailure(Asked):
+    """When a batch gives up."""
+
+    halt_after_pct: Annotated[float, Field(ge=0, le=100)] | None = Field(
+        None, description="Stop the batch once more than this share of its files failed"
+    )
+
+
+class BatchOptions(Asked):
+    """What a caller may choose about a batch beside files and pipeline."""
+
+    name: str | None = Field(None, min_length=1, max_length=200, description="Name for people")
+    tag: str | None = Field(None, min_length=1, max_length=100, description="Label to filter by")
+    metadata: dict[str, Any] = Field({}, description="Anything of yours, returned as it is")
+    priority: Literal["high", "normal", "low"] | int = Field(
+        "normal", description="Who runs first within your tier: a word, or 1 (first) to 15 (last)"
+    )
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None, description="Files processed at once; 1 is one after another; default: all slots"
+    )
+    keep_open: bool = Field(default=False, description="Wait for more files until `close`")
+    on_failure: OnFailure = OnFailure()
+    step_options: dict[str, dict[str, Any]] = Field(
+        {}, description="Options that replace those of the pipeline's steps, by step or operation"
+    )
+
+
+class NewInput(Asked):
+    """A file inside a JSON request: its bytes, or where they are."""
+
+    name: str | None = Field(None, min_length=1, max_length=1024, description="File name")
+    custom_id: str | None = Field(None, min_length=1, max_length=200, description="Your own id")
+    data: str | None = Field(None, description="The file's bytes in base 64")
+    upload_id: str | None = Field(None, description="A finished upload")
+    url: str | None = Field(None, description="Address to fetch the file from")
+    object: str | None = Field(None, description="Key of an object in the bucket")
+
+
+class NewBatch(BatchOptions):
+    """A batch asked for in JSON."""
+
+    pipeline: str | dict[str, Any] = Field(description="Name of a preset, or a pipeline")
+    inputs: list[NewInput] = Field([], description="The files")
+
+
+class BatchChange(Asked):
+    """What may be changed of a batch that exists; what is left out stays."""
+
+    name: str | None = Field(None, max_length=200)
+    tag: str | None = Field(None, max_length=100)
+    metadata: dict[str, Any] | None = None
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+
+class MoreInputs(Asked):
+    """Files for an open batch."""
+
+    inputs: list[NewInput]
+
+
+class Retry(Asked):
+    """Which items to run again: all that failed, one group of failures, or some by id."""
+
+    scope: Literal["failed", "group", "ids"] = "failed"
+    group: str | None = Field(None, max_length=40, description="A group's id, for scope `group`")
+    ids: list[str] | None = Field(None, max_length=1_000, description="Item ids, for scope `ids`")
+
+
+class PlannedFile(Asked):
+    """A file that would be sent."""
+
+    name: str = Field(min_length=1, max_length=1024)
+    bytes: int = Field(ge=0)
+
+
+class NewPlan(BatchOptions):
+    """A batch to be checked and not run."""
+
+    pipeline: str | dict[str, Any]
+    files: list[PlannedFile] = Field([], max_length=10_000)
+
+
+class NewKey(Asked):
+    """An API key asked for."""
+
+    name: str = Field(min_length=1, max_length=200, description="What the key is for")
+    tier: str = Field("free", description="Tier of its holder; not above that of the asking key")
+    scopes: list[Literal["read", "write", "admin"]] = Field(
+        ["read", "write"], min_length=1, description="What the key permits"
+    )
+    owner: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,38}$",
+        description="Whose batches it opens; only an admin may name another; default: your own",
+    )

@@ -1,0 +1,176 @@
+"""Lists: pages that stay right while things change, filters, and answers that need not be sent."""
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def mixed(running_server) -> str:
+    """A batch of twelve ended files in two folders; every third failed."""
+    bodies = [b"bad" if n % 3 == 0 else b"good" for n in range(12)]
+    names = [f"{'cats' if n % 2 else 'dogs'}/{n:02}.txt" for n in range(12)]
+    batch_id = running_server.send(*bodies, names=names)["id"]
+    running_server.wait(batch_id)
+    return batch_id
+
+
+def _all(server, path: str, **query) -> list:
+    """Follow the cursors to the end."""
+    found, cursor = [], None
+    for _ in range(50):
+        params = {**query, **({"cursor": cursor} if cursor else {})}
+        page = server.client.get(path, params=params).json()
+        assert page["has_more"] == (page["next_cursor"] is not None)
+        assert len(page["data"]) <= query["limit"]
+        found += page["data"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return found
+    raise AssertionError("the pages never end")
+
+
+@pytest.mark.parametrize("limit", [1, 5, 12, 13])
+def test_pages_of_items_are_in_the_order_sent_without_gaps_or_repeats(server, mixed, limit):
+    items = _all(server, f"/v1/batches/{mixed}/items", limit=limit)
+
+    assert [item["position"] for item in items] == list(range(12))
+
+
+def test_items_are_found_by_status_and_by_error(server, mixed):
+    failed = _all(server, f"/v1/batches/{mixed}/items", status="failed", limit=2)
+    by_code = _all(server, f"/v1/batches/{mixed}/items", error="unreadable_file", limit=3)
+    (group,) = server.client.get(f"/v1/batches/{mixed}/errors").json()["data"]
+    by_group = _all(server, f"/v1/batches/{mixed}/items", group=group["id"], limit=3)
+
+    assert [item["position"] for item in failed] == [0, 3, 6, 9]
+    assert failed == by_code == by_group
+    assert all(item["error"]["code"] == "unreadable_file" for item in failed)
+    assert _all(server, f"/v1/batches/{mixed}/items", error="other", limit=3) == []
+
+
+def test_items_are_found_by_the_start_of_their_name(server, mixed):
+    cats = _all(server, f"/v1/batches/{mixed}/items", q="cats/", limit=4)
+
+    assert [item["input"]["path"] for item in cats] == [f"cats/{n:02}.txt" for n in range(1, 12, 2)]
+
+
+@pytest.mark.parametrize("prefix", ["%", "_", "cats%", "CATS", "\U0010ffff"])
+def test_a_prefix_is_taken_literally(server, mixed, prefix):
+    assert _all(server, f"/v1/batches/{mixed}/items", q=prefix, limit=4) == []
+
+
+def test_pages_of_items_stay_right_while_items_change(server):
+    batch_id = server.send(*[b"wait"] * 6)["id"]
+    path = f"/v1/batches/{batch_id}/items"
+    first = server.client.get(path, params={"limit": 3}).json()
+    server.release()
+    server.wait(batch_id)
+
+    rest = server.client.get(path, params={"limit": 3, "cursor": first["next_cursor"]}).json()
+
+    assert [item["position"] for item in first["data"] + rest["data"]] == list(range(6))
+
+
+def test_pages_of_batches_stay_right_while_batches_come_and_go(server):
+    ids = [server.send(b"x", tag="paged")["id"] for _ in range(5)]
+    first = server.client.get("/v1/batches", params={"limit": 2, "tag": "paged"}).json()
+    server.send(b"x", tag="paged")
+    server.wait(ids[3])
+    server.client.delete(f"/v1/batches/{ids[3]}")
+
+    params = {"limit": 10, "tag": "paged", "cursor": first["next_cursor"]}
+    rest = server.client.get("/v1/batches", params=params).json()
+
+    assert [batch["id"] for batch in first["data"]] == [ids[4], ids[3]]
+    assert [batch["id"] for batch in rest["data"]] == [ids[2], ids[1], ids[0]]
+
+
+def test_batches_are_found_by_status_and_time(server):
+    batch_id = server.send(b"x", tag="found")["id"]
+    batch = server.wait(batch_id)
+
+    def found(**query) -> list[str]:
+        listed = server.client.get("/v1/batches", params={"tag": "found", **query}).json()
+        return [each["id"] for each in listed["data"]]
+
+    assert found(status="completed") == [batch_id]
+    assert found(status="failed") == []
+    assert found(created_after="2020-01-01T00:00:00Z") == [batch_id]
+    assert found(created_after=batch["ended_at"]) == []
+
+
+def test_a_status_that_has_not_changed_is_not_sent_again(server):
+    batch_id = server.send(b"x")["id"]
+    server.wait(batch_id)
+    item = server.items(batch_id)[0]
+    for path in (
+        f"/v1/batches/{batch_id}",
+        f"/v1/batches/{batch_id}/items",
+        f"/v1/batches/{batch_id}/errors",
+        f"/v1/items/{item['id']}",
+        "/v1/presets",
+        "/v1/operations",
+    ):
+        first = server.client.get(path)
+        again = server.client.get(path, headers={"If-None-Match": first.headers["etag"]})
+        assert (first.status_code, again.status_code, again.content) == (200, 304, b""), path
+
+
+def test_a_status_that_has_changed_is_sent_again(server):
+    batch_id = server.send(b"x", keep_open=True)["id"]
+    path = f"/v1/batches/{batch_id}"
+    server.wait(batch_id, lambda batch: batch["counts"]["completed"] == 1)
+    tag = server.client.get(path).headers["etag"]
+
+    server.client.post(f"{path}/close")
+
+    assert server.client.get(path, headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_a_running_batch_says_when_to_look_again_and_an_ended_one_does_not(server):
+    batch_id = server.send(b"wait")["id"]
+    running = server.client.get(f"/v1/batches/{batch_id}")
+    server.release()
+    server.wait(batch_id)
+    ended = server.client.get(f"/v1/batches/{batch_id}")
+
+    assert 1 <= int(running.headers["retry-after"]) <= 60
+    assert "retry-after" not in ended.headers
+
+
+def test_waiting_batches_have_their_place_in_the_queue(server):
+    blocker = server.send(*[b"wait"] * 40)["id"]
+    server.wait(blocker, lambda batch: batch["counts"]["processing"] == 2)
+    second, first = (server.send(b"wait", priority=rank)["id"] for rank in ("low", "high"))
+
+    places = [
+        server.client.get(f"/v1/batches/{batch_id}").json()["progress"]["position"]
+        for batch_id in (blocker, first, second)
+    ]
+    server.release()
+
+    assert places == [None, 1, 2]
+    for batch_id in (blocker, first, second):
+        server.client.post(f"/v1/batches/{batch_id}/cancel")
+
+
+def test_the_catalogue_describes_every_option(server):
+    presets = server.client.get("/v1/presets").json()["data"]
+    web = server.client.get("/v1/presets/web").json()
+    resize = server.client.get("/v1/operations/resize").json()
+
+    assert web in presets
+    assert set(web["options"]) == {step["id"] for step in web["pipeline"]["steps"]}
+    assert all("description" in option for option in resize["options"]["properties"].values())
+    names = {each["name"] for each in server.client.get("/v1/operations").json()["data"]}
+    assert {"resize", "convert"} <= names
+
+
+def test_the_queue_and_the_workers_are_shown(server):
+    queue = server.client.get("/v1/queue").json()
+    workers = server.client.get("/v1/workers").json()["data"]
+
+    assert (queue["slots"], queue["workers"]) == (2, 1)
+    assert queue["counts"]["total"] == sum(
+        number for status, number in queue["counts"].items() if status != "total"
+    )
+    assert [worker["slots"] for worker in workers] == [2]

@@ -1,0 +1,85 @@
+"""Health, numbers, the description of the API, and what an end of the server looks like."""
+
+import json
+import re
+
+import pytest
+
+from support import server as servers
+
+
+def test_a_server_that_can_take_work_is_ready(server):
+    answer = server.client.get("/readyz")
+
+    assert answer.status_code == 200
+    assert {check["name"] for check in answer.json()["checks"]} >= {"database", "disk", "storage"}
+    assert server.client.get("/healthz").text == "ok\n"
+
+
+def test_a_server_without_room_on_its_disk_is_not_ready_and_refuses_files(tmp_path):
+    with servers.running(tmp_path, disk_reserve_bytes=2**60) as full:
+        answer = full.client.get("/readyz")
+        refused = full.post_files(b"one")
+
+    (disk,) = [check for check in answer.json()["checks"] if check["name"] == "disk"]
+    assert (answer.status_code, disk["ok"]) == (503, False)
+    assert (refused.status_code, refused.json()["code"]) == (507, "storage_full")
+    assert int(refused.headers["retry-after"]) > 0
+
+
+def test_a_server_that_stops_ends_its_streams_and_is_not_ready(tmp_path):
+    with servers.running(tmp_path) as server:
+        batch_id = server.send(b"one", keep_open=True)["id"]
+        with server.client.stream("GET", f"/v1/batches/{batch_id}/events") as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            server.drain()
+            rest = list(lines)
+        assert server.client.get("/readyz").status_code == 503
+
+    assert any("batch.updated" in line for line in rest)
+
+
+def test_the_numbers_tell_of_requests_and_items(server):
+    server.wait(server.send(b"one")["id"])
+    server.client.get("/made/up/by/a/stranger")
+
+    text = server.client.get("/metrics").text
+
+    assert re.search(r'batchmill_items\{status="completed"\} [1-9]', text)
+    assert 'path="/v1/batches/{batch_id}"' in text
+    assert 'path="other"' in text
+    assert "stranger" not in text
+    assert "bat_" not in text
+
+
+def test_every_request_and_answer_is_described(server):
+    described = server.client.get("/openapi.json").json()
+
+    refs = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(described)))
+    assert refs <= set(described["components"]["schemas"])
+    create = described["paths"]["/v1/batches"]["post"]
+    assert set(create["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
+    assert all(
+        "default" in operation["responses"]
+        for methods in described["paths"].values()
+        for operation in methods.values()
+    )
+
+
+def test_the_page_about_the_api_needs_no_other_server(server):
+    answer = server.client.get("/docs")
+
+    assert "POST /v1/batches" in answer.text
+    assert "<script" not in answer.text
+    assert re.findall(r'(?:href|src)="([^"]*)"', answer.text) == ["/openapi.json"]
+
+
+@pytest.mark.parametrize("allowed", ["off", "on"])
+def test_callers_without_a_key_are_served_as_the_settings_say(tmp_path, allowed):
+    with servers.running(tmp_path, anonymous=allowed) as server:
+        status = server.client.get("/v1/batches").status_code
+        health = server.client.get("/healthz").status_code
+
+    assert status == (401 if allowed == "off" else 200)
+    assert health == 200

@@ -1,0 +1,117 @@
+"""Caps of a family, time limits of a batch, options of a single file, and shortage."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from batchmill.config import DocumentsSettings, Settings
+from batchmill.db.connect import Database
+from batchmill.model.batch import BatchStatus, OwnerId
+from batchmill.service.delivery import Claimed
+from batchmill.service.dispatch import dispatch
+from batchmill.service.presence import shortage
+from batchmill.service.submit import Caller, Order, accept, drafted
+from support.mills import (
+    PIPELINE,
+    a_file,
+    a_mill,
+    batch_of,
+    items_of,
+    nothing_special,
+    scripted,
+    send,
+    until_ended,
+    working,
+)
+
+DOCUMENTS = replace(PIPELINE, family="document-jobs")
+
+
+def test_a_family_never_has_more_items_in_flight_than_its_cap(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path, documents=DocumentsSettings(concurrency=2))
+        running = most = 0
+
+        async def one(_claimed: Claimed) -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.005)
+            running -= 1
+
+        async with working(mill, scripted(tmp_path, one), slots=6):
+            owners = [Caller(OwnerId(name)) for name in ("anna", "berta")]
+            sent = [await send(mill, 6, caller=each, pipeline=DOCUMENTS) for each in owners]
+            for batch_id in sent:
+                assert (await until_ended(mill, batch_id)).counts.completed == 6
+        assert most == 2
+
+    asyncio.run(story())
+
+
+def test_a_batch_that_runs_past_its_time_limit_is_stopped_with_the_reason(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+
+        async def hang(_claimed: Claimed) -> None:
+            await asyncio.sleep(600)
+
+        async with working(mill, scripted(tmp_path, hang)):
+            batch_id = await send(mill, 3, time_limit_s=1)
+            batch = await until_ended(mill, batch_id)
+        assert batch.status is BatchStatus.CANCELLED
+        assert batch.pause_reason == "stopped: its time limit was over"
+
+    asyncio.run(story())
+
+
+def test_a_file_may_have_options_of_its_own(database: Database, tmp_path: Path) -> None:
+    seen: dict[str, object] = {}
+
+    def script(claimed: Claimed) -> None:
+        seen[claimed.input.name] = claimed.pipeline["steps"][0]["with"]
+
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        plain = a_file(mill.uploads, "plain.txt")
+        special = replace(a_file(mill.uploads, "special.txt"), options={"resize": {"width": 7}})
+        async with working(mill, scripted(tmp_path, script)):
+            async with drafted(mill, Caller()) as batch_id:
+                await accept(
+                    mill, batch_id, Caller(), order=Order(PIPELINE), files=[plain, special]
+                )
+            await until_ended(mill, batch_id)
+        assert seen == {"plain.txt": {}, "special.txt": {"width": 7}}
+        assert [item.options for item in await items_of(mill, batch_id)] == [
+            None,
+            {"resize": {"width": 7}},
+        ]
+
+    asyncio.run(story())
+
+
+def test_nothing_is_started_while_something_is_short(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        mill.vitals.short_of = "only 0.1 GB of disk are free"
+        batch_id = await send(mill, 3)
+        assert (await batch_of(mill, batch_id)).counts.pending == 3
+        mill.vitals.short_of = None
+        await dispatch(mill, batch_id)
+        async with working(mill, scripted(tmp_path, nothing_special)):
+            assert (await until_ended(mill, batch_id)).counts.completed == 3
+
+    asyncio.run(story())
+
+
+def test_a_full_disk_is_said_in_a_sentence(tmp_path: Path) -> None:
+    enough = Settings(data_dir=tmp_path, disk_reserve_bytes=0, memory_reserve_bytes=0)
+    assert shortage(enough) is None
+    full = enough.model_copy(update={"disk_reserve_bytes": 10**18})
+    assert "of disk are free" in str(shortage(full))
+    crammed = enough.model_copy(update={"memory_reserve_bytes": 10**18})
+    assert "of memory are free" in str(shortage(crammed))

@@ -1,0 +1,73 @@
+"""A server as users start it: a process of its own, on a free port, with a folder of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from support.faulty import PLUGIN
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of this process, with the source and the misbehaving operations."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("BATCHMILL_")}
+    return {**ours, "PYTHONPATH": os.pathsep.join([str(SOURCE), str(PLUGIN)]), **more}
+
+
+class Server:
+    """`batchmill serve`. After `stop` or `kill`, `start` begins again on the same port."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._process: subprocess.Popen[str] | None = None
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        port = self.url.rpartition(":")[2] or "0"
+        self._folder.mkdir(exist_ok=True)
+        with (self._folder / "log").open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "batchmill", "serve", "--port", port],
+                env=environment(BATCHMILL_DATA_DIR=str(self._folder / "data"), **self._settings),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline()
+        assert said, (self._folder / "log").read_text()
+        self.url = said.split()[-1]
+
+    def stop(self) -> int:
+        """Ask it to end, and return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> int:
+        process = self._process
+        assert process is not None
+        process.send_signal(how)
+        code = process.wait(timeout=60)
+        if process.stdout is not None:
+            process.stdout.close()
+        return code
