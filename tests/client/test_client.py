@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchmill import AsyncClient, Client, wire
+from batchmill import AsyncClient, Client
 from batchmill.client import sending
 from batchmill.client.requests import Upload
 from batchmill.errors import (
@@ -21,6 +21,7 @@ from batchmill.errors import (
 )
 from batchmill.model.batch import BatchStatus
 from batchmill.model.item import ItemStatus
+from batchmill.wire import asked, told
 from support.pictures import scene
 from support.served import Server
 
@@ -90,7 +91,7 @@ def test_bytes_are_told_as_they_leave(client: Client, tmp_path: Path):
 
 
 def test_options_and_pipelines_of_ones_own_arrive(client: Client, tmp_path: Path):
-    options = wire.BatchOptions(name="mine", tag="t1", step_options={"resize": {"width": 20}})
+    options = asked.BatchOptions(name="mine", tag="t1", step_options={"resize": {"width": 20}})
     pipeline = {"name": "small", "steps": [{"use": "resize", "with": {"width": 30}}]}
 
     batch = client.submit(pictures(tmp_path, "a.png"), pipeline, options=options)
@@ -106,7 +107,7 @@ def test_options_and_pipelines_of_ones_own_arrive(client: Client, tmp_path: Path
 def test_a_batch_can_be_kept_open_and_closed_later(client: Client, tmp_path: Path):
     a, b = pictures(tmp_path, "a.png", "b.png")
 
-    batch = client.submit([], "web", options=wire.BatchOptions(keep_open=True))
+    batch = client.submit([], "web", options=asked.BatchOptions(keep_open=True))
     assert client.add(batch.id, [a, b]) == 2
     assert client.batch(batch.id).open
     client.close_batch(batch.id)
@@ -115,7 +116,7 @@ def test_a_batch_can_be_kept_open_and_closed_later(client: Client, tmp_path: Pat
 
 
 def test_a_batch_can_be_paused_resumed_and_cancelled(client: Client, tmp_path: Path):
-    options = wire.BatchOptions(keep_open=True)
+    options = asked.BatchOptions(keep_open=True)
     batch = client.submit(pictures(tmp_path, "a.png"), "web", options=options)
 
     assert client.pause(batch.id).paused
@@ -157,7 +158,7 @@ def test_watching_shows_every_stage_and_never_goes_back(client: Client, tmp_path
 
 
 def test_a_server_of_before_is_asked_again_and_again(server: Server, tmp_path: Path):
-    async def polled() -> list[wire.Batch]:
+    async def polled() -> list[told.Batch]:
         async with AsyncClient(server.url) as client:
             batch = await client.submit(pictures(tmp_path, "a.png", "b.png"), "web")
             return [one async for one in _until_ended(client, batch.id)]
@@ -201,14 +202,14 @@ def test_a_batch_that_could_not_be_sent_whole_is_cancelled(client: Client, tmp_p
     gone = Upload(tmp_path / "gone.png", "gone.png", 10)
 
     with pytest.raises(InputMissingError):
-        client.submit([*many, gone], "web", options=wire.BatchOptions(tag="broken"))
+        client.submit([*many, gone], "web", options=asked.BatchOptions(tag="broken"))
 
     (batch,) = client.batches(tag="broken")
     assert client.wait(batch.id).status is BatchStatus.CANCELLED
 
 
 def test_a_client_works_inside_a_running_event_loop_and_closes_twice(server: Server):
-    async def inside() -> list[wire.Batch]:
+    async def inside() -> list[told.Batch]:
         with Client(server.url) as client:
             found = list(client.batches())
             client.close()
@@ -304,7 +305,7 @@ def test_files_that_are_there_are_not_downloaded_again(client: Client, tmp_path:
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_a_restart_in_the_middle_is_survived(tmp_path: Path, how: str):
-    async def story(server: Server) -> wire.Batch:
+    async def story(server: Server) -> told.Batch:
         async with AsyncClient(server.url) as client:
             pipeline = {"steps": [{"use": "faulty", "with": {"seconds": 0.3}}]}
             files = pictures(tmp_path, *(f"slow-{n}.png" for n in range(12)))

@@ -6,8 +6,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from batchmill import wire
 from batchmill.cli.text import duration
+from batchmill.wire import told
 
 
 class BatchBar:
@@ -38,7 +38,7 @@ class BatchBar:
     ) -> None:
         self._bar.stop()
 
-    def show(self, batch: wire.Batch) -> None:
+    def show(self, batch: told.Batch) -> None:
         """Show where the batch is now."""
         self._bar.update(
             self._task,
@@ -48,7 +48,7 @@ class BatchBar:
         )
 
 
-def _more(batch: wire.Batch) -> str:
+def _more(batch: told.Batch) -> str:
     counts, progress = batch.counts, batch.progress
     failed = counts.failed + counts.quarantined
     parts = [f"{counts.completed + counts.skipped + failed:,}/{counts.total:,}"]

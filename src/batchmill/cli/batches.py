@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchmill.cli.command import ALL_FINE
-from batchmill.cli.remote import BatchOptions, RemoteOptions, asked
+from batchmill.cli.remote import BatchOptions, RemoteOptions, with_client
 
 if TYPE_CHECKING:
     from batchmill.client.async_client import AsyncClient
@@ -56,7 +56,7 @@ def status(options: StatusOptions) -> int:
 
         batchmill status bat_01k… --json | jq .progress.percent
     """
-    return asked(options, lambda client: _status(client, options))
+    return with_client(options, lambda client: _status(client, options))
 
 
 def watch(options: WatchOptions) -> int:
@@ -68,22 +68,22 @@ def watch(options: WatchOptions) -> int:
 
     0 all files done, 1 some failed or the batch was cancelled, 3 no server, 130 interrupted.
     """
-    return asked(options, lambda client: _watch(client, options))
+    return with_client(options, lambda client: _watch(client, options))
 
 
 def pause(options: BatchOptions) -> int:
     """Start no more files of a batch; running ones finish."""
-    return asked(options, lambda client: _ordered(client, options, "pause"))
+    return with_client(options, lambda client: _ordered(client, options, "pause"))
 
 
 def resume(options: BatchOptions) -> int:
     """Go on with a paused batch."""
-    return asked(options, lambda client: _ordered(client, options, "resume"))
+    return with_client(options, lambda client: _ordered(client, options, "resume"))
 
 
 def cancel(options: BatchOptions) -> int:
     """End a batch: waiting files are cancelled, running ones stopped, results kept."""
-    return asked(options, lambda client: _ordered(client, options, "cancel"))
+    return with_client(options, lambda client: _ordered(client, options, "cancel"))
 
 
 def retry(options: RetryOptions) -> int:
@@ -95,7 +95,7 @@ def retry(options: RetryOptions) -> int:
 
         batchmill retry bat_01k… --group 3f2a
     """
-    return asked(options, lambda client: _retry(client, options))
+    return with_client(options, lambda client: _retry(client, options))
 
 
 async def _status(client: "AsyncClient", options: StatusOptions) -> int:

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from batchmill import environment, wire
+from batchmill import environment
 from batchmill.cli.doctor import Check, Finding, Verdict
 from batchmill.cli.text import size
 from batchmill.config import Settings
 from batchmill.errors import BatchmillError
 from batchmill.storage.disk import Room
+from batchmill.wire import told
 
 OLDEST_VIPS = (8, 18)
 FORMATS = {
@@ -193,7 +194,7 @@ def server(settings: Settings) -> Iterator[Finding]:
     """Ask the server that commands talk to how it is."""
     from batchmill.client.async_client import AsyncClient
 
-    async def readiness() -> wire.Readiness:
+    async def readiness() -> told.Readiness:
         key = settings.api_key.get_secret_value() if settings.api_key else None
         async with AsyncClient(settings.server, api_key=key, timeout_s=_PATIENCE_S) as client:
             return await client.readiness()

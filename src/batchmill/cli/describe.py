@@ -3,23 +3,23 @@
 import json
 from collections.abc import Sequence
 
-from batchmill import wire
 from batchmill.cli.command import ALL_FINE, SOME_FAILED
 from batchmill.cli.text import clean, duration, size, table
 from batchmill.model.batch import BatchStatus
+from batchmill.wire import told
 
 
-def exit_code(batch: wire.Batch) -> int:
+def exit_code(batch: told.Batch) -> int:
     """Return 0 when every file got through."""
     return ALL_FINE if batch.status is BatchStatus.COMPLETED else SOME_FAILED
 
 
-def line(batch: wire.Batch) -> None:
+def line(batch: told.Batch) -> None:
     """Print a batch as one line of JSON."""
     print(batch.model_dump_json(), flush=True)
 
 
-def several(batches: Sequence[wire.Batch], *, as_json: bool) -> None:
+def several(batches: Sequence[told.Batch], *, as_json: bool) -> None:
     """Print one line for each batch."""
     if as_json:
         for batch in batches:
@@ -32,7 +32,7 @@ def several(batches: Sequence[wire.Batch], *, as_json: bool) -> None:
     print(table([head, *(_row(batch) for batch in batches)]))
 
 
-def one(batch: wire.Batch, causes: Sequence[wire.FailureGroup], *, as_json: bool) -> None:
+def one(batch: told.Batch, causes: Sequence[told.FailureGroup], *, as_json: bool) -> None:
     """Print a batch: where it is, its counts, why files failed."""
     if as_json:
         body = {**json.loads(batch.model_dump_json())}
@@ -47,7 +47,7 @@ def one(batch: wire.Batch, causes: Sequence[wire.FailureGroup], *, as_json: bool
         print(f"  {cause.count:,} × {clean(cause.message)}  (group {cause.id})")
 
 
-def _row(batch: wire.Batch) -> tuple[str, ...]:
+def _row(batch: told.Batch) -> tuple[str, ...]:
     return (
         batch.id,
         _status(batch),
@@ -59,14 +59,14 @@ def _row(batch: wire.Batch) -> tuple[str, ...]:
     )
 
 
-def _status(batch: wire.Batch) -> str:
+def _status(batch: told.Batch) -> str:
     text = batch.status.value.replace("_", " ")
     if not batch.paused:
         return text
     return f"paused ({clean(batch.pause_reason)})" if batch.pause_reason else "paused"
 
 
-def _remaining(batch: wire.Batch) -> str:
+def _remaining(batch: told.Batch) -> str:
     progress = batch.progress
     text = "" if progress.percent is None else f", {progress.percent:g} %"
     if progress.eta_low_seconds is not None and progress.eta_high_seconds is not None:
@@ -75,13 +75,13 @@ def _remaining(batch: wire.Batch) -> str:
     return text + (f", place {progress.position} in the queue" if progress.position else "")
 
 
-def _counts(counts: wire.Counts) -> str:
+def _counts(counts: told.Counts) -> str:
     named = counts.model_dump(exclude={"total"})
     parts = [f"{count:,} {status}" for status, count in named.items() if count]
     return f"{counts.total:,} files: " + (", ".join(parts) or "none yet")
 
 
-def _sizes(progress: wire.Progress) -> str:
+def _sizes(progress: told.Progress) -> str:
     if not progress.bytes_out:
         return ""
     return f"; {size(progress.bytes_out)} made, {size(progress.bytes_saved)} saved"

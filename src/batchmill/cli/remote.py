@@ -43,7 +43,9 @@ class BatchOptions(RemoteOptions):
     batch: Annotated[str, typer.Argument(metavar="BATCH", help="The batch's id: bat_…")]
 
 
-def asked(options: RemoteOptions, ask: "Callable[[AsyncClient], Coroutine[Any, Any, int]]") -> int:
+def with_client(
+    options: RemoteOptions, ask: "Callable[[AsyncClient], Coroutine[Any, Any, int]]"
+) -> int:
     """Run `ask(client)` to its exit code.
 
     Raises:

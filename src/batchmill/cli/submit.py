@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from batchmill.cli.command import ALL_FINE
-from batchmill.cli.remote import RemoteOptions, asked
+from batchmill.cli.remote import RemoteOptions, with_client
 from batchmill.errors import UsageError
 
 if TYPE_CHECKING:
-    from batchmill import wire
     from batchmill.client.async_client import AsyncClient
     from batchmill.client.requests import Upload
+    from batchmill.wire import asked, told
 
 _BATCH = "Batch"
 _THEN = "Then"
@@ -121,7 +121,7 @@ def submit(options: SubmitOptions) -> int:
 
     0 sent (with --wait: all files done), 1 some files failed, 2 refused, 3 no server.
     """
-    return asked(options, lambda client: _submit(client, options))
+    return with_client(options, lambda client: _submit(client, options))
 
 
 async def _submit(client: "AsyncClient", options: SubmitOptions) -> int:
@@ -142,7 +142,7 @@ async def _submit(client: "AsyncClient", options: SubmitOptions) -> int:
     return ALL_FINE
 
 
-async def _waited(client: "AsyncClient", batch: "wire.Batch", options: SubmitOptions) -> int:
+async def _waited(client: "AsyncClient", batch: "told.Batch", options: SubmitOptions) -> int:
     from batchmill.cli import describe
     from batchmill.cli.batch_bar import BatchBar
 
@@ -168,23 +168,23 @@ def _found(options: SubmitOptions) -> "list[Upload]":
     return [Upload(file.path, file.name, file.bytes) for file in found]
 
 
-def _order(options: SubmitOptions) -> "wire.BatchOptions":
+def _order(options: SubmitOptions) -> "asked.BatchOptions":
     from pydantic import ValidationError
 
-    from batchmill import wire
     from batchmill.local.pipelines import parse_setting
+    from batchmill.wire import asked
 
     steps: dict[str, dict[str, object]] = {}
     for setting in options.settings or ():
         step, option, value = parse_setting(setting)
         steps.setdefault(step, {})[option] = value
     try:
-        return wire.BatchOptions(
+        return asked.BatchOptions(
             name=options.name,
             tag=options.tag,
             priority=_priority(options.priority),
             concurrency=options.jobs,
-            on_failure=wire.OnFailure(halt_after_pct=options.halt_after),
+            on_failure=asked.OnFailure(halt_after_pct=options.halt_after),
             step_options=steps,
         )
     except ValidationError as error:

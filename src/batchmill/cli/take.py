@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from batchmill.cli.command import ALL_FINE
-from batchmill.cli.remote import BatchOptions, asked
+from batchmill.cli.remote import BatchOptions, with_client
 from batchmill.errors import OutputUnwritableError, UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def report(options: ReportOptions) -> int:
 
         batchmill report bat_01k… --status failed | jq -r .error.message
     """
-    return asked(options, lambda client: _report(client, options))
+    return with_client(options, lambda client: _report(client, options))
 
 
 def download(options: DownloadOptions) -> int:
@@ -82,7 +82,7 @@ def download(options: DownloadOptions) -> int:
 
         batchmill download bat_01k… -o results/ --extract
     """
-    return asked(options, lambda client: _download(client, options))
+    return with_client(options, lambda client: _download(client, options))
 
 
 async def _report(client: "AsyncClient", options: ReportOptions) -> int:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from batchmill import wire
 from batchmill.client.async_client import AsyncClient
 from batchmill.client.requests import Upload
 from batchmill.client.sending import File, PipelineLike, uploads
 from batchmill.errors import ServerUnreachableError
 from batchmill.model.item import ItemStatus
+from batchmill.wire import told
 
 if TYPE_CHECKING:
     from batchmill.local.results import ItemResult, Progress
@@ -96,8 +96,8 @@ async def _in_process(
     return tuple(_of_result(item) for item in result.items)
 
 
-def _teller(on_move: OnMove | None) -> Callable[[wire.Batch], None]:
-    def tell(batch: wire.Batch) -> None:
+def _teller(on_move: OnMove | None) -> Callable[[told.Batch], None]:
+    def tell(batch: told.Batch) -> None:
         counts = batch.counts
         failed = counts.failed + counts.quarantined
         completed = failed + counts.completed + counts.skipped + counts.cancelled
@@ -107,7 +107,7 @@ def _teller(on_move: OnMove | None) -> Callable[[wire.Batch], None]:
     return tell
 
 
-def _of_line(line: wire.ResultLine, saved: Mapping[str, list[Path]]) -> Done:
+def _of_line(line: told.ResultLine, saved: Mapping[str, list[Path]]) -> Done:
     return Done(
         name=line.input.path,
         status=line.status,

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from pydantic import BaseModel
 
-from batchmill import wire
 from batchmill.client import downloads, events, requests
 from batchmill.client.requests import Request
 from batchmill.client.sending import File, PipelineLike, chunks, description, uploads
@@ -32,6 +31,7 @@ from batchmill.errors import (
     UnknownPathError,
 )
 from batchmill.model.names import label
+from batchmill.wire import asked, told
 
 if TYPE_CHECKING:
     from batchmill.client.anywhere import OnMove, Processed
@@ -43,7 +43,7 @@ PAGE = "500"
 POLL_S = 0.5
 POLL_MOST_S = 5.0
 
-Follow = Callable[[str, wire.Batch | None], AsyncGenerator[wire.Batch, None]]
+Follow = Callable[[str, told.Batch | None], AsyncGenerator[told.Batch, None]]
 
 
 class AsyncClient:
@@ -89,9 +89,9 @@ class AsyncClient:
         files: Iterable[File],
         pipeline: PipelineLike,
         *,
-        options: wire.BatchOptions | None = None,
+        options: asked.BatchOptions | None = None,
         on_bytes: OnBytes | None = None,
-    ) -> wire.Batch:
+    ) -> told.Batch:
         """Send files, streamed from the disk, and start a batch.
 
         More files than one request takes are sent in several; work begins with the first. A ZIP
@@ -104,14 +104,14 @@ class AsyncClient:
             RequestError: what the server refuses; nothing is left running.
             ServerUnreachableError: there is no server.
         """
-        chosen = options or wire.BatchOptions()
+        chosen = options or asked.BatchOptions()
         sent = uploads(files)
         if not sent and not chosen.keep_open:
             raise EmptyBatchError
         first, *rest = list(chunks(sent)) or [[]]
         opened = chosen.model_copy(update={"keep_open": bool(rest) or chosen.keep_open})
         request = requests.new_batch(description(pipeline), opened, first)
-        batch = await self._ask(wire.Batch, request, on_bytes)
+        batch = await self._ask(told.Batch, request, on_bytes)
         if not rest:
             return batch
         try:
@@ -130,12 +130,12 @@ class AsyncClient:
         added = 0
         for chunk in chunks(uploads(files)):
             request = requests.more_files(batch_id, chunk)
-            added += (await self._ask(wire.Added, request, on_bytes)).added
+            added += (await self._ask(told.Added, request, on_bytes)).added
         return added
 
-    async def close_batch(self, batch_id: str) -> wire.Batch:
+    async def close_batch(self, batch_id: str) -> told.Batch:
         """Take no more files: the batch ends once its items have."""
-        return await self._ask(wire.Batch, requests.order(batch_id, "close"))
+        return await self._ask(told.Batch, requests.order(batch_id, "close"))
 
     async def process(
         self,
@@ -155,49 +155,49 @@ class AsyncClient:
 
     # ------------------------------------------------------------ look
 
-    async def batch(self, batch_id: str) -> wire.Batch:
+    async def batch(self, batch_id: str) -> told.Batch:
         """Look at a batch."""
-        return await self._ask(wire.Batch, requests.batch(batch_id))
+        return await self._ask(told.Batch, requests.batch(batch_id))
 
     async def batches(
         self, *, status: str | None = None, tag: str | None = None
-    ) -> AsyncGenerator[wire.Batch, None]:
+    ) -> AsyncGenerator[told.Batch, None]:
         """Yield batches, newest first."""
         async for page in self._pages(
-            wire.Page[wire.Batch], lambda at: requests.batches(status=status, tag=tag, cursor=at)
+            told.Page[told.Batch], lambda at: requests.batches(status=status, tag=tag, cursor=at)
         ):
             for batch in page.data:
                 yield batch
 
     async def items(
         self, batch_id: str, *, status: str | None = None, group: str | None = None
-    ) -> AsyncGenerator[wire.Item, None]:
+    ) -> AsyncGenerator[told.Item, None]:
         """Yield a batch's items in the order sent, without their data."""
         async for page in self._pages(
-            wire.Page[wire.Item],
+            told.Page[told.Item],
             lambda at: requests.items(batch_id, status=status, group=group, limit=PAGE, cursor=at),
         ):
             for item in page.data:
                 yield item
 
-    async def item(self, item_id: str) -> wire.Item:
+    async def item(self, item_id: str) -> told.Item:
         """Look at an item, its outputs and data."""
-        return await self._ask(wire.Item, requests.item(item_id))
+        return await self._ask(told.Item, requests.item(item_id))
 
-    async def failures(self, batch_id: str) -> list[wire.FailureGroup]:
+    async def failures(self, batch_id: str) -> list[told.FailureGroup]:
         """Return the causes of a batch's failures, the most frequent first."""
-        return (await self._ask(wire.FailureGroups, requests.failures(batch_id))).data
+        return (await self._ask(told.FailureGroups, requests.failures(batch_id))).data
 
-    async def workers(self) -> list[wire.Worker]:
+    async def workers(self) -> list[told.Worker]:
         """Return the processes that are alive."""
-        return (await self._ask(wire.Listing[wire.Worker], requests.get("/v1/workers"))).data
+        return (await self._ask(told.Listing[told.Worker], requests.get("/v1/workers"))).data
 
-    async def readiness(self) -> wire.Readiness:
+    async def readiness(self) -> told.Readiness:
         """Say whether the server can take work, and what is wrong when it can't."""
         async with self._transport.stream(requests.get("/readyz"), accept_errors=True) as response:
-            return wire.Readiness.model_validate_json(await response.aread())
+            return told.Readiness.model_validate_json(await response.aread())
 
-    async def watch(self, batch_id: str) -> AsyncGenerator[wire.Batch, None]:
+    async def watch(self, batch_id: str) -> AsyncGenerator[told.Batch, None]:
         """Yield the batch now and whenever it has changed, until it has ended.
 
         Listens to the server's events; where there are none it asks again and again. Goes on
@@ -205,7 +205,7 @@ class AsyncClient:
         """
         follow: Follow = self._listened
         patience = Patience(self._transport.server.patience_s)
-        known: wire.Batch | None = None
+        known: told.Batch | None = None
         while known is None or not known.status.ended:
             try:
                 async for batch in follow(batch_id, known):
@@ -223,10 +223,10 @@ class AsyncClient:
                 await patience.wait(error)
 
     async def wait(
-        self, batch_id: str, *, on_change: Callable[[wire.Batch], None] | None = None
-    ) -> wire.Batch:
+        self, batch_id: str, *, on_change: Callable[[told.Batch], None] | None = None
+    ) -> told.Batch:
         """Return the batch once it has ended; `on_change` sees every change until then."""
-        last: wire.Batch | None = None
+        last: told.Batch | None = None
         async for last in self.watch(batch_id):
             if on_change is not None:
                 on_change(last)
@@ -249,7 +249,7 @@ class AsyncClient:
 
     async def download_files(
         self, batch_id: str, folder: str | Path, *, on_bytes: OnBytes | None = None
-    ) -> AsyncGenerator[tuple[wire.Item, Path], None]:
+    ) -> AsyncGenerator[tuple[told.Item, Path], None]:
         """Download the results one by one, yielding each path; what is there stays as it is.
 
         Results of one name get numbers, as in the ZIP.
@@ -278,37 +278,37 @@ class AsyncClient:
             async for piece in response.aiter_bytes():
                 yield piece
 
-    async def result_lines(self, batch_id: str) -> AsyncGenerator[wire.ResultLine, None]:
+    async def result_lines(self, batch_id: str) -> AsyncGenerator[told.ResultLine, None]:
         """Yield the result of every item, with its data."""
         request = requests.report(batch_id, format="jsonl")
         async with self._transport.stream(request) as response:
             async for line in response.aiter_lines():
-                yield wire.ResultLine.model_validate_json(line)
+                yield told.ResultLine.model_validate_json(line)
 
     # ------------------------------------------------------------ control
 
-    async def pause(self, batch_id: str) -> wire.Batch:
+    async def pause(self, batch_id: str) -> told.Batch:
         """Start no more items; running ones finish."""
-        return await self._ask(wire.Batch, requests.order(batch_id, "pause"))
+        return await self._ask(told.Batch, requests.order(batch_id, "pause"))
 
-    async def resume(self, batch_id: str) -> wire.Batch:
+    async def resume(self, batch_id: str) -> told.Batch:
         """Go on with a paused batch."""
-        return await self._ask(wire.Batch, requests.order(batch_id, "resume"))
+        return await self._ask(told.Batch, requests.order(batch_id, "resume"))
 
-    async def cancel(self, batch_id: str) -> wire.Batch:
+    async def cancel(self, batch_id: str) -> told.Batch:
         """End a batch: waiting items are cancelled, running ones stopped, results kept."""
-        return await self._ask(wire.Batch, requests.order(batch_id, "cancel"))
+        return await self._ask(told.Batch, requests.order(batch_id, "cancel"))
 
     async def retry(
         self, batch_id: str, *, group: str | None = None, ids: Iterable[str] | None = None
-    ) -> wire.Retried:
+    ) -> told.Retried:
         """Run failed items again: all, those of one failure group, or some by id."""
-        wanted = wire.Retry()
+        wanted = asked.Retry()
         if group is not None:
-            wanted = wire.Retry(scope="group", group=group)
+            wanted = asked.Retry(scope="group", group=group)
         elif ids is not None:
-            wanted = wire.Retry(scope="ids", ids=list(ids))
-        return await self._ask(wire.Retried, requests.retry(batch_id, wanted))
+            wanted = asked.Retry(scope="ids", ids=list(ids))
+        return await self._ask(told.Retried, requests.retry(batch_id, wanted))
 
     # ------------------------------------------------------------ inside
 
@@ -317,8 +317,8 @@ class AsyncClient:
         return model.model_validate_json(response.content)
 
     async def _pages(
-        self, model: type[wire.Page[M]], request: Callable[[str | None], Request]
-    ) -> AsyncGenerator[wire.Page[M], None]:
+        self, model: type[told.Page[M]], request: Callable[[str | None], Request]
+    ) -> AsyncGenerator[told.Page[M], None]:
         page = await self._ask(model, request(None))
         yield page
         while page.next_cursor is not None:
@@ -326,8 +326,8 @@ class AsyncClient:
             yield page
 
     async def _listened(
-        self, batch_id: str, known: wire.Batch | None
-    ) -> AsyncGenerator[wire.Batch, None]:
+        self, batch_id: str, known: told.Batch | None
+    ) -> AsyncGenerator[told.Batch, None]:
         """Yield what the server's events tell; a stream that ends too early is an outage."""
         request = requests.events(batch_id, str(known.revision) if known else None)
         async with self._transport.stream(request) as response:
@@ -335,16 +335,16 @@ class AsyncClient:
                 if event.name == "batch.deleted":
                     raise NotFoundError("batch", batch_id)
                 if event.name.startswith("batch."):
-                    yield wire.Batch.model_validate_json(event.data)
+                    yield told.Batch.model_validate_json(event.data)
         raise ServerUnreachableError(self.url)
 
     async def _polled(
-        self, batch_id: str, _: wire.Batch | None
-    ) -> AsyncGenerator[wire.Batch, None]:
+        self, batch_id: str, _: told.Batch | None
+    ) -> AsyncGenerator[told.Batch, None]:
         """Yield the batch again and again, as often as the server advises."""
         while True:
             response = await self._transport.send(requests.batch(batch_id))
-            yield wire.Batch.model_validate_json(response.content)
+            yield told.Batch.model_validate_json(response.content)
             advice = response.headers.get("retry-after", "")
             wait_s = float(advice) if advice.isdecimal() else POLL_S
             await asyncio.sleep(min(wait_s, POLL_MOST_S))

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from batchmill import wire
+from batchmill.wire import asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Request:
 
 
 def new_batch(
-    pipeline: str | Mapping[str, Any], options: wire.BatchOptions, files: Sequence[Upload]
+    pipeline: str | Mapping[str, Any], options: asked.BatchOptions, files: Sequence[Upload]
 ) -> Request:
     """Send files and a pipeline."""
     chosen = options.model_dump(mode="json", exclude_defaults=True)
@@ -63,7 +63,7 @@ def order(batch_id: str, action: str) -> Request:
     return _post(f"{_batch(batch_id)}/{action}")
 
 
-def retry(batch_id: str, wanted: wire.Retry) -> Request:
+def retry(batch_id: str, wanted: asked.Retry) -> Request:
     """Run failed items again."""
     return _post(f"{_batch(batch_id)}/retry", body=wanted.model_dump(exclude_none=True))
 
