@@ -66,6 +66,7 @@ def analysed(
     name: str = "it",
     limits: Limits | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    tolerant: bool = False,
     **options: object,
 ) -> Analysed:
     """Put a file through `analyze` as a child would."""
@@ -73,7 +74,14 @@ def analysed(
     folder.mkdir()
     (folder / "input").write_bytes(content)
     step = JobStep("analyze", registry.options("analyze", options).model_dump(mode="json"))
-    job = Job(str(folder / "input"), str(folder), name, (step,), limits=limits or Limits())
+    job = Job(
+        str(folder / "input"),
+        str(folder),
+        name,
+        (step,),
+        limits=limits or Limits(),
+        tolerant=tolerant,
+    )
     return Analysed(execute(job, on_progress), folder)
 
 

@@ -118,6 +118,33 @@ def test_a_damaged_pdf_is_unreadable(tmp_path, content):
     )
 
 
+def test_text_of_a_damaged_pdf_is_rescued_where_damage_is_tolerated(tmp_path):
+    damaged = pdf(ENGLISH).replace(b"/Pages 2 0 R", b"/Pages 9 0 R")
+    assert analysed(tmp_path, damaged, name="a.pdf").error[0] == "unreadable_file"
+    made = analysed(tmp_path, damaged, name="b.pdf", tolerant=True)
+    assert made.document["text"] == {"pages": 1, "words": 13, "characters": 51}
+    assert made.document["language"]["code"] == "en"
+    assert "the PDF is damaged: only its text was rescued" in made.report.warnings
+    assert made.names == ["b.txt"]
+
+
+def test_a_pdf_that_nothing_can_read_stays_an_error_where_damage_is_tolerated(tmp_path):
+    assert analysed(tmp_path, b"%PDF-1.4 gone", tolerant=True).error[0] == "unreadable_file"
+
+
+def test_a_lock_that_is_unknown_counts_as_encrypted(tmp_path):
+    odd = pdf(ENGLISH).replace(b"/Root 1 0 R", b"/Root 1 0 R/Encrypt<</Filter/Odd/V 9>>")
+    assert analysed(tmp_path, odd).error[0] == "encrypted_file"
+
+
+def test_all_pages_are_counted_and_five_hundred_listed(tmp_path):
+    body = pdf(*["BT /F1 9 Tf 9 9 Td (x) Tj ET"] * 501)
+    made = analysed(tmp_path, body, limits=Limits(pages=5_000), thumbnail="none")
+    assert made.document["text"]["pages"] == 501
+    assert len(made.document["pages"]) == 500
+    assert made.document["limits_hit"] == ["pages_listed"]
+
+
 def test_a_damaged_page_is_left_out_and_said(tmp_path):
     content = pdf(ENGLISH, ENGLISH).replace(b"/Kids[4 0 R", b"/Kids[9 0 R")
     made = analysed(tmp_path, content)

@@ -7,7 +7,7 @@ all cells are seen, so neither the order of rows nor the size of a chunk changes
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -44,6 +44,10 @@ _NUMBER_STARTS = frozenset("0123456789-+−.,(") | {unit for unit in CURRENCIES 
 _UNIT_STARTS = frozenset(unit[:2] for unit in CURRENCIES)
 _MONTH_STARTS = frozenset(name[:3] for name in MONTHS)
 _LONGEST_WORD = max(map(len, BOOLEANS))
+
+
+Values = Mapping[str, object]
+"""The different cells of a chunk, in the order of their first mention."""
 
 
 class Tally:
@@ -119,62 +123,58 @@ class ColumnTally:
     def add(self, cells: Sequence[str]) -> None:
         """Take in the column's part of a chunk of rows."""
         self.cells += len(cells)
-        counts = Counter(cells)
-        for null in NULLS & counts.keys():
-            self.nulls += counts.pop(null)
-        if len(counts) < _MANY or not self._add_uniform(counts):
-            counts = self._add_one_by_one(counts)
-        if counts:
-            self.texts.add(list(counts), counts.total())
-            self.distinct.add(counts)
-            self._keep_examples(counts)
+        values: Values = dict.fromkeys(cells)
+        nulls = NULLS & values.keys()
+        if nulls:
+            filled = [cell for cell in cells if cell not in nulls]
+            self.nulls += len(cells) - len(filled)
+            cells, values = filled, dict.fromkeys(filled)
+        if len(values) < _MANY or not self._add_uniform(values, cells):
+            values = self._add_one_by_one(Counter(cells))
+        if values:
+            self.texts.reach(min(values), max(values))
+            self.distinct.add(values)
+            self._keep_examples(values)
 
-    def _keep_examples(self, counts: Iterable[str]) -> None:
+    def _keep_examples(self, values: Iterable[str]) -> None:
         if len(self.examples) < _EXAMPLES:
-            fresh = dict.fromkeys([*self.examples, *(text[:_EXAMPLE_CHARS] for text in counts)])
+            fresh = dict.fromkeys([*self.examples, *(text[:_EXAMPLE_CHARS] for text in values)])
             self.examples = list(fresh)[:_EXAMPLES]
 
     # ------------------------------------------------ a chunk of one kind, at the speed of C
 
-    def _add_uniform(self, counts: Counter[str]) -> bool:
-        joined = _JOIN.join(counts) + _JOIN
-        if joined.count(_JOIN) != len(counts):
+    def _add_uniform(self, values: Values, cells: Sequence[str]) -> bool:
+        joined = _JOIN.join(values) + _JOIN
+        if joined.count(_JOIN) != len(values):
             return False
-        return any(pattern(self, counts, joined) for pattern in _UNIFORM)
+        return any(take(self, values, cells, joined) for take in _UNIFORM)
 
-    def _add_integers(self, counts: Counter[str], joined: str) -> bool:
+    def _add_integers(self, values: Values, cells: Sequence[str], joined: str) -> bool:
         if _INTEGERS.fullmatch(joined) is None:
             return False
-        self.plain.add(list(map(int, counts)), counts.total())
+        self.plain.add(list(map(int, values)), len(cells))
         return True
 
-    def _add_decimals(self, counts: Counter[str], joined: str) -> bool:
+    def _add_decimals(self, _: Values, cells: Sequence[str], joined: str) -> bool:
         for mark, pattern in _DECIMALS.items():
             if pattern.fullmatch(joined):
-                texts = joined.replace(COMMA, POINT).split(_JOIN)
-                self._take_decimals(dict(zip(texts, counts.values(), strict=False)), mark)
+                self._take_decimals([cell.replace(COMMA, POINT) for cell in cells], mark)
                 return True
         return False
 
-    def _take_decimals(self, counts: dict[str, int], mark: str) -> None:
+    def _take_decimals(self, cells: Sequence[str], mark: str) -> None:
         """Take in decimals written with a point, which the column writes as `mark`."""
-        whole = {text: n for text, n in counts.items() if POINT not in text}
-        parts = {text: n for text, n in counts.items() if POINT in text}
-        either = {
-            text: n
-            for text, n in parts.items()
-            if text[-4:-3] == POINT and _GROUPED.fullmatch(text)
-        }
-        self.plain.add(list(map(int, whole)), sum(whole.values()))
-        self.numbers[mark].add(list(map(float, parts)), sum(parts.values()))
-        self.decimals[mark] += sum(parts.values())
-        other = COMMA if mark == POINT else POINT
-        self.numbers[other].add(
-            [int(text.replace(POINT, "")) for text in either], sum(either.values())
-        )
-        self.votes[mark] += sum(parts.values()) - sum(either.values())
+        whole = [text for text in cells if POINT not in text]
+        parts = [text for text in cells if POINT in text]
+        either = [text for text in parts if text[-4:-3] == POINT and _GROUPED.fullmatch(text)]
+        self.plain.add(list(map(int, whole)), len(whole))
+        self.numbers[mark].add(list(map(float, parts)), len(parts))
+        self.decimals[mark] += len(parts)
+        grouped = [int(text.replace(POINT, "")) for text in either]
+        self.numbers[COMMA if mark == POINT else POINT].add(grouped, len(grouped))
+        self.votes[mark] += len(parts) - len(either)
 
-    def _add_days(self, counts: Counter[str], joined: str) -> bool:
+    def _add_days(self, _: Values, cells: Sequence[str], joined: str) -> bool:
         if _DAYS.fullmatch(joined) is None:
             return False
         texts = joined.replace(" ", "T").split(_JOIN)[:-1]
@@ -183,17 +183,19 @@ class ColumnTally:
                 date.fromisoformat(text[:10])
         except ValueError:
             return False
-        self.days.add(texts, counts.total())
-        self.forms["YYYY-MM-DD"] += counts.total()
+        self.days.add(texts, len(cells))
+        self.forms["YYYY-MM-DD"] += len(cells)
         return True
 
     # ------------------------------------------------ any cell
 
     def _add_one_by_one(self, counts: Counter[str]) -> Counter[str]:
         """Read each different value; return them without space around and without nulls."""
-        bare = Counter[str]()
-        for text, count in counts.items():
-            bare[text.strip()] += count
+        bare = counts
+        if any(text[0].isspace() or text[-1].isspace() for text in counts):
+            bare = Counter()
+            for text, count in counts.items():
+                bare[text.strip()] += count
         for null in NULLS & bare.keys():
             self.nulls += bare.pop(null)
         for text, count in bare.items():
@@ -290,7 +292,7 @@ class ColumnTally:
 
 
 _MARK_NAMES = {POINT: "point", COMMA: "comma"}
-_UNIFORM: tuple[Callable[[ColumnTally, Counter[str], str], bool], ...] = (
+_UNIFORM: tuple[Callable[[ColumnTally, Values, Sequence[str], str], bool], ...] = (
     ColumnTally._add_integers,
     ColumnTally._add_decimals,
     ColumnTally._add_days,

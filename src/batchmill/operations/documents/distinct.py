@@ -51,13 +51,13 @@ class Distinct:
         return round((len(kept) - 1) * _SPAN / max(kept[-1], 1))
 
     def _sketch(self, values: Iterable[str]) -> None:
-        bound, crc = self._bound, zlib.crc32
-        hashes = (crc(value.encode("utf-8", "surrogatepass")) * _MIX % _SPAN for value in values)
-        self._least.update([each for each in hashes if each < bound])
+        bound, mix, span = self._bound, _MIX, _SPAN
+        sums = map(zlib.crc32, map(str.encode, values))
+        self._least.update([mixed for each in sums if (mixed := each * mix % span) < bound])
         if len(self._least) > 2 * _KEPT:
             self._least = set(sorted(self._least)[:_KEPT])
             self._bound = max(self._least)
 
 
 def _digest(value: str) -> str:
-    return hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return hashlib.blake2b(value.encode(), digest_size=16).hexdigest()

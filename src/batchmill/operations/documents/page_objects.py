@@ -38,6 +38,15 @@ class PageObjects:
         return self.horizontal >= _LEAST_LINES and self.vertical >= _LEAST_LINES
 
 
+@dataclass(frozen=True, slots=True)
+class PageRead:
+    """One page as it was read; `size_pt` is width and height in points, as shown."""
+
+    text: str
+    objects: PageObjects
+    size_pt: tuple[float, float]
+
+
 def objects_of(page: PdfPage) -> PageObjects:
     """Count a page's pictures and straight lines, up to a limit of objects and segments."""
     found = PageObjects()

@@ -3,9 +3,9 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -20,14 +20,17 @@ from batchmill.operations.documents.result import Counts, Document, OutlineEntry
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument, PdfPage
 
-    from batchmill.operations.documents.page_objects import PageObjects
+    from batchmill.operations.documents.page_objects import PageRead
 
 LISTED_ENTRIES = 200
 """How many bookmarks are listed."""
 
+LISTED_PAGES = 500
+"""How many pages are listed; all are counted."""
+
 _OUTLINE_LEVELS = 8
 _TITLE_CHARS = 300
-_PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
+_LOCKED = {4, 5}  # FPDF_ERR_PASSWORD, FPDF_ERR_SECURITY
 _TEXT_SHARE = 0.6  # of the progress; the rest is looking for tables
 
 _LEAST_CHARACTERS = 16
@@ -40,26 +43,50 @@ _GARBAGE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ufffd]
 def read_pdf(document: Document, options: AnalyzeOptions, findings: Findings) -> Document:
     """Return the document with all that the PDF tells.
 
+    A damaged file is an error, unless the work is `tolerant`: then its text is rescued.
+
     Raises:
         EncryptedFileError: it opens only with a password.
         UnreadableFileError: it is damaged.
     """
     with findings.timed("hash"):
         document = replace(document, sha256=_sha256(findings.work.source.path))
-    with _opened(findings) as pdf:
-        document = replace(_about(pdf, document), outline=_outline(pdf, findings))
-        with findings.timed("text"):
-            document, ruled, sample = _text(pdf, document, options, findings)
-        if options.thumbnail != "none":
-            with findings.timed("thumbnail"):
-                _thumbnail(pdf, options, findings)
-    if ruled:
+    try:
+        with _opened(findings) as pdf:
+            told = _read(pdf, document, options, findings)
+    except UnreadableFileError:
+        if not findings.work.tolerant:
+            raise
+        told = _rescued(document, options, findings)
+    document = told.document
+    if told.ruled:
         with findings.timed("tables"):
-            document = _tables(document, ruled, options, findings)
+            document = _tables(document, told.ruled, options, findings)
     if options.language:
         with findings.timed("language"):
-            document = replace(document, language=language_of(sample))
+            document = replace(document, language=language_of(told.sample))
     return document
+
+
+def _read(
+    pdf: "PdfDocument", document: Document, options: AnalyzeOptions, findings: Findings
+) -> "Told":
+    document = replace(_about(pdf, document), outline=_outline(pdf, findings))
+    with findings.timed("text"):
+        pages = (_page(pdf, number, findings) for number in range(1, len(pdf) + 1))
+        told = _text(pages, document, options, findings, count=len(pdf))
+    if options.thumbnail != "none":
+        with findings.timed("thumbnail"):
+            _thumbnail(pdf, options, findings)
+    return told
+
+
+def _rescued(document: Document, options: AnalyzeOptions, findings: Findings) -> "Told":
+    from batchmill.operations.documents.pdf_rescue import rescued_pages
+
+    with findings.timed("text"), rescued_pages(findings) as (count, pages):
+        findings.warn("the PDF is damaged: only its text was rescued")
+        return _text(pages, document, options, findings, count=count)
 
 
 def _sha256(path: Path) -> str:
@@ -74,7 +101,7 @@ def _opened(findings: Findings) -> "Iterator[PdfDocument]":
     try:
         pdf = PdfDocument(findings.work.source.path)
     except PdfiumError as error:
-        if error.err_code == _PASSWORD_ERROR:
+        if error.err_code in _LOCKED:
             raise EncryptedFileError(findings.name) from error
         reason = "it is damaged or no PDF"
         raise UnreadableFileError(findings.name, reason, detail=str(error)) from error
@@ -117,34 +144,55 @@ def _outline(pdf: "PdfDocument", findings: Findings) -> tuple[OutlineEntry, ...]
 
 
 def _text(
-    pdf: "PdfDocument", document: Document, options: AnalyzeOptions, findings: Findings
-) -> tuple[Document, dict[int, int], str]:
-    """Return the document with its pages; the ruled ones with their weight; a sample of text."""
-    work, count = findings.work, len(pdf)
-    read = min(count, work.limits.pages)
+    pages: "Iterable[PageRead]",
+    document: Document,
+    options: AnalyzeOptions,
+    findings: Findings,
+    *,
+    count: int,
+) -> "Told":
+    read = min(count, findings.work.limits.pages)
     if read < count:
-        findings.hit("pages", f"only the first {read} of {count} pages were read")
-    pages: list[Page] = []
-    ruled: dict[int, int] = {}
-    sample = ""
+        findings.hit("pages", f"only the first {read:,} of {count:,} pages were read")
+    told = Told(document)
     with _text_file(options, findings) as file:
-        for number in range(1, read + 1):
-            text, objects, page = _page(pdf, number, findings)
-            pages.append(page)
-            if objects.ruled:
-                ruled[number] = objects.lines * page.characters
-            sample += text[: SAMPLE_CHARS - len(sample)]
-            file.write(text + "\f")
-            work.report_progress(number / read * _TEXT_SHARE)
-    counts = Counts(
-        pages=count,
-        words=sum(page.words for page in pages),
-        characters=sum(page.characters for page in pages),
-    )
-    if counts.characters == 0:
+        for number, page in enumerate(islice(pages, read), start=1):
+            told.add(number, page)
+            file.write(page.text + "\f")
+            findings.work.report_progress(number / read * _TEXT_SHARE)
+    if not any(page.characters for page in told.pages):
         findings.drop(Path(file.name))
-    needs_ocr = any(page.needs_ocr for page in pages)
-    return replace(document, pages=tuple(pages), text=counts, needs_ocr=needs_ocr), ruled, sample
+    if read > LISTED_PAGES:
+        findings.hit("pages_listed", f"only the first {LISTED_PAGES} pages are listed")
+    told.document = replace(
+        document,
+        pages=tuple(told.pages[:LISTED_PAGES]),
+        text=Counts(
+            pages=count,
+            words=sum(page.words for page in told.pages),
+            characters=sum(page.characters for page in told.pages),
+        ),
+        needs_ocr=any(page.needs_ocr for page in told.pages),
+    )
+    return told
+
+
+@dataclass(slots=True)
+class Told:
+    """What the pages tell: the ruled ones with their weight, and a sample of the text."""
+
+    document: Document
+    pages: list[Page] = field(default_factory=list)
+    ruled: dict[int, int] = field(default_factory=dict)
+    sample: str = ""
+
+    def add(self, number: int, read: "PageRead") -> None:
+        """Take in the next page."""
+        page = _described(number, read)
+        self.pages.append(page)
+        if read.objects.ruled:
+            self.ruled[number] = read.objects.lines * page.characters
+        self.sample += read.text[: SAMPLE_CHARS - len(self.sample)]
 
 
 def _text_file(options: AnalyzeOptions, findings: Findings) -> TextIO:
@@ -154,19 +202,18 @@ def _text_file(options: AnalyzeOptions, findings: Findings) -> TextIO:
     return path.open("w", encoding="utf-8", errors="replace", newline="\n")
 
 
-def _page(pdf: "PdfDocument", number: int, findings: Findings) -> "tuple[str, PageObjects, Page]":
+def _page(pdf: "PdfDocument", number: int, findings: Findings) -> "PageRead":
     from pypdfium2 import PdfiumError
 
-    from batchmill.operations.documents.page_objects import PageObjects, objects_of
+    from batchmill.operations.documents.page_objects import PageObjects, PageRead, objects_of
 
     try:
         page = pdf[number - 1]
     except PdfiumError:
         findings.warn(f"page {number} is damaged and was left out")
-        return "", PageObjects(), Page(number, 0, 0, 0, 0, 0)
+        return PageRead("", PageObjects(), (0.0, 0.0))
     try:
-        text, objects = _text_of(page), objects_of(page)
-        return text, objects, _described(page, number, text, objects)
+        return PageRead(_text_of(page), objects_of(page), page.get_size())
     finally:
         page.close()
 
@@ -179,18 +226,17 @@ def _text_of(page: "PdfPage") -> str:
     return text.replace("\r\n", "\n").replace("\ufffe", "")
 
 
-def _described(page: "PdfPage", number: int, text: str, objects: "PageObjects") -> Page:
-    width, height = page.get_size()
-    characters = len("".join(text.split()))
-    garbage = len(_GARBAGE.findall(text))
-    picture_only = characters < _LEAST_CHARACTERS and objects.image_share >= _PICTURE_SHARE
+def _described(number: int, read: "PageRead") -> Page:
+    characters = len("".join(read.text.split()))
+    garbage = len(_GARBAGE.findall(read.text))
+    picture_only = characters < _LEAST_CHARACTERS and read.objects.image_share >= _PICTURE_SHARE
     return Page(
         number=number,
-        width_pt=round(width, 2),
-        height_pt=round(height, 2),
-        words=count_words(text),
+        width_pt=round(read.size_pt[0], 2),
+        height_pt=round(read.size_pt[1], 2),
+        words=count_words(read.text),
         characters=characters,
-        images=objects.images,
+        images=read.objects.images,
         needs_ocr=picture_only or garbage > _GARBAGE_SHARE * max(characters, _LEAST_CHARACTERS),
     )
 
