@@ -16,7 +16,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check lint format types imports docs docs-reference constraints clean bench-faces
+.PHONY: help demo test coverage check lint format types imports docs docs-reference constraints clean bench-documents bench-faces
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ types: $(VENV)/.dev ## Check types
 
 imports: $(VENV)/.dev ## Check that imports point down
 	$(BIN)/lint-imports
+
+bench-documents: $(VENV)/.bench ## Measure the analysis of documents beside its peers; DOCUMENTS=FOLDER adds your own
+	$(BIN)/python benchmarks/documents.py $(DOCUMENTS)
 
 docs: $(VENV)/.docs docs-reference ## Build the documentation into build/site
 	$(BIN)/mkdocs build --quiet --strict

@@ -4,7 +4,7 @@
 
 FOLDER holds PDF, sheet, CSV and text files of any kind (its subfolders too). Without it only
 the generated sheets are measured. Every measurement is a process of its own, taken in turns;
-CPU is user + system, of medians. Peers come with `pip install batchmill[benchmark]`.
+CPU is user + system, of medians. Writes benchmarks/results/documents.md.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+RESULTS = Path(__file__).parent / "results" / "documents.md"
 Measured = dict[str, Any]
 LIBRARIES = (
     *("pypdfium2", "python-calamine", "chardet", "py3langid"),
@@ -217,7 +218,7 @@ def compared(title: str, unit: str, results: dict[str, list[list[Measured]]]) ->
     cpu = {way: _median_cpu_s(runs, readable) for way, runs in results.items()}
     own_s = next(iter(cpu.values()))
     lines = [
-        f"### {title}: {units:,} {unit} in {len(readable)} files",
+        f"## {title}: {units:,} {unit} in {len(readable)} files",
         "",
         f"| way | CPU s | {unit} per CPU second | peak MiB | × our CPU |",
         "|---|---|---|---|---|",
@@ -235,7 +236,7 @@ def _median_cpu_s(runs: list[list[Measured]], readable: list[int]) -> float:
 
 def listed(results: list[Measured]) -> str:
     lines = [
-        "### Every file",
+        "## Every file",
         "",
         "| file | kind | pages or rows | tables | language | CPU ms | warning or error |",
         "|---|---|---|---|---|---|---|",
@@ -368,7 +369,9 @@ def main() -> None:
         return
     parts = documents(chosen.paths[0], chosen.rounds) if chosen.paths else []
     parts += sheets(chosen.xlsx_rows, chosen.csv_rows, chosen.rounds)
-    print("\n".join(["## Documents", "", machine(), *parts]))
+    text = "\n".join(["# Analysing documents", "", machine(), *parts])
+    RESULTS.write_text(text, encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":

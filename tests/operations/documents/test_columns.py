@@ -160,6 +160,14 @@ def test_a_few_remarks_do_not_make_a_column_of_numbers_a_text():
     assert column([str(number) for number in range(94)] + ["see note"] * 6).type == "text"
 
 
+@given(st.lists(values, max_size=40))
+def test_every_cell_is_null_of_the_type_or_an_exception(cells):
+    found = column(cells)
+    assert found.nulls <= len(cells)
+    assert 0 <= found.exceptions <= 0.05 * (len(cells) - found.nulls)
+    assert found.type not in {"text", "empty"} or found.exceptions == 0
+
+
 @given(st.lists(st.sampled_from(sorted(NULLS))), st.lists(st.just("x")))
 def test_nulls_are_counted_apart_from_values(nulls, others):
     found = column([*nulls, *others])

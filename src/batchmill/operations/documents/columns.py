@@ -249,7 +249,8 @@ class ColumnTally:
         filled = self.cells - self.nulls
         tally, kind, form = max(readings, key=lambda each: each[0].count)
         if not filled or tally.count < SHARE * filled:
-            tally, kind, form = self.texts, "text" if filled else "empty", None
+            tally = _counted(filled, self.texts)
+            kind, form = "text" if filled else "empty", None
         return Column(
             name=name,
             type=kind,
