@@ -10,6 +10,7 @@ from batchmill.errors.item import InputLostError as InputLostError
 from batchmill.errors.item import InputMissingError as InputMissingError
 from batchmill.errors.item import ItemError as ItemError
 from batchmill.errors.item import MaxBytesError as MaxBytesError
+from batchmill.errors.item import MisnamedFileError as MisnamedFileError
 from batchmill.errors.item import NoFaceError as NoFaceError
 from batchmill.errors.item import OperationFailedError as OperationFailedError
 from batchmill.errors.item import OutOfMemoryError as OutOfMemoryError

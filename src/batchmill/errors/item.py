@@ -75,12 +75,30 @@ class UnsafeFileError(ItemError):
     code = "unsafe_file"
     remedy = "Save the document again in the program that made it, and send that copy."
 
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} was refused: {reason}; save it again and send that")
+
+
+class MisnamedFileError(ItemError):
+    """The name promises a document, but the content is something else."""
+
+    code = "misnamed_file"
+    remedy = "Look into the file: a download or export probably saved a message in its place."
+
+    def __init__(self, name: str, content: str) -> None:
+        super().__init__(
+            f"{name} is not what its name says: it holds {content}; send the real file"
+        )
+
 
 class DocumentTooLargeError(ItemError):
     """A line, row or sheet of a document is over its limit."""
 
     code = "document_too_large"
     remedy = "Split the document, or raise the limit named in the message."
+
+    def __init__(self, name: str, part: str) -> None:
+        super().__init__(f"{name} has {part}; split it or raise the limit")
 
 
 class MaxBytesError(ItemError):

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import PurePath
 from typing import Any
 
-from batchmill.errors.item import EmptyFileError, UnreadableFileError
+from batchmill.errors.item import EmptyFileError, MisnamedFileError
 from batchmill.model.media import (
     CSV,
     DOCUMENTS,
@@ -52,7 +52,8 @@ def analyze(work: Work, options: AnalyzeOptions) -> Work:
     Raises:
         EmptyFileError: the file has no bytes.
         EncryptedFileError: it opens only with a password.
-        UnreadableFileError: it is damaged, or plain text under the name of a PDF or workbook.
+        MisnamedFileError: it is called a PDF or workbook and is plain text.
+        UnreadableFileError: it is damaged.
         UnsafeFileError: it declares entities or unpacks beyond all measure.
         DocumentTooLargeError: a line, row or sheet is over its limit.
     """
@@ -90,7 +91,7 @@ def _check_name(findings: Findings) -> None:
     if named is None or named is media or frozenset({named, media}) in _ALIKE:
         return
     if media is TEXT:
-        raise UnreadableFileError(findings.name, f"it is called .{extension} but holds plain text")
+        raise MisnamedFileError(findings.name, "plain text")
     findings.warn(f"the file is called .{extension} but holds {media.extension.upper()}")
 
 

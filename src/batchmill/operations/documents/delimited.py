@@ -8,7 +8,7 @@ from io import BufferedReader, TextIOWrapper
 from itertools import islice
 from typing import cast
 
-from batchmill.errors.item import UnreadableFileError
+from batchmill.errors.item import DocumentTooLargeError, UnreadableFileError
 from batchmill.model.delimited import CHECKED_ROWS, Dialect, find_dialect
 from batchmill.operations.documents.columns import Customs
 from batchmill.operations.documents.export import FORMATS, RowFile
@@ -101,7 +101,9 @@ def _chunks(file: TextIOWrapper, dialect: Dialect, findings: Findings) -> Iterat
     )
     while rows := _chunk(reader, file, findings):
         if max(map(len, rows)) > limits.sheet_columns:
-            raise findings.too_large(f"a row of more than {limits.sheet_columns:,} cells")
+            raise DocumentTooLargeError(
+                findings.name, f"a row of more than {limits.sheet_columns:,} cells"
+            )
         yield rows
 
 

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from batchmill.errors.item import DocumentTooLargeError, UnsafeFileError
 from batchmill.operations.base import ExtraFile, Work
 
 
@@ -29,14 +28,6 @@ class Findings:
         """Note something that a person should know."""
         if sentence not in self.warnings:
             self.warnings.append(sentence)
-
-    def too_large(self, what: str) -> DocumentTooLargeError:
-        """Return the error that says so; `what` names the part and its limit."""
-        return DocumentTooLargeError(f"{self.name} has {what}; split it or raise the limit")
-
-    def unsafe(self, reason: str) -> UnsafeFileError:
-        """Return the error that says why the file is refused."""
-        return UnsafeFileError(f"{self.name} was refused: {reason}; save it again and send that")
 
     def hit(self, limit: str, sentence: str) -> None:
         """Note that a limit cut the analysis short."""

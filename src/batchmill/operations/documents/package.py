@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from zipfile import ZipFile, ZipInfo
 
-from batchmill.errors.item import EncryptedFileError, UnreadableFileError
+from batchmill.errors.item import (
+    DocumentTooLargeError,
+    EncryptedFileError,
+    UnreadableFileError,
+    UnsafeFileError,
+)
 from batchmill.operations.documents.findings import Findings
 
 _MOST_PARTS = 10_000
@@ -72,13 +77,13 @@ def _opened(findings: Findings) -> Iterator[ZipFile]:
 
 def _check_layout(parts: list[ZipInfo], findings: Findings) -> None:
     if len(parts) > _MOST_PARTS:
-        raise findings.unsafe(f"it has more than {_MOST_PARTS:,} parts")
+        raise UnsafeFileError(findings.name, f"it has more than {_MOST_PARTS:,} parts")
     if any(part.flag_bits & _ENCRYPTED for part in parts):
         raise EncryptedFileError(findings.name)
     for one, other in pairwise(sorted(parts, key=lambda part: part.header_offset)):
         end = one.header_offset + _LOCAL_HEADER_BYTES + one.compress_size
         if end > other.header_offset:
-            raise findings.unsafe("its parts overlap")
+            raise UnsafeFileError(findings.name, "its parts overlap")
 
 
 def _check_part(archive: ZipFile, info: ZipInfo, room: int, findings: Findings) -> int:
@@ -89,21 +94,21 @@ def _check_part(archive: ZipFile, info: ZipInfo, room: int, findings: Findings) 
         while block := file.read(_BLOCK_BYTES):
             part.bytes += len(block)
             if part.bytes > most:
-                raise findings.unsafe("it unpacks to far more than its size allows")
+                raise UnsafeFileError(findings.name, "it unpacks to far more than its size allows")
             if info.filename.lower().endswith(_XML_ENDINGS):
                 _check_xml(part, block, findings)
     if part.rows * part.columns * _CELL_BYTES > findings.work.limits.memory_bytes:
         cells = findings.work.limits.memory_bytes // _CELL_BYTES
-        raise findings.too_large(f"a sheet that spans more than {cells:,} cells")
+        raise DocumentTooLargeError(findings.name, f"a sheet that spans more than {cells:,} cells")
     return part.bytes
 
 
 def _check_xml(part: _Part, block: bytes, findings: Findings) -> None:
     if part.bytes == len(block) and block.startswith(_UTF16_MARKS):
-        raise findings.unsafe("a part is not UTF-8, which no spreadsheet writes")
+        raise UnsafeFileError(findings.name, "a part is not UTF-8, which no spreadsheet writes")
     seen = part.tail + block
     if _DECLARATION.search(seen):
-        raise findings.unsafe("a part declares a DOCTYPE or an ENTITY")
+        raise UnsafeFileError(findings.name, "a part declares a DOCTYPE or an ENTITY")
     if _SHEET.fullmatch(part.name):
         rows = [*_ROW.findall(seen), *_CELL.findall(seen, max(0, len(seen) - _CELL_SEARCH_BYTES))]
         part.rows = max(part.rows, *map(int, rows)) if rows else part.rows

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from batchmill.errors import UnreadableFileError
+from batchmill.errors.item import UnreadableFileError
 from batchmill.operations.documents.findings import Findings
 from batchmill.operations.documents.page_objects import PageObjects, PageRead
 

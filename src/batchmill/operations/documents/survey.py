@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchmill.errors.item import UnreadableFileError
+from batchmill.errors.item import DocumentTooLargeError, UnreadableFileError
 from batchmill.model.media import bom_encoding
 from batchmill.operations.documents.findings import Findings
 
@@ -62,7 +62,9 @@ def survey(findings: Findings, share: float, *, line_bytes: int | None = None) -
             if marked is None and b"\x00" in block:
                 raise UnreadableFileError(source.name, "it holds binary data, not text")
             if meter.exceeds(block):
-                raise findings.too_large(f"a line of more than {line_bytes:,} bytes")
+                raise DocumentTooLargeError(
+                    findings.name, f"a line of more than {line_bytes:,} bytes"
+                )
             end = file.tell() == source.bytes
             if bad_at is None and not _decodes(decoder, block, end=end):
                 bad_at = file.tell() - len(block)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile, is_zipfile
 
-from batchmill.errors.item import EncryptedFileError, UnreadableFileError
+from batchmill.errors.item import DocumentTooLargeError, EncryptedFileError, UnreadableFileError
 from batchmill.model.media import ODS, XLS
 from batchmill.operations.documents.export import FORMATS, RowFile
 from batchmill.operations.documents.findings import Findings
@@ -79,7 +79,9 @@ def _opened(findings: Findings) -> "Iterator[CalamineWorkbook]":
         raise EncryptedFileError(findings.name) from error
     except CalamineError as error:
         if "limit exceeded" in str(error):  # repeated cells of an ODS, counted by calamine
-            raise findings.too_large("a sheet of more than 100,000,000 cells") from error
+            raise DocumentTooLargeError(
+                findings.name, "a sheet of more than 100,000,000 cells"
+            ) from error
         raise _unreadable(findings, error) from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # how pyo3 hands on a panic of Rust
