@@ -161,7 +161,7 @@ def test_cpu_time_of_earlier_jobs_does_not_count_against_a_later_one(with_mill):
 
 def test_second_report_of_a_job_is_not_taken_for_the_next_jobs(with_mill):
     async def story(mill):
-        for _ in range(20):
+        for _ in range(3):
             await mill.run("write_after_report")
             try:
                 report = await mill.run("copy", body=b"mine")
