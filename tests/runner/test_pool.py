@@ -167,8 +167,8 @@ def test_second_report_of_a_job_is_not_taken_for_the_next_jobs(with_mill):
                 report = await mill.run("copy", body=b"mine")
             except ChildCrashedError:
                 continue
+            assert report.data == {}
             assert report.warnings == ()
-            assert report.outputs[0].bytes == 4
 
     with_mill(story)
 
