@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,8 @@ from batchmill.api import bodies, parameters, problems
 from batchmill.api.guard import Guard
 from batchmill.api.live import Live
 from batchmill.api.metrics import Measured, Requests
+from batchmill.api.reference import images, sequential
+from batchmill.api.reference import results as reference_results
 from batchmill.api.v1 import batches, catalog, events, items, keys, results, system
 from batchmill.service.archive_out import ArchivePlans
 from batchmill.service.mill import Mill
@@ -25,6 +28,9 @@ ROUTERS = (
     catalog.router,
     system.router,
     keys.router,
+    sequential.router,
+    images.router,
+    reference_results.router,
 )
 
 
@@ -45,6 +51,7 @@ def create_app(mill: Mill) -> FastAPI:
         dependencies=[Depends(parameters.only_known)],
     )
     app.state.mill = mill
+    app.state.started = time.monotonic()
     app.state.draining = asyncio.Event()
     app.state.archives = ArchivePlans()
     app.state.live = Live(mill, app.state.draining)

@@ -11,6 +11,8 @@ from fastapi.responses import StreamingResponse
 from batchmill.api.answers import has_current
 from batchmill.api.problems import problem
 from batchmill.errors.request import RangeError
+from batchmill.model.item import Output
+from batchmill.storage.base import Storage
 
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -39,6 +41,15 @@ class Span:
     stop: int
 
 
+def read_output(storage: Storage, made: Output) -> ReadBytes:
+    """Return what reads a stored output."""
+
+    def read(start: int, stop: int) -> AsyncIterator[bytes]:
+        return storage.read(made.key, start=start, stop=stop)
+
+    return read
+
+
 async def send(request: Request, file: Download) -> Response:
     """Answer with a file, a range of it, 304 or 416.
 
@@ -57,7 +68,7 @@ async def send(request: Request, file: Download) -> Response:
     span = asked_span(request, tag, file.bytes)
     if span is None:
         refused = RangeError(f"The file has {file.bytes:,} bytes; the range lies behind its end.")
-        return problem(refused, {"Content-Range": f"bytes */{file.bytes}"})
+        return problem(refused, request.url.path, {"Content-Range": f"bytes */{file.bytes}"})
     headers["Content-Length"] = str(span.stop - span.start)
     partial = span != Span(0, file.bytes) or _asks_for_one(request, tag)
     if partial:

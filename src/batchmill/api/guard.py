@@ -44,7 +44,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         refused = self._refusal(scope["method"], Headers(scope=scope))
-        app = self._app if refused is None else problem(refused)
+        app = self._app if refused is None else problem(refused, scope["path"])
         await app(scope, receive, _with_headers(send))
 
     def _refusal(self, method: str, headers: Headers) -> ForbiddenError | None:

@@ -1,7 +1,9 @@
 """Whether the server can take work: database, disk, storage, sandbox."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from batchmill.db import workers
 from batchmill.errors.base import BatchmillError
@@ -35,6 +37,15 @@ def _sandboxed(sandbox: Sandbox | None) -> list[told.Check]:
         return []
     missing = ", ".join(f"{part}: {why}" for part, why in sandbox.missing().items())
     return [told.Check(name="sandbox", ok=sandbox.complete, message=missing or "complete")]
+
+
+def rss_bytes() -> int | None:
+    """Return the memory that this process holds now; None where the system has no /proc."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return None
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def _tried(name: str, check: Callable[[Mill], Awaitable[str]], mill: Mill) -> told.Check:

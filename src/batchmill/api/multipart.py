@@ -14,7 +14,11 @@ from typing import NoReturn
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from batchmill.errors.request import MalformedUploadError, TooLargeError
+from batchmill.errors.request import (
+    MalformedUploadError,
+    TooLargeError,
+    TooManyFilesError,
+)
 from batchmill.model.media import SNIFF_BYTES, ZIP, sniff
 from batchmill.model.names import label
 from batchmill.storage.disk import Room
@@ -176,10 +180,7 @@ class _Reader:
 
     def _begin_file(self, part: _Part) -> None:
         if len(self._files) == self._limits.files:
-            raise TooLargeError(
-                f"The request has more than {self._limits.files} files; "
-                "send the others in further requests, or all of them in one ZIP archive."
-            )
+            raise TooManyFilesError(self._limits.files)
         part.begun = True
         self._files.append(part)
         self._sink.begin()

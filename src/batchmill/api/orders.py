@@ -68,11 +68,15 @@ def _pipeline(
         base = presets.get(wanted, mill.settings.presets_dir)
     else:
         base = pipelines.parse(wanted)
-    return registry.check(_with_options(base, step_options))
+    return registry.check(with_options(base, step_options))
 
 
-def _with_options(pipeline: Pipeline, step_options: Mapping[str, Mapping[str, Any]]) -> Pipeline:
-    """Replace options of the steps that are named by their id or operation."""
+def with_options(pipeline: Pipeline, step_options: Mapping[str, Mapping[str, Any]]) -> Pipeline:
+    """Replace options of the steps that are named by their id or operation.
+
+    Raises:
+        UnknownNameError: there is no such step.
+    """
     steps = list(pipeline.steps)
     for name, options in step_options.items():
         places = [n for n, step in enumerate(steps) if name in (step.id, step.use)]

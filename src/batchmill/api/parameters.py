@@ -1,10 +1,14 @@
-"""Refuses unknown query parameters: a misspelt filter must not show everything."""
+"""Refuses unknown query parameters: a misspelt filter must not show everything.
+
+Below `/api/` they are left alone: clients of the reference documents go on working as they are.
+"""
 
 from difflib import get_close_matches
 
 from fastapi import Request
 from fastapi.routing import APIRoute
 
+from batchmill.api.problems import REFERENCE
 from batchmill.errors.request import InvalidFieldError
 
 
@@ -16,6 +20,8 @@ async def only_known(request: Request) -> None:
     """
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute):
+        return
+    if request.url.path.startswith(REFERENCE):
         return
     known = [field.alias for field in route.dependant.query_params]
     for name in request.query_params:

@@ -6,6 +6,7 @@ from typing import Any, TypeGuard
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -16,6 +17,8 @@ from batchmill.errors.base import BatchmillError
 from batchmill.errors.outage import OutageError, StorageFullError
 from batchmill.errors.request import (
     InvalidFieldError,
+    QueueFullError,
+    RateLimitedError,
     RequestError,
     UnknownPathError,
     WrongMethodError,
@@ -27,6 +30,9 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
 """When to come back after an outage: about how long a sweep or a restart takes."""
 STORAGE_FULL_RETRY_S = 60
+QUEUE_FULL_RETRY_S = 60
+REFERENCE = "/api/"
+"""Below it live the dialects of the reference documents, with errors of a shape of their own."""
 CLIENT_GONE = 499
 """What nginx logs for a client that left; nobody receives it."""
 
@@ -40,8 +46,12 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_unforeseen)
 
 
-def problem(error: BatchmillError, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the answer for an error of ours."""
+def problem(error: BatchmillError, path: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the answer for an error of ours; below `/api/` in the reference documents' shape."""
+    more = {**(headers or {}), **_retry_headers(error)}
+    if path.startswith(REFERENCE):
+        told_there = {"success": False, "error": error.message, "code": error.code}
+        return JSONResponse(told_there, error.status, more)
     body = told.Problem(
         type=f"urn:batchmill:error:{error.code}",
         title=error.code.replace("_", " ").capitalize(),
@@ -50,10 +60,6 @@ def problem(error: BatchmillError, headers: Mapping[str, str] | None = None) -> 
         code=error.code,
         remedy=error.remedy,
     )
-    more = dict(headers or {})
-    if isinstance(error, OutageError):
-        full = isinstance(error, StorageFullError)
-        more["Retry-After"] = str(STORAGE_FULL_RETRY_S if full else RETRY_AFTER_S)
     return Response(body.model_dump_json(), error.status, more, MEDIA_TYPE)
 
 
@@ -69,34 +75,35 @@ def checked(model: type[BaseModel], body: object, where: str) -> Any:  # noqa: A
         raise InvalidFieldError(_sentence(where, model, error.errors()[0])) from error
 
 
-async def _on_known(_: Request, error: Exception) -> Response:
+async def _on_known(request: Request, error: Exception) -> Response:
     if not isinstance(error, BatchmillError):
         raise error
     if not isinstance(error, RequestError):
         logs.warning(Event.REQUEST_FAILED, code=error.code, detail=error.detail)
-    return problem(error)
+    return problem(error, request.url.path)
 
 
-async def _on_invalid(_: Request, error: Exception) -> Response:
+async def _on_invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"][1:])
     kind = "path" if first["loc"][0] == "path" else f"{first['loc'][0]} parameter"
     sentence = f"The {kind} `{name}` {_must(first)}."
-    return problem(InvalidFieldError(sentence))
+    return problem(InvalidFieldError(sentence), request.url.path)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
+    path = request.url.path
     if error.status_code == WrongMethodError.status:
         wrong = WrongMethodError("This address does not take that method.")
-        return problem(wrong, {"Allow": ", ".join(sorted(_methods(request)))})
+        return problem(wrong, path, {"Allow": ", ".join(sorted(_methods(request)))})
     if error.status_code == UnknownPathError.status:
-        return problem(UnknownPathError("There is nothing at this address."))
+        return problem(UnknownPathError("There is nothing at this address."), path)
     refused = RequestError(str(error.detail))
-    return problem(refused, error.headers)
+    return problem(refused, path, error.headers)
 
 
 def _methods(request: Request) -> set[str]:
@@ -119,7 +126,24 @@ async def _on_unforeseen(request: Request, error: Exception) -> Response:
         method=request.method,
         path=request.url.path,
     )
-    return problem(BatchmillError("Something went wrong inside the server; nothing was lost."))
+    unforeseen = BatchmillError("Something went wrong inside the server; nothing was lost.")
+    return problem(unforeseen, request.url.path)
+
+
+def _retry_headers(error: BatchmillError) -> dict[str, str]:
+    """Say when to come again, where that is known."""
+    match error:
+        case StorageFullError():
+            return {"Retry-After": str(STORAGE_FULL_RETRY_S)}
+        case OutageError():
+            return {"Retry-After": str(RETRY_AFTER_S)}
+        case QueueFullError():
+            return {"Retry-After": str(QUEUE_FULL_RETRY_S)}
+        case RateLimitedError():
+            standing = {"Limit": error.limit, "Remaining": 0, "Reset": error.retry_after_s}
+            headers = {f"RateLimit-{name}": str(value) for name, value in standing.items()}
+            return {"Retry-After": str(error.retry_after_s), **headers}
+    return {}
 
 
 def _sentence(where: str, model: type[BaseModel], first: Any) -> str:  # noqa: ANN401 - pydantic's

@@ -17,7 +17,13 @@ from fastapi import Request
 
 from batchmill.api import body
 from batchmill.api.context import Context
-from batchmill.api.multipart import FormLimits, ReceivedFile, receive_form, require_room
+from batchmill.api.multipart import (
+    Form,
+    FormLimits,
+    ReceivedFile,
+    receive_form,
+    require_room,
+)
 from batchmill.errors.request import InputUnavailableError, InvalidFieldError, TooLargeError
 from batchmill.model.media import SNIFF_BYTES
 from batchmill.model.names import label
@@ -63,21 +69,32 @@ async def receive(
         TooLargeError, MalformedUploadError, StorageFullError: as `receive_form`.
         InvalidFieldError: a field is unknown or came twice.
     """
-    settings = asking.mill.settings
-    limits = _form_limits(asking)
+    form = await receive_all(request, asking, folder, form_limits(asking))
+    for file in form.files:
+        _refuse_unknown(file.field, [FILES])
+    single = {name: _single(name, values, fields) for name, values in form.fields.items()}
+    return sent(form, single)
+
+
+async def receive_all(request: Request, asking: Context, folder: Path, limits: FormLimits) -> Form:
+    """Stream a form into `folder`, whatever its fields are called.
+
+    Raises: as `receive_form`.
+    """
     expected = request.headers.get("content-length", "")
     if expected.isdecimal():
         await asyncio.to_thread(require_room, folder, limits, expected_bytes=int(expected))
-    form = await receive_form(
-        body.stream(request, silence_s=settings.body_timeout_s),
+    return await receive_form(
+        body.stream(request, silence_s=asking.mill.settings.body_timeout_s),
         request.headers.get("content-type", ""),
         folder=folder,
         limits=limits,
     )
-    for file in form.files:
-        _refuse_unknown(file.field, [FILES])
-    single = {name: _single(name, values, fields) for name, values in form.fields.items()}
-    return Sent([_sent(file) for file in form.files], single, _digest(form.files, single))
+
+
+def sent(form: Form, fields: dict[str, str]) -> Sent:
+    """Return what a form brought, once its fields are checked."""
+    return Sent([_sent(file) for file in form.files], fields, _digest(form.files, fields))
 
 
 async def decode(inputs: Sequence[asked.NewInput], asking: Context, folder: Path) -> list[SentFile]:
@@ -113,7 +130,8 @@ async def decode(inputs: Sequence[asked.NewInput], asking: Context, folder: Path
     ]
 
 
-def _form_limits(asking: Context) -> FormLimits:
+def form_limits(asking: Context) -> FormLimits:
+    """Return the limits of the caller's tier for one form."""
     limits, settings = asking.limits, asking.mill.settings
     return FormLimits(
         file_bytes=limits.file_bytes,

@@ -68,6 +68,7 @@ def order_values(order: NewBatch) -> dict[str, Any]:
         "time_limit_s": order.time_limit_s,
         "metadata": order.metadata,
         "tag": order.tag,
+        "result_token": order.result_token,
     }
 
 
@@ -335,7 +336,7 @@ _PLAIN = (
     "created_at", "paused", "pause_reason", "open", "name", "concurrency", "halt_after_pct",
     "metadata", "tag", "started_at", "ended_at", "expires_at", "revision", "run_no",
     "run_base", "run_started_at", "bytes_in", "bytes_done", "bytes_out", "bytes_saved",
-    "run_ms", "run_s2", "busy_ms", "settled_at",
+    "run_ms", "run_s2", "busy_ms", "settled_at", "result_token",
 )
 # fmt: on
 _COLUMNS = (*_PLAIN, *(f"n_{status}" for status in COUNTED))

@@ -76,6 +76,7 @@ batches = Table(
     Column("run_s2", Float, nullable=False, server_default="0"),
     _counter("busy_ms"),
     Column("settled_at", Instant),
+    Column("result_token", text(32)),
     Index("batches_by_owner", "owner_id", "id"),
     Index("batches_by_owner_status", "owner_id", "status"),
     Index("batches_by_status", "status"),

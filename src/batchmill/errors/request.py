@@ -85,6 +85,42 @@ class TooLargeError(RequestError):
     remedy = "Send fewer or smaller files, or raise the limit named in the message."
 
 
+class TooManyFilesError(TooLargeError):
+    """A request has more files than one may have."""
+
+    code = "too_many_files"
+    remedy = "Send the others in further requests, or all of them in one ZIP archive."
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The request has more than {limit} files; "
+            "send the others in further requests, or all of them in one ZIP archive."
+        )
+
+
+class WrongFileCountError(RequestError):
+    """A request of a reference dialect has no file, or more than its document allows."""
+
+    code = "wrong_file_count"
+    status = 400
+    remedy = "Send as many files as the message says."
+
+    def __init__(self, most: int) -> None:
+        wanted = "exactly 1 file" if most == 1 else f"1 to {most} files"
+        super().__init__(f"Send {wanted} in one request.")
+
+
+class WrongFileTypeError(RequestError):
+    """A file is of a type that this address does not take; its content says so."""
+
+    code = "wrong_file_type"
+    status = 415
+    remedy = "Send files of the types in the message; the content decides, not the name."
+
+    def __init__(self, name: str, found: str, wanted: str) -> None:
+        super().__init__(f"{name} is {found}; this address takes {wanted}.")
+
+
 class MalformedUploadError(RequestError):
     """The body of an upload is not what its header claims, or it broke off."""
 
@@ -150,6 +186,7 @@ class RateLimitedError(RequestError):
             f"No more than {limit} submissions in {minutes} minutes; try again in"
             f" {retry_after_s} seconds."
         )
+        self.limit = limit
         self.retry_after_s = retry_after_s
 
 

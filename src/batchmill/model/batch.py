@@ -132,6 +132,7 @@ class Batch:
     run_s2: float = 0.0
     busy_ms: int = 0
     settled_at: datetime | None = None
+    result_token: str | None = None
 
     @property
     def runnable(self) -> bool:
@@ -159,6 +160,7 @@ class NewBatch:
     halt_after_pct: float | None = None
     time_limit_s: int | None = None
     keep_open: bool = False
+    result_token: str | None = None
 
 
 def final_status(counts: Counts, *, cancelled: bool) -> BatchStatus:

@@ -27,6 +27,7 @@ BUILTIN: Mapping[str, str] = {
     "convert": "batchmill.operations.convert",
     "crop": "batchmill.operations.crop",
     "face_crop": "batchmill.operations.face_crop",
+    "measure": "batchmill.operations.measure",
     "placeholder": "batchmill.operations.placeholder",
     "resize": "batchmill.operations.resize",
     "watermark": "batchmill.operations.watermark",

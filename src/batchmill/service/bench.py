@@ -7,7 +7,7 @@ from pathlib import Path
 from batchmill.attempt.run import Finished, run_attempt
 from batchmill.attempt.staging import InputFile
 from batchmill.attempt.workbench import Workbench
-from batchmill.errors.item import InputLostError
+from batchmill.errors.item import InputLostError, InputMissingError
 from batchmill.errors.request import NotFoundError
 from batchmill.model import pipeline as pipelines
 from batchmill.model.item import Input
@@ -57,9 +57,12 @@ async def stage_input(storage: Storage, source: Input, target: Path, *, limits: 
     """Make an item's bytes appear at `target`: a whole object, or one entry of a stored ZIP.
 
     Raises:
+        InputMissingError: the file was not there when it was submitted.
         InputLostError: the bytes are gone. ItemError: the entry can't be unpacked.
     """
     entry = source.entry
+    if not source.key:
+        raise InputMissingError(source.name)
     if entry is None:
         await storage.fetch(source.key, target)
         return

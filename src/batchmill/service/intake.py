@@ -13,8 +13,9 @@ from pathlib import Path
 
 from batchmill.config import TierLimits
 from batchmill.model.batch import BatchId
+from batchmill.model.containers import identify
 from batchmill.model.item import Input, NewItem, StepOptions
-from batchmill.model.media import ZIP, sniff
+from batchmill.model.media import XLS, ZIP, MediaType, sniff
 from batchmill.service import ids
 from batchmill.storage import keys
 from batchmill.storage.base import Storage
@@ -24,6 +25,8 @@ PAGE_ROWS = 5_000
 """Items of an archive that are added at once: fast, and short enough to let others in."""
 
 OCTETS = "application/octet-stream"
+CONTAINERS = (ZIP, XLS)
+"""Types that only a look inside the file tells from others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,20 @@ class SentFile:
     options: StepOptions | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AbsentFile:
+    """A file that was named by its path but is not there: an item that fails and says so."""
+
+    name: str
+    custom_id: str | None = None
+
+
 async def stored(
-    storage: Storage, batch_id: BatchId, files: Sequence[SentFile], *, limits: TierLimits
+    storage: Storage,
+    batch_id: BatchId,
+    files: Sequence[SentFile | AbsentFile],
+    *,
+    limits: TierLimits,
 ) -> AsyncIterator[list[NewItem]]:
     """Put files into storage and yield the items they become, in order, in pages.
 
@@ -50,8 +65,12 @@ async def stored(
     """
     plain: list[NewItem] = []
     for file in files:
-        if sniff(file.head) is not ZIP:
-            plain.append(await _store_file(storage, batch_id, file))
+        if isinstance(file, AbsentFile):
+            plain.append(_absent(file))
+            continue
+        media = await asyncio.to_thread(media_of, file)
+        if media is not ZIP:
+            plain.append(await _store_file(storage, batch_id, file, media))
             continue
         if plain:
             yield plain
@@ -62,9 +81,24 @@ async def stored(
         yield plain
 
 
-async def _store_file(storage: Storage, batch_id: BatchId, file: SentFile) -> NewItem:
-    (item_id,) = ids.item_ids(1)
+def media_of(file: SentFile) -> MediaType | None:
+    """Name the type of a file by its content; a workbook is no ZIP although it begins like one."""
     media = sniff(file.head)
+    if media not in CONTAINERS:
+        return media
+    with file.path.open("rb") as opened:
+        return identify(opened)
+
+
+def _absent(file: AbsentFile) -> NewItem:
+    (item_id,) = ids.item_ids(1)
+    return NewItem(item_id, Input(key="", name=file.name, bytes=0), file.custom_id)
+
+
+async def _store_file(
+    storage: Storage, batch_id: BatchId, file: SentFile, media: MediaType | None
+) -> NewItem:
+    (item_id,) = ids.item_ids(1)
     mime = media.mime if media else None
     key = keys.input_key(batch_id, item_id)
     await storage.put(key, file.path, media_type=mime or OCTETS)

@@ -30,7 +30,7 @@ from batchmill.model.pipeline import Pipeline
 from batchmill.model.priority import engine_priority
 from batchmill.service import control, ids
 from batchmill.service.dispatch import dispatch
-from batchmill.service.intake import SentFile, stored
+from batchmill.service.intake import AbsentFile, SentFile, stored
 from batchmill.service.mill import Mill
 
 Also = Callable[[Connection], None]
@@ -52,7 +52,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a caller may choose about a batch; the pipeline is checked already."""
+    """What a caller may choose about a batch; the pipeline is checked already.
+
+    Whoever knows the `result_token` may read the results, without a key.
+    """
 
     pipeline: Pipeline
     priority: str | int = "normal"
@@ -63,6 +66,7 @@ class Order:
     halt_after_pct: float | None = None
     time_limit_s: int | None = None
     keep_open: bool = False
+    result_token: str | None = None
 
 
 @asynccontextmanager
@@ -96,7 +100,7 @@ async def accept(
     caller: Caller,
     *,
     order: Order,
-    files: Sequence[SentFile],
+    files: Sequence[SentFile | AbsentFile],
     also: Also = nothing,
 ) -> None:
     """Turn a draft and its files into a running batch; durable on return.
@@ -125,7 +129,7 @@ async def add_files(
     mill: Mill,
     batch_id: BatchId,
     caller: Caller,
-    files: Sequence[SentFile],
+    files: Sequence[SentFile | AbsentFile],
 ) -> int:
     """Add files to an open batch; return how many items they became.
 
@@ -171,6 +175,7 @@ def _new_batch(caller: Caller, order: Order) -> NewBatch:
         halt_after_pct=order.halt_after_pct,
         time_limit_s=order.time_limit_s,
         keep_open=order.keep_open,
+        result_token=order.result_token,
     )
 
 

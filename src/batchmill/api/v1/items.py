@@ -1,13 +1,12 @@
 """Items: pages of a batch's files, one file, what was made of it, and why files failed."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
 from batchmill.api import answers, download
 from batchmill.api.context import Asking, Context
-from batchmill.api.download import Download
+from batchmill.api.download import Download, read_output
 from batchmill.api.v1.batches import Cursor, Limit
 from batchmill.db import listing
 from batchmill.errors.request import InvalidFieldError, NotFoundError
@@ -103,10 +102,7 @@ def group_number(group: str) -> int:
 
 def output_file(asking: Context, made: Output) -> Download:
     """Describe a stored output for `download.send`."""
-
-    def read(start: int, stop: int) -> AsyncIterator[bytes]:
-        return asking.mill.storage.read(made.key, start=start, stop=stop)
-
+    read = read_output(asking.mill.storage, made)
     return Download(made.name, made.media_type, made.bytes, made.sha256, read)
 
 

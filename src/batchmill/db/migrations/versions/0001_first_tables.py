@@ -74,6 +74,7 @@ def upgrade() -> None:
         sa.Column("run_s2", sa.Float(), server_default="0", nullable=False),
         sa.Column("busy_ms", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("settled_at", Instant(), nullable=True),
+        sa.Column("result_token", text(32), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("batches_by_expiry", "batches", ["expires_at"], unique=False)

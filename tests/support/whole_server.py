@@ -1,0 +1,87 @@
+"""The product itself for tests: socket, database, storage, worker and real children, in one."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from batchmill.api.app import create_app
+from batchmill.api.server import answer
+from batchmill.bootstrap import opened, working
+from batchmill.config import Settings
+from batchmill.service.mill import Mill
+from batchmill.worker import background, upkeep
+
+
+@dataclass
+class WholeServer:
+    """A running server, a client without a key, and the loop that it runs in."""
+
+    mill: Mill
+    client: httpx.Client
+    url: str
+    loop: asyncio.AbstractEventLoop
+
+    def run(self, coroutine):
+        """Run a coroutine on the server's loop and return its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+    def until(self, path: str, holds) -> Any:
+        """Ask for JSON at `path` until it is as wanted; return it."""
+        for _ in range(1_200):
+            told = self.client.get(path).json()
+            if holds(told):
+                return told
+            threading.Event().wait(0.05)
+        raise AssertionError(f"it never got there: {told}")
+
+
+@contextmanager
+def running(folder: Path, *, with_worker: bool = True, **settings: Any) -> Iterator[WholeServer]:
+    """Start a server on a free loopback port and stop it when the block ends."""
+    started: list[WholeServer] = []
+    ready, stop = threading.Event(), threading.Event()
+    sock = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    chosen = Settings(
+        **{
+            "data_dir": folder,
+            "children": 2,
+            "disk_reserve_bytes": 0,
+            "memory_reserve_bytes": 0,
+            **settings,
+        }
+    )
+
+    async def main() -> None:
+        stopping = asyncio.Event()
+        async with opened(chosen) as mill, upkeep(mill, slots=2 if with_worker else 0):
+            app = create_app(mill)
+            answering = answer(app, sock, stopping=stopping, on_ready=lambda _: ready.set())
+            with httpx.Client(base_url=url, timeout=30) as client:
+                started.append(WholeServer(mill, client, url, asyncio.get_running_loop()))
+                async with background(answering) as serving:
+                    if with_worker:
+                        async with working(mill, stopping=stopping):
+                            await asyncio.to_thread(stop.wait)
+                    else:
+                        await asyncio.to_thread(stop.wait)
+                    stopping.set()
+                    app.state.draining.set()
+                    await asyncio.wait({serving})
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    try:
+        assert ready.wait(60)
+        yield started[0]
+    finally:
+        stop.set()
+        thread.join(60)
+        sock.close()
