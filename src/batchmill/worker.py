@@ -21,7 +21,10 @@ async def work(mill: Mill, attempt: Attempt, *, slots: int, stopping: asyncio.Ev
     keeper = LeaseKeeper(mill)
 
     async def handle(item_id: ItemId) -> None:
-        await process_item(mill, keeper, attempt, item_id)
+        try:
+            await process_item(mill, keeper, attempt, item_id)
+        except Exception as error:  # the lease runs out, and the sweep delivers the item again
+            logs.error(Event.INTERNAL_ERROR, exc_info=error, item=item_id)
 
     async with background(keeper.run()):
         logs.info(Event.WORKER_STARTED, worker=mill.process_id, slots=slots)

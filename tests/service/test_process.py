@@ -310,3 +310,26 @@ def test_the_window_of_a_pipeline_is_kept(database: Database, tmp_path: Path) ->
         assert PIPELINE.concurrency is None
 
     asyncio.run(story())
+
+
+def test_a_fault_of_ours_fails_its_item_and_the_worker_goes_on(
+    database: Database, tmp_path: Path
+) -> None:
+    def script(claimed: Claimed) -> None:
+        if claimed.input.name == "0.txt":
+            raise ZeroDivisionError("secret detail")
+        if claimed.input.name == "1.txt":
+            raise TimeoutError
+
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        async with working(mill, scripted(tmp_path, script)):
+            batch_id = await send(mill, 3)
+            batch = await until_ended(mill, batch_id)
+        assert (batch.counts.failed, batch.counts.completed) == (2, 1)
+        (first, *_) = await items_of(mill, batch_id)
+        assert first.error is not None
+        assert first.error.code == "operation_failed"
+        assert "secret" not in first.error.message
+
+    asyncio.run(story())

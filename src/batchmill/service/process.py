@@ -15,7 +15,7 @@ from dataclasses import replace
 from batchmill import logs
 from batchmill.attempt.run import Finished
 from batchmill.errors.base import BatchmillError
-from batchmill.errors.item import Budget, ItemError
+from batchmill.errors.item import Budget, ItemError, OperationFailedError
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model import pipeline as pipelines
@@ -80,8 +80,11 @@ async def _attempt(
     try:
         async with attempt(claimed, report) as finished:
             result = await _store(mill, claimed, finished)
-    except (ItemError, OutageError) as error:
+    except BatchmillError as error:
         yield _failed(mill, claimed, error)
+    except Exception as error:  # a fault of ours ends this item, not the worker
+        logs.error(Event.INTERNAL_ERROR, exc_info=error, item=claimed.claim.item_id)
+        yield _failed(mill, claimed, OperationFailedError(claimed.input.name, "batchmill"))
     else:
         yield Completed(result)
 
