@@ -4,28 +4,19 @@ Only the child imports this module. The loader is chosen by the sniffed type, ne
 or by a file name.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyvips
 
-from batchmill.errors.base import BatchmillError
-from batchmill.errors.item import (
-    EmptyFileError,
-    OperationFailedError,
-    OutOfMemoryError,
-    TooManyPixelsError,
-    UnreadableFileError,
-    UnsupportedTypeError,
-)
-from batchmill.errors.outage import StorageFullError
+from batchmill.errors.item import EmptyFileError, UnreadableFileError, UnsupportedTypeError
 from batchmill.model.limits import Limits
 from batchmill.model.media import AVIF, GIF, HEIC, JPEG, PNG, TIFF, WEBP, MediaType
+from batchmill.operations import heif
 from batchmill.operations.base import Source
+from batchmill.operations.bounds import check_size
 from batchmill.operations.colour import to_srgb
-from batchmill.operations.colours import COLOUR_BANDS
-from batchmill.operations.metadata import with_exif
+from batchmill.operations.damage import translated
 from batchmill.operations.picture import Picture
 from batchmill.operations.strip.gif import blocks
 from batchmill.operations.strip.policy import MalformedError
@@ -82,53 +73,11 @@ def load(
         raise translated(error, source.name, "open", limits) from error
 
 
-def translated(error: Exception, name: str, step: str, limits: Limits) -> BatchmillError:
-    """Return what a person should know about an error of libvips or a decoder."""
-    text = str(error)
-    if _OUT_OF_MEMORY.search(text):
-        return OutOfMemoryError(name, limits.memory_bytes)
-    if _DISK_FULL.search(text):
-        return StorageFullError()
-    if _CUT_OFF.search(text):
-        reason = "it ends too early, a part of the file is missing"
-        return UnreadableFileError(name, reason, detail=text)
-    if step == "open" or _DECODER.search(text):
-        return UnreadableFileError(name, "its data is damaged", detail=text)
-    return OperationFailedError(name, step, detail=text)
-
-
-_OUT_OF_MEMORY = re.compile(r"(?i)out of memory|unable to allocate|cannot allocate")
-_DISK_FULL = re.compile(r"(?i)no space left")
-_CUT_OFF = re.compile(r"(?i)premature|truncat|unexpected end|end of (file|data)|bad seek")
-_DECODER = re.compile(
-    r"(?im)^\s*(VipsJpeg|vipspng|libspng|webp|webp2vips|gifload|tiff2vips|heif|heifload|\w+load)\b"
-)
-"""How a line of libvips' error text begins that tells of the file and not of our request."""
-
-
 def _checked(image: pyvips.Image, source: Source, limits: Limits) -> None:
     """Refuse what is over the limits; nothing but the header was read so far."""
     width, height = image.width, image.get_page_height()
     frames = image.get_n_pages() if source.media in _ANIMATED else 1
-    _check_size(source.name, (width, height), frames, limits)
-
-
-def _check_size(name: str, size: tuple[int, int], frames: int, limits: Limits) -> None:
-    width, height = size
-    if max(size) > limits.side_px:
-        raise TooManyPixelsError(
-            f"{name} is {width:,}×{height:,} px; the longest side allowed is {limits.side_px:,} px"
-        )
-    if width * height > limits.pixels:
-        raise TooManyPixelsError(
-            f"{name} has {width * height / 1e6:,.0f} megapixels; "
-            f"{limits.pixels / 1e6:,.0f} are allowed"
-        )
-    if width * height * frames > limits.frames_pixels:
-        raise TooManyPixelsError(
-            f"{name} has {frames:,} frames of {width:,}×{height:,} px; "
-            f"together {limits.frames_pixels / 1e6:,.0f} megapixels are allowed"
-        )
+    check_size(source.name, (width, height), limits, frames=frames)
 
 
 def _orientation(image: pyvips.Image) -> int:
@@ -141,6 +90,8 @@ def _orientation(image: pyvips.Image) -> int:
 # ---------------------------------------------------------------- one loader per type
 
 _LARGEST_JPEG_SHRINK = 8
+_ROOM = 1.3
+"""How much larger than wanted a shrunk JPEG must be: nearer to it, its coarse filter shows."""
 
 
 def _jpeg(source: Source, limits: Limits, shrink: float, tolerant: bool) -> pyvips.Image:
@@ -149,12 +100,12 @@ def _jpeg(source: Source, limits: Limits, shrink: float, tolerant: bool) -> pyvi
             source.path, access="sequential", shrink=factor, fail_on=_fail_on(tolerant)
         )
 
-    if shrink < 2:  # noqa: PLR2004
+    if shrink < 2 * _ROOM:
         image = read(1)
         _checked(image, source, limits)
         return image
     factor = _LARGEST_JPEG_SHRINK
-    while factor > shrink:
+    while factor * _ROOM > shrink:
         factor //= 2
     return read(factor)
 
@@ -204,44 +155,12 @@ def _tiff(source: Source, limits: Limits, _shrink: float, tolerant: bool) -> pyv
     return image
 
 
-def _avif(source: Source, limits: Limits, _shrink: float, tolerant: bool) -> pyvips.Image:
-    image = pyvips.Image.heifload(source.path, access="sequential", fail_on=_fail_on(tolerant))
-    _checked(image, source, limits)
-    return _turned_by_decoder(image)
+def _avif(source: Source, limits: Limits, _shrink: float, _tolerant: bool) -> pyvips.Image:
+    return heif.avif(source, limits)
 
 
 def _heic(source: Source, limits: Limits, _shrink: float, _tolerant: bool) -> pyvips.Image:
-    """Decode by pillow-heif: pyvips' own libheif comes without HEVC."""
-    import pillow_heif
-
-    try:
-        heif = pillow_heif.open_heif(source.path, convert_hdr_to_8bit=True)
-        _check_size(source.name, heif.size, 1, limits)
-        pixels = heif.to_pillow()
-    except (ValueError, OSError, SyntaxError, EOFError, RuntimeError) as error:
-        raise translated(error, source.name, "open", limits) from error
-    image = pyvips.Image.new_from_memory(
-        pixels.tobytes(), pixels.width, pixels.height, len(pixels.getbands()), "uchar"
-    )
-    image = image.copy(interpretation="b-w" if image.bands < COLOUR_BANDS else "srgb")
-    return _turned_by_decoder(_with_heic_metadata(image, heif.info))
-
-
-def _with_heic_metadata(image: pyvips.Image, info: Mapping[str, Any]) -> pyvips.Image:
-    names = {"icc_profile": "icc-profile-data", "xmp": "xmp-data"}
-    for name, field in names.items():
-        if block := info.get(name):
-            image.set_type(pyvips.GValue.blob_type, field, bytes(block))
-    return with_exif(image, info["exif"]) if info.get("exif") else image
-
-
-def _turned_by_decoder(image: pyvips.Image) -> pyvips.Image:
-    """Forget the EXIF orientation: HEIF files are turned by their own boxes, it has no say."""
-    if not image.get_typeof("orientation"):
-        return image
-    image = image.copy()
-    image.remove("orientation")
-    return image
+    return heif.heic(source, limits)
 
 
 def _fail_on(tolerant: bool) -> str:

@@ -26,6 +26,7 @@ from batchmill.model.media import Family
 from batchmill.model.pipeline import OnError
 from batchmill.operations import registry
 from batchmill.operations.base import RemoteCall, Source, Work
+from batchmill.operations.damage import translated
 from batchmill.runner.messages import OUT, Job, JobStep, Progress, Report, ReportedError
 from batchmill.runner.names import output_stem, safe_name
 
@@ -246,8 +247,6 @@ def _translated(error: Exception, job: Job, step: str) -> BatchmillError:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return StorageFullError()
     if type(error).__module__ == "pyvips.error":
-        from batchmill.operations.decode import translated
-
         return translated(error, job.name, step, job.limits)
     return OperationFailedError(job.name, step, detail=detail)
 
