@@ -4,6 +4,7 @@
 PYTHON ?= python3
 PHOTOS ?= build/photos
 FACES ?= build/photos
+PHOTOS ?= build/photos
 WORKERS ?= auto
 
 VENV := .venv
@@ -16,7 +17,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check lint format types imports docs docs-reference constraints clean bench-documents bench-faces
+.PHONY: help demo test coverage check lint format types imports docs docs-reference constraints clean bench-documents bench-faces bench-images
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +59,9 @@ docs-reference: $(VENV)/.dev ## Write docs/reference from the code
 
 bench-faces: $(VENV)/.bench $(if $(filter build/photos,$(FACES)),build/photos) ## Face crops against OpenCV; FACES=FOLDER takes your own
 	$(BIN)/python benchmarks/faces.py "$(FACES)"
+
+bench-images: $(VENV)/.bench $(if $(filter build/photos,$(PHOTOS)),build/photos) ## Resizing and encoding against sharp (needs Node); PHOTOS=FOLDER takes your own
+	$(BIN)/python benchmarks/images.py "$(PHOTOS)"
 
 constraints: ## Renew constraints.txt: the newest versions that pass
 	rm -rf build/constraints

@@ -1,10 +1,12 @@
 """Images per CPU second of the image pipeline and of Node sharp, on the same files in one run.
 
-    BATCHMILL_CORPORA=/path make bench-images        (a folder with photos/; without it, made ones)
+    make bench-images                   photos that two packages ship
+    make bench-images PHOTOS=FOLDER     your own
 
 Both write pictures of the same size, format and quality. A run is one process that does every
 file once after a warm-up; runs of both alternate, and the median of each file counts. CPU time
 is user + system of the whole process. Ours includes checksums and the measuring of outputs.
+Writes benchmarks/results/images.md.
 """
 
 import json
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,18 +58,18 @@ Results = dict[str, dict[str, Done]]
 """What each engine did, by engine and file."""
 
 
-def main(cases: Sequence[str]) -> None:
-    """Compare, print and write the table."""
+def main(photos: Path, cases: Sequence[str]) -> None:
+    """Compare, print and write the table; `cases` are some of TITLES, none means all."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        files = list(_inputs(work))
+        files = [str(path) for path in sorted(photos.iterdir()) if _still(path)]
         _install_peer(work)
         parts = [_heading(work, len(files))]
-        for case in cases:
+        for case in cases or TITLES:
             parts.append(_section(case, files, _compared(case, files, work)))
             print(parts[-1])
-    if list(cases) == list(TITLES):
-        (HERE / "images.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
+    if not cases:
+        (HERE / "results/images.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
 
 
 def _compared(case: str, files: list[str], work: Path) -> Results:
@@ -199,32 +201,13 @@ def _processor() -> str:
 # ---------------------------------------------------------------- files and peer
 
 
-def _inputs(work: Path) -> Iterator[str]:
-    """Yield still pictures: of the corpus, or made ones."""
-    root = os.environ.get("BATCHMILL_CORPORA")
-    folder = Path(root, "photos") if root else _made(work / "photos")
-    for path in sorted(folder.iterdir()):
-        if path.suffix != ".csv" and not _animated(path):
-            yield str(path)
-
-
-def _animated(path: Path) -> bool:
-    image = pyvips.Image.new_from_file(str(path))
-    return image.get("vips-loader") in {"gifload", "webpload"} and image.get_n_pages() > 1
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    for number, size in enumerate([(4032, 3024), (3000, 4000), (1920, 1280), (800, 600)]):
-        x, y = (pyvips.Image.xyz(*size) * 255 / max(size)).bandsplit()
-        noise = pyvips.Image.gaussnoise(*size, sigma=12, mean=0, seed=number).gaussblur(1.2)
-        image = (x.bandjoin([y, (x + y) / 2]) + noise * 3).cast("uchar")
-        image = image.copy(interpretation="srgb")
-        image.jpegsave(str(folder / f"{number}.jpg"), Q=92)
-        image.pngsave(str(folder / f"{number}.png"))
-        image.webpsave(str(folder / f"{number}.webp"), Q=85)
-        image.tiffsave(str(folder / f"{number}.tiff"), compression="lzw")
-    return folder
+def _still(path: Path) -> bool:
+    try:
+        image = pyvips.Image.new_from_file(str(path))
+    except pyvips.Error:
+        return False
+    animated = image.get("vips-loader") in {"gifload", "webpload"} and image.get_n_pages() > 1
+    return not animated
 
 
 def _kind(file: str) -> str:
@@ -247,4 +230,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--ours"]:
         ours(sys.argv[2], sys.argv[3], sys.argv[4:])
     else:
-        main(sys.argv[1:] or list(TITLES))
+        main(Path(sys.argv[1]), sys.argv[2:])
