@@ -99,7 +99,7 @@ async def serve(
                 pool = await stack.enter_async_context(working(mill, stopping=stopping))
                 app.state.pool = pool
             if on_admin_link is not None and is_loopback(settings.host):
-                token = await keys.offer_admin_link(mill)
+                token = await keys.offer_admin_link(mill.database)
                 on_admin_link(f"{url(listener)}/login?token={token}")
             await stopping.wait()
             app.state.draining.set()
@@ -142,12 +142,16 @@ async def _let_somebody_in(mill: Mill) -> None:
     """
     settings = mill.settings
     if settings.admin_key is not None:
-        await keys.ensure_admin(mill, settings.admin_key.get_secret_value())
-    if is_loopback(settings.host) or settings.anonymous == "on" or await keys.any_key(mill):
+        await keys.ensure_admin(mill.database, settings.admin_key.get_secret_value())
+    if (
+        is_loopback(settings.host)
+        or settings.anonymous == "on"
+        or await keys.any_key(mill.database)
+    ):
         return
     raise UsageError(
         f"Listening on {settings.host} lets other machines in, and there is no API key yet. Make"
-        " one with `batchmill keys create --admin`, or set BATCHMILL_ADMIN_KEY_FILE."
+        " one with `batchmill keys create --name me --admin`, or set BATCHMILL_ADMIN_KEY_FILE."
     )
 
 

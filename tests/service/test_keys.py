@@ -1,7 +1,6 @@
 """Keys are random, kept as hashes, revocable, and make no stronger ones; windows count for all."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -20,31 +19,28 @@ from batchmill.model.access import Scope
 from batchmill.model.batch import OwnerId
 from batchmill.service import keys
 from batchmill.service.keys import Allowance, Grant
-from support.mills import a_mill
 
 ANNA = OwnerId("own_anna")
 THREE_AN_HOUR = Allowance("uploads:own_anna", 3, 3600)
 
 
-def test_a_secret_opens_its_key_until_it_is_revoked(database: Database, tmp_path: Path) -> None:
+def test_a_secret_opens_its_key_until_it_is_revoked(database: Database) -> None:
     async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        key, secret = await keys.create(mill, Grant("shop", ANNA, "pro"), by=None)
+        key, secret = await keys.create(database, Grant("shop", ANNA, "pro"), by=None)
         key_id = key.id
-        found = await keys.authenticate(mill, secret)
+        found = await keys.authenticate(database, secret)
         assert found is not None
         assert (found.id, found.owner_id, found.tier) == (key_id, ANNA, "pro")
-        await keys.revoke(mill, key_id, owner_id=ANNA)
-        assert await keys.authenticate(mill, secret) is None
-        assert [key.id for key in await keys.listed(mill, ANNA)] == [key_id]
+        await keys.revoke(database, key_id, owner_id=ANNA)
+        assert await keys.authenticate(database, secret) is None
+        assert [key.id for key in await keys.listed(database, ANNA)] == [key_id]
 
     asyncio.run(story())
 
 
-def test_the_secret_is_nowhere_in_the_database(database: Database, tmp_path: Path) -> None:
+def test_the_secret_is_nowhere_in_the_database(database: Database) -> None:
     async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        _, secret = await keys.create(mill, Grant("shop", ANNA), by=None)
+        _, secret = await keys.create(database, Grant("shop", ANNA), by=None)
         row = await database.read(lambda conn: conn.execute(select(api_keys)).one())
         assert secret not in str(row)
         assert len(secret) > 43
@@ -52,55 +48,54 @@ def test_the_secret_is_nowhere_in_the_database(database: Database, tmp_path: Pat
     asyncio.run(story())
 
 
-def test_a_key_cannot_make_a_stronger_one(database: Database, tmp_path: Path) -> None:
+def test_a_key_cannot_make_a_stronger_one(database: Database) -> None:
     async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        _, plain = await keys.create(mill, Grant("plain", ANNA), by=None)
-        _, chief = await keys.create(mill, Grant("chief", ANNA, "free", (Scope.ADMIN,)), by=None)
+        _, plain = await keys.create(database, Grant("plain", ANNA), by=None)
+        _, chief = await keys.create(
+            database, Grant("chief", ANNA, "free", (Scope.ADMIN,)), by=None
+        )
         with pytest.raises(ForbiddenError):
-            await keys.create(mill, Grant("x", ANNA), by=await keys.authenticate(mill, plain))
-        by_chief = await keys.authenticate(mill, chief)
+            await keys.create(
+                database, Grant("x", ANNA), by=await keys.authenticate(database, plain)
+            )
+        by_chief = await keys.authenticate(database, chief)
         with pytest.raises(ForbiddenError, match="enterprise"):
-            await keys.create(mill, Grant("x", ANNA, "enterprise"), by=by_chief)
-        await keys.create(mill, Grant("x", ANNA, "free"), by=by_chief)
+            await keys.create(database, Grant("x", ANNA, "enterprise"), by=by_chief)
+        await keys.create(database, Grant("x", ANNA, "free"), by=by_chief)
         with pytest.raises(InvalidOptionError, match="tier"):
-            await keys.create(mill, Grant("x", ANNA, "golden"), by=by_chief)
+            await keys.create(database, Grant("x", ANNA, "golden"), by=by_chief)
 
     asyncio.run(story())
 
 
-def test_somebody_elses_key_cannot_be_revoked(database: Database, tmp_path: Path) -> None:
+def test_somebody_elses_key_cannot_be_revoked(database: Database) -> None:
     async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        key, secret = await keys.create(mill, Grant("shop", ANNA), by=None)
+        key, secret = await keys.create(database, Grant("shop", ANNA), by=None)
         key_id = key.id
         with pytest.raises(NotFoundError):
-            await keys.revoke(mill, key_id, owner_id=OwnerId("own_berta"))
-        assert await keys.authenticate(mill, secret) is not None
+            await keys.revoke(database, key_id, owner_id=OwnerId("own_berta"))
+        assert await keys.authenticate(database, secret) is not None
 
     asyncio.run(story())
 
 
-def test_the_fourth_submission_within_the_hour_is_refused(
-    database: Database, tmp_path: Path
-) -> None:
+def test_the_fourth_submission_within_the_hour_is_refused(database: Database) -> None:
     async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        left = [(await keys.count_submission(mill, THREE_AN_HOUR)).remaining for _ in range(3)]
+        left = [(await keys.count_submission(database, THREE_AN_HOUR)).remaining for _ in range(3)]
         assert left == [2, 1, 0]
-        restarted = a_mill(database, tmp_path)
         with pytest.raises(RateLimitedError) as refused:
-            await keys.count_submission(restarted, THREE_AN_HOUR)
+            await keys.count_submission(database, THREE_AN_HOUR)
         assert 3590 <= refused.value.retry_after_s <= 3600
 
     asyncio.run(story())
 
 
-def test_uses_at_the_same_moment_are_all_counted(database: Database, tmp_path: Path) -> None:
+def test_uses_at_the_same_moment_are_all_counted(database: Database) -> None:
     async def story() -> None:
-        mill = a_mill(database, tmp_path)
         hundred = Allowance("submissions:127.0.0.1", 100, 900)
-        usages = await asyncio.gather(*(keys.count_submission(mill, hundred) for _ in range(40)))
+        usages = await asyncio.gather(
+            *(keys.count_submission(database, hundred) for _ in range(40))
+        )
         assert sorted(usage.remaining for usage in usages) == list(range(60, 100))
 
     asyncio.run(story())
@@ -118,12 +113,9 @@ def test_a_window_that_is_over_starts_again(database: Database) -> None:
     asyncio.run(story())
 
 
-def test_the_servers_secret_is_the_same_for_all_processes(
-    database: Database, tmp_path: Path
-) -> None:
+def test_the_servers_secret_is_the_same_for_all_processes(database: Database) -> None:
     async def story() -> None:
-        mills = [a_mill(database, tmp_path) for _ in range(8)]
-        found = await asyncio.gather(*(keys.server_secret(mill, "urls") for mill in mills))
+        found = await asyncio.gather(*(keys.server_secret(database, "urls") for _ in range(8)))
         assert len(set(found)) == 1
 
     asyncio.run(story())

@@ -59,7 +59,7 @@ def refuse_lists(asking: Caller) -> None:
 
 
 async def _of_key(mill: Mill, secret: str, method: str) -> Caller:
-    key = await keys.authenticate(mill, secret)
+    key = await keys.authenticate(mill.database, secret)
     if key is None:
         raise UnauthenticatedError("This API key is not valid; it may have been revoked.")
     needed = Scope.READ if method in READING else Scope.WRITE

@@ -44,7 +44,7 @@ async def count_upload(request: Request, asking: Context) -> Mapping[str, str]:
 
 
 async def _counted(asking: Context, allowance: Allowance) -> Mapping[str, str]:
-    usage = await keys.count_submission(asking.mill, allowance)
+    usage = await keys.count_submission(asking.mill.database, allowance)
     return {
         "RateLimit-Limit": str(usage.limit),
         "RateLimit-Remaining": str(usage.remaining),

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from batchmill import __version__
-from batchmill.cli import batches, catalog, doctor, run, serve, submit, take
+from batchmill.cli import batches, catalog, doctor, keys, run, serve, submit, take
 from batchmill.cli.command import command
 from batchmill.cli.remote import BatchOptions
 
@@ -49,6 +49,11 @@ command(app, "report", take.ReportOptions)(take.report)
 command(app, "download", take.DownloadOptions)(take.download)
 command(app, "operations", catalog.OperationsOptions)(catalog.operations)
 command(app, "presets", catalog.PresetsOptions)(catalog.presets)
+keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+command(keys_app, "create", keys.CreateOptions)(keys.create)
+command(keys_app, "list", keys.ListOptions)(keys.browse)
+command(keys_app, "revoke", keys.RevokeOptions)(keys.revoke)
 command(app, "doctor", doctor.DoctorOptions)(doctor.doctor)
 command(app, "migrate", serve.MigrateOptions)(serve.migrate)
 

@@ -77,7 +77,9 @@ def serve(options: ServeOptions) -> int:
 
     flags = {"host": options.host, "port": options.port}
     settings = _settings(options.data_dir, options.jobs, flags)
-    asyncio.run(bootstrap.serve(settings, with_worker=options.worker, on_ready=_ready))
+    asyncio.run(
+        bootstrap.serve(settings, with_worker=options.worker, on_ready=_ready, on_admin_link=_offer)
+    )
     return ALL_FINE
 
 
@@ -127,6 +129,15 @@ def _settings(data_dir: Path | None, jobs: int | None, more: Mapping[str, object
     for sentence in environment.unknown_variables(os.environ):
         logs.warning(Event.SETTING_UNKNOWN, message=sentence)
     return settings
+
+
+def settings_of(data_dir: Path | None) -> "Settings":
+    """Load the settings for a command that needs only the database."""
+    return _settings(data_dir, None, {})
+
+
+def _offer(link: str) -> None:
+    print(f"Open this once to be the administrator: {link}", flush=True)
 
 
 def _ready(address: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batchmill import logs
 from batchmill.db import access
-from batchmill.db.connect import Connection
+from batchmill.db.connect import Connection, Database
 from batchmill.errors.request import (
     ForbiddenError,
     InvalidOptionError,
@@ -21,7 +21,6 @@ from batchmill.model.access import ApiKey, KeyId, Scope
 from batchmill.model.batch import LOCAL_OWNER, OwnerId
 from batchmill.model.priority import TIER_PRIORITY
 from batchmill.service import ids
-from batchmill.service.mill import Mill
 
 PREFIX = "bm_"
 SECRET_BYTES = 32
@@ -60,7 +59,7 @@ class Usage:
     reset_s: int
 
 
-async def create(mill: Mill, grant: Grant, *, by: ApiKey | None) -> tuple[ApiKey, str]:
+async def create(database: Database, grant: Grant, *, by: ApiKey | None) -> tuple[ApiKey, str]:
     """Make a key; returns it and its secret, which is shown this once.
 
     `by` is the key that asks; None is the administrator of the machine itself.
@@ -73,12 +72,12 @@ async def create(mill: Mill, grant: Grant, *, by: ApiKey | None) -> tuple[ApiKey
         raise InvalidOptionError(f"`tier` is one of {', '.join(TIER_PRIORITY)}.")
     _refuse_stronger(grant, by)
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
-    key = await mill.database.run(_add, grant, secret)
+    key = await database.run(_add, grant, secret)
     logs.info(Event.KEY_CREATED, key=key.id, tier=grant.tier)
     return key, secret
 
 
-async def ensure_admin(mill: Mill, secret: str) -> None:
+async def ensure_admin(database: Database, secret: str) -> None:
     """Make the key that the administrator has chosen, unless it is there already.
 
     Raises:
@@ -89,74 +88,74 @@ async def ensure_admin(mill: Mill, secret: str) -> None:
             f"BATCHMILL_ADMIN_KEY must start with {PREFIX} and have at least"
             f" {LEAST_CHARACTERS} characters; `batchmill keys create` prints a good one."
         )
-    if await authenticate(mill, secret) is None:
-        await mill.database.run(_add, ADMIN, secret)
+    if await authenticate(database, secret) is None:
+        await database.run(_add, ADMIN, secret)
 
 
-async def any_key(mill: Mill) -> bool:
+async def any_key(database: Database) -> bool:
     """Say whether anybody could be let in by a key."""
-    return any(key.revoked_at is None for key in await listed(mill, None))
+    return any(key.revoked_at is None for key in await listed(database, None))
 
 
-async def offer_admin_link(mill: Mill) -> str:
+async def offer_admin_link(database: Database) -> str:
     """Return a token that `redeem_admin_link` takes once; an older one stops working."""
     token = secrets.token_urlsafe(SECRET_BYTES)
-    await mill.database.run(access.replace_secret, ADMIN_LINK, digest(token))
+    await database.run(access.replace_secret, ADMIN_LINK, digest(token))
     return token
 
 
-async def redeem_admin_link(mill: Mill, token: str) -> str:
+async def redeem_admin_link(database: Database, token: str) -> str:
     """Exchange the token for the secret of a new admin key.
 
     Raises:
         UnauthenticatedError: the token is not the last one offered, or was used before.
     """
-    if not await mill.database.run(access.use_secret, ADMIN_LINK, digest(token)):
+    if not await database.run(access.use_secret, ADMIN_LINK, digest(token)):
         raise UnauthenticatedError("This link was used before; a restart prints a new one.")
-    _, secret = await create(mill, ADMIN, by=None)
+    _, secret = await create(database, ADMIN, by=None)
     return secret
 
 
-async def authenticate(mill: Mill, secret: str) -> ApiKey | None:
+async def authenticate(database: Database, secret: str) -> ApiKey | None:
     """Return the living key with this secret; None: there is none."""
     if not secret.startswith(PREFIX):
         return None
-    return await mill.database.read(access.key_of_secret, digest(secret))
+    return await database.read(access.key_of_secret, digest(secret))
 
 
-async def listed(mill: Mill, owner_id: OwnerId | None) -> Sequence[ApiKey]:
+async def listed(database: Database, owner_id: OwnerId | None) -> Sequence[ApiKey]:
     """Return an owner's keys; None: everybody's."""
-    return await mill.database.read(access.keys_of, owner_id)
+    return await database.read(access.keys_of, owner_id)
 
 
-async def revoke(mill: Mill, key_id: KeyId, *, owner_id: OwnerId | None) -> None:
+async def revoke(database: Database, key_id: KeyId, *, owner_id: OwnerId | None) -> None:
     """End a key for good.
 
     Raises:
         NotFoundError: there is no such living key.
     """
-    if not await mill.database.run(access.revoke_key, key_id, owner_id=owner_id):
+    if not await database.run(access.revoke_key, key_id, owner_id=owner_id):
         raise NotFoundError("key", key_id)
     logs.info(Event.KEY_REVOKED, key=key_id)
 
 
-async def count_submission(mill: Mill, allowance: Allowance) -> Usage:
+async def count_submission(database: Database, allowance: Allowance) -> Usage:
     """Count one submission against an allowance; it survives restarts and is shared.
 
     Raises:
         RateLimitedError: the window is used up; it says when to come again.
     """
     window_ms = round(allowance.window_s * 1000)
-    used, left_ms = await mill.database.run(access.count_use, allowance.name, window_ms=window_ms)
+    used, left_ms = await database.run(access.count_use, allowance.name, window_ms=window_ms)
     reset_s = max(1, -(-left_ms // 1000))
     if used > allowance.limit:
         raise RateLimitedError(allowance.limit, allowance.window_s, retry_after_s=reset_s)
     return Usage(allowance.limit, allowance.limit - used, reset_s)
 
 
-async def server_secret(mill: Mill, name: str) -> str:
+async def server_secret(database: Database, name: str) -> str:
     """Return a secret of this server, the same in every process; made at first use."""
-    return await mill.database.run(access.secret, name, secrets.token_urlsafe(SECRET_BYTES))
+    return await database.run(access.secret, name, secrets.token_urlsafe(SECRET_BYTES))
 
 
 def digest(secret: str) -> str:

@@ -28,7 +28,7 @@ async def create(request: Request, asking: Asking) -> Response:
     owner_id = OwnerId(wanted.owner) if wanted.owner else asking.caller.owner_id
     scopes = tuple(Scope(scope) for scope in wanted.scopes)
     grant = Grant(wanted.name, owner_id, wanted.tier, scopes)
-    made, secret = await keys.create(asking.mill, grant, by=by)
+    made, secret = await keys.create(asking.mill.database, grant, by=by)
     return answers.answer(told.NewKey(**_shown(made), secret=secret), 201)
 
 
@@ -36,7 +36,7 @@ async def create(request: Request, asking: Asking) -> Response:
 async def browse(request: Request, asking: Asking) -> Response:
     """List your keys, revoked ones too; an admin sees everybody's."""
     auth.refuse_lists(asking.caller)
-    found = await keys.listed(asking.mill, _visible(asking))
+    found = await keys.listed(asking.mill.database, _visible(asking))
     listing = told.Listing[told.Key](data=[told.Key(**_shown(key)) for key in found])
     return answers.conditional(request, listing)
 
@@ -45,7 +45,7 @@ async def browse(request: Request, asking: Asking) -> Response:
 async def revoke(key_id: str, asking: Asking) -> Response:
     """End a key for good."""
     _admin(asking)
-    await keys.revoke(asking.mill, KeyId(key_id), owner_id=_visible(asking))
+    await keys.revoke(asking.mill.database, KeyId(key_id), owner_id=_visible(asking))
     return Response(status_code=204)
 
 
@@ -53,7 +53,7 @@ async def revoke(key_id: str, asking: Asking) -> Response:
 async def login(request: Request, token: str = Query(max_length=200)) -> Response:
     """Exchange the link that `serve` printed for a cookie; it works once."""
     mill: Mill = request.app.state.mill
-    secret = await keys.redeem_admin_link(mill, token)
+    secret = await keys.redeem_admin_link(mill.database, token)
     response = RedirectResponse("/", 303, {"Cache-Control": "no-store"})
     response.set_cookie(
         auth.COOKIE,
