@@ -67,6 +67,15 @@ def test_an_empty_photo_is_looked_at_in_every_size():
     assert looks == [320, 640, 1024]
 
 
+def test_a_small_face_that_is_seen_only_from_afar_is_not_believed():
+    afar, empty = photo(320, 320, Head(160, 160, 9)).numpy(), photo(1_024, 1_024).numpy()
+    assert len(detect(afar, 0.5)) == 1
+
+    searched = Scene((4_000, 4_000), 1_024, lambda px: afar if px == 320 else empty)
+
+    assert find_main(searched, 0.5) == find_all(searched, 0.5) == ()
+
+
 def test_a_search_for_all_faces_goes_on_after_a_sure_one():
     searched, looks = scene(Head(500, 700, 250), Head(1_300, 300, 45))
 

@@ -15,7 +15,6 @@ from batchmill.operations.faces.face import Face
 LEAST_BLOCK_PX = 4
 """A block is never smaller, or a small face would keep its features."""
 HALF_PX = 0.5
-THUMBNAIL = "jpeg-thumbnail-data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +33,14 @@ class Veil:
 
 
 def hidden(image: pyvips.Image, faces: Iterable[Face], veil: Veil) -> pyvips.Image:
-    """Return an upright frame, which lies in memory, with every face under a veil.
-
-    The small copy that cameras put into the EXIF data goes, because it shows the faces too.
-    """
+    """Return an upright frame, which lies in memory, with every face under a veil."""
     veiled = image
     for face in faces:
         box = _padded(face, veil.padding).box_in((image.width, image.height))
         part = veiled.crop(*box).copy_memory()
         cover = _mask(part, veil.shape).ifthenelse(_cover(part, veil), part)
         veiled = veiled.insert(cover.copy_memory(), box[0], box[1])
-    return _without_thumbnail(veiled)
+    return veiled
 
 
 def _padded(face: Face, padding: float) -> Face:
@@ -84,11 +80,3 @@ def _mask(part: pyvips.Image, shape: str) -> pyvips.Image:
     across = (at[0] + HALF_PX) / part.width * 2 - 1
     down = (at[1] + HALF_PX) / part.height * 2 - 1
     return across * across + down * down <= 1
-
-
-def _without_thumbnail(image: pyvips.Image) -> pyvips.Image:
-    if not image.get_typeof(THUMBNAIL):
-        return image
-    image = image.copy()
-    image.remove(THUMBNAIL)
-    return image
