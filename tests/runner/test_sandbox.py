@@ -7,6 +7,7 @@ import pytest
 
 from batchmill.runner.sandbox import Sandbox
 
+TESTS = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
 
 
@@ -44,8 +45,8 @@ def test_child_opens_no_socket(outcome, what):
     assert outcome(what, needs="network") == "PermissionError"
 
 
-@pytest.mark.parametrize("what", ["fork", "clone3", "exec", "raise_limit"])
-def test_child_starts_no_process_and_raises_no_limit(outcome, what):
+@pytest.mark.parametrize("what", ["fork", "clone3", "exec", "raise_limit", "share_memory"])
+def test_child_starts_no_process_raises_no_limit_and_shares_no_memory(outcome, what):
     assert outcome(what, needs="processes") != "done"
 
 
@@ -94,6 +95,15 @@ def test_temporary_files_of_libraries_lie_in_the_childs_folder(outcome):
     assert outcome("temporary_file") == "done"
 
 
+def test_data_folder_that_children_may_read_as_modules_is_told(with_mill, tmp_path):
+    async def story(mill):
+        await mill.run("copy")
+        assert "folder of Python's modules" in mill.pool.sandbox.missing()["files"]
+
+    path = os.pathsep.join([str(TESTS / "support"), str(tmp_path)])
+    with_mill(story, environ={"PYTHONPATH": path})
+
+
 def test_environment_of_a_child_has_no_secrets(with_mill):
     async def story(mill):
         environment = (await mill.run("tell_environment")).data["environment"]
@@ -128,7 +138,7 @@ asyncio.run(main())
 """
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "scratch")],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
         check=True,

@@ -225,6 +225,12 @@ def _fork_by_clone3(job: Job, options: dict[str, Any]) -> None:
         raise OSError(ctypes.get_errno(), "clone3")
 
 
+def _share_memory(job: Job, options: dict[str, Any]) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.shmget(0, 4096, 0o600) < 0:
+        raise OSError(ctypes.get_errno(), "shmget")
+
+
 def _raise_limit(job: Job, options: dict[str, Any]) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_CPU, (10**6, resource.RLIM_INFINITY))
@@ -253,6 +259,7 @@ FORBIDDEN: dict[str, Callable[[Job, dict[str, Any]], object]] = {
     "change_mode": _change_mode,
     "signal": lambda job, options: os.kill(options["pid"], 0),
     "raise_limit": _raise_limit,
+    "share_memory": _share_memory,
     "temporary_file": lambda job, options: tempfile.mkstemp(),
 }
 

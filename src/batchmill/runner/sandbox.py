@@ -5,6 +5,7 @@ runs without it and `Sandbox` says so to `/readyz` and `batchmill doctor`.
 """
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -77,13 +78,14 @@ def confine(inbox: str, folder: str) -> Sandbox:
     if sys.platform != "linux":
         absent = f"not available on {sys.platform}"
         return Sandbox(absent, absent, absent, absent)
-    _attempt(lambda: prctl("no new privileges", PR_SET_NO_NEW_PRIVS, 1))
-    files = _attempt(lambda: landlock.restrict(_readable(inbox), [folder, os.devnull]))
+    privileges = _attempt(lambda: prctl("no new privileges", PR_SET_NO_NEW_PRIVS, 1))
+    files = _attempt(lambda: _restrict_files(inbox, folder))
     network = calls = _attempt(seccomp.install)
     if calls != ON:  # such as on an architecture whose call numbers we do not know
         network = _attempt(_leave_network)
         _lower(resource.RLIMIT_NPROC, PROCESSES)
-    privileges = _attempt(_drop_capabilities)
+    if privileges == ON:
+        privileges = _attempt(_drop_capabilities)
     return Sandbox(privileges, network, files, calls)
 
 
@@ -138,8 +140,15 @@ def _leave_network() -> None:
     syscall("network namespace", number, new_network | (new_user if os.geteuid() else 0))
 
 
-def _readable(inbox: str) -> list[str]:
-    """Return where Python, its packages and the system's libraries lie, and the inbox.
+def _restrict_files(inbox: str, folder: str) -> None:
+    readable = _readable()
+    landlock.restrict([inbox, *readable], [folder, os.devnull])
+    if any(Path(folder).is_relative_to(path) for path in readable):
+        raise OSError(errno.EACCES, "the data folder lies inside a folder of Python's modules")
+
+
+def _readable() -> list[str]:
+    """Return where Python, its packages and the system's libraries lie.
 
     Never a whole prefix: that may be `/usr`, or hold the folder where files are kept.
     """
@@ -148,4 +157,4 @@ def _readable(inbox: str) -> list[str]:
     found = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     found |= {f"{prefix}/{part}" for prefix in prefixes for part in ("lib", "lib64", "share")}
     found |= {each for each in sys.path if each}
-    return [inbox, *sorted(found), *_SYSTEM]
+    return [*sorted(found), *_SYSTEM]

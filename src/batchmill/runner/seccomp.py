@@ -1,7 +1,7 @@
 """Seccomp: after `install`, the kernel refuses what no decoder needs.
 
 No sockets of any kind, no new processes or programs, no limits raised, no signals to others,
-no looking into other processes. Threads are allowed. Changes of modes, owners and times
+no looking into other processes, no memory or queues shared with them. Threads are allowed. Changes of modes, owners and times
 pretend to succeed: Landlock does not confine them, and copying functions of the standard
 library would fail if they were refused.
 """
@@ -50,6 +50,7 @@ _MACHINES = {
             *(101, 310, 311, 312, 200, 129, 297),  # ptrace process_vm_* kcmp tkill sigqueue*
             *(160, 272, 308, 304, 135),  # setrlimit unshare setns open_by_handle_at personality
             *(248, 249, 250, 321, 298, 323),  # keys bpf perf_event_open userfaultfd
+            *(29, 30, 64, 68, 240),  # shmget shmat semget msgget mq_open
         ),
         ignored=(*(90, 91, 268, 92, 93, 94, 260), *(132, 235, 261, 280, 188, 189, 190)),
         signals=(62, 234),
@@ -64,6 +65,7 @@ _MACHINES = {
             *(117, 270, 271, 272, 130, 138, 240),  # ptrace process_vm_* kcmp tkill sigqueue*
             *(164, 97, 268, 265, 92),  # setrlimit unshare setns open_by_handle_at personality
             *(217, 218, 219, 280, 241, 282),  # keys bpf perf_event_open userfaultfd
+            *(194, 196, 190, 186, 180),  # shmget shmat semget msgget mq_open
         ),
         ignored=(52, 53, 54, 55, 88, 5, 6, 7),
         signals=(129, 131),
