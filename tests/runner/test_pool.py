@@ -173,6 +173,15 @@ def test_second_report_of_a_job_is_not_taken_for_the_next_jobs(with_mill):
     with_mill(story)
 
 
+def test_child_that_goes_on_after_its_answer_is_replaced(with_mill):
+    async def story(mill):
+        await mill.run("write_more_after_report")
+        report = await mill.run("copy", body=b"mine")
+        assert report.outputs[0].bytes == 4
+
+    with_mill(story)
+
+
 def test_what_libraries_print_does_not_reach_the_line(with_mill):
     async def story(mill):
         report = await mill.run("print_to_stdout", "flood_stderr", body=b"quiet")

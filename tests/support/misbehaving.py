@@ -162,6 +162,12 @@ def write_after_report(job: Job, step: JobStep, report_progress: ReportProgress)
     return {"late": True}
 
 
+def write_more_after_report(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    """Answer, and begin another line that would spoil the next job's."""
+    _write_to_the_line(encode("report", Report(number=job.number)) + b'{"report": ')
+    time.sleep(60)
+
+
 def flood_stderr(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
     for _ in range(64):
         os.write(2, b"warning: " * 10_000)
@@ -281,6 +287,7 @@ BEHAVIOURS: dict[str, Callable[[Job, JobStep, ReportProgress], dict[str, Any] | 
         ),
         *(leave, spin, burn, hang, hog, hog_in_native_code, print_to_stdout, write_garbage),
         *(write_wrong_report, write_deep_nesting, write_huge_line, write_after_report),
+        *(write_more_after_report,),
         *(flood_stderr, close_line, remove_own_folder, report_nan, try_out),
         *(lock_a_folder, leave_temporary_files, breed),
     )

@@ -109,21 +109,28 @@ class Line(asyncio.Protocol):
         self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hear whole lines; more than an answer's worth of bytes ends the child."""
+        """Hear whole lines; whatever follows an answer, or exceeds one, ends the child."""
         self._heard_bytes += len(data)
-        if self._answer.done() or self._heard_bytes > MAX_ANSWER_BYTES:
+        if self._heard_bytes > MAX_ANSWER_BYTES:
             self.kill(Gone("it said too much"))
             return
         *lines, rest = data.split(b"\n")
         for line in lines:
-            self._hear(bytes(self._heard + line))
-            self._heard.clear()
-        self._heard += rest
+            if self._may_go_on():
+                self._hear(bytes(self._heard + line))
+                self._heard.clear()
+        if rest and self._may_go_on():
+            self._heard += rest
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give a child without its line a moment to end by itself, to learn how."""
         self._killed_for = self._killed_for or Gone(CLOSED)
         asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.kill)
+
+    def _may_go_on(self) -> bool:
+        if self._answer.done():
+            self.kill(Gone("it went on after its answer"))
+        return self.alive
 
     def _hear(self, line: bytes) -> None:
         try:

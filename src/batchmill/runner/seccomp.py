@@ -1,9 +1,9 @@
 """Seccomp: after `install`, the kernel refuses what no decoder needs.
 
-No sockets of any kind, no new processes or programs, no limits raised, no signals to others,
-no looking into other processes, no memory or queues shared with them. Threads are allowed. Changes of modes, owners and times
-pretend to succeed: Landlock does not confine them, and copying functions of the standard
-library would fail if they were refused.
+No sockets of any kind, no new processes or programs, no limits raised, no signals to others, no
+looking into other processes, no memory or queues shared with them. Threads are allowed. Changes
+of modes, owners and times pretend to succeed: Landlock does not confine them, and copying
+functions of the standard library would fail if they were refused.
 """
 
 import ctypes
