@@ -10,15 +10,9 @@ import pytest
 from batchmill import AsyncClient, Client
 from batchmill.client import sending
 from batchmill.client.requests import Upload
-from batchmill.errors import (
-    ConflictError,
-    EmptyBatchError,
-    InputMissingError,
-    NotFoundError,
-    OutputUnwritableError,
-    ServerUnreachableError,
-    UnknownNameError,
-)
+from batchmill.errors.item import InputMissingError, OutputUnwritableError
+from batchmill.errors.outage import ServerUnreachableError
+from batchmill.errors.request import ConflictError, EmptyBatchError, NotFoundError, UnknownNameError
 from batchmill.model.batch import BatchStatus
 from batchmill.model.item import ItemStatus
 from batchmill.wire import asked, told

@@ -24,6 +24,7 @@ class Server:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self._folder = folder
+        self.data_dir = folder / "data"
         self._settings = settings
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
@@ -46,15 +47,17 @@ class Server:
         with (self._folder / "log").open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "batchmill", "serve", "--port", port],
-                env=environment(BATCHMILL_DATA_DIR=str(self._folder / "data"), **self._settings),
+                env=environment(BATCHMILL_DATA_DIR=str(self.data_dir), **self._settings),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
             )
         assert self._process.stdout is not None
-        said = self._process.stdout.readline()
-        assert said, (self._folder / "log").read_text()
-        self.url = said.split()[-1]
+        for line in self._process.stdout:
+            if " listens on " in line:
+                self.url = line.split()[-1]
+                return
+        raise AssertionError((self._folder / "log").read_text())
 
     def stop(self) -> int:
         """Ask it to end, and return its exit code."""

@@ -14,7 +14,7 @@ from batchmill import environment
 from batchmill.cli.doctor import Check, Finding, Verdict
 from batchmill.cli.text import size
 from batchmill.config import Settings
-from batchmill.errors import BatchmillError
+from batchmill.errors.base import BatchmillError
 from batchmill.storage.disk import Room
 from batchmill.wire import told
 
@@ -166,7 +166,7 @@ def storage(settings: Settings) -> Iterator[Finding]:
         free = asyncio.run(free_bytes())
     except (BatchmillError, TimeoutError, OSError) as error:
         sentence = error.message if isinstance(error, BatchmillError) else "it does not answer"
-        remedy = "Correct BATCHMILL_STORAGE_URL and the BATCHMILL_S3 settings."
+        remedy = "Correct BATCHMILL_STORAGE_URL; for a bucket also BATCHMILL_S3_ENDPOINT."
         yield Finding("storage", Verdict.FAIL, sentence, remedy)
         return
     text = settings.storage_url + ("" if free is None else f", {size(free)} free")

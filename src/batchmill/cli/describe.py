@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from batchmill.cli.command import ALL_FINE, SOME_FAILED
-from batchmill.cli.text import clean, duration, size, table
+from batchmill.cli.text import clean, day, duration, size, table
 from batchmill.model.batch import BatchStatus
 from batchmill.wire import told
 
@@ -54,7 +54,7 @@ def _row(batch: told.Batch) -> tuple[str, ...]:
         str(batch.counts.completed + batch.counts.skipped),
         str(batch.counts.failed + batch.counts.quarantined),
         str(batch.counts.total),
-        f"{batch.created_at.astimezone():%Y-%m-%d %H:%M}",
+        day(batch.created_at),
         clean(batch.name or ""),
     )
 

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from batchmill import __version__
-from batchmill.cli import batches, catalog, doctor, keys, run, serve, submit, take
+from batchmill.cli import batches, catalog, doctor, keys, run, serve, submit, take, workers
 from batchmill.cli.command import command
-from batchmill.cli.remote import BatchOptions
+from batchmill.cli.remote import BatchOptions, RemoteOptions
 
 app = typer.Typer(
     name="batchmill",
@@ -54,6 +54,7 @@ app.add_typer(keys_app, name="keys")
 command(keys_app, "create", keys.CreateOptions)(keys.create)
 command(keys_app, "list", keys.ListOptions)(keys.browse)
 command(keys_app, "revoke", keys.RevokeOptions)(keys.revoke)
+command(app, "workers", RemoteOptions)(workers.workers)
 command(app, "doctor", doctor.DoctorOptions)(doctor.doctor)
 command(app, "migrate", serve.MigrateOptions)(serve.migrate)
 

@@ -8,7 +8,7 @@ import typer
 
 from batchmill.cli.command import ALL_FINE
 from batchmill.cli.remote import RemoteOptions, with_client
-from batchmill.errors import UsageError
+from batchmill.errors.request import UsageError
 
 if TYPE_CHECKING:
     from batchmill.client.async_client import AsyncClient

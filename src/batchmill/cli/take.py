@@ -8,7 +8,8 @@ import typer
 
 from batchmill.cli.command import ALL_FINE
 from batchmill.cli.remote import BatchOptions, with_client
-from batchmill.errors import OutputUnwritableError, UsageError
+from batchmill.errors.item import OutputUnwritableError
+from batchmill.errors.request import UsageError
 
 if TYPE_CHECKING:
     from batchmill.cli.byte_bar import ByteBar

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from batchmill.client.async_client import AsyncClient
 from batchmill.client.requests import Upload
 from batchmill.client.sending import File, PipelineLike, uploads
-from batchmill.errors import ServerUnreachableError
+from batchmill.errors.outage import ServerUnreachableError
 from batchmill.model.item import ItemStatus
 from batchmill.wire import told
 

@@ -22,14 +22,9 @@ from batchmill.client import downloads, events, requests
 from batchmill.client.requests import Request
 from batchmill.client.sending import File, PipelineLike, chunks, description, uploads
 from batchmill.client.transport import OnBytes, Patience, Server, Transport
-from batchmill.errors import (
-    BatchmillError,
-    EmptyBatchError,
-    NotFoundError,
-    OutageError,
-    ServerUnreachableError,
-    UnknownPathError,
-)
+from batchmill.errors.base import BatchmillError
+from batchmill.errors.outage import OutageError, ServerUnreachableError
+from batchmill.errors.request import EmptyBatchError, NotFoundError, UnknownPathError
 from batchmill.model.names import label
 from batchmill.wire import asked, told
 

@@ -13,12 +13,9 @@ import httpx
 
 from batchmill.client.requests import Request
 from batchmill.client.transport import OnBytes, Patience, Transport
-from batchmill.errors import (
-    OutageError,
-    OutputUnwritableError,
-    RangeError,
-    UnreadableArchiveError,
-)
+from batchmill.errors.item import OutputUnwritableError
+from batchmill.errors.outage import OutageError
+from batchmill.errors.request import RangeError, UnreadableArchiveError
 from batchmill.model.names import label
 
 _PIECE_BYTES = 2**20

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.client.requests import Upload
-from batchmill.errors import InputMissingError
+from batchmill.errors.item import InputMissingError
 from batchmill.model.pipeline import Pipeline
 
 FILES_PER_REQUEST = 50

@@ -5,7 +5,7 @@ import io
 import ipaddress
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -13,17 +13,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from batchmill import errors
 from batchmill.client.requests import Request, Upload
-from batchmill.errors import (
-    BatchmillError,
-    InputMissingError,
-    OutageError,
-    RateLimitedError,
-    RequestError,
-    ServerUnreachableError,
-    UnreadableFileError,
-)
+from batchmill.errors.base import BatchmillError
+from batchmill.errors.item import InputMissingError, UnreadableFileError
+from batchmill.errors.outage import OutageError, ServerUnreachableError
+from batchmill.errors.request import RateLimitedError, RequestError
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
 CONNECT_S = 5.0
@@ -175,12 +169,18 @@ def problem(response: httpx.Response) -> BatchmillError:
 
 
 def _class_of(code: str, status: int) -> type[BatchmillError]:
-    for kind in vars(errors).values():
-        if isinstance(kind, type) and issubclass(kind, BatchmillError) and kind.code == code:
+    for kind in _tree(BatchmillError):
+        if kind.code == code:
             return kind
     if status == httpx.codes.TOO_MANY_REQUESTS:
         return RateLimitedError
     return OutageError if status >= httpx.codes.INTERNAL_SERVER_ERROR else RequestError
+
+
+def _tree(kind: type[BatchmillError]) -> Iterator[type[BatchmillError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _tree(child)
 
 
 class _Counted(io.RawIOBase):
