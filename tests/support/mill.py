@@ -47,6 +47,12 @@ class Mill:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
 
+    async def bereft(self) -> None:
+        """Wait until the pool knows that its children are dead."""
+        async with asyncio.timeout(30):
+            while self.pool.pids():  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+
 
 def left(job: Job) -> bytes:
     """Return what the job has copied."""
