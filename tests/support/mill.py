@@ -50,7 +50,7 @@ class Mill:
     async def bereft(self) -> None:
         """Wait until the pool knows that its children are dead."""
         async with asyncio.timeout(30):
-            while self.pool.pids():  # noqa: ASYNC110 - as above
+            while self.pool.pids():
                 await asyncio.sleep(0.01)
 
 
