@@ -94,6 +94,8 @@ class Filter:
     status: BatchStatus | None = None
     tag: str | None = None
     created_after: datetime | None = None
+    family: str | None = None
+    among: tuple[BatchStatus, ...] = ()
 
 
 def page(
@@ -102,14 +104,20 @@ def page(
     *,
     limit: int,
     before: BatchId | None = None,
+    skip: int = 0,
     only: Filter = Filter(),
 ) -> Sequence[Batch]:
-    """Return batches newest first (ids sort by time), those before `before`."""
-    query = _select().order_by(batches.c.id.desc()).limit(limit)
-    same = {"owner_id": owner_id, "status": only.status, "tag": only.tag}
+    """Return batches newest first (ids sort by time), those before `before`.
+
+    `skip` is for a dialect whose pages are numbered; it gets slower with every page.
+    """
+    query = _select().order_by(batches.c.id.desc()).limit(limit).offset(skip)
+    same = {"owner_id": owner_id, "status": only.status, "tag": only.tag, "family": only.family}
     query = query.filter_by(**{name: value for name, value in same.items() if value is not None})
     if before is not None:
         query = query.where(batches.c.id < before)
+    if only.among:
+        query = query.where(batches.c.status.in_(only.among))
     if only.created_after is not None:
         query = query.where(batches.c.created_at > only.created_after)
     return [_batch(row) for row in conn.execute(query)]

@@ -32,3 +32,8 @@ def rank(priority: str | int) -> int:
 def engine_priority(tier: str, priority: str | int = "normal") -> int:
     """Combine tier and wish into the number that engines sort by."""
     return TIER_PRIORITY[tier] * 100 + rank(priority)
+
+
+def priority_name(engine_number: int) -> str:
+    """Return the name of `RANKS` that is nearest to what `engine_priority` made of a wish."""
+    return min(RANKS, key=lambda name: abs(RANKS[name] - engine_number % 100))

@@ -3,9 +3,10 @@
 Such an address holds 128 random bits that were made for the batch; ids alone open nothing.
 """
 
+import re
 from hmac import compare_digest
+from pathlib import PurePosixPath
 from typing import Final
-from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
@@ -24,15 +25,17 @@ CACHING: Final = {
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 """A result never changes, and pages elsewhere may show it: its address is its key."""
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,3}")
 
 
-@router.api_route("/results/{token}/{item_id}/{name:path}", methods=["GET", "HEAD"])
+@router.api_route("/results/{token}/{item_id}/{name}", methods=["GET", "HEAD"])
 async def output(token: str, item_id: str, name: str, request: Request) -> Response:
-    """Download a result by the address that a status answer gave."""
-    for made in await outputs(request, token, item_id):
-        if made.name == name:
-            return await send(request, made)
-    raise NotFoundError("result", name)
+    """Download a result by the address that a status answer gave; takes Range, If-None-Match."""
+    found = await outputs(request, token, item_id)
+    number = name.partition(".")[0]
+    if not _NUMBER.fullmatch(number) or int(number) > len(found):
+        raise NotFoundError("result", name)
+    return await send(request, found[int(number) - 1])
 
 
 async def outputs(request: Request, token: str, item_id: str) -> tuple[Output, ...]:
@@ -72,6 +75,13 @@ def succeeded(item: Item) -> bool:
     return delivered or item.status is ItemStatus.COMPLETED
 
 
-def url(batch: Batch, item: Item, made: Output) -> str:
-    """Return the address of a result, without the server's name."""
-    return f"/api/results/{batch.result_token}/{item.id}/{quote(made.name)}"
+def urls(batch: Batch, item: Item) -> list[str]:
+    """Return the addresses of an item's results, without the server's name.
+
+    Files are numbered from 1 there: the views of `db/views.py` write the same addresses.
+    """
+    folder = f"/api/results/{batch.result_token}/{item.id}"
+    return [
+        f"{folder}/{number}{PurePosixPath(made.name).suffix}"
+        for number, made in enumerate(made_of(item), start=1)
+    ]

@@ -277,6 +277,6 @@ def _file(item: Item, batch: Batch) -> Mapping[str, Any]:
         "originalSize": size,
         "compressedSize": made.bytes if made else None,
         "compressionRatio": looking.saved_pct(size, made.bytes) if made else None,
-        "downloadUrl": results.url(batch, item, made) if made else None,
+        "downloadUrl": results.urls(batch, item)[0] if made else None,
         "error": item.error.message if item.error else None,
     }
