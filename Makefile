@@ -17,7 +17,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check lint format types imports docs docs-reference constraints clean bench-documents bench-faces bench-images
+.PHONY: help demo test coverage check lint format types imports docs docs-reference constraints clean bench-documents bench-faces bench-images bench-server
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ docs-reference: $(VENV)/.dev ## Write docs/reference from the code
 
 bench-faces: $(VENV)/.bench $(if $(filter build/photos,$(FACES)),build/photos) ## Face crops against OpenCV; FACES=FOLDER takes your own
 	$(BIN)/python benchmarks/faces.py "$(FACES)"
+
+bench-server: $(VENV)/.bench $(if $(filter build/photos,$(PHOTOS)),build/photos) ## CPU of the server path against the bare kernel; PHOTOS=FOLDER takes your own
+	$(BIN)/python benchmarks/server.py "$(PHOTOS)"
 
 bench-images: $(VENV)/.bench $(if $(filter build/photos,$(PHOTOS)),build/photos) ## Resizing and encoding against sharp (needs Node); PHOTOS=FOLDER takes your own
 	$(BIN)/python benchmarks/images.py "$(PHOTOS)"

@@ -58,7 +58,9 @@ async def working(mill: Mill, *, stopping: asyncio.Event) -> AsyncIterator[Pool]
         settings.data_dir / "tmp",
         recycling=Recycling(jobs=settings.child_items),
     )
-    running = work(mill, attempts_in(mill, pool), slots=settings.children, stopping=stopping)
+    # One item more than children, so that none waits while another's files are being stored.
+    slots = settings.children + 1
+    running = work(mill, attempts_in(mill, pool), slots=slots, stopping=stopping)
     try:
         async with background(pool.start()), background(running) as worker:
             yield pool
