@@ -14,7 +14,7 @@ from batchmill.api import bodies, parameters, problems
 from batchmill.api.guard import Guard
 from batchmill.api.live import Live
 from batchmill.api.metrics import Measured, Requests
-from batchmill.api.reference import documents, images, sequential
+from batchmill.api.reference import documents, images, photos, sequential
 from batchmill.api.reference import results as reference_results
 from batchmill.api.v1 import batches, catalog, events, items, keys, results, system
 from batchmill.service.archive_out import ArchivePlans
@@ -30,6 +30,7 @@ ROUTERS = (
     keys.router,
     sequential.router,
     documents.router,
+    photos.router,
     images.router,
     reference_results.router,
 )
