@@ -1,0 +1,190 @@
+"""Laws of what people read: percent never goes back within a run, pages neither repeat nor skip."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+import databases
+from batchmill.db import batches, items, listing
+from batchmill.db.connect import Database
+from batchmill.db.schema import items as items_table
+from batchmill.db.types import at, from_ms
+from batchmill.model.batch import BatchId, BatchStatus, NewBatch, OwnerId
+from batchmill.model.item import (
+    Delivery,
+    Failure,
+    Input,
+    ItemId,
+    ItemStatus,
+    NewItem,
+    Result,
+    WorkerId,
+)
+from batchmill.model.progress import progress
+from batchmill.model.retry import RetryPolicy
+from batchmill.service import control, delivery
+from batchmill.service.control import RetryScope
+from batchmill.service.delivery import Completed, Failed
+from batchmill.service.query import Reading
+from support.mills import a_mill
+
+BATCH = BatchId("bat_1")
+NUMBER = 7
+ORDER = NewBatch(
+    pipeline={}, pipeline_name="p", family="images", tier="free", priority=1050, keep_open=True
+)
+OUTCOMES = (
+    Completed(Result()),
+    Failed(Failure("unreadable_file", "bad"), "errors", RetryPolicy()),
+    Failed(Failure("outage", "away", retryable=True), "errors", RetryPolicy()),
+)
+
+
+class Percent(RuleBasedStateMachine):
+    """One batch that is worked on, paused, added to and retried in pieces, on a real database."""
+
+    database: Database
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.do(databases.empty)
+        self.now = 1_800_000_000_000
+        self.rung: list[Delivery] = []
+        self.seen: dict[int, float] = {}
+
+    def do(self, function, *args, **kwargs):
+        with self.database.engine.begin() as conn:
+            return function(conn, *args, **kwargs)
+
+    def batch(self):
+        return self.do(batches.get, BATCH, owner_id=None)
+
+    @initialize(keep_open=st.booleans())
+    def accept(self, *, keep_open: bool) -> None:
+        self.do(batches.insert, BATCH, ORDER, owner_id=OwnerId("a"), upload_ms=1, now=at(self.now))
+        new = [NewItem(ItemId(f"itm_{n}"), Input(f"k/{n}", f"{n}", 10)) for n in range(NUMBER)]
+        self.do(items.insert, BATCH, new, first_position=0)
+        self.do(batches.count, BATCH, {ItemStatus.PENDING: NUMBER})
+        self.do(batches.start, BATCH, status=BatchStatus.QUEUED, open=keep_open)
+
+    @rule()
+    def close(self) -> None:
+        self.do(control._close, BATCH, retention_ms=1_000)
+
+    @rule(seconds=st.sampled_from([0, 1, 50, 100_000]))
+    def time_passes(self, seconds: int) -> None:
+        self.now += seconds * 1_000
+
+    @rule(outcome=st.sampled_from(OUTCOMES), run_ms=st.integers(0, 10_000))
+    def work_one(self, outcome, run_ms: int) -> None:
+        taken = self.do(delivery.take, BATCH, window=3, now=at(self.now))
+        self.rung += taken.deliveries
+        if not self.rung:
+            return
+        claimed = self.do(
+            delivery.claim,
+            self.rung.pop(0).item_id,
+            worker_id=WorkerId("wrk"),
+            lease_ms=1_000,
+            now=at(self.now),
+        )
+        if claimed is not None:
+            self.now += run_ms
+            times = {"run_ms": run_ms, "retention_ms": 1_000, "now": at(self.now)}
+            self.do(delivery.settle, claimed, outcome, **times)
+
+    @rule(numbers=st.sets(st.integers(0, NUMBER - 1), min_size=1), is_first=st.booleans())
+    def retry_some(self, numbers: set[int], *, is_first: bool) -> None:
+        scope = RetryScope(ids=tuple(ItemId(f"itm_{n}") for n in sorted(numbers)))
+        self.do(control._retry_chunk, BATCH, scope, is_first=is_first)
+
+    @precondition(lambda self: not self.batch().status.ended)
+    @rule()
+    def pause_and_resume(self) -> None:
+        self.do(batches.change, BATCH, paused=True)
+        self.now += 3_600_000
+        self.do(batches.resume, BATCH, now=at(self.now))
+
+    @invariant()
+    def percent_never_goes_back_within_a_run(self) -> None:
+        batch = self.batch()
+        if batch is None or batch.status is BatchStatus.UPLOADING:
+            return
+        told = progress(batch, from_ms(self.now))
+        assert (told.percent is None) == batch.open
+        if told.percent is not None:
+            assert self.seen.get(batch.run_no, 0) <= told.percent <= 100
+            assert (told.percent == 100) == batch.status.ended
+            self.seen[batch.run_no] = told.percent
+
+    @invariant()
+    def busy_time_is_never_negative_and_pauses_are_not_busy(self) -> None:
+        batch = self.batch()
+        if batch is not None:
+            assert 0 <= batch.busy_ms < 3_600_000
+
+
+class TestPercent(Percent.TestCase):  # type: ignore[misc, name-defined]
+    settings = settings(
+        max_examples=30,
+        stateful_step_count=30,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        Percent.database = cls.enterClassContext(databases.new_database("sqlite", folder))
+
+
+NAMES = st.text("ab/._%\u00fc\U0001f600", min_size=1, max_size=4)
+STATUSES = st.sampled_from([ItemStatus.PENDING, ItemStatus.COMPLETED, ItemStatus.FAILED])
+
+
+@settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    rows=st.lists(st.tuples(NAMES, STATUSES), max_size=12),
+    limit=st.integers(1, 5),
+    prefix=st.none() | NAMES,
+    status=st.none() | STATUSES,
+)
+def test_pages_hold_each_matching_item_once_and_in_order(
+    database, tmp_path, *, rows, limit, prefix, status
+):
+    with database.engine.begin() as conn:
+        databases.empty(conn)
+        batches.insert(conn, BATCH, ORDER, owner_id=OwnerId("a"), upload_ms=1)
+        new = [NewItem(ItemId(f"itm_{n}"), Input("k", name, 1)) for n, (name, _) in enumerate(rows)]
+        items.insert(conn, BATCH, new, first_position=0)
+        for n, (_, given_status) in enumerate(rows):
+            row = items_table.update().where(items_table.c.position == n)
+            conn.execute(row.values(status=given_status))
+    reading = Reading(a_mill(database, tmp_path), None)
+    only = listing.Filter(status=status, name_prefix=prefix)
+
+    async def every() -> list[int]:
+        batch = await reading.batch(BATCH)
+        found, cursor = [], None
+        for _ in range(len(rows) + 1):
+            page = await reading.items(batch, only, limit=limit, cursor=cursor)
+            found += [item.position for item in page.data]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return found
+
+    wanted = [
+        (name if prefix is not None else "", n)
+        for n, (name, given_status) in enumerate(rows)
+        if (status in (None, given_status)) and name.startswith(prefix or "")
+    ]
+    assert asyncio.run(every()) == [n for _, n in sorted(wanted)]
