@@ -236,6 +236,30 @@ def test_the_first_frame_is_taken_where_a_still_is_asked_for(tmp_path: Path, opt
         assert difference(vips(still.convert("RGB")), vips(images[0])) < 12
 
 
+@pytest.mark.parametrize("kind", ["tiff", "png"])
+def test_pages_and_frames_that_are_not_used_are_told(tmp_path: Path, kind: str):
+    frames = [pil(scene(40, 30, seed=seed)) for seed in range(3)]
+    frames[0].save(tmp_path / f"in.{kind}", save_all=True, append_images=frames[1:])
+    report = run(tmp_path / f"in.{kind}", SMALL_PNG)
+    assert "only" in report.warnings[0]
+    assert "first" in report.warnings[0]
+
+
+def test_a_single_page_is_no_reason_to_warn(tmp_path: Path):
+    pil(scene(40, 30)).save(tmp_path / "in.tiff")
+    assert run(tmp_path / "in.tiff", SMALL_PNG).warnings == ()
+
+
+def test_exif_that_is_too_long_for_a_jpeg_does_not_matter(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x9286] = b"x" * 70_000
+    exif[0x0112] = 6
+    pil(scene(40, 30)).save(tmp_path / "in.avif", exif=exif, speed=10)
+    steps = [("convert", {"format": "jpeg", "keep": "exif"})]
+    result = made(tmp_path / "in.avif", steps)
+    assert (result.width, result.height) == (30, 40)
+
+
 # ---------------------------------------------------------------- damage
 
 
@@ -268,6 +292,26 @@ def test_a_file_that_breaks_off_is_refused(tmp_path: Path, kind: str, share: flo
     assert report.error.code == "unreadable_file"
     assert not report.error.retryable
     assert str(tmp_path) not in report.error.message
+
+
+def test_a_tiff_that_lacks_its_last_rows_is_refused(tmp_path: Path):
+    path = tmp_path / "in.tiff"
+    pil(scene(320, 200)).save(path)  # by Pillow: the directory stands before the pixels
+    content = path.read_bytes()
+    with Image.open(path) as image:
+        last = image.tag_v2[273][-1]
+    assert int.from_bytes(content[4:8], "little") < last
+    path.write_bytes(content[: last + 10])
+    assert refused(path, TO_PNG) == "unreadable_file"
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_an_animation_that_breaks_off_is_refused(tmp_path: Path, share: float):
+    _animation(tmp_path / "in.gif")
+    content = (tmp_path / "in.gif").read_bytes()
+    (tmp_path / "in.gif").write_bytes(content[: int(len(content) * share)])
+    for steps in (TO_PNG, [("convert", {"format": "webp"})]):
+        assert refused(tmp_path / "in.gif", steps) == "unreadable_file"
 
 
 def test_a_jpeg_whose_header_lies_about_its_height_is_refused(tmp_path: Path):

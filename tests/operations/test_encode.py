@@ -224,7 +224,7 @@ def test_never_larger_can_be_turned_off(tmp_path: Path):
 
 
 def test_a_cmyk_source_is_never_delivered_for_screens(tmp_path: Path):
-    Image.new("CMYK", (200, 200), (9, 200, 30, 0)).save(tmp_path / "in.jpg", quality=20)
+    pil(scene(200, 200, grain=40)).convert("CMYK").save(tmp_path / "in.jpg", quality=5)
     report = run(tmp_path / "in.jpg", [("convert", {"quality": 100})])
     assert report.skipped is None
     with Image.open(outputs(tmp_path / "in.jpg", report)[0]) as image:
@@ -251,6 +251,14 @@ def test_compress_makes_png_smaller_without_changing_a_pixel(tmp_path: Path, mod
     assert report.outputs[0].bytes < (tmp_path / "in.png").stat().st_size
     with Image.open(outputs(tmp_path / "in.png", report)[0]) as result:
         assert difference(vips(result.convert(mode)), vips(image)) == 0
+
+
+def test_a_palette_is_not_used_where_it_would_lose_a_colour(tmp_path: Path):
+    image = Image.new("RGB", (1600, 1600), "white")
+    image.paste(pil(scene(24, 24)), (801, 801))  # more colours than a palette holds, seldom seen
+    image.save(tmp_path / "in.png", compress_level=1)
+    result = made(tmp_path / "in.png", [("compress", {})])
+    assert difference(result, vips(image)) == 0
 
 
 # ---------------------------------------------------------------- metadata

@@ -132,6 +132,15 @@ def test_what_follows_the_end_of_a_jpeg_is_dropped():
     assert stripped(content + b"\x00\x00ftypmp42 a film of somebody", JPEG, NONE) == plain
 
 
+@pytest.mark.parametrize("marker", [0xE1, 0xE2, 0xED, 0xE0, 0xEF, 0xFE])
+def test_application_segments_of_any_kind_are_dropped(marker: int):
+    content = _file(JPEG)
+    body = b"http://ns.adobe.com/xmp/extension/\x00 Secret"
+    segment = struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+    more = content[:2] + segment + content[2:]
+    assert stripped(more, JPEG, NONE) == stripped(content, JPEG, NONE)
+
+
 def test_progressive_scans_are_all_kept():
     out = BytesIO()
     pil(scene(120, 80)).save(out, "JPEG", progressive=True, exif=_exif(), restart_marker_blocks=4)

@@ -11,7 +11,17 @@ import pyvips
 
 from batchmill.errors.item import EmptyFileError, UnreadableFileError, UnsupportedTypeError
 from batchmill.model.limits import Limits
-from batchmill.model.media import AVIF, GIF, HEIC, JPEG, PNG, TIFF, WEBP, MediaType
+from batchmill.model.media import (
+    AVIF,
+    GIF,
+    HEIC,
+    JPEG,
+    PNG,
+    SNIFF_BYTES,
+    TIFF,
+    WEBP,
+    MediaType,
+)
 from batchmill.operations import heif
 from batchmill.operations.base import Source
 from batchmill.operations.bounds import check_size
@@ -41,6 +51,18 @@ def open_picture(source: Source, limits: Limits, *, tolerant: bool = False) -> P
         raise EmptyFileError(source.name)
     image = load(source, limits, tolerant=tolerant)
     return Picture(image=to_srgb(image), orientation=_orientation(image), source=source, raw=image)
+
+
+def left_out(picture: Picture) -> str | None:
+    """Say what of an opened file will not be seen, if anything."""
+    source = picture.source
+    if source is None:
+        return None
+    if source.media is TIFF and picture.raw.get_n_pages() > 1:
+        return f"{source.name} has {picture.raw.get_n_pages()} pages; only the first was used"
+    if source.media is PNG and _is_animated_png(source):
+        return f"{source.name} is an animated PNG; only its first frame was used"
+    return None
 
 
 def shrunk(picture: Picture, shrink: float, limits: Limits, *, tolerant: bool) -> pyvips.Image:
@@ -114,6 +136,11 @@ def _png(source: Source, limits: Limits, _shrink: float, tolerant: bool) -> pyvi
     image = pyvips.Image.pngload(source.path, access="sequential", fail_on=_fail_on(tolerant))
     _checked(image, source, limits)
     return image
+
+
+def _is_animated_png(source: Source) -> bool:
+    with source.path.open("rb") as file:
+        return b"acTL" in file.read(SNIFF_BYTES).partition(b"IDAT")[0]
 
 
 def _webp(source: Source, limits: Limits, shrink: float, tolerant: bool) -> pyvips.Image:

@@ -21,6 +21,7 @@ from batchmill.operations.metadata import with_exif
 Image.MAX_IMAGE_PIXELS = None  # our own limits are checked first, and say which they are
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # one child per core
 
+_ORIENTATION_TAG = 0x0112
 _FIELDS = {"icc_profile": "icc-profile-data", "xmp": "xmp-data"}
 
 
@@ -34,7 +35,10 @@ def avif(source: Source, limits: Limits) -> pyvips.Image:
     with _damage(source, limits), Image.open(source.path, formats=("AVIF",)) as opened:
         check_size(source.name, opened.size, limits)
         opened.load()
-        return _with_metadata(_pixels(opened), opened.info)
+        image = _with_metadata(_pixels(opened), opened.info).copy()
+        orientation = opened.getexif().get(_ORIENTATION_TAG, 1)
+    image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    return image
 
 
 def heic(source: Source, limits: Limits) -> pyvips.Image:

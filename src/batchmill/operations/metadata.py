@@ -12,6 +12,7 @@ EXIF_PREFIX = b"Exif\x00\x00"
 _GPS_FIELDS = "exif-ifd3-"
 _THUMBNAIL = ("jpeg-thumbnail-data", "exif-ifd1-")
 _ORIENTATION_TAG = 0x0112
+_LONGEST_EXIF_BYTES = 65_000
 _GPS_TAG = 0x8825
 _XMP_GPS = re.compile(
     rb"""\s[\w-]+:GPS\w+\s*=\s*("[^"]*"|'[^']*')|<([\w-]+:GPS\w+)\b[^>]*?(/>|>.*?</\2\s*>)""",
@@ -38,9 +39,14 @@ def cleaned(image: "pyvips.Image", keep: Keep) -> "pyvips.Image":
 
 
 def with_exif(image: "pyvips.Image", exif: bytes) -> "pyvips.Image":
-    """Return the image with an EXIF block, parsed as libvips wants it to be able to write it."""
+    """Return the image with an EXIF block, parsed as libvips wants it to be able to write it.
+
+    A block that no JPEG could hold is left out.
+    """
     import pyvips
 
+    if len(exif) > _LONGEST_EXIF_BYTES:
+        return image
     carrier = pyvips.Image.jpegload_buffer(_smallest_jpeg(exif))
     for name in carrier.get_fields():
         if name.startswith("exif-"):

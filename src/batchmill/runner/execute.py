@@ -121,9 +121,12 @@ def _opened(job: Job, trace: _Trace, *, tolerant: bool) -> Work:
     )
     if source.media.family is not Family.IMAGE:
         return work
-    from batchmill.operations.decode import open_picture
+    from batchmill.operations.decode import left_out, open_picture
 
-    return replace(work, pictures=(open_picture(source, job.limits, tolerant=tolerant),))
+    picture = open_picture(source, job.limits, tolerant=tolerant)
+    work = replace(work, pictures=(picture,))
+    sentence = left_out(picture)
+    return work.with_warning(sentence) if sentence else work
 
 
 def _clear(out: Path) -> None:
