@@ -260,6 +260,36 @@ def test_resume_leaves_out_what_is_done_and_unchanged(batchmill: Run, photos: Pa
     assert tree(tmp_path / "out") == WEB
 
 
+def test_resuming_makes_again_what_a_kill_left_unnoted(
+    batchmill: Run, photos: Path, tmp_path: Path
+):
+    scene(50, 50).write_to_file(str(photos / "a.jpg"))
+    run = ("run", "web", photos, "-o", "out", "--joblog", "log.jsonl", "--json")
+    batchmill(*run)
+    lines = (tmp_path / "log.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["custom_id"] != "a.png"]
+    (tmp_path / "log.jsonl").write_text("".join(kept))
+
+    done = batchmill(*run, "--resume")
+
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert (done.returncode, line["status"]) == (0, "completed")
+    assert line["outputs"][0]["name"] == "a-2.webp"
+
+
+def test_resuming_never_replaces_an_input(batchmill: Run, photos: Path):
+    run = ("run", "compress", photos, "-o", photos, "--joblog", "log.jsonl")
+    (photos.parent / "log.jsonl").write_text("")
+    before = (photos / "a.png").read_bytes()
+    empty = batchmill(*run, "--resume")
+    batchmill("run", "web", photos / "c.png", "-o", photos, "--joblog", "log.jsonl")
+    noted = batchmill(*run, "--resume")
+
+    assert empty.returncode == noted.returncode == 2
+    assert "exist already" in noted.stderr
+    assert (photos / "a.png").read_bytes() == before
+
+
 def test_another_pipeline_is_not_resumed(batchmill: Run, photos: Path):
     run = ("run", "web", photos, "-o", "out", "--joblog", "log.jsonl", "--json")
     batchmill(*run)

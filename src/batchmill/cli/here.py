@@ -14,7 +14,7 @@ from batchmill.cli.display import Display
 from batchmill.cli.plan import Plan
 from batchmill.cli.run import RunOptions
 from batchmill.cli.summary import Tally, print_plan, print_summary
-from batchmill.cli.watch import Watcher
+from batchmill.cli.watch import INTERVAL_S, Settling, Watcher
 from batchmill.local.bench import open_bench
 from batchmill.local.inputs import LocalInput
 from batchmill.local.joblog import Joblog
@@ -75,8 +75,7 @@ def _interrupt_on(*signals: signal.Signals) -> None:
 def _outputs(plan: Plan, options: RunOptions) -> Folder | Memory:
     if options.output is None or options.dry_run:
         return Memory(contents=False)
-    resumed = plan.earlier is not None
-    return Folder(options.output, overwrite=options.overwrite or resumed, earlier=plan.earlier)
+    return Folder(options.output, overwrite=options.overwrite, earlier=plan.earlier)
 
 
 def _open_log(plan: Plan, options: RunOptions, stack: ExitStack) -> Joblog | None:
@@ -90,7 +89,11 @@ def _watcher(plan: Plan, options: RunOptions) -> Watcher | None:
         return None
     wanted = {item.key for item in plan.items}
     known = [item for item in plan.found if item.key not in wanted]
-    return Watcher(lambda: plans.search(options), settle_s=options.settle, known=known)
+    return Watcher(
+        lambda: plans.search(options),
+        Settling(options.settle, known),
+        interval_s=min(INTERVAL_S, options.settle or INTERVAL_S),
+    )
 
 
 class _HaltedError(Exception):

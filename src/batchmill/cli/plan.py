@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from batchmill import environment
 from batchmill.cli.existing import ExistingResults
@@ -38,7 +38,7 @@ class Plan:
     done: int = 0
     failed_earlier: int = 0
     existing: int = 0
-    earlier: Mapping[str, str] | None = None
+    earlier: Mapping[str, str] = field(default_factory=dict)
 
 
 def make(options: RunOptions) -> Plan:
@@ -181,19 +181,26 @@ def _without_done(plan: Plan, options: RunOptions) -> Plan:
 
 
 def _without_existing(plan: Plan, options: RunOptions) -> Plan:
-    """Leave out, or refuse, what has a result; a resumed run replaces what it had not noted."""
-    resumed = plan.earlier is not None
-    if options.output is None or options.overwrite or (resumed and not options.skip_existing):
+    """Leave out, or refuse, what has a result; what a killed run made unnoted is made again."""
+    if options.output is None or options.overwrite:
         return plan
-    existing = ExistingResults(options.output, plan.pipeline).of(plan.items)
-    if existing and not options.skip_existing:
-        first = options.output / next(iter(existing.values()))
+    of_all = ExistingResults(options.output, plan.pipeline).of(plan.found)
+    existing = {item.key: of_all[item.key] for item in plan.items if item.key in of_all}
+    if options.skip_existing:
+        items = tuple(item for item in plan.items if item.key not in existing)
+        return replace(plan, items=items, existing=len(existing))
+    foreign = set(existing.values())
+    if foreign and plan.earlier:
+        inputs = {item.path.resolve() for item in plan.found}
+        foreign = {name for name in foreign if (options.output / name).resolve() in inputs}
+    if foreign:
+        first = options.output / min(foreign)
         raise UsageError(
-            f"{len(existing)} of {len(plan.items)} results exist already, as {first}; "
+            f"{len(foreign)} of {len(plan.items)} results exist already, as {first}; "
             "say --overwrite, --skip-existing or another folder."
         )
-    items = tuple(item for item in plan.items if item.key not in existing)
-    return replace(plan, items=items, existing=len(existing))
+    unnoted = {name.casefold(): key for key, name in existing.items()}
+    return replace(plan, earlier={**unnoted, **plan.earlier})
 
 
 def _spread(items: tuple[LocalInput, ...], number: int | None) -> tuple[LocalInput, ...]:

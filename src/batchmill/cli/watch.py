@@ -13,21 +13,43 @@ INTERVAL_S = 1.0
 _State = tuple[int, int]
 
 
-class Watcher:
-    """Returns new or changed files; `search` lists all that there are now."""
+class Settling:
+    """Tells which files have stopped changing; time is an argument."""
 
-    def __init__(
-        self,
-        search: Callable[[], Iterable[LocalInput]],
-        *,
-        settle_s: float,
-        known: Iterable[LocalInput] = (),
-    ) -> None:
-        """Files in `known` are returned only after they have changed."""
-        self._search = search
+    def __init__(self, settle_s: float, known: Iterable[LocalInput] = ()) -> None:
+        """Files in `known` are told of only after they have changed."""
         self._settle_s = settle_s
         self._taken = {item.key: _state(item) for item in known}
-        self._settling: dict[str, tuple[_State, float]] = {}
+        self._since: dict[str, tuple[_State, float]] = {}
+
+    def settled(self, items: Iterable[LocalInput], now_s: float) -> list[LocalInput]:
+        """Return those of all present files that have been as they are long enough, each once."""
+        ready = []
+        since: dict[str, tuple[_State, float]] = {}
+        for item in items:
+            state = _state(item)
+            if self._taken.get(item.key) == state:
+                continue
+            before, start_s = self._since.get(item.key, (state, now_s))
+            start_s = start_s if before == state else now_s
+            if now_s - start_s >= self._settle_s:
+                self._taken[item.key] = state
+                ready.append(item)
+            else:
+                since[item.key] = (state, start_s)
+        self._since = since
+        return ready
+
+
+class Watcher:
+    """Returns new and changed files; `search` lists all that there are now."""
+
+    def __init__(
+        self, search: Callable[[], Iterable[LocalInput]], settling: Settling, *, interval_s: float
+    ) -> None:
+        self._search = search
+        self._settling = settling
+        self._interval_s = interval_s
         self._ready: deque[LocalInput] = deque()
         self._one_at_a_time = asyncio.Lock()
 
@@ -35,26 +57,11 @@ class Watcher:
         """Return the next file; waits for ever."""
         async with self._one_at_a_time:
             while not self._ready:
-                self._look(await asyncio.to_thread(lambda: list(self._search())))
+                items = await asyncio.to_thread(lambda: list(self._search()))
+                self._ready.extend(self._settling.settled(items, time.monotonic()))
                 if not self._ready:
-                    await asyncio.sleep(min(INTERVAL_S, self._settle_s or INTERVAL_S))
+                    await asyncio.sleep(self._interval_s)
             return self._ready.popleft()
-
-    def _look(self, items: list[LocalInput]) -> None:
-        now = time.monotonic()
-        settling: dict[str, tuple[_State, float]] = {}
-        for item in items:
-            state = _state(item)
-            if self._taken.get(item.key) == state:
-                continue
-            before, since = self._settling.get(item.key, (state, now))
-            since = since if before == state else now
-            if now - since >= self._settle_s:
-                self._taken[item.key] = state
-                self._ready.append(item)
-            else:
-                settling[item.key] = (state, since)
-        self._settling = settling
 
 
 def _state(item: LocalInput) -> _State:

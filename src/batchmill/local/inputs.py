@@ -121,7 +121,7 @@ def _of_pattern(pattern: str, search: Search) -> Iterator[LocalInput]:
         raise UsageError(f"No file matches {pattern!r}; check the pattern.")
     root = _fixed_part(pattern)
     for match in map(Path, matches):
-        if match.is_file() and not _within(match, search.without):
+        if match.is_file() and not _is_left_out(match, root, search):
             file = one_file(match, match.relative_to(root).as_posix(), named=False)
             yield from _unpacked(file, search)
 
@@ -162,11 +162,15 @@ def _is_archive(path: Path) -> bool:
 def _enters(folder: Path, search: Search) -> bool:
     if not search.recursive or _is_junk(folder.name) or folder.is_symlink():
         return False
-    return not _within(folder, search.without)
+    return search.without is None or folder.resolve() != search.without.resolve()
 
 
-def _within(path: Path, folder: Path | None) -> bool:
-    return folder is not None and path.resolve().is_relative_to(folder.resolve())
+def _is_left_out(match: Path, root: Path, search: Search) -> bool:
+    """Tell whether a match lies in the output folder, where that is below the pattern's root."""
+    if search.without is None:
+        return False
+    without = search.without.resolve()
+    return without != root.resolve() and match.resolve().is_relative_to(without)
 
 
 def _is_junk(name: str) -> bool:
