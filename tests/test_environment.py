@@ -89,6 +89,14 @@ def test_the_database_of_the_photo_document_becomes_a_url_that_survives_odd_pass
     assert load(env).database == "mysql+pymysql://u:p%40s%2Fs@db/d?charset=utf8mb4"
 
 
+def test_the_data_folder_holds_from_wherever_one_looks():
+    here = Path.cwd()
+
+    assert Settings().data_dir == here / "batchmill-data"
+    assert load({"BATCHMILL_DATA_DIR": "mine"}).data_dir == here / "mine"
+    assert Settings(data_dir=Path("mine")).database == f"sqlite:///{here}/mine/batchmill.sqlite3"
+
+
 def test_a_secret_is_read_from_the_file_that_is_named(tmp_path: Path):
     (tmp_path / "key").write_text("s3cret\n")
     found = load({"BATCHMILL_ADMIN_KEY_FILE": str(tmp_path / "key")})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ByteSize,
@@ -34,6 +35,8 @@ def _split(value: object) -> object:
     return value
 
 
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
+"""A child changes its folder: what it is told must hold from everywhere."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
@@ -170,7 +173,9 @@ def _cores() -> int:
 class Settings(Group):
     """Everything a process needs to know; `Settings()` has the defaults and reads nothing."""
 
-    data_dir: Path = Field(Path("batchmill-data"), description="Folder for all that is kept")
+    data_dir: AbsolutePath = Field(
+        Path("batchmill-data"), validate_default=True, description="Folder for all that is kept"
+    )
     host: str = Field(
         "127.0.0.1", description="Address to listen on; other than loopback needs a key"
     )
@@ -264,7 +269,7 @@ class Settings(Group):
         """The database's SQLAlchemy URL, with its password."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite:///{self.data_dir.absolute() / 'batchmill.sqlite3'}"
+        return f"sqlite:///{self.data_dir / 'batchmill.sqlite3'}"
 
     def tier(self, name: str) -> TierLimits:
         """Return the limits of a tier.

@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import typer
+
+from batchmill.cli.main import app
 from batchmill.environment import ALIASES, settings
 from batchmill.errors import item, outage, request
 from batchmill.errors.base import BatchmillError
@@ -55,6 +58,14 @@ def test_every_make_command_in_the_documentation_exists():
     texts = "\n".join(path.read_text(encoding="utf-8") for path in _written())
 
     assert set(re.findall(r"(?:^|`|\$ |    )make ([a-z][a-z-]*)", texts, re.MULTILINE)) <= targets
+
+
+def test_every_command_that_is_mentioned_exists():
+    known = typer.main.get_command(app).commands.keys() | {"COMMAND"}
+    texts = [SOURCE, *(path.read_text(encoding="utf-8") for path in _written())]
+    mentioned = set(re.findall(r"(?:`|\$ |    )batchmill (\w+)", "\n".join(texts)))
+
+    assert {name for name in mentioned if name.isalpha()} - known == set()
 
 
 def test_every_alias_is_a_name_of_a_reference_document():
