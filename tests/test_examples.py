@@ -1,0 +1,91 @@
+"""The examples work as written: every command of the walk-through, every script."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.pictures import scene
+from support.served import Server, environment
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+BLOCK = re.compile(r"^```sh( server)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with `photos`, the examples, and programs `batchmill` and `python`."""
+    (tmp_path / "photos").mkdir()
+    for number in range(4):
+        scene(160, 120, seed=number).write_to_file(str(tmp_path / "photos" / f"{number}.jpg"))
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
+    (tmp_path / "bin").mkdir()
+    for name, arguments in (("batchmill", "-m batchmill"), ("python", "")):
+        program = tmp_path / "bin" / name
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
+        program.chmod(0o755)
+    return tmp_path
+
+
+@pytest.fixture
+def server(place: Path) -> Iterator[Server]:
+    with Server(place / "server") as started:
+        yield started
+
+
+def run(place: Path, script: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    path = f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=place,
+        env=environment(PATH=path, **settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_every_command_of_the_walk_through_works(place: Path, server: Server):
+    blocks = BLOCK.findall((EXAMPLES / "walk-through.md").read_text())
+    script = "set -x\n" + "".join(body for is_server, body in blocks if not is_server)
+
+    done = run(place, script, BATCHMILL_SERVER=server.url)
+
+    assert [body for is_server, body in blocks if is_server] == ["batchmill serve\n"]
+    assert done.returncode == 0, done.stderr
+    assert "4 results existed" in done.stderr
+    assert "4 were done before" in done.stderr
+    for folder, names in {
+        "small": [f"{n}.webp" for n in range(4)],
+        "shop": [f"{n}-800.jpg" for n in range(4)],
+        "results": [f"{n}-800.jpg" for n in range(4)],
+        "from-python": [f"{n}.webp" for n in range(4)],
+        "anywhere": [f"{n}.webp" for n in range(4)],
+    }.items():
+        assert sorted(path.name for path in (place / folder).iterdir()) == names
+    assert len((place / "results.jsonl").read_text().splitlines()) == 4
+
+
+def test_the_client_says_who_did_the_work(place: Path, server: Server):
+    script = "python examples/client_with_fallback.py $URL out/ photos/0.jpg"
+
+    there = run(place, script, URL=server.url)
+    here = run(place, script.replace("out", "out2"), URL="http://127.0.0.1:9")
+
+    assert f"done by the server at {server.url}" in there.stdout
+    assert "The work was done here." in here.stdout
+
+
+def test_the_library_says_what_failed(place: Path):
+    (place / "bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
+
+    done = run(place, "python examples/library.py out/ photos/0.jpg bad.jpg")
+
+    assert done.returncode == 1
+    assert "2/2" in done.stdout
+    assert "bad.jpg cannot be read" in done.stderr
