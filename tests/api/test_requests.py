@@ -142,9 +142,9 @@ def test_a_file_over_the_limit_is_refused(small):
 
 
 def test_too_many_files_are_refused(small):
-    _refused(small.post_files(*[b"x"] * 4), 413, "too_large")
+    _refused(small.post_files(*[b"x"] * 4), 413, "too_many_files")
     body = {"pipeline": "web", "inputs": [{"data": ""}] * 4}
-    _refused(small.client.post("/v1/batches", json=body), 413, "too_large")
+    _refused(small.client.post("/v1/batches", json=body), 413, "too_many_files")
 
 
 def test_a_body_that_is_announced_too_large_is_refused_before_it_is_read(small):

@@ -46,7 +46,7 @@ def test_a_family_never_has_more_items_in_flight_than_its_cap(
             sent = [await send(mill, 6, caller=each, pipeline=DOCUMENTS) for each in owners]
             for batch_id in sent:
                 assert (await until_ended(mill, batch_id)).counts.completed == 6
-        assert most == 2
+        assert most <= 2
 
     asyncio.run(story())
 

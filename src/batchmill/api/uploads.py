@@ -24,7 +24,12 @@ from batchmill.api.multipart import (
     receive_form,
     require_room,
 )
-from batchmill.errors.request import InputUnavailableError, InvalidFieldError, TooLargeError
+from batchmill.errors.request import (
+    InputUnavailableError,
+    InvalidFieldError,
+    TooLargeError,
+    TooManyFilesError,
+)
 from batchmill.model.media import SNIFF_BYTES
 from batchmill.model.names import label
 from batchmill.service.intake import SentFile
@@ -107,7 +112,7 @@ async def decode(inputs: Sequence[asked.NewInput], asking: Context, folder: Path
     """
     limits = asking.limits
     if len(inputs) > limits.files_per_request:
-        raise TooLargeError(f"The request has more than {limits.files_per_request} files.")
+        raise TooManyFilesError(limits.files_per_request)
     pieces = [_decoded(each, number) for number, each in enumerate(inputs)]
     if pieces and max(map(len, pieces)) > limits.file_bytes:
         raise TooLargeError(f"A file is larger than the limit of {limits.file_bytes / 1e6:g} MB.")
