@@ -332,6 +332,16 @@ def test_a_png_whose_pixels_were_flipped_is_refused(tmp_path: Path):
     assert refused(path, TO_PNG) == "unreadable_file"
 
 
+@pytest.mark.parametrize("steps", [TO_PNG, SMALL_PNG, [("compress", {}), ("placeholder", {})]])
+def test_damage_of_which_libvips_says_nothing_is_damage_too(tmp_path: Path, steps: list):
+    path = tmp_path / "in.png"
+    pil(scene(90, 60)).quantize(200).save(path)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PLTE") + 10] ^= 1
+    path.write_bytes(content)
+    assert refused(path, steps) == "unreadable_file"
+
+
 def test_tolerant_keeps_what_can_be_read_and_says_so(tmp_path: Path):
     path = tmp_path / "in.jpg"
     picture = scene(640, 400)

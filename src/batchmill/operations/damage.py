@@ -26,10 +26,14 @@ def translated(error: Exception, name: str, step: str, limits: Limits) -> Batchm
     return OperationFailedError(name, step, detail=text)
 
 
-_OUT_OF_MEMORY = re.compile(r"(?i)out of memory|unable to allocate|cannot allocate")
+_OUT_OF_MEMORY = re.compile(r"(?i)out of memory(?! reading of)|unable to allocate|cannot allocate")
 _DISK_FULL = re.compile(r"(?i)no space left")
 _CUT_OFF = re.compile(r"(?i)premature|truncat|unexpected end|end of (file|data)|bad seek")
 _DECODER = re.compile(
     r"(?im)^\s*(VipsJpeg|vipspng|libspng|webp|webp2vips|gifload|tiff2vips|heif|heifload|\w+load)\b"
 )
-"""How a line of libvips' error text begins that tells of the file and not of our request."""
+"""How a line of libvips' error text begins that tells of the file and not of our request.
+
+libpng's warnings leave no such line, and libtiff calls a tag with an absurd count "out of memory
+reading of" that tag.
+"""

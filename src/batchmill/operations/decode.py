@@ -9,7 +9,12 @@ from typing import Any
 
 import pyvips
 
-from batchmill.errors.item import EmptyFileError, UnreadableFileError, UnsupportedTypeError
+from batchmill.errors.item import (
+    EmptyFileError,
+    ItemError,
+    UnreadableFileError,
+    UnsupportedTypeError,
+)
 from batchmill.model.limits import Limits
 from batchmill.model.media import (
     AVIF,
@@ -51,6 +56,15 @@ def open_picture(source: Source, limits: Limits, *, tolerant: bool = False) -> P
         raise EmptyFileError(source.name)
     image = load(source, limits, tolerant=tolerant)
     return Picture(image=to_srgb(image), orientation=_orientation(image), source=source, raw=image)
+
+
+def is_sound(source: Source, limits: Limits) -> bool:
+    """Tell whether every pixel of a file can be read, to know what an unclear error was about."""
+    try:
+        load(source, limits).avg()
+    except (ItemError, pyvips.Error):
+        return False
+    return True
 
 
 def left_out(picture: Picture) -> str | None:

@@ -250,8 +250,20 @@ def _translated(error: Exception, job: Job, step: str) -> BatchmillError:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return StorageFullError()
     if type(error).__module__ == "pyvips.error":
-        return translated(error, job.name, step, job.limits)
+        known = translated(error, job.name, step, job.limits)
+        unclear = isinstance(known, OperationFailedError)
+        return _damage(job, detail) if unclear and not _sound(job) else known
     return OperationFailedError(job.name, step, detail=detail)
+
+
+def _damage(job: Job, detail: str) -> BatchmillError:
+    return UnreadableFileError(job.name, "its data is damaged", detail=detail)
+
+
+def _sound(job: Job) -> bool:
+    from batchmill.operations.decode import is_sound
+
+    return is_sound(_source(job), job.limits)
 
 
 def _reported(error: BatchmillError, step: str) -> ReportedError:
