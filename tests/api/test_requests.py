@@ -307,7 +307,11 @@ def test_every_answer_has_the_security_headers(server, path):
     body=st.dictionaries(
         st.sampled_from(["pipeline", "inputs", "metadata", "name", "priority", "x", "keep_open"]),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.text(),
             lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner),
             max_leaves=6,
         ),
