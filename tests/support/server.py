@@ -21,7 +21,7 @@ import databases
 from batchmill import worker
 from batchmill.api.app import create_app
 from batchmill.api.live import Live
-from batchmill.api.server import answer
+from batchmill.api.server import answer, listening
 from batchmill.attempt.run import Finished
 from batchmill.config import Settings
 from batchmill.db import batches
@@ -118,47 +118,37 @@ def running(folder: Path, *, slots: int = 2, **settings) -> Iterator[Server]:
     """Start a server on a free loopback port and stop it when the block ends."""
     started: list[Server] = []
     ready, stop = threading.Event(), threading.Event()
-    sock = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
 
-    async def main() -> None:
-        gate = asyncio.Event()
+    async def main(sock: socket.socket, client: httpx.Client) -> None:
+        gate, stopping = asyncio.Event(), asyncio.Event()
+        async with _mill(folder, settings) as mill:
+            app = create_app(mill)
+            answering = answer(app, sock, stopping=stopping, on_ready=lambda _: ready.set())
+            attempt = _turning_around(mill, folder, gate)
+            async with (
+                worker.upkeep(mill, slots=slots),
+                worker.background(answering) as serving,
+                worker.background(worker.work(mill, attempt, slots=slots, stopping=stopping)),
+            ):
+                loop = asyncio.get_running_loop()
+                live, draining = app.state.live, app.state.draining
+                started.append(Server(mill, live, client, loop, gate, draining))
+                await asyncio.to_thread(stop.wait)
+                for event in (gate, stopping, draining):
+                    event.set()
+                await asyncio.wait({serving})
+
+    with listening("127.0.0.1", 0) as sock:
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         with httpx.Client(base_url=url, timeout=30) as client:
-            async with _mill(folder, settings) as mill:
-                app = create_app(mill)
-                stopping = asyncio.Event()
-                answering = answer(app, sock, stopping=stopping, on_ready=lambda _: ready.set())
-                attempt = _turning_around(mill, folder, gate)
-                async with (
-                    worker.upkeep(mill, slots=slots),
-                    worker.background(answering) as serving,
-                    worker.background(worker.work(mill, attempt, slots=slots, stopping=stopping)),
-                ):
-                    started.append(
-                        Server(
-                            mill,
-                            app.state.live,
-                            client,
-                            asyncio.get_running_loop(),
-                            gate,
-                            app.state.draining,
-                        )
-                    )
-                    await asyncio.to_thread(stop.wait)
-                    gate.set()
-                    stopping.set()
-                    app.state.draining.set()
-                    await asyncio.wait({serving})
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    assert ready.wait(30)
-    try:
-        yield started[0]
-    finally:
-        stop.set()
-        thread.join(30)
-        sock.close()
+            thread = threading.Thread(target=lambda: asyncio.run(main(sock, client)))
+            thread.start()
+            try:
+                assert ready.wait(30)
+                yield started[0]
+            finally:
+                stop.set()
+                thread.join(30)
 
 
 @asynccontextmanager
