@@ -368,7 +368,8 @@ def main() -> None:
         run_way(chosen.way, chosen.paths)
         return
     parts = documents(chosen.paths[0], chosen.rounds) if chosen.paths else []
-    parts += sheets(chosen.xlsx_rows, chosen.csv_rows, chosen.rounds)
+    if chosen.csv_rows:
+        parts += sheets(chosen.xlsx_rows, chosen.csv_rows, chosen.rounds)
     text = "\n".join(["# Analysing documents", "", machine(), *parts])
     RESULTS.write_text(text, encoding="utf-8")
     print(text)

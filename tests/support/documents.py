@@ -232,12 +232,17 @@ def _compound_file(name: str, stream: bytes) -> bytes:
 
 
 def pdf(
-    *pages: str, info: str = "", catalog: str = "", more: tuple[str, ...] = (), width_pt: int = 300
+    *pages: str,
+    info: str = "",
+    catalog: str = "",
+    page: str = "",
+    more: tuple[str, ...] = (),
+    width_pt: int = 300,
 ) -> bytes:
     """Return a PDF of pages with these content streams; `/F1` is Helvetica.
 
     Objects 1 to 3 are catalog, page tree and font, 4 and 5 the first page and its content, and
-    so on; `more` objects follow the last page.
+    so on; `more` objects follow the last page. `info`, `catalog` and `page` are entries of those.
     """
     count = len(pages)
     kids = " ".join(f"{4 + 2 * n} 0 R" for n in range(count))
@@ -249,7 +254,8 @@ def pdf(
     for number, content in enumerate(pages):
         bodies.append(
             f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 {width_pt} 400]"
-            f"/Resources<</Font<</F1 3 0 R>>>>/Contents {5 + 2 * number} 0 R>>"
+            f"/Resources<</Font<</F1 3 0 R>>/XObject<</X1 6 0 R>>>>{page}"
+            f"/Contents {5 + 2 * number} 0 R>>"
         )
         bodies.append(f"<</Length {len(content)}>>stream\n{content}\nendstream")
     bodies += [*more, *([f"<<{info}>>"] if info else [])]

@@ -15,7 +15,7 @@ from batchmill.operations.documents.export import FORMATS, RowFile
 from batchmill.operations.documents.findings import Findings
 from batchmill.operations.documents.numbers import COMMA, POINT
 from batchmill.operations.documents.options import AnalyzeOptions
-from batchmill.operations.documents.prose import language_of
+from batchmill.operations.documents.prose import TABLE_CONFIDENCE, language_of
 from batchmill.operations.documents.result import DialectFound, Document
 from batchmill.operations.documents.survey import Survey, survey
 from batchmill.operations.documents.tables import LISTED_COLUMNS, TableTally
@@ -42,7 +42,7 @@ def read_delimited(document: Document, options: AnalyzeOptions, findings: Findin
         document,
         sha256=seen.sha256,
         encoding=seen.encoding,
-        language=language_of(tally.prose) if options.language else None,
+        language=language_of(tally.prose, least=TABLE_CONFIDENCE) if options.language else None,
         dialect=_found(dialect),
         tables=(replace(tally.settle(_customs(dialect)), file=_file_name(findings)),),
     )

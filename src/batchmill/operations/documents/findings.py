@@ -18,6 +18,7 @@ class Findings:
     limits_hit: list[str] = field(default_factory=list)
     files: list[ExtraFile] = field(default_factory=list)
     timings_ms: dict[str, float] = field(default_factory=dict)
+    _made: int = 0
 
     @property
     def name(self) -> str:
@@ -48,7 +49,8 @@ class Findings:
     def output(self, ending: str, media_type: str) -> Path:
         """Return where to write an output called like the source, with this ending (`.txt`)."""
         stem = PurePath(self.name.replace("\\", "/")).name.rpartition(".")[0] or "document"
-        path = self.work.folder / f"output-{len(self.files) + 1}{ending[ending.rindex('.') :]}"
+        self._made += 1
+        path = self.work.folder / f"output-{self._made}{ending[ending.rindex('.') :]}"
         self.files.append(ExtraFile(path, f"{stem}{ending}", media_type))
         return path
 

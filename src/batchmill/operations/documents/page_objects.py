@@ -2,76 +2,90 @@
 
 import ctypes
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import pypdfium2.raw as pdfium
-from pypdfium2 import PdfPage
+from pypdfium2 import PdfMatrix, PdfPage
+
+MOST_SEGMENTS = 20_000
+"""How many line segments of a page are looked at."""
 
 _FORM_LEVELS = 3
 _MOST_OBJECTS = 20_000
-_MOST_SEGMENTS = 20_000
 _LEAST_LINES = 3  # two rows and two columns have three lines each way
-_LEAST_LENGTH_PT = 3.0
+_LEAST_LENGTH_PT = 1.0
 _STRAIGHT_PT = 0.5
+
+
+class Line(NamedTuple):
+    """A horizontal or vertical line from one point to another, in points from the page's origin."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @property
+    def horizontal(self) -> bool:
+        """Whether it is level, before the page is turned."""
+        return abs(self.y1 - self.y0) < _STRAIGHT_PT
 
 
 @dataclass(slots=True)
 class PageObjects:
-    """Counts of one page; `image_share` is the area of all pictures over that of the page."""
+    """Pictures and lines of one page; `image_share` is the area of all pictures over the page's."""
 
     images: int = 0
     image_share: float = 0.0
     largest_image_pixels: int = 0
-    horizontal: int = 0
-    vertical: int = 0
     segments: int = 0
-
-    @property
-    def lines(self) -> int:
-        """How many straight lines there are."""
-        return self.horizontal + self.vertical
+    lines: list[Line] = field(default_factory=list)
 
     @property
     def ruled(self) -> bool:
         """Whether there are enough lines both ways to make a table."""
-        return self.horizontal >= _LEAST_LINES and self.vertical >= _LEAST_LINES
-
-
-@dataclass(frozen=True, slots=True)
-class PageRead:
-    """One page as it was read; `size_pt` is width and height in points, as shown."""
-
-    text: str
-    objects: PageObjects
-    size_pt: tuple[float, float]
+        level = sum(line.horizontal for line in self.lines)
+        return min(level, len(self.lines) - level) >= _LEAST_LINES
 
 
 def objects_of(page: PdfPage) -> PageObjects:
-    """Count a page's pictures and straight lines, up to a limit of objects and segments."""
+    """Return a page's pictures and straight lines, up to a limit of objects and segments."""
     found = PageObjects()
     width, height = page.get_size()
-    for index, each in enumerate(_walk(page.raw, pdfium.FPDFPage_CountObjects, 0)):
+    everything = _walk(page.raw, pdfium.FPDFPage_CountObjects, PdfMatrix(), 0)
+    for index, (each, matrix) in enumerate(everything):
         kind = pdfium.FPDFPageObj_GetType(each)
         if kind == pdfium.FPDF_PAGEOBJ_IMAGE:
             _add_image(each, width * height, found)
-        elif kind == pdfium.FPDF_PAGEOBJ_PATH and found.segments < _MOST_SEGMENTS:
-            _add_lines(each, found)
+        elif kind == pdfium.FPDF_PAGEOBJ_PATH and found.segments < MOST_SEGMENTS:
+            _add_lines(each, matrix, found)
         if index >= _MOST_OBJECTS:
             break
     return found
 
 
-def _walk(parent: Any, count: Any, level: int) -> Iterator[Any]:  # noqa: ANN401 - ctypes handles
-    """Yield the objects of a page, and of the forms on it."""
+def _walk(
+    parent: Any,  # noqa: ANN401 - a handle of PDFium
+    count: Any,  # noqa: ANN401
+    outer: PdfMatrix,
+    level: int,
+) -> Iterator[tuple[Any, PdfMatrix]]:
+    """Yield the objects of a page and of the forms on it, each with the matrix around it."""
     get = pdfium.FPDFFormObj_GetObject if level else pdfium.FPDFPage_GetObject
     for index in range(count(parent)):
         each = get(parent, index)
         if not each:
             continue
-        yield each
+        yield each, outer
         if level < _FORM_LEVELS and pdfium.FPDFPageObj_GetType(each) == pdfium.FPDF_PAGEOBJ_FORM:
-            yield from _walk(each, pdfium.FPDFFormObj_CountObjects, level + 1)
+            inner = _matrix(each).multiply(outer)
+            yield from _walk(each, pdfium.FPDFFormObj_CountObjects, inner, level + 1)
+
+
+def _matrix(each: Any) -> PdfMatrix:  # noqa: ANN401
+    raw = pdfium.FS_MATRIX()
+    return PdfMatrix.from_raw(raw) if pdfium.FPDFPageObj_GetMatrix(each, raw) else PdfMatrix()
 
 
 def _add_image(image: Any, page_area: float, found: PageObjects) -> None:  # noqa: ANN401
@@ -85,17 +99,36 @@ def _add_image(image: Any, page_area: float, found: PageObjects) -> None:  # noq
         found.largest_image_pixels = max(found.largest_image_pixels, width.value * height.value)
 
 
-def _add_lines(path: Any, found: PageObjects) -> None:  # noqa: ANN401
-    """Count the straight segments of a path; its matrix may turn it, which swaps the two."""
+def _add_lines(path: Any, outer: PdfMatrix, found: PageObjects) -> None:  # noqa: ANN401
+    matrix = _matrix(path).multiply(outer)
     x, y = ctypes.c_float(), ctypes.c_float()
-    before_x = before_y = 0.0
-    for index in range(min(pdfium.FPDFPath_CountSegments(path), _MOST_SEGMENTS)):
+    start = before = (0.0, 0.0)
+    for index in range(min(pdfium.FPDFPath_CountSegments(path), MOST_SEGMENTS)):
         segment = pdfium.FPDFPath_GetPathSegment(path, index)
         if not pdfium.FPDFPathSegment_GetPoint(segment, x, y):
             continue
         found.segments += 1
-        if pdfium.FPDFPathSegment_GetType(segment) == pdfium.FPDF_SEGMENT_LINETO:
-            wide, high = abs(x.value - before_x), abs(y.value - before_y)
-            found.horizontal += high < _STRAIGHT_PT and wide >= _LEAST_LENGTH_PT
-            found.vertical += wide < _STRAIGHT_PT and high >= _LEAST_LENGTH_PT
-        before_x, before_y = x.value, y.value
+        here: tuple[float, float] = matrix.on_point(x.value, y.value)
+        kind = pdfium.FPDFPathSegment_GetType(segment)
+        if kind == pdfium.FPDF_SEGMENT_MOVETO:
+            start = here
+        elif kind == pdfium.FPDF_SEGMENT_LINETO:
+            _add_line(Line(before[0], before[1], *here), found)
+        if pdfium.FPDFPathSegment_GetClose(segment):
+            _add_line(Line(here[0], here[1], *start), found)
+        before = here
+
+
+def _add_line(line: Line, found: PageObjects) -> None:
+    wide, high = abs(line.x1 - line.x0), abs(line.y1 - line.y0)
+    if min(wide, high) < _STRAIGHT_PT and max(wide, high) >= _LEAST_LENGTH_PT:
+        found.lines.append(line)
+
+
+@dataclass(frozen=True, slots=True)
+class PageRead:
+    """One page as it was read; `size_pt` is width and height in points, as shown."""
+
+    text: str
+    objects: PageObjects
+    size_pt: tuple[float, float]

@@ -14,11 +14,12 @@ from batchmill.errors.item import EncryptedFileError, UnreadableFileError
 from batchmill.operations.documents.findings import Findings
 from batchmill.operations.documents.options import AnalyzeOptions
 from batchmill.operations.documents.pdf_dates import iso_date
+from batchmill.operations.documents.pdf_tables import TableSearch
 from batchmill.operations.documents.prose import SAMPLE_CHARS, count_words, language_of
 from batchmill.operations.documents.result import Counts, Document, OutlineEntry, Page
 
 if TYPE_CHECKING:
-    from pypdfium2 import PdfDocument, PdfPage
+    from pypdfium2 import PdfDocument, PdfTextPage
 
     from batchmill.operations.documents.page_objects import PageRead
 
@@ -31,7 +32,6 @@ LISTED_PAGES = 500
 _OUTLINE_LEVELS = 8
 _TITLE_CHARS = 300
 _LOCKED = {4, 5}  # FPDF_ERR_PASSWORD, FPDF_ERR_SECURITY
-_TEXT_SHARE = 0.6  # of the progress; the rest is looking for tables
 
 _LEAST_CHARACTERS = 16
 _PICTURE_SHARE = 0.2
@@ -59,9 +59,6 @@ def read_pdf(document: Document, options: AnalyzeOptions, findings: Findings) ->
             raise
         told = _rescued(document, options, findings)
     document = told.document
-    if told.ruled:
-        with findings.timed("tables"):
-            document = _tables(document, told.ruled, options, findings)
     if options.language:
         with findings.timed("language"):
             document = replace(document, language=language_of(told.sample))
@@ -72,9 +69,12 @@ def _read(
     pdf: "PdfDocument", document: Document, options: AnalyzeOptions, findings: Findings
 ) -> "Told":
     document = replace(_about(pdf, document), outline=_outline(pdf, findings))
-    with findings.timed("text"):
-        pages = (_page(pdf, number, findings) for number in range(1, len(pdf) + 1))
-        told = _text(pages, document, options, findings, count=len(pdf))
+    search = TableSearch(options, findings)
+    pages = (_page(pdf, number, search, findings) for number in range(1, len(pdf) + 1))
+    told = _text(pages, document, options, findings, count=len(pdf))
+    told.document = replace(
+        told.document, tables=tuple(search.tables), tables_truncated=search.truncated
+    )
     if options.thumbnail != "none":
         with findings.timed("thumbnail"):
             _thumbnail(pdf, options, findings)
@@ -159,7 +159,7 @@ def _text(
         for number, page in enumerate(islice(pages, read), start=1):
             told.add(number, page)
             file.write(page.text + "\f")
-            findings.work.report_progress(number / read * _TEXT_SHARE)
+            findings.work.report_progress(number / read)
     if not any(page.characters for page in told.pages):
         findings.drop(Path(file.name))
     if read > LISTED_PAGES:
@@ -179,19 +179,15 @@ def _text(
 
 @dataclass(slots=True)
 class Told:
-    """What the pages tell: the ruled ones with their weight, and a sample of the text."""
+    """What the pages tell, and a sample of the text."""
 
     document: Document
     pages: list[Page] = field(default_factory=list)
-    ruled: dict[int, int] = field(default_factory=dict)
     sample: str = ""
 
     def add(self, number: int, read: "PageRead") -> None:
         """Take in the next page."""
-        page = _described(number, read)
-        self.pages.append(page)
-        if read.objects.ruled:
-            self.ruled[number] = read.objects.lines * page.characters
+        self.pages.append(_described(number, read))
         self.sample += read.text[: SAMPLE_CHARS - len(self.sample)]
 
 
@@ -202,7 +198,7 @@ def _text_file(options: AnalyzeOptions, findings: Findings) -> TextIO:
     return path.open("w", encoding="utf-8", errors="replace", newline="\n")
 
 
-def _page(pdf: "PdfDocument", number: int, findings: Findings) -> "PageRead":
+def _page(pdf: "PdfDocument", number: int, search: TableSearch, findings: Findings) -> "PageRead":
     from pypdfium2 import PdfiumError
 
     from batchmill.operations.documents.page_objects import PageObjects, PageRead, objects_of
@@ -213,16 +209,19 @@ def _page(pdf: "PdfDocument", number: int, findings: Findings) -> "PageRead":
         findings.warn(f"page {number} is damaged and was left out")
         return PageRead("", PageObjects(), (0.0, 0.0))
     try:
-        return PageRead(_text_of(page), objects_of(page), page.get_size())
+        with findings.timed("text"):
+            part = page.get_textpage()
+            read = PageRead(_text_of(part), objects_of(page), page.get_size())
+        with findings.timed("tables"):
+            search.look(number, page, part, read.objects)
+        return read
     finally:
         page.close()
 
 
-def _text_of(page: "PdfPage") -> str:
+def _text_of(part: "PdfTextPage") -> str:
     """Return a page's text; PDFium marks hyphens at line ends with U+FFFE and joins the lines."""
-    part = page.get_textpage()
     text: str = part.get_text_range()
-    part.close()
     return text.replace("\r\n", "\n").replace("\ufffe", "")
 
 
@@ -252,12 +251,3 @@ def _thumbnail(pdf: "PdfDocument", options: AnalyzeOptions, findings: Findings) 
     if not draw(pdf, path, options.thumbnail_px, findings.work.limits.pixels):
         findings.drop(path)
         findings.warn("the first page could not be drawn")
-
-
-def _tables(
-    document: Document, ruled: dict[int, int], options: AnalyzeOptions, findings: Findings
-) -> Document:
-    from batchmill.operations.documents.pdf_tables import find_tables
-
-    tables, truncated = find_tables(ruled, options, findings)
-    return replace(document, tables=tables, tables_truncated=truncated)

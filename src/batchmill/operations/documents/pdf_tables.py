@@ -1,8 +1,8 @@
-"""Finds the tables on the ruled pages of a PDF."""
+"""Looks for tables on the ruled pages of a PDF, within bounds of pages, time and number."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from batchmill.operations.documents.export import FORMATS
 from batchmill.operations.documents.findings import Findings
@@ -10,74 +10,93 @@ from batchmill.operations.documents.options import AnalyzeOptions
 from batchmill.operations.documents.result import Table
 from batchmill.operations.documents.tables import TableTally
 
+if TYPE_CHECKING:
+    from pypdfium2 import PdfPage, PdfTextPage
+
+    from batchmill.operations.documents.grids import Box, View
+    from batchmill.operations.documents.page_objects import PageObjects
+
 LISTED_TABLES = 100
 """Tables beyond are not looked for."""
 
-_LIMITS = {"table_lines", "table_pages", "table_seconds", "tables"}
-_MOST_WEIGHT = 400_000_000  # about four seconds: every cell is held against every character
 _LEAST_ROWS = 2
 _LEAST_COLUMNS = 2
-_FIRST_SHARE = 0.6
 
 Rows = list[list[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A table as it stands on a page; both numbers are 1-based."""
+class TableSearch:
+    """The tables found so far in one PDF."""
 
-    page: int
-    number: int
-    rows: Rows
+    def __init__(self, options: AnalyzeOptions, findings: Findings) -> None:
+        self.tables: list[Table] = []
+        self.truncated = False
+        self._options = options
+        self._findings = findings
+        self._pages = 0
+        self._spent_s = 0.0
+
+    def look(
+        self, number: int, page: "PdfPage", part: "PdfTextPage", objects: "PageObjects"
+    ) -> None:
+        """Find the tables of a page (1-based), unless it has too few lines or a bound is reached.
+
+        Bounds are `table_pages` ruled pages, `table_seconds` seconds and `LISTED_TABLES` tables.
+        """
+        if not objects.ruled or self._is_over(number):
+            return
+        from batchmill.operations.documents.grids import View, grids_of
+
+        self._pages += 1
+        began = time.monotonic()
+        view = View(page)
+        grids = grids_of(objects.lines, view)
+        if grids is None:
+            self._cut("table_lines", f"page {number} has too many lines to look for tables")
+        kept = (rows for grid in grids or () if _is_table(rows := _texts(grid, part, view)))
+        for index, rows in enumerate(kept, start=1):
+            self._keep(number, index, rows)
+        self._spent_s += time.monotonic() - began
+
+    def _is_over(self, number: int) -> bool:
+        options = self._options
+        bounds = (
+            ("table_pages", self._pages >= options.table_pages),
+            ("table_seconds", self._spent_s >= options.table_seconds),
+            ("tables", len(self.tables) >= LISTED_TABLES),
+        )
+        for limit, reached in bounds:
+            if reached:
+                self._cut(limit, f"tables were looked for up to page {number - 1} only")
+        return any(reached for _, reached in bounds)
+
+    def _cut(self, limit: str, sentence: str) -> None:
+        self.truncated = True
+        if limit not in self._findings.limits_hit:
+            self._findings.hit(limit, sentence)
+
+    def _keep(self, page: int, number: int, rows: Rows) -> None:
+        tally = TableTally(f"page {page}, table {number}", sample_rows=self._options.sample_rows)
+        tally.add(rows)
+        table = replace(tally.settle(), page=page)
+        if self._options.rows != "none":
+            kind = FORMATS[self._options.rows]
+            ending = f".p{page}-t{number}.{kind.ending}"
+            with kind(self._findings.output(ending, kind.media_type)) as file:
+                file.write(rows)
+            table = replace(table, file=self._findings.files[-1].name)
+        self.tables.append(table)
 
 
-def find_tables(
-    ruled: Mapping[int, int], options: AnalyzeOptions, findings: Findings
-) -> tuple[tuple[Table, ...], bool]:
-    """Return the tables of these pages (1-based, with their weight), and whether some are missing.
-
-    A page's weight is its straight lines times its characters. Stops at `table_pages` pages,
-    `table_seconds` seconds or `LISTED_TABLES` tables.
-    """
-    light = [page for page, weight in ruled.items() if weight <= _MOST_WEIGHT]
-    for page in ruled.keys() - light:
-        findings.hit("table_lines", f"page {page} has too many lines to look for tables")
-    pages = light[: options.table_pages]
-    if len(pages) < len(light):
-        findings.hit("table_pages", f"tables were looked for on {len(pages)} of {len(light)} pages")
-    tables: list[Table] = []
-    for found in _found(pages, options, findings):
-        tables.append(_described(found, options, findings))
-        if len(tables) == LISTED_TABLES:
-            findings.hit("tables", f"only the first {LISTED_TABLES} tables are listed")
-            break
-    return tuple(tables), not _LIMITS.isdisjoint(findings.limits_hit)
+def _texts(grid: "list[list[Box | None]]", part: "PdfTextPage", view: "View") -> Rows:
+    return [[_text(cell, part, view) for cell in row] for row in grid]
 
 
-def _found(pages: Sequence[int], options: AnalyzeOptions, findings: Findings) -> Iterator[_Found]:
-    import pdfplumber
-    from pdfplumber.utils.exceptions import PdfminerException
-
-    ends = time.monotonic() + options.table_seconds
-    try:
-        with pdfplumber.open(findings.work.source.path, pages=list(pages)) as pdf:
-            for index, page in enumerate(pdf.pages, start=1):
-                if time.monotonic() > ends:
-                    seconds = f"{options.table_seconds:g} s"
-                    findings.hit("table_seconds", f"looking for tables ended after {seconds}")
-                    return
-                kept = filter(_is_table, map(_texts, page.extract_tables()))
-                for number, rows in enumerate(kept, start=1):
-                    yield _Found(page.page_number, number, rows)
-                page.close()
-                share = _FIRST_SHARE + (1 - _FIRST_SHARE) * index / len(pages)
-                findings.work.report_progress(share)
-    except PdfminerException:
-        findings.warn("tables could not be read: the PDF is damaged")
-
-
-def _texts(rows: Sequence[Sequence[str | None]]) -> Rows:
-    return [[" ".join((cell or "").split()) for cell in row] for row in rows]
+def _text(cell: "Box | None", part: "PdfTextPage", view: "View") -> str:
+    if cell is None:
+        return ""
+    text: str = part.get_text_bounded(*view.on_page(cell))
+    return " ".join(text.replace("\ufffe", "").split())
 
 
 def _is_table(rows: Rows) -> bool:
@@ -85,17 +104,3 @@ def _is_table(rows: Rows) -> bool:
     filled_rows = sum(any(row) for row in rows)
     filled_columns = sum(any(column) for column in zip(*rows, strict=False))
     return filled_rows >= _LEAST_ROWS and filled_columns >= _LEAST_COLUMNS
-
-
-def _described(found: _Found, options: AnalyzeOptions, findings: Findings) -> Table:
-    name = f"page {found.page}, table {found.number}"
-    tally = TableTally(name, sample_rows=options.sample_rows)
-    tally.add(found.rows)
-    table = replace(tally.settle(), page=found.page)
-    if options.rows == "none":
-        return table
-    kind = FORMATS[options.rows]
-    path = findings.output(f".p{found.page}-t{found.number}.{kind.ending}", kind.media_type)
-    with kind(path) as file:
-        file.write(found.rows)
-    return replace(table, file=findings.files[-1].name)

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
 SAMPLE_CHARS = 20_000
 """More text makes the detector no surer."""
 
+LEAST_CONFIDENCE = 0.5
+"""What running text needs; cells of a table mislead, and need `TABLE_CONFIDENCE`."""
+
+TABLE_CONFIDENCE = 0.8
+
 _LEAST_LETTERS = 20
-_LEAST_CONFIDENCE = 0.5
 _NOT_LETTERS = re.compile(r"[\d\W_]+")
 _NO_LANGUAGE = "zxx"
 # Scripts written without spaces, in which each character counts as a word: kana, han.
@@ -25,16 +29,17 @@ def count_words(text: str) -> int:
     return len(text.split() if text.isascii() else _UNSPACED.sub(" x ", text).split())
 
 
-def language_of(text: str) -> Language | None:
+def language_of(text: str, *, least: float = LEAST_CONFIDENCE) -> Language | None:
     """Name the language of a text; None when there is too little of it, or it is unclear.
 
-    Digits and marks are left out: full of them, English passes for Volapük.
+    Unclear is a confidence below `least` (0…1). Digits and marks are left out: full of them,
+    English passes for Volapük.
     """
     sample = _NOT_LETTERS.sub(" ", text[:SAMPLE_CHARS])
     if len(sample) - sample.count(" ") < _LEAST_LETTERS:
         return None
     code, confidence = _identifier().classify(sample)
-    if confidence < _LEAST_CONFIDENCE or code == _NO_LANGUAGE:
+    if confidence < least or code == _NO_LANGUAGE:
         return None
     return Language(code, round(float(confidence), 3))
 

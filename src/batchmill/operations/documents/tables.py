@@ -16,6 +16,7 @@ _HEADER_SEARCH_ROWS = 20
 _SAMPLE_CHARS = 100
 _SAMPLE_COLUMNS = 50
 _LANGUAGE_CHARS = 4_000
+_LEAST_SPACES = 4  # fewer words are names and labels, whose language misleads
 
 Row = Sequence[str]
 
@@ -127,12 +128,12 @@ def _shown(row: Row) -> tuple[str, ...]:
 
 
 def _prose(rows: Sequence[Row]) -> str:
-    """Return cells of several words, for the language detector."""
+    """Return cells that are sentences, for the language detector."""
     found: list[str] = []
     left = _LANGUAGE_CHARS
     for row in rows:
         for cell in row:
-            if cell.count(" ") > 1 and left > 0:
+            if left > 0 and cell.count(" ") >= _LEAST_SPACES:
                 found.append(cell[:left])
                 left -= len(cell)
     return "\n".join(found)

@@ -17,7 +17,7 @@ from batchmill.operations.documents.export import FORMATS, RowFile
 from batchmill.operations.documents.findings import Findings
 from batchmill.operations.documents.options import AnalyzeOptions
 from batchmill.operations.documents.package import check_package
-from batchmill.operations.documents.prose import language_of
+from batchmill.operations.documents.prose import TABLE_CONFIDENCE, language_of
 from batchmill.operations.documents.result import Document, Table
 from batchmill.operations.documents.tables import LISTED_COLUMNS, TableTally
 
@@ -54,7 +54,7 @@ def read_workbook(document: Document, options: AnalyzeOptions, findings: Finding
     return replace(
         document,
         sheets=tuple(table for table, _ in tallies),
-        language=language_of(prose) if options.language else None,
+        language=language_of(prose, least=TABLE_CONFIDENCE) if options.language else None,
     )
 
 
