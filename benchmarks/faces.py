@@ -309,9 +309,12 @@ def _about(photos: list[Photo], rounds: int) -> str:
     return f"""# Face crops against OpenCV's Haar cascade
 
 `make bench-faces` at commit {commit}: CPython {platform.python_version()} on {_processor()},
-{os.cpu_count()} cores, {platform.system()}; {versions}. How it is measured stands in
-`benchmarks/faces.py`. {len(photos)} photos, {sum(bool(p.faces) for p in photos)} of them with
-{faces} faces; medians of {rounds} rounds.
+{os.cpu_count()} cores, {platform.system()}, load {os.getloadavg()[0]:.1f} at the start;
+{versions}.
+
+{len(photos)} photos, {sum(bool(photo.faces) for photo in photos)} of them with {faces} faces;
+medians of {rounds} rounds. How it is measured stands in `benchmarks/faces.py`. "As they are" is
+the photos at their own size; the others were enlarged. Two numbers are batchmill's and Haar's.
 """
 
 
