@@ -10,7 +10,7 @@ from batchmill.errors.item import UnreadableFileError
 from batchmill.errors.request import InvalidFieldError, NotFoundError
 from batchmill.model.batch import OwnerId
 from batchmill.service import control
-from batchmill.service.query import PAGE_ROWS, Reading
+from batchmill.service.query import PAGE_ROWS, Reading, Wanted
 from batchmill.service.submit import Caller
 from support.mills import (
     a_mill,
@@ -56,7 +56,7 @@ def test_a_cursor_that_is_not_ours_is_refused(database, tmp_path, cursor):
         mill = a_mill(database, tmp_path)
         batch = await batch_of(mill, await send(mill, 1))
         with pytest.raises(InvalidFieldError):
-            await Reading(mill, None).items(batch, listing.Filter(), limit=1, cursor=cursor)
+            await Reading(mill, None).items(batch, Wanted(), limit=1, cursor=cursor)
 
     asyncio.run(story())
 

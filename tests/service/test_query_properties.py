@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import databases
-from batchmill.db import batches, items, listing
+from batchmill.db import batches, items
 from batchmill.db.connect import Database
+from batchmill.db.schema import failures as failures_table
 from batchmill.db.schema import items as items_table
 from batchmill.db.types import at, from_ms
 from batchmill.model.batch import BatchId, BatchStatus, NewBatch, OwnerId
 from batchmill.model.item import (
+    UNSUCCESSFUL,
     Delivery,
     Failure,
     Input,
@@ -29,7 +31,7 @@ from batchmill.model.retry import RetryPolicy
 from batchmill.service import control, delivery
 from batchmill.service.control import RetryScope
 from batchmill.service.delivery import Completed, Failed
-from batchmill.service.query import Reading
+from batchmill.service.query import Reading, Wanted
 from support.mills import a_mill
 
 BATCH = BatchId("bat_1")
@@ -143,48 +145,68 @@ class TestPercent(Percent.TestCase):  # type: ignore[misc, name-defined]
 
 
 NAMES = st.text("ab/._%\u00fc\U0001f600", min_size=1, max_size=4)
-STATUSES = st.sampled_from([ItemStatus.PENDING, ItemStatus.COMPLETED, ItemStatus.FAILED])
+STATUSES = st.sampled_from(["pending", "completed", "failed", "quarantined"]).map(ItemStatus)
+CODES = {1: "damaged", 2: "damaged", 3: "too_large"}
+"""The error code of each failure group."""
+ROWS = st.tuples(NAMES, STATUSES, st.sampled_from(sorted(CODES)))
+WANTED = st.builds(
+    Wanted,
+    status=st.none() | STATUSES,
+    error_code=st.none() | st.sampled_from(["damaged", "too_large", "other"]),
+    failure_no=st.none() | st.sampled_from(sorted(CODES)),
+    name_prefix=st.none() | NAMES,
+)
 
 
 @settings(
-    max_examples=80,
+    max_examples=150,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(
-    rows=st.lists(st.tuples(NAMES, STATUSES), max_size=12),
-    limit=st.integers(1, 5),
-    prefix=st.none() | NAMES,
-    status=st.none() | STATUSES,
-)
+@given(rows=st.lists(ROWS, max_size=12), limit=st.integers(1, 5), wanted=WANTED)
 def test_pages_hold_each_matching_item_once_and_in_order(
-    database, tmp_path, *, rows, limit, prefix, status
+    database, tmp_path, *, rows, limit, wanted
 ):
     with database.engine.begin() as conn:
-        databases.empty(conn)
-        batches.insert(conn, BATCH, ORDER, owner_id=OwnerId("a"), upload_ms=1)
-        new = [NewItem(ItemId(f"itm_{n}"), Input("k", name, 1)) for n, (name, _) in enumerate(rows)]
-        items.insert(conn, BATCH, new, first_position=0)
-        for n, (_, given_status) in enumerate(rows):
-            row = items_table.update().where(items_table.c.position == n)
-            conn.execute(row.values(status=given_status))
+        _store(conn, rows)
     reading = Reading(a_mill(database, tmp_path), None)
-    only = listing.Filter(status=status, name_prefix=prefix)
 
     async def every() -> list[int]:
         batch = await reading.batch(BATCH)
         found, cursor = [], None
         for _ in range(len(rows) + 1):
-            page = await reading.items(batch, only, limit=limit, cursor=cursor)
+            page = await reading.items(batch, wanted, limit=limit, cursor=cursor)
             found += [item.position for item in page.data]
             cursor = page.next_cursor
             if cursor is None:
                 break
         return found
 
-    wanted = [
-        (name if prefix is not None else "", n)
-        for n, (name, given_status) in enumerate(rows)
-        if (status in (None, given_status)) and name.startswith(prefix or "")
-    ]
-    assert asyncio.run(every()) == [n for _, n in sorted(wanted)]
+    matching = [(name, n) for n, (name, *rest) in enumerate(rows) if _matches(wanted, name, *rest)]
+    expected = sorted(matching) if wanted.name_prefix is not None else matching
+    assert asyncio.run(every()) == [n for _, n in expected]
+
+
+def _store(conn, rows) -> None:
+    databases.empty(conn)
+    batches.insert(conn, BATCH, ORDER, owner_id=OwnerId("a"), upload_ms=1)
+    new = [NewItem(ItemId(f"itm_{n}"), Input("k", name, 1)) for n, (name, *_) in enumerate(rows)]
+    items.insert(conn, BATCH, new, first_position=0)
+    for no, code in CODES.items():
+        row = {"no": no, "batch_id": BATCH, "code": code, "message": "", "count": 1}
+        more = {"retryable": False, "first_at": from_ms(0), "last_at": from_ms(0)}
+        conn.execute(failures_table.insert().values(**row, **more))
+    for n, (_, status, no) in enumerate(rows):
+        failure_no = no if status in UNSUCCESSFUL else None
+        row = items_table.update().where(items_table.c.position == n)
+        conn.execute(row.values(status=status, failure_no=failure_no))
+
+
+def _matches(wanted: Wanted, name: str, status: ItemStatus, no: int) -> bool:
+    failed = status in UNSUCCESSFUL
+    return (
+        wanted.status in (None, status)
+        and name.startswith(wanted.name_prefix or "")
+        and (wanted.failure_no is None or (failed and wanted.failure_no == no))
+        and (wanted.error_code is None or (failed and wanted.error_code == CODES[no]))
+    )

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, case, select, update
 
-from batchmill.db.schema import failures
+from batchmill.db.schema import failures, items
 from batchmill.db.types import NOW, Clock
 from batchmill.model.batch import BatchId
 from batchmill.model.item import Failure
@@ -74,6 +74,18 @@ def of_batch(conn: Connection, batch_id: BatchId, *, limit: int = 100) -> Sequen
         .limit(limit)
     )
     return [FailureGroup(*row) for row in conn.execute(query)]
+
+
+def numbers(conn: Connection, batch_id: BatchId, code: str) -> Sequence[int]:
+    """Name the groups of a batch that share an error's code."""
+    query = select(failures.c.no).where(failures.c.batch_id == batch_id, failures.c.code == code)
+    return list(conn.scalars(query))
+
+
+def positions(conn: Connection, no: int, *, after: int, limit: int) -> Sequence[int]:
+    """Return the positions behind `after` of a group's items, from its index alone."""
+    query = select(items.c.position).where(items.c.failure_no == no, items.c.position > after)
+    return list(conn.scalars(query.order_by(items.c.position).limit(limit)))
 
 
 def delete_of_batch(conn: Connection, batch_id: BatchId) -> None:

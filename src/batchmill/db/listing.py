@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, func, literal, or_, select
 
-from batchmill.db.schema import failures, items
+from batchmill.db.schema import items
 from batchmill.model.batch import BatchId
 from batchmill.model.item import (
     ArchiveEntry,
@@ -40,8 +40,7 @@ class Filter:
     """Which items a page or a report shows; every field narrows."""
 
     status: ItemStatus | None = None
-    error_code: str | None = None
-    failure_no: int | None = None
+    failure_nos: tuple[int, ...] | None = None
     name_prefix: str | None = None
 
 
@@ -89,6 +88,12 @@ def running(conn: Connection, batch_id: BatchId, *, limit: int) -> Sequence[Item
     return [_item(row) for row in conn.execute(query.order_by(items.c.position).limit(limit))]
 
 
+def at_positions(conn: Connection, batch_id: BatchId, positions: Sequence[int]) -> Sequence[Item]:
+    """Return the items of a batch that lie at these positions, in order."""
+    query = _select().where(items.c.batch_id == batch_id, items.c.position.in_(positions))
+    return [_item(row) for row in conn.execute(query.order_by(items.c.position))]
+
+
 def outputs_page(
     conn: Connection, batch_id: BatchId, *, after: int, limit: int
 ) -> Sequence[tuple[int, Sequence[Output]]]:
@@ -133,11 +138,8 @@ def _narrowed(query: Select[Any], only: Filter) -> Select[Any]:
         if only.status is not ItemStatus.RETRYING:
             # All but retrying items have due_at 0: saying so lets the index give the order.
             query = query.where(items.c.due_at == literal(0))
-    if only.failure_no is not None:
-        query = query.where(items.c.failure_no == only.failure_no)
-    if only.error_code is not None:
-        groups = select(failures.c.no).where(failures.c.code == only.error_code)
-        query = query.where(items.c.failure_no.in_(groups))
+    if only.failure_nos is not None:
+        query = query.where(items.c.failure_no.in_(only.failure_nos))
     if only.name_prefix is not None:
         prefix = only.name_prefix
         query = query.where(items.c.name >= prefix, items.c.name < prefix + LAST)

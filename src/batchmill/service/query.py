@@ -4,8 +4,10 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from batchmill.db import batches, failures, listing
@@ -13,7 +15,7 @@ from batchmill.db.connect import Connection
 from batchmill.db.failures import FailureGroup
 from batchmill.errors.request import InvalidFieldError, NotFoundError
 from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
-from batchmill.model.item import Item, ItemId
+from batchmill.model.item import UNSUCCESSFUL, Item, ItemId, ItemStatus
 from batchmill.service.mill import Mill
 from batchmill.storage.zip_layout import ArchiveRow
 
@@ -22,6 +24,7 @@ T = TypeVar("T")
 SAMPLED_GROUPS = 25
 SAMPLES = 3
 PAGE_ROWS = 1_000
+MERGED_GROUPS = 200
 _ID = re.compile(r"(bat|itm)_[0-9a-z]{1,36}")
 
 
@@ -31,6 +34,16 @@ class Page(Generic[T]):
 
     data: Sequence[T]
     next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which items a page shows; every field narrows."""
+
+    status: ItemStatus | None = None
+    error_code: str | None = None
+    failure_no: int | None = None
+    name_prefix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +103,7 @@ class Reading:
         return _page(rows, limit, lambda batch: [batch.id])
 
     async def items(
-        self, batch: Batch, only: listing.Filter, *, limit: int, cursor: str | None = None
+        self, batch: Batch, wanted: Wanted, *, limit: int, cursor: str | None = None
     ) -> Page[Item]:
         """Return items of a batch by position, or by name under a name prefix.
 
@@ -101,9 +114,7 @@ class Reading:
         if cursor is not None:
             name, position = _read_cursor(cursor, str, int)
             after = (name, position)
-        rows = await self.mill.database.read(
-            listing.page, batch.id, limit=limit + 1, after=after, only=only
-        )
+        rows = await self.mill.database.read(_items, batch.id, wanted, limit=limit + 1, after=after)
         return _page(rows, limit, lambda item: [item.input.name, item.position])
 
     async def every_item(self, batch: Batch, only: listing.Filter) -> AsyncIterator[Sequence[Item]]:
@@ -148,6 +159,45 @@ def _item(conn: Connection, item_id: ItemId, owner_id: OwnerId | None) -> tuple[
     item = listing.get(conn, item_id)
     batch = item and batches.get(conn, item.batch_id, owner_id=owner_id)
     return (item, batch) if item and batch else None
+
+
+def _items(
+    conn: Connection,
+    batch_id: BatchId,
+    wanted: Wanted,
+    *,
+    limit: int,
+    after: tuple[str, int] | None,
+) -> Sequence[Item]:
+    groups = None if wanted.failure_no is None else {wanted.failure_no}
+    if wanted.error_code is not None:
+        found = set(failures.numbers(conn, batch_id, wanted.error_code))
+        groups = found if groups is None else groups & found
+    if groups is None or len(groups) > MERGED_GROUPS or wanted.name_prefix is not None:
+        nos = None if groups is None else tuple(groups)
+        only = listing.Filter(wanted.status, nos, wanted.name_prefix)
+        return listing.page(conn, batch_id, limit=limit, after=after, only=only)
+    if wanted.status not in {None, *UNSUCCESSFUL}:
+        return []
+    last = -1 if after is None else after[1]
+    rows = _failed(conn, batch_id, groups, last=last, limit=limit)
+    return list(islice((row for row in rows if wanted.status in (None, row.status)), limit))
+
+
+def _failed(
+    conn: Connection, batch_id: BatchId, groups: Iterable[int], *, last: int, limit: int
+) -> Iterator[Item]:
+    """Yield the items of failure groups by position.
+
+    Merged from each group's own index: a scan by position could pass a million others first.
+    """
+    while True:
+        each = (failures.positions(conn, no, after=last, limit=limit) for no in groups)
+        positions = list(islice(merge(*each), limit))
+        if not positions:
+            return
+        yield from listing.at_positions(conn, batch_id, positions)
+        last = positions[-1]
 
 
 def _failures(conn: Connection, batch_id: BatchId) -> Sequence[SampledGroup]:

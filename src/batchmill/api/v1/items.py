@@ -8,9 +8,9 @@ from batchmill.api import answers, download
 from batchmill.api.context import Asking, Context
 from batchmill.api.download import Download, read_output
 from batchmill.api.v1.batches import Cursor, Limit
-from batchmill.db import listing
 from batchmill.errors.request import InvalidFieldError, NotFoundError
 from batchmill.model.item import Item, ItemStatus, Output
+from batchmill.service.query import Wanted
 from batchmill.wire import told
 
 router = APIRouter(prefix="/v1", tags=["items"])
@@ -34,13 +34,13 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
 ) -> Response:
     """List a batch's items in the order sent, or by name under a prefix `q`."""
     batch = await asking.reading.batch(batch_id)
-    only = listing.Filter(
+    wanted = Wanted(
         status=status,
         error_code=error,
         failure_no=None if group is None else group_number(group),
         name_prefix=q or None,
     )
-    found = await asking.reading.items(batch, only, limit=limit, cursor=cursor)
+    found = await asking.reading.items(batch, wanted, limit=limit, cursor=cursor)
 
     def describe(item: Item) -> told.Item:
         return answers.item(item, batch, asking.base_url, with_data=False)

@@ -18,6 +18,7 @@ from batchmill.db import listing
 from batchmill.errors.request import ConflictError, InvalidFieldError
 from batchmill.model.item import ItemStatus
 from batchmill.service.archive_out import read_archive
+from batchmill.service.query import Wanted
 from batchmill.storage.zip_layout import ArchiveRow
 from batchmill.wire import told
 
@@ -119,7 +120,7 @@ async def _processed(asking: Context, sent: Submission, keep: Keep, wait_s: floa
     batch = await asking.reading.batch(batch_id)
     if not await asking.live.wait_ended(batch, timeout_s=wait_s):
         return submissions.accepted(await asking.reading.batch(batch_id))
-    found = await asking.reading.items(batch, listing.Filter(), limit=2)
+    found = await asking.reading.items(batch, Wanted(), limit=2)
     if len(found.data) != 1:  # an archive of several files
         return submissions.accepted(await asking.reading.batch(batch_id))
     item = answers.item(found.data[0], await asking.reading.batch(batch_id), asking.base_url)
