@@ -382,7 +382,10 @@ def test_an_interrupted_run_leaves_nothing_behind_and_goes_on_later(
     run = started(tmp_path, "run", "faulty.toml", *SLOW)
     assert run.stdout is not None
     first = [json.loads(run.stdout.readline())["custom_id"] for _ in range(3)]
-    run.send_signal(how)
+    if how is signal.SIGINT:  # a terminal's Ctrl-C reaches the whole group
+        os.killpg(run.pid, how)
+    else:
+        run.send_signal(how)
     _, said = run.communicate(timeout=30)
 
     assert sorted(first) == ["0.png", "1.png", "2.png"]
@@ -400,6 +403,18 @@ def test_an_interrupted_run_leaves_nothing_behind_and_goes_on_later(
     assert again.returncode == 0, again.stderr
     assert [json.loads(line)["custom_id"] for line in again.stdout.splitlines()] == ["9.png"]
     assert tree(tmp_path / "out") == ["0.png", "1.png", "2.png", "9.png"]
+
+
+def test_a_reader_that_leaves_ends_the_run_quietly(photos: Path, tmp_path: Path):
+    run = started(tmp_path, "run", "web", photos, "-o", "out", "--json", "--quiet")
+    assert run.stdout is not None
+    run.stdout.close()
+    assert run.stderr is not None
+    said = run.stderr.read()
+
+    assert run.wait(timeout=30) == 141
+    assert said == ""
+    assert not [name for name in tree(tmp_path / "out") if "scratch" in name]
 
 
 def wait_until_gone(session: int) -> bool:

@@ -23,6 +23,8 @@ D = TypeVar("D")
 ALL_FINE: Final = 0
 SOME_FAILED: Final = 1
 INTERRUPTED: Final = 130
+NOBODY_READS: Final = 141
+"""What a shell shows for a program that SIGPIPE has ended."""
 
 
 def command(app: typer.Typer, name: str, options: type[D]) -> Callable[[Callable[[D], int]], None]:
@@ -48,8 +50,8 @@ def guarded(function: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # as in `batchmill report … | head`
-        sys.stderr.close()
-        return ALL_FINE
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+        return NOBODY_READS
     except Exception as error:  # the border: a user is never shown a traceback
         if debugging():
             raise

@@ -24,6 +24,8 @@ _TIER = "pro"
 """Whose limits hold for one's own files on one's own machine."""
 _WALL_S = 120.0
 _REMOTE_CONCURRENCY = 5
+_AHEAD = 1
+"""Files beyond those at work: one is fetched or saved while every child is busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +137,13 @@ def _lines(text: bytes) -> list[str]:
 
 
 def _rules(options: RunOptions, pipeline: Pipeline, settings: Settings) -> Rules:
-    jobs = 1 if options.sequential else _jobs(options.jobs)
+    jobs = 1 if options.sequential else _jobs(options.jobs) or cores()
     remote = any(isinstance(registry.get(step.use), RemoteCall) for step in pipeline.steps)
-    patient = max(cores(), pipeline.concurrency or _REMOTE_CONCURRENCY) if remote else cores()
+    waiting = (pipeline.concurrency or _REMOTE_CONCURRENCY) if remote and not options.jobs else 0
     retries = pipeline.retries if options.retries is None else options.retries
     return Rules(
-        concurrency=jobs or patient,
-        children=jobs or cores(),
+        concurrency=1 if options.sequential else max(jobs + _AHEAD, waiting),
+        children=jobs,
         retries=1 if retries is None else retries,
         limits=settings.tier(_TIER).attempt(wall_s=pipeline.timeout_s or _WALL_S),
         hashed=options.joblog is not None,

@@ -74,12 +74,12 @@ def print_plan(plan: Plan, options: RunOptions) -> None:
             "files": len(plan.items),
             "bytes": count,
             "left_out": {"done": plan.done, "existing": plan.existing},
-            "concurrency": plan.rules.concurrency,
+            "concurrency": plan.rules.children,
         }
         print(json.dumps(body))
         return
     steps = " → ".join(step.use for step in plan.pipeline.steps)
-    print(f"{plan.pipeline.name}: {steps}, {plan.rules.concurrency} at once")
+    print(f"{plan.pipeline.name}: {steps}, {plan.rules.children} at once")
     for item in plan.items[:ROWS]:
         print(f"  {clean(item.name)}  {size(item.bytes)}")
     if len(plan.items) > ROWS:

@@ -18,9 +18,11 @@ def size(number: float) -> str:
 
 def duration(seconds: float) -> str:
     """Return a time in its two largest units."""
-    if seconds < 60:  # noqa: PLR2004
+    if seconds < 9.95:  # noqa: PLR2004 - from here on tenths say nothing
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
