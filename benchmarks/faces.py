@@ -33,6 +33,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "faces.md"
+PHOTOS = ROOT / "build" / "photos"
 LABELS = "labels.json"
 SHEET = ROOT / "build" / "faces.png"
 MEGAPIXELS = (2, 12)
@@ -79,7 +80,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("faces", type=Path, help="a folder of photos, labels.json")
+    parser.add_argument("faces", type=Path, nargs="?", default=PHOTOS, help="a folder of photos")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--serve", choices=DETECTORS, help=argparse.SUPPRESS)
     parser.add_argument("--which", default="main", help=argparse.SUPPRESS)
