@@ -1,6 +1,8 @@
 """The library without a server: what reference document 003 asks for, and what users meet."""
 
 import asyncio
+import io
+import json
 import os
 import tempfile
 import time
@@ -8,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 import batchmill
+from batchmill import logs
 from batchmill.errors.request import EmptyBatchError, UnknownNameError, UsageError
 from batchmill.local.process import process_batch, process_batch_sync
 from batchmill.local.results import BatchResult, Progress
@@ -314,3 +318,18 @@ def test_the_original_is_not_changed(folder: Path):
 
     assert result.failed == 0
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+def test_every_outcome_is_a_line_of_the_log_once_that_is_set_up(folder: Path, faulty):
+    stream = io.StringIO()
+    logs.set_up(level="debug", style="json", stream=stream)
+    try:
+        process_batch_sync(pictures(folder, "a.png", "wrong-b.png"), FAULTY)
+    finally:
+        structlog.reset_defaults()
+
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    told = {(line["event"], line.get("item")) for line in lines}
+    assert {("item.settled", "a.png"), ("item.failed", "wrong-b.png")} <= told
+    assert lines[-1]["event"] == "batch.ended"
+    assert (lines[-1]["items"], lines[-1]["failed"]) == (2, 1)

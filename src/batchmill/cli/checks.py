@@ -15,6 +15,7 @@ from batchmill.cli.doctor import Check, Finding, Verdict
 from batchmill.cli.text import size
 from batchmill.config import Settings
 from batchmill.errors.base import BatchmillError
+from batchmill.errors.item import FaceModelMissingError
 from batchmill.storage.disk import Room
 from batchmill.wire import told
 
@@ -66,6 +67,18 @@ def images(_: Settings) -> Iterator[Finding]:
         yield Finding("formats", Verdict.WARN, found, remedy)
     else:
         yield Finding("formats", Verdict.OK, f"{', '.join(FORMATS)} can be written")
+
+
+def faces(_: Settings) -> Iterator[Finding]:
+    """Check that faces can be found."""
+    from batchmill.operations.faces.centerface import session
+
+    try:
+        session()
+    except FaceModelMissingError as error:
+        yield Finding("faces", Verdict.WARN, error.message, error.remedy)
+    else:
+        yield Finding("faces", Verdict.OK, "the model loads")
 
 
 def sandbox(_: Settings) -> Iterator[Finding]:
@@ -217,6 +230,7 @@ ALL: tuple[Check, ...] = (
     python,
     known_settings,
     images,
+    faces,
     sandbox,
     data_dir,
     database,

@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TextIO
 
+from batchmill import logs
 from batchmill.cli import plan as plans
-from batchmill.cli.command import ALL_FINE, INTERRUPTED, SOME_FAILED
+from batchmill.cli.command import ALL_FINE, INTERRUPTED, SOME_FAILED, debugging
 from batchmill.cli.display import Display
 from batchmill.cli.plan import Plan
 from batchmill.cli.run import RunOptions
@@ -29,6 +30,8 @@ def run_here(options: RunOptions) -> int:
     Raises:
         RequestError: the command line makes no sense.
     """
+    if debugging():
+        logs.set_up(level="debug")
     plan = plans.make(options)
     if options.dry_run and options.sample is None:
         print_plan(plan, options)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from batchmill import logs
 from batchmill.attempt.run import run_attempt
 from batchmill.attempt.staging import InputFile, link_or_copy
 from batchmill.errors.item import Budget, InputMissingError, ItemError, UnreadableFileError
@@ -22,6 +23,7 @@ from batchmill.local.bench import Bench
 from batchmill.local.inputs import LocalInput
 from batchmill.local.outputs import Save
 from batchmill.local.results import FileFacts, ItemResult
+from batchmill.logs import Event
 from batchmill.model.containers import identify
 from batchmill.model.item import Failure, ItemStatus, SkipReason, Spent
 from batchmill.model.limits import Limits
@@ -45,6 +47,7 @@ class _Story:
 
     def end(self, status: ItemStatus, **fields: Any) -> ItemResult:  # noqa: ANN401 - fields of the result
         run_ms = round((time.monotonic() - self.began) * 1000)
+        logs.info(Event.ITEM_SETTLED, item=self.facts.name, status=status.value, run_ms=run_ms)
         return ItemResult(self.facts, status, attempts=self.attempts, run_ms=run_ms, **fields)
 
 
@@ -70,6 +73,7 @@ async def _tried(item: LocalInput, story: _Story, save: Save, bench: Bench) -> I
         try:
             return await _attempted(item, story, save, bench)
         except (ItemError, OutageError) as error:
+            _note(error, story)
             budget: Budget = error.budget if isinstance(error, ItemError) else "errors"
             used = getattr(story.spent, budget) + 1
             story.spent = replace(story.spent, **{budget: used})
@@ -140,6 +144,16 @@ def _reading(item: LocalInput) -> Iterator[None]:
         raise InputMissingError(item.name) from error
     except OSError as error:
         raise UnreadableFileError(item.name, error.strerror or type(error).__name__) from error
+
+
+def _note(error: ItemError | OutageError, story: _Story) -> None:
+    logs.warning(
+        Event.ITEM_FAILED,
+        item=story.facts.name,
+        attempt=story.attempts,
+        code=error.code,
+        detail=error.detail,
+    )
 
 
 def _failure(error: ItemError | OutageError) -> Failure:

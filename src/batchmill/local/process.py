@@ -13,6 +13,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from batchmill import logs
 from batchmill.errors.request import EmptyBatchError
 from batchmill.local.bench import Bench, Rules, open_bench
 from batchmill.local.inputs import LocalInput, one_file
@@ -20,6 +21,7 @@ from batchmill.local.items import process_item
 from batchmill.local.outputs import Folder, Memory
 from batchmill.local.pipelines import resolve
 from batchmill.local.results import BatchResult, FirstOf, ItemResult, Progress
+from batchmill.logs import Event
 from batchmill.model.pipeline import Pipeline
 
 P = ParamSpec("P")
@@ -72,7 +74,9 @@ async def process_batch(  # noqa: PLR0913 - the signature that reference documen
     rules = Rules(concurrency=concurrency, retries=retries)
     async with open_bench(chosen, outputs, rules, output_dir=folder) as bench:
         await process_items(run, bench, concurrency=min(concurrency, len(inputs)))
-    return run.result()
+    result = run.result()
+    logs.info(Event.BATCH_ENDED, items=len(inputs), failed=result.failed)
+    return result
 
 
 async def process_items(run: Run, bench: Bench, *, concurrency: int) -> None:
