@@ -8,7 +8,7 @@ look ─► attempt ─► save ─► ItemResult
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from batchmill.logs import Event
 from batchmill.model.containers import identify
 from batchmill.model.item import Failure, ItemStatus, SkipReason, Spent
 from batchmill.model.limits import Limits
-from batchmill.model.media import BY_MIME, Family
+from batchmill.model.media import BY_MIME, Family, claimed_family
 from batchmill.model.retry import backoff_s, verdict
 from batchmill.storage import disk
 from batchmill.storage.zip_entry import unpack_local
@@ -87,7 +87,7 @@ async def _attempted(item: LocalInput, story: _Story, save: Save, bench: Bench) 
     async def stage(target: Path) -> None:
         await asyncio.to_thread(_stage, item, target, bench.workbench.limits)
         story.facts = await asyncio.to_thread(_examined, story.facts, target, bench.hashed)
-        if not item.named and _family(story.facts) not in bench.accepts:
+        if _is_stranger(item, story.facts, bench.accepts):
             raise _UnwantedError
 
     source = InputFile(item.name, stage)
@@ -128,6 +128,14 @@ def _examined(facts: FileFacts, staged: Path, hashed: bool) -> FileFacts:
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest() if hashed else None
     return replace(facts, media_type=media.mime if media else None, sha256=sha256)
+
+
+def _is_stranger(item: LocalInput, facts: FileFacts, accepts: Container[Family]) -> bool:
+    """Say whether a file only lay beside the wanted ones: by its content, and by its name too.
+
+    An empty `photo.jpg` is a photo that was lost, which its owner wants to hear of.
+    """
+    return not (item.named or _family(facts) in accepts or claimed_family(item.name) in accepts)
 
 
 def _family(facts: FileFacts) -> Family | None:

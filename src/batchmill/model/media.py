@@ -57,6 +57,16 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", 
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
 
+_OTHER_NAMES = {"jpeg": JPEG, "jfif": JPEG, "heif": HEIC, "tif": TIFF}
+
+
+def claimed_family(name: str) -> Family | None:
+    """Return what a file's extension claims it to be; only its content decides what it is."""
+    extension = name.rpartition(".")[2].lower()
+    known = {media.extension: media for media in TYPES} | _OTHER_NAMES
+    return known[extension].family if extension in known else None
+
+
 def sniff(head: bytes) -> MediaType | None:
     """Name the type of a file from its first `SNIFF_BYTES`; None when it is none we accept.
 
