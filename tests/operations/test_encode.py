@@ -154,6 +154,16 @@ def test_max_bytes_out_of_reach_is_an_error_that_says_what_is_possible(photo: Pa
     assert "the smallest is" in report.error.message
 
 
+def test_auto_leaves_out_formats_that_cannot_be_small_enough(tmp_path: Path):
+    image = Image.new("RGB", (300, 300), "white")
+    image.putdata([(x * y % 200, 0, 0) for y in range(300) for x in range(300)])
+    image.save(tmp_path / "in.png")
+    report = run(tmp_path / "in.png", [("convert", {"format": "auto", "max_bytes": 3000})])
+    assert report.error is None
+    assert report.outputs[0].bytes <= 3000
+    assert len(list((tmp_path / "in.png.job" / "out").iterdir())) == 1
+
+
 # ---------------------------------------------------------------- never larger
 
 

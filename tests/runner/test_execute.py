@@ -92,6 +92,13 @@ def test_damage_that_shows_only_while_encoding_can_deliver_the_original(photo: P
     assert outputs(photo, report)[0].read_bytes() == photo.read_bytes()
 
 
+def test_a_file_that_cannot_even_be_opened_can_be_delivered_as_it_is(photo: Path):
+    photo.write_bytes(b"\xff\xd8\xff\xe0 nothing that follows is a picture")
+    report = run(photo, [], job_steps=(_step("convert", on_error="keep_original"),))
+    assert report.error is None
+    assert outputs(photo, report)[0].read_bytes() == photo.read_bytes()
+
+
 # ---------------------------------------------------------------- report
 
 
@@ -104,7 +111,7 @@ def test_the_time_of_every_step_is_told(photo: Path):
 def test_progress_names_the_running_step(photo: Path):
     seen: list[Progress] = []
     execute(job(photo, [RESIZE, ("convert", {})]), seen.append)
-    assert [each.step for each in seen] == ["resize", "convert"]
+    assert [each.step for each in seen] == ["resize", "convert", "encode"]
     assert all(0 <= each.fraction <= 1 for each in seen)
 
 

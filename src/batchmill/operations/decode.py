@@ -131,19 +131,15 @@ _ROOM = 1.3
 
 
 def _jpeg(source: Source, limits: Limits, shrink: float, tolerant: bool) -> pyvips.Image:
-    def read(factor: int) -> pyvips.Image:
-        return pyvips.Image.jpegload(
-            source.path, access="sequential", shrink=factor, fail_on=_fail_on(tolerant)
-        )
-
-    if shrink < 2 * _ROOM:
-        image = read(1)
-        _checked(image, source, limits)
-        return image
     factor = _LARGEST_JPEG_SHRINK
-    while factor * _ROOM > shrink:
+    while factor > 1 and factor * _ROOM > shrink:
         factor //= 2
-    return read(factor)
+    image = pyvips.Image.jpegload(
+        source.path, access="sequential", shrink=factor, fail_on=_fail_on(tolerant)
+    )
+    at_least = ((image.width - 1) * factor + 1, (image.height - 1) * factor + 1)
+    check_size(source.name, at_least, limits)
+    return image
 
 
 def _png(source: Source, limits: Limits, _shrink: float, tolerant: bool) -> pyvips.Image:

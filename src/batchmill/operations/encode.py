@@ -45,12 +45,29 @@ def write(picture: Picture, source: Source, stem: Path) -> Written:
     if encoding.format == "auto":
         image = image.copy_memory()
     formats = _formats(image, encoding, source)
-    written = [_encoded(image, source, stem, replace(encoding, format=each)) for each in formats]
-    best = min(written, key=lambda output: output.bytes)
-    for other in written:
-        if other is not best:
-            stem.with_name(other.name).unlink()
+    best = _smallest(
+        [_try(image, source, stem, replace(encoding, format=it)) for it in formats], stem
+    )
     return _never_larger(picture, source, best, stem) or Written(best)
+
+
+def _try(
+    image: pyvips.Image, source: Source, stem: Path, encoding: Encoding
+) -> Output | MaxBytesError:
+    try:
+        return _encoded(image, source, stem, encoding)
+    except MaxBytesError as error:
+        return error
+
+
+def _smallest(tried: list[Output | MaxBytesError], stem: Path) -> Output:
+    """Return the smallest output and remove the others."""
+    written = sorted((each for each in tried if isinstance(each, Output)), key=lambda it: it.bytes)
+    if not written:
+        raise next(each for each in tried if isinstance(each, MaxBytesError))
+    for other in written[1:]:
+        stem.with_name(other.name).unlink()
+    return written[0]
 
 
 def _formats(image: pyvips.Image, encoding: Encoding, source: Source) -> tuple[Format, ...]:
@@ -130,6 +147,7 @@ def _save_within(image: pyvips.Image, path: Path, encoding: Encoding, source: So
         if size <= wanted:
             path.replace(best)
     if not best.exists():
+        path.unlink()
         raise MaxBytesError(
             f"{source.name} can't be written as {format_} in {wanted:,} bytes; "
             f"the smallest is {smallest:,} bytes"
@@ -140,9 +158,9 @@ def _save_within(image: pyvips.Image, path: Path, encoding: Encoding, source: So
 def _qualities(encoding: Encoding, path: Path, wanted: int) -> Iterator[Encoding]:
     """Yield encodings to try; a try that fits is gone from `path` when the next is asked for."""
     yield encoding
-    if not path.exists():
-        return
     format_: Format = encoding.format  # type: ignore[assignment]
+    if not path.exists() or format_ == "gif":
+        return
     start = encoding.quality or DEFAULT_QUALITY.get(format_, 101)
     low, high = 1, start - 1
     while low <= high:

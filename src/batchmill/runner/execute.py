@@ -25,8 +25,9 @@ from batchmill.model.item import Output, SkipReason
 from batchmill.model.media import Family
 from batchmill.model.pipeline import OnError
 from batchmill.operations import registry
-from batchmill.operations.base import RemoteCall, Source, Work
+from batchmill.operations.base import ExtraFile, RemoteCall, Source, Work
 from batchmill.operations.damage import translated
+from batchmill.operations.files import row
 from batchmill.runner.messages import OUT, Job, JobStep, Progress, Report, ReportedError
 from batchmill.runner.names import output_stem, safe_name
 
@@ -84,46 +85,54 @@ class _Trace:
 
 def _run(job: Job, trace: _Trace, *, tolerant: bool) -> Report:
     with trace.timed("open"), _translating(job, "open"):
-        work = _opened(job, trace, tolerant=tolerant)
-    steps = [step for step in job.steps if _applies(step.condition, work)]
-    if not steps:
-        return Report(skipped=SkipReason.FILTERED, step_ms=trace.step_ms)
+        work = _found(job, trace, tolerant=tolerant)
+    try:
+        with trace.timed("open"), _translating(job, "open"):
+            work = _opened(work)
+        steps = [step for step in job.steps if _applies(step.condition, work)]
+        if not steps:
+            return Report(skipped=SkipReason.FILTERED, step_ms=trace.step_ms)
+        work = _after_all(work, steps, job, trace)
+        with trace.timed("encode"), _translating(job, "encode"):
+            trace.progress(0.0)
+            return _written(work, trace)
+    except BatchmillError as error:
+        if not any(step.on_error == OnError.KEEP_ORIGINAL for step in job.steps):
+            raise
+        return _original(work, trace, error)
+
+
+def _after_all(work: Work, steps: list[JobStep], job: Job, trace: _Trace) -> Work:
     for step in steps:
         try:
             with trace.timed(step.id or step.use), _translating(job, step.use):
                 work = _after(work, step)
         except BatchmillError as error:
-            if step.on_error == OnError.FAIL:
+            if step.on_error != OnError.SKIP:
                 raise
-            if step.on_error == OnError.KEEP_ORIGINAL:
-                return _original(work, trace, error)
             work = work.with_warning(f"{step.use} was left out: {error.message}")
-    try:
-        with trace.timed("encode"), _translating(job, "encode"):
-            return _written(work, trace)
-    except BatchmillError as error:
-        if steps[-1].on_error == OnError.KEEP_ORIGINAL:
-            return _original(work, trace, error)
-        raise
+    return work
 
 
-def _opened(job: Job, trace: _Trace, *, tolerant: bool) -> Work:
-    source = _source(job)
+def _found(job: Job, trace: _Trace, *, tolerant: bool) -> Work:
     out = Path(job.folder) / OUT
     out.mkdir(exist_ok=True)
-    work = Work(
-        source=source,
+    return Work(
+        source=_source(job),
         folder=out,
         limits=job.limits,
         tolerant=tolerant,
         data=job.data,
         report_progress=trace.progress,
     )
-    if source.media.family is not Family.IMAGE:
+
+
+def _opened(work: Work) -> Work:
+    if work.source.media.family is not Family.IMAGE:
         return work
     from batchmill.operations.decode import left_out, open_picture
 
-    picture = open_picture(source, job.limits, tolerant=tolerant)
+    picture = open_picture(work.source, work.limits, tolerant=work.tolerant)
     work = replace(work, pictures=(picture,))
     sentence = left_out(picture)
     return work.with_warning(sentence) if sentence else work
@@ -176,8 +185,7 @@ def _after(work: Work, step: JobStep) -> Work:
 
 def _written(work: Work, trace: _Trace) -> Report:
     outputs, skipped = _pictures(work)
-    for file in work.files:
-        outputs.append(_extra(work.folder, file.path, file.name, file.media_type))
+    outputs += [_extra(work.folder, file) for file in work.files]
     return Report(
         outputs=tuple(outputs),
         data=dict(work.data),
@@ -202,19 +210,18 @@ def _pictures(work: Work) -> tuple[list[Output], SkipReason | None]:
     return [each.output for each in written], reasons.pop() if len(reasons) == 1 else None
 
 
-def _extra(out: Path, path: Path, name: str, media_type: str) -> Output:
-    from batchmill.operations.files import row
-
-    target = out / safe_name(name)
-    if path != target:
-        path.replace(target)
-    return row(target, media_type)
+def _extra(out: Path, file: ExtraFile) -> Output:
+    """Give a file that an operation left in the folder its safe name, if that is still free."""
+    name = safe_name(file.name)
+    stem, dot, extension = name.rpartition(".")
+    taken = {each.name for each in out.iterdir() if each != file.path}
+    numbered = (f"{stem or name}-{number}{dot}{extension}" for number in range(2, len(taken) + 3))
+    free = name if name not in taken else next(each for each in numbered if each not in taken)
+    return row(file.path.replace(out / free), file.media_type)
 
 
 def _original(work: Work, trace: _Trace, error: BatchmillError) -> Report:
     """Deliver the source's own bytes, metadata and all: that is what was asked for."""
-    from batchmill.operations.files import row
-
     stem = output_stem(work.source.name, "", set())
     target = work.folder / f"{stem}.{work.source.media.extension}"
     target.unlink(missing_ok=True)
@@ -247,7 +254,7 @@ def _translated(error: Exception, job: Job, step: str) -> BatchmillError:
     detail = "".join(traceback.format_exception(error))
     if isinstance(error, MemoryError):
         return OutOfMemoryError(job.name, job.limits.memory_bytes)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return StorageFullError()
     if type(error).__module__ == "pyvips.error":
         known = translated(error, job.name, step, job.limits)
