@@ -14,6 +14,8 @@ from support.pictures import scene
 from support.served import Server, environment
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+PYTHON_PAGE = EXAMPLES.parent / "docs" / "how-to" / "python.md"
+PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```sh( server)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -50,6 +52,7 @@ def run(place: Path, script: str, **settings: str) -> "subprocess.CompletedProce
     )
 
 
+@pytest.mark.slow
 def test_every_command_of_the_walk_through_works(place: Path, server: Server):
     blocks = BLOCK.findall((EXAMPLES / "walk-through.md").read_text())
     script = "set -x\n" + "".join(body for is_server, body in blocks if not is_server)
@@ -89,3 +92,15 @@ def test_the_library_says_what_failed(place: Path):
     assert done.returncode == 1
     assert "2/2" in done.stdout
     assert "bad.jpg cannot be read" in done.stderr
+
+
+def test_every_line_of_python_in_the_documentation_works(place: Path, server: Server):
+    blocks = PYTHON_BLOCK.findall(PYTHON_PAGE.read_text())
+    (place / "page.py").write_text("\n".join([f"URL = {server.url!r}", *blocks]))
+
+    done = run(place, "python page.py")
+
+    assert done.returncode == 0, done.stderr
+    assert "There is no preset 'wev'. Did you mean 'web'?" in done.stdout
+    assert "server None" in done.stdout
+    assert (place / "results.zip").exists()

@@ -126,6 +126,19 @@ def test_json_gives_one_line_a_file_on_stdout(batchmill: Run, photos: Path):
     assert (one["outputs"][0]["width"], one["outputs"][0]["type"]) == (120, "image/webp")
 
 
+def test_what_is_found_out_goes_to_stdout_or_into_a_file(batchmill: Run, tmp_path: Path):
+    (tmp_path / "prices.csv").write_text("name,price\n" + "apple,3\npear,4\n" * 20)
+
+    told = batchmill("run", "analyze", "prices.csv", "--json")
+    saved = batchmill("run", "analyze", "prices.csv", "-o", "out")
+
+    assert (told.returncode, saved.returncode) == (0, 0)
+    data = json.loads(told.stdout)["data"]
+    assert data
+    assert tree(tmp_path / "out") == ["prices.csv.json"]
+    assert json.loads((tmp_path / "out" / "prices.csv.json").read_text()).keys() == data.keys()
+
+
 def test_the_table_shows_before_and_after_and_ends_for_long_batches(batchmill: Run, tmp_path: Path):
     (tmp_path / "in").mkdir()
     for number in range(23):
