@@ -16,8 +16,10 @@ from batchmill.service.delivery import Claimed
 from batchmill.service.leases import LeaseKeeper
 from batchmill.service.process import process_item
 from batchmill.service.submit import Caller
+from batchmill.storage import keys
 from support.mills import (
     PIPELINE,
+    a_file,
     a_mill,
     batch_of,
     items_of,
@@ -331,5 +333,26 @@ def test_a_fault_of_ours_fails_its_item_and_the_worker_goes_on(
         assert first.error is not None
         assert first.error.code == "operation_failed"
         assert "secret" not in first.error.message
+
+    asyncio.run(story())
+
+
+def test_outputs_of_a_killed_attempt_are_removed_once_a_later_one_has_settled(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        batch_id = await send(mill, 1)
+        (item,) = await items_of(mill, batch_id)
+        await database.run(delivery.claim, item.id, worker_id=mill.process_id, lease_ms=-1_000)
+        left = a_file(mill.uploads, "left").path
+        await mill.storage.put(
+            keys.output_key(batch_id, item.id, 1, 0), left, media_type="text/plain"
+        )
+        async with working(mill, scripted(tmp_path, nothing_special)):
+            await until_ended(mill, batch_id)
+        (item,) = await items_of(mill, batch_id)
+        assert item.attempt == 2
+        assert len(stored_files(tmp_path)) == 2
 
     asyncio.run(story())

@@ -19,7 +19,7 @@ from batchmill.errors.item import Budget, ItemError, OperationFailedError
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model import pipeline as pipelines
-from batchmill.model.item import Failure, ItemId, Result
+from batchmill.model.item import Claim, Failure, ItemId, Result
 from batchmill.model.retry import RetryPolicy
 from batchmill.service import delivery
 from batchmill.service.delivery import Claimed, Completed, Failed, Outcome, Settled
@@ -135,10 +135,18 @@ async def _settle(mill: Mill, claimed: Claimed, outcome: Outcome, run_ms: int) -
     if settled is None:
         await _discard(mill, claimed)
         return None
+    await _remove_earlier(mill, claimed.claim)
     logs.info(Event.ITEM_SETTLED, item=claimed.claim.item_id, status=settled.status, run_ms=run_ms)
     if settled.ended is not None:
         logs.info(Event.BATCH_ENDED, batch=claimed.claim.batch_id, status=settled.ended)
     return settled
+
+
+async def _remove_earlier(mill: Mill, held: Claim) -> None:
+    """Remove what attempts that were killed may have stored before they could settle."""
+    for attempt in range(1, held.attempt):
+        prefix = keys.attempt_prefix(held.batch_id, held.item_id, attempt)
+        await mill.storage.delete_prefix(prefix)
 
 
 async def _discard(mill: Mill, claimed: Claimed) -> None:
