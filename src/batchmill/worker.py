@@ -52,9 +52,14 @@ async def background(
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Run a coroutine beside the block; it is cancelled, and waited for, when the block ends.
 
-    Should it fail first, the block is cancelled and the failure raised.
+    Should it fail first, the block is cancelled. What failed first, the coroutine or the
+    block, is raised as it is: a group of one would hide from people what it means.
     """
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(running)
-        yield task
-        task.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(running)
+            yield task
+            task.cancel()
+    except BaseExceptionGroup as failures:
+        first = failures.exceptions[0]
+        raise first from first.__cause__
