@@ -268,6 +268,32 @@ def test_a_request_under_a_foreign_host_name_is_refused(server, host):
     assert answer.status_code in {400, 403}
 
 
+def test_health_is_told_under_any_name(server):
+    for path in ("/healthz", "/readyz"):
+        assert server.client.get(path, headers={"Host": "10.1.2.3:3001"}).status_code == 200
+
+
+def test_pages_of_allowed_origins_may_call_and_others_may_not(tmp_path):
+    with servers.running(tmp_path, cors_origins=("https://shop.example",)) as server:
+        good, bad = (
+            server.client.post(
+                "/v1/batches",
+                json={"pipeline": "web", "keep_open": True},
+                headers={"Origin": origin},
+            )
+            for origin in ("https://shop.example", "https://evil.example")
+        )
+        asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+        before = server.client.options("/v1/batches", headers=asked)
+
+    assert good.status_code == 202
+    assert good.headers["access-control-allow-origin"] == "https://shop.example"
+    assert "Location" in good.headers["access-control-expose-headers"]
+    assert before.status_code == 200
+    assert bad.status_code == 403
+    assert "access-control-allow-origin" not in bad.headers
+
+
 def test_a_page_of_another_site_changes_nothing_here(server):
     batch_id = server.send(b"one")["id"]
     foreign = {"Origin": "https://evil.example"}

@@ -125,7 +125,7 @@ def test_more_than_one_file_is_not_processed_at_once(server):
 
 
 def test_a_plan_counts_and_names_what_will_not_work_and_keeps_nothing(server):
-    before = server.client.get("/v1/batches?limit=1").json()["data"][0]["id"]
+    before = server.client.get("/v1/queue").json()["counts"]["total"]
     files = [
         ("files", ("a.png", b"\x89PNG\r\n\x1a\n" + b"\0" * 90)),
         ("files", ("b.png", b"%PDF-1.7 no picture")),
@@ -137,7 +137,7 @@ def test_a_plan_counts_and_names_what_will_not_work_and_keeps_nothing(server):
     assert {each["type"] for each in plan["types"]} == {"image/png", "application/pdf"}
     assert len(plan["problems"]) == 1
     assert "application/pdf" in plan["problems"][0]
-    assert server.client.get("/v1/batches?limit=1").json()["data"][0]["id"] == before
+    assert server.client.get("/v1/queue").json()["counts"]["total"] == before
 
 
 def test_a_plan_can_be_made_from_names_and_sizes(server):

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 import batchmill
 from batchmill.api import bodies, parameters, problems
@@ -35,6 +36,9 @@ ROUTERS = (
     reference_results.router,
 )
 
+READABLE_HEADERS = ("ETag", "Location", "Retry-After", "Content-Disposition", "Content-Range")
+"""What pages of `cors_origins` may read of an answer, beside the usual."""
+
 
 def create_app(mill: Mill) -> FastAPI:
     """Build the application; it owns nothing of the mill but the folder of arriving files.
@@ -59,6 +63,14 @@ def create_app(mill: Mill) -> FastAPI:
     app.state.live = Live(mill, app.state.draining)
     app.state.requests = Requests()
     app.state.pool = None
+    if mill.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(mill.settings.cors_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=READABLE_HEADERS,
+        )
     app.add_middleware(Guard, settings=mill.settings)
     app.add_middleware(Measured, requests=app.state.requests)
     problems.install(app)

@@ -13,6 +13,8 @@ from batchmill.errors.request import ForbiddenError
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+PROBES: Final = frozenset({"/healthz", "/readyz"})
+"""Asked by orchestrators under whatever address a machine has; they tell nothing to hide."""
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -43,14 +45,17 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refused = self._refusal(scope["method"], Headers(scope=scope))
+        probed = scope["path"] in PROBES and scope["method"] in SAFE
+        refused = None if probed else self._refusal(scope["method"], Headers(scope=scope))
         app = self._app if refused is None else problem(refused, scope["path"])
         await app(scope, receive, _with_headers(send))
 
     def _refusal(self, method: str, headers: Headers) -> ForbiddenError | None:
         host = headers.get("host", "")
         if not self._any_host and _name(host) not in self._hosts:
-            return ForbiddenError("This server does not answer under that host name.")
+            return ForbiddenError(
+                "This server does not answer under that host name; BATCHMILL_PUBLIC_URL adds one."
+            )
         origin = headers.get("origin")
         if method in SAFE or origin is None or origin in self._origins:
             return None
