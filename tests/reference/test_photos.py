@@ -225,8 +225,9 @@ def test_an_archive_without_photos_is_refused(server):
 
 
 def test_the_crop_is_what_the_settings_say(tmp_path):
-    settings = PhotosSettings(crop_px=120, padding_pct=50, no_face_fails=True)
-    with whole_server.running(tmp_path, photos=settings) as server:
+    crops = tmp_path / "crops"
+    settings = PhotosSettings(crop_px=120, padding_pct=50, no_face_fails=True, output_dir=crops)
+    with whole_server.running(tmp_path / "data", photos=settings) as server:
         told = upload_zip(server).json()
         batch = ended(server, told["batchId"])
         rows = query(server, "SELECT face_crop_url, error FROM data_records ORDER BY filename")
@@ -236,3 +237,4 @@ def test_the_crop_is_what_the_settings_say(tmp_path):
     assert (image.width, image.height) == (120, 120)
     assert batch["progress"]["failed"] == 2
     assert rows[2]["error"] == "no face was found in photos/wall.jpg"
+    assert [path.read_bytes() for path in crops.iterdir()] == [crop]

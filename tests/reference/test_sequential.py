@@ -1,11 +1,16 @@
 """Reference 000, by its own requests: files of a server's folder, compressed one after another."""
 
+import io
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
+from batchmill import logs
 from batchmill.config import ImagesSettings, SequentialSettings
 from support import whole_server
 from support.pictures import scene
@@ -29,6 +34,15 @@ def server(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[W
     data = tmp_path_factory.mktemp("sequential")
     with whole_server.running(data, images=LOOSE, input_dirs=(folder,)) as running:
         yield running
+
+
+@pytest.fixture
+def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    stream = io.StringIO()
+    logs.set_up(style="json", stream=stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    structlog.reset_defaults()
+    logging.basicConfig(force=True)
 
 
 def described(folder: Path, *names: str, **options):
@@ -113,6 +127,21 @@ def test_files_that_are_missing_or_broken_fail_and_the_batch_goes_on(server, fol
     assert broken["error"].startswith("broken.jpg cannot be read")
     assert (absent["downloadUrl"], broken["downloadUrl"]) == (None, None)
     assert whole["status"] == "completed"
+
+
+def test_the_log_counts_the_files_and_sums_up(server, folder, log_lines):
+    told = submit(server, described(folder, "image1.jpg", "absent.jpg")).json()
+    ended(server, told)
+
+    lines = log_lines()
+    settled = [line for line in lines if line["event"] == "item.settled"]
+    assert [(line["place"], line["name"], line["status"]) for line in settled] == [
+        ("1/2", "image1.jpg", "completed"),
+        ("2/2", "absent.jpg", "failed"),
+    ]
+    assert all(line["run_ms"] >= 0 for line in settled)
+    (last,) = [line for line in lines if line["event"] == "batch.ended"]
+    assert (last["batch"], last["succeeded"], last["failed"]) == (told["batchId"], 1, 1)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../secret.jpg", "link.jpg", "a\0b"])

@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchmill.config import DocumentsSettings, Settings
+from batchmill.db import batches, items
 from batchmill.db.connect import Database
 from batchmill.model.batch import BatchStatus, OwnerId
+from batchmill.model.item import ItemStatus
 from batchmill.service.delivery import Claimed
-from batchmill.service.dispatch import dispatch
+from batchmill.service.dispatch import dispatch, dispatch_owner
 from batchmill.service.presence import shortage
 from batchmill.service.submit import Caller, Order, accept, drafted
 from support.mills import (
@@ -33,11 +35,15 @@ def test_a_family_never_has_more_items_in_flight_than_its_cap(
     async def story() -> None:
         mill = a_mill(database, tmp_path, documents=DocumentsSettings(concurrency=2))
         running = most = 0
+        full = asyncio.Event()
 
         async def one(_claimed: Claimed) -> None:
             nonlocal running, most
             running += 1
             most = max(most, running)
+            if running == 2:
+                full.set()
+            await asyncio.wait_for(full.wait(), 60)
             await asyncio.sleep(0.005)
             running -= 1
 
@@ -47,6 +53,24 @@ def test_a_family_never_has_more_items_in_flight_than_its_cap(
             for batch_id in sent:
                 assert (await until_ended(mill, batch_id)).counts.completed == 6
         assert most <= 2
+
+    asyncio.run(story())
+
+
+def test_a_full_family_holds_up_no_other_batch_of_its_owner(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path, documents=DocumentsSettings(concurrency=2))
+        full = await send(mill, 6, pipeline=DOCUMENTS, priority="high")
+        other = await send(mill, 1, priority="low", keep_open=True)
+        await mill.database.run(items.withdraw, [each.id for each in await items_of(mill, other)])
+        counts = {ItemStatus.QUEUED: -1, ItemStatus.PENDING: 1}
+        await mill.database.run(batches.count, other, counts)
+
+        assert await dispatch_owner(mill, Caller().owner_id) == 1
+        assert (await batch_of(mill, full)).counts.queued == 2
+        assert (await batch_of(mill, other)).counts.queued == 1
 
     asyncio.run(story())
 

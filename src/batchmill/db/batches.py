@@ -232,15 +232,20 @@ def next_turn(
     owner_id: OwnerId,
     *,
     window: int,
+    without: Sequence[str] = (),
     now: Clock = NOW,
 ) -> BatchId | None:
-    """Name the owner's batch whose turn it is: due items, room in its window, longest waiting."""
+    """Name the owner's batch whose turn it is: due items, room in its window, longest waiting.
+
+    Batches of the families in `without` have to wait whatever room they have.
+    """
     due = (batches.c.n_pending > 0) | ((batches.c.n_retrying > 0) & (batches.c.retry_due_at <= now))
     in_flight = batches.c.n_queued + batches.c.n_processing
     query = (
         select(batches.c.id)
         .where(batches.c.owner_id == owner_id, _runnable(), due)
         .where(in_flight < func.coalesce(batches.c.concurrency, window))
+        .where(batches.c.family.not_in(without))
         .order_by(batches.c.priority, batches.c.turn_at, batches.c.id)
         .limit(1)
     )

@@ -27,10 +27,8 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from batchmill.db.schema import batches, items
 from batchmill.model.batch import ENDED, BatchStatus
+from batchmill.model.families import DOCUMENTS, PHOTOS
 from batchmill.model.item import UNSUCCESSFUL, ItemStatus
-
-DOCUMENTS: Final = "document-jobs"
-PHOTOS: Final = "faceDetection"
 
 BATCH_WORDS: Final = {
     "processing": (BatchStatus.PROCESSING, BatchStatus.FINALIZING, BatchStatus.CANCELLING),

@@ -1,11 +1,13 @@
 """Who is alive: processes with their leases, and the one that sweeps."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select, update
+from sqlalchemy.exc import IntegrityError
 
 from batchmill.db.schema import leaders, workers
 from batchmill.db.types import NOW, Clock, at
@@ -96,6 +98,18 @@ def enter_leadership(conn: Connection, name: str) -> None:
     known = conn.scalar(select(leaders.c.name).where(leaders.c.name == name))
     if known is None:
         conn.execute(leaders.insert().values(name=name, holder="", lease_until=at(0)))
+
+
+def go_alone(conn: Connection, name: str) -> None:
+    """Let one transaction at a time go on from here under this name, until it ends.
+
+    SQLite does so for every name.
+    """
+    locked = select(leaders.c.name).where(leaders.c.name == name).with_for_update()
+    if conn.scalar(locked) is None:
+        with suppress(IntegrityError), conn.begin_nested():
+            conn.execute(leaders.insert().values(name=name, holder="", lease_until=at(0)))
+        conn.execute(locked)
 
 
 def resign(conn: Connection, name: str, holder: WorkerId) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from batchmill.db import batches, failures, items, listing
+from batchmill.db import batches, failures, items, listing, workers
 from batchmill.db.connect import Connection
 from batchmill.db.types import NOW, Clock
 from batchmill.errors.item import Budget
@@ -40,11 +40,12 @@ NO_CAPS: Mapping[str, int] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A claimed item with all that its attempt needs."""
+    """A claimed item with all that its attempt needs; it is one of `total` of its batch."""
 
     claim: Claim
     input: Input
     position: int
+    total: int
     owner_id: OwnerId
     tier: str
     pipeline: dict[str, Any]
@@ -74,6 +75,7 @@ class Settled:
     """What became of the item; `ended` is the batch's final status if this was its last item."""
 
     status: ItemStatus
+    counts: Counts
     ended: BatchStatus | None = None
 
 
@@ -103,6 +105,7 @@ def take(
     share = window - batches.queued_of_owner(conn, batch.owner_id)
     room = min(share, batch.window(window) - batch.counts.in_flight)
     if batch.family in caps:
+        workers.go_alone(conn, cap_name(batch.family))
         room = min(room, caps[batch.family] - batches.in_flight_of_family(conn, batch.family))
     rows = items.due(conn, batch_id, limit=room, now=now) if room > 0 else []
     if rows:
@@ -111,6 +114,11 @@ def take(
         _count_taken(conn, batch, [status for _, status, _ in rows], now)
     deliveries = (Delivery(item_id, number + 1, batch.priority) for item_id, _, number in rows)
     return Taken(tuple(deliveries), more=len(rows) < share)
+
+
+def cap_name(family: str) -> str:
+    """Return the name under which those who take items of a capped family wait for each other."""
+    return f"cap {family}"
 
 
 def take_turn(
@@ -122,7 +130,8 @@ def take_turn(
     now: Clock = NOW,
 ) -> Taken:
     """Take items of the owner's batch that has waited longest for its turn."""
-    batch_id = batches.next_turn(conn, owner_id, window=window, now=now)
+    full = [name for name, cap in caps.items() if batches.in_flight_of_family(conn, name) >= cap]
+    batch_id = batches.next_turn(conn, owner_id, window=window, without=full, now=now)
     return take(conn, batch_id, window=window, caps=caps, now=now) if batch_id else Taken()
 
 
@@ -171,7 +180,15 @@ def claim(
     move_one(conn, batch.id, ItemStatus.QUEUED, ItemStatus.PROCESSING, **started)
     held = Claim(item_id, batch.id, item.attempt + 1, item.spent)
     pipeline = pipelines.with_options(batch.pipeline, item.options)
-    return Claimed(held, item.input, item.position, batch.owner_id, batch.tier, pipeline)
+    return Claimed(
+        claim=held,
+        input=item.input,
+        position=item.position,
+        total=batch.counts.total,
+        owner_id=batch.owner_id,
+        tier=batch.tier,
+        pipeline=pipeline,
+    )
 
 
 def settle(
@@ -198,7 +215,7 @@ def settle(
     deltas = {ItemStatus.PROCESSING: -1, status: 1}
     ended = end_values(batch, deltas, retention_ms=retention_ms, now=now)
     batches.count(conn, batch.id, deltas, **{**_halted(batch, deltas), **values, **ended})
-    return Settled(status, ended.get("status"))
+    return Settled(status, counts_after(batch.counts, deltas), ended.get("status"))
 
 
 def hand_back(conn: Connection, held: Claim) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from batchmill.config import Settings
 from batchmill.db.connect import Database
 from batchmill.engines.base import Engine
+from batchmill.model.families import DOCUMENTS, IMAGES
 from batchmill.model.item import Delivery, WorkerId
 from batchmill.storage.base import Storage
 
@@ -47,8 +48,8 @@ class Mill:
     def caps(self) -> Mapping[str, int]:
         """Most items in flight of those families that the reference documents limit."""
         return {
-            "document-jobs": self.settings.documents.concurrency,
-            "image-jobs": self.settings.images.concurrency,
+            DOCUMENTS: self.settings.documents.concurrency,
+            IMAGES: self.settings.images.concurrency,
         }
 
     @property

@@ -24,6 +24,7 @@ from batchmill.model.retry import RetryPolicy
 from batchmill.service import delivery
 from batchmill.service.delivery import Claimed, Completed, Failed, Outcome, Settled
 from batchmill.service.dispatch import dispatch_owner
+from batchmill.service.handout import hand_out
 from batchmill.service.leases import LeaseKeeper
 from batchmill.service.mill import Mill
 from batchmill.storage import keys
@@ -91,6 +92,7 @@ async def _attempt(
 
 async def _store(mill: Mill, claimed: Claimed, finished: Finished) -> Result:
     held = claimed.claim
+    await hand_out(mill, claimed, finished.files)
     outputs = []
     for number, (output, path) in enumerate(
         zip(finished.result.outputs, finished.files, strict=True)
@@ -136,10 +138,29 @@ async def _settle(mill: Mill, claimed: Claimed, outcome: Outcome, run_ms: int) -
         await _discard(mill, claimed)
         return None
     await _remove_earlier(mill, claimed.claim)
-    logs.info(Event.ITEM_SETTLED, item=claimed.claim.item_id, status=settled.status, run_ms=run_ms)
-    if settled.ended is not None:
-        logs.info(Event.BATCH_ENDED, batch=claimed.claim.batch_id, status=settled.ended)
+    _log(claimed, settled, run_ms)
     return settled
+
+
+def _log(claimed: Claimed, settled: Settled, run_ms: int) -> None:
+    """Say which file of how many this was, what came of it, and how the batch ended."""
+    logs.info(
+        Event.ITEM_SETTLED,
+        item=claimed.claim.item_id,
+        place=f"{claimed.position + 1}/{claimed.total}",
+        name=claimed.input.name,
+        status=settled.status,
+        run_ms=run_ms,
+    )
+    if settled.ended is not None:
+        counts = settled.counts
+        logs.info(
+            Event.BATCH_ENDED,
+            batch=claimed.claim.batch_id,
+            status=settled.ended,
+            succeeded=counts.completed + counts.skipped,
+            failed=counts.unsuccessful,
+        )
 
 
 async def _remove_earlier(mill: Mill, held: Claim) -> None:

@@ -17,6 +17,7 @@ from batchmill.config import DocumentsSettings
 from batchmill.db import batches
 from batchmill.errors.request import ForbiddenError
 from batchmill.model.batch import Batch, BatchStatus
+from batchmill.model.families import DOCUMENTS
 from batchmill.model.item import UNSUCCESSFUL, Item, ItemStatus
 from batchmill.model.media import TEXT, Family, MediaType
 from batchmill.model.pipeline import Pipeline
@@ -27,7 +28,6 @@ from batchmill.service.submit import Order
 
 router = APIRouter(prefix="/api/batch", tags=["reference: documents"])
 
-FAMILY: Final = "document-jobs"
 LABEL_CHARACTERS: Final = 100
 
 
@@ -98,7 +98,7 @@ async def browse(
 ) -> Response:
     """List the caller's batches, newest first; `userId` is the label that they were sent with."""
     auth.refuse_lists(asking.caller)
-    only = batches.Filter(tag=user_id, family=FAMILY, among=_among(status))
+    only = batches.Filter(tag=user_id, family=DOCUMENTS, among=_among(status))
     found = await asking.mill.database.read(
         batches.page, asking.caller.owner_id, limit=limit, skip=offset, only=only
     )
@@ -108,7 +108,7 @@ async def browse(
 @router.get("/jobs/{batch_id}")
 async def look(batch_id: str, asking: Asking) -> Response:
     """Look at one batch and every file of it."""
-    batch = await looking.batch_of(asking, batch_id, FAMILY)
+    batch = await looking.batch_of(asking, batch_id, DOCUMENTS)
     items = await looking.items_of(asking, batch)
     described = {**_batch(batch), "progressPercent": _percent(batch)}
     files = [_file(item, batch) for item in items]
@@ -138,7 +138,7 @@ def _is_table_or_pdf(file: SentFile, media: MediaType) -> bool:
 def _pipeline(settings: DocumentsSettings) -> Pipeline:
     return replace(
         presets.get("analyze"),
-        family=FAMILY,
+        family=DOCUMENTS,
         timeout_s=settings.timeout_ms / 1000,
         retries=settings.retries,
     )

@@ -22,6 +22,7 @@ from batchmill.db import batches, statistics
 from batchmill.db.connect import Connection
 from batchmill.errors.request import InvalidFieldError, NotFoundError, QueueFullError
 from batchmill.model.batch import Batch, Counts
+from batchmill.model.families import IMAGES
 from batchmill.model.item import Item, ItemStatus, Output
 from batchmill.model.media import BY_MIME, MediaType
 from batchmill.model.pipeline import Pipeline, Step
@@ -31,7 +32,6 @@ from batchmill.service.submit import Order
 
 router = APIRouter(prefix="/api", tags=["reference: images"])
 
-FAMILY: Final = "image-jobs"
 LIMITED_TIER: Final = "anonymous"
 FIRST_GUESS_MS: Final = 1_000.0
 """What a job is thought to take before the first one has ended."""
@@ -66,7 +66,7 @@ async def process_batch(request: Request, asking: Asking) -> Response:
 async def look(job_id: str, asking: Asking) -> Response:
     """Look at a job; `result` is there once it is completed, `error` once it failed."""
     item, batch = await asking.reading.item(job_id)
-    if batch.family != FAMILY:
+    if batch.family != IMAGES:
         raise NotFoundError("job", job_id)
     return looking.tell(
         {
@@ -97,10 +97,10 @@ async def stats(request: Request, asking: Asking) -> Response:
     database, since = asking.mill.database, datetime.now(UTC) - DAY
     families, mean_ms, recent = await asyncio.gather(
         database.read(statistics.by_family),
-        database.read(statistics.mean_run_ms, FAMILY),
-        database.read(statistics.ended_since, FAMILY, since),
+        database.read(statistics.mean_run_ms, IMAGES),
+        database.read(statistics.ended_since, IMAGES, since),
     )
-    counts = families.get(FAMILY, Counts())
+    counts = families.get(IMAGES, Counts())
     return looking.tell(
         {
             "totalJobs": counts.total,
@@ -163,7 +163,7 @@ def _require_room(conn: Connection, asking: Context, *, more: int = 0) -> None:
     caller, limit = asking.caller, asking.mill.settings.images.queue_size
     if caller.tier != LIMITED_TIER:
         return
-    if batches.waiting_of_family(conn, FAMILY, tier=LIMITED_TIER) + more > limit:
+    if batches.waiting_of_family(conn, IMAGES, tier=LIMITED_TIER) + more > limit:
         raise QueueFullError(limit)
 
 
@@ -184,7 +184,7 @@ def _pipeline(settings: ImagesSettings) -> Pipeline:
     return registry.check(
         replace(
             web,
-            family=FAMILY,
+            family=IMAGES,
             steps=(Step("measure", id="measure"), *web.steps),
             timeout_s=settings.timeout_ms / 1000,
             retries=settings.retries,
@@ -229,8 +229,8 @@ async def _estimates(asking: Context, number: int) -> list[int]:
     """Return in how many milliseconds each of the jobs sent last will probably be done."""
     database = asking.mill.database
     families = await database.read(statistics.by_family)
-    mean_ms = await database.read(statistics.mean_run_ms, FAMILY) or FIRST_GUESS_MS
-    ahead = max(0, families[FAMILY].unfinished - number)
+    mean_ms = await database.read(statistics.mean_run_ms, IMAGES) or FIRST_GUESS_MS
+    ahead = max(0, families[IMAGES].unfinished - number)
     at_once = asking.mill.settings.images.concurrency
     return [round(mean_ms * ((ahead + place) // at_once + 1)) for place in range(number)]
 

@@ -22,6 +22,7 @@ from batchmill.db import statistics
 from batchmill.errors.item import ItemError
 from batchmill.errors.request import InvalidFieldError, NotFoundError, WrongFileCountError
 from batchmill.model.batch import Batch, BatchStatus, Counts
+from batchmill.model.families import PHOTOS
 from batchmill.model.media import SNIFF_BYTES, ZIP, Family, MediaType
 from batchmill.model.pipeline import Pipeline
 from batchmill.operations import presets, registry
@@ -33,7 +34,6 @@ from batchmill.wire.asked import NewInput
 
 router = APIRouter(prefix="/api/batch", tags=["reference: photos"])
 
-FAMILY: Final = "faceDetection"
 LABEL_CHARACTERS: Final = 100
 UNPACK_S: Final = 60.0
 STATES: Final = {
@@ -126,7 +126,7 @@ async def add_images(request: Request, asking: Asking) -> Response:
 @router.get("/status/{batch_id}")
 async def status(batch_id: str, asking: Asking) -> Response:
     """Look at how far a batch is."""
-    batch = await looking.batch_of(asking, batch_id, FAMILY)
+    batch = await looking.batch_of(asking, batch_id, PHOTOS)
     return looking.tell({"success": True, "batch": _batch(batch)})
 
 
@@ -134,7 +134,7 @@ async def status(batch_id: str, asking: Asking) -> Response:
 async def queue_stats(asking: Asking) -> Response:
     """Count the files that run, wait, are completed and failed, for each family of operations."""
     families = await asking.mill.database.read(statistics.by_family)
-    counted = {FAMILY: Counts(), **families}
+    counted = {PHOTOS: Counts(), **families}
     return looking.tell({"stats": {name: _stats(counts) for name, counts in counted.items()}})
 
 
@@ -178,7 +178,7 @@ async def _again(image: NewImage, asking: Context, folder: Path) -> SentFile:
     if record_id is None:
         raise InvalidFieldError("Every image needs `data`, `url` or `recordId`.")
     item, batch = await asking.reading.item(record_id)
-    if batch.family != FAMILY:
+    if batch.family != PHOTOS:
         raise NotFoundError("record", record_id)
     copy = folder / uuid4().hex
     bounds = asking.limits.attempt(wall_s=UNPACK_S)
@@ -203,7 +203,7 @@ async def _add(asking: Context, sent: _Sent) -> tuple[str, int]:
     if wanted.batch_id is None:
         batch = await sending.start(asking, _order(mill.settings.photos, wanted), sent.files)
         return batch.id, batch.counts.total
-    batch = await looking.batch_of(asking, wanted.batch_id, FAMILY)
+    batch = await looking.batch_of(asking, wanted.batch_id, PHOTOS)
     queued = await submit.add_files(mill, batch.id, caller, sent.files)
     if wanted.keep_open is False:
         await control.close(mill, batch.id, owner_id=caller.owner_id)
@@ -227,7 +227,7 @@ def _pipeline(settings: PhotosSettings) -> Pipeline:
         "no_face": "fail" if settings.no_face_fails else "accept",
     }
     cropping = orders.with_options(presets.get("face-crop"), {"face_crop": crop})
-    return registry.check(replace(cropping, family=FAMILY, retries=settings.retries))
+    return registry.check(replace(cropping, family=PHOTOS, retries=settings.retries))
 
 
 def _is_archive(_: SentFile, media: MediaType) -> bool:

@@ -19,6 +19,7 @@ from batchmill.config import SequentialSettings
 from batchmill.db import statistics
 from batchmill.errors.request import InvalidFieldError, WrongFileCountError
 from batchmill.model.batch import Batch, BatchStatus
+from batchmill.model.families import SEQUENTIAL
 from batchmill.model.item import Item, ItemStatus, StepOptions
 from batchmill.model.media import Family, MediaType
 from batchmill.model.pipeline import Pipeline
@@ -30,7 +31,6 @@ from batchmill.service.submit import Order
 
 router = APIRouter(prefix="/api/sequential-batch", tags=["reference: sequential"])
 
-FAMILY: Final = "sequential"
 STEP: Final = "compress"
 FORMATS: Final = {"jpg": "jpeg", "tif": "tiff"}
 """Names of formats here that are ours under another name."""
@@ -101,7 +101,7 @@ async def submit(request: Request, asking: Asking) -> Response:
 @router.get("/status/{batch_id}")
 async def status(batch_id: str, asking: Asking) -> Response:
     """Look at a batch: how far it is, which file is being worked on, and every file's result."""
-    batch = await looking.batch_of(asking, batch_id, FAMILY)
+    batch = await looking.batch_of(asking, batch_id, SEQUENTIAL)
     items = await looking.items_of(asking, batch)
     return looking.tell(
         {
@@ -121,7 +121,7 @@ async def status(batch_id: str, asking: Asking) -> Response:
 @router.post("/cancel/{batch_id}")
 async def cancel(batch_id: str, asking: Asking) -> Response:
     """Stop the running file and skip those behind it; finished results stay."""
-    batch = await looking.batch_of(asking, batch_id, FAMILY)
+    batch = await looking.batch_of(asking, batch_id, SEQUENTIAL)
     after = await control.cancel(asking.mill, batch.id, owner_id=asking.caller.owner_id)
     skipped = after.counts.cancelled
     return looking.tell({"success": True, "batchId": after.id, "skipped": skipped})
@@ -130,7 +130,7 @@ async def cancel(batch_id: str, asking: Asking) -> Response:
 @router.get("/queue-stats")
 async def queue_stats(asking: Asking) -> Response:
     """Count the batches that wait, run, are completed and failed."""
-    found = await asking.mill.database.read(statistics.batches_by_status, FAMILY)
+    found = await asking.mill.database.read(statistics.batches_by_status, SEQUENTIAL)
     names = {"queued": "waiting", "processing": "active", "completed": "completed"}
     counts = dict.fromkeys(("waiting", "active", "completed", "failed"), 0)
     for each, number in found.items():
@@ -206,7 +206,7 @@ def _pipeline(settings: SequentialSettings, output_format: str | None) -> Pipeli
     compress = presets.get(STEP)
     if output_format:
         compress = orders.with_options(compress, {STEP: _known({"format": output_format})})
-    return registry.check(replace(compress, family=FAMILY))
+    return registry.check(replace(compress, family=SEQUENTIAL))
 
 
 def _known(options: Mapping[str, Any]) -> dict[str, Any]:
