@@ -39,7 +39,9 @@ def written(path: Path, *results: ItemResult) -> None:
 
 
 STATUSES = st.sampled_from([ItemStatus.COMPLETED, ItemStatus.SKIPPED, ItemStatus.FAILED])
-NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
+NAMES = st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1
+).filter(lambda name: name not in {".", ".."})
 
 
 @settings(max_examples=40, deadline=None)
