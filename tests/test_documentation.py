@@ -96,9 +96,11 @@ def test_what_talks_to_a_server_works_as_it_is_written(folder: Path, tmp_path_fa
 
 
 def _converse(block: str, url: str, folder: Path) -> None:
-    """Type a block; `bat_…` is the id that the line before printed."""
+    """Type a block; `bat_…` is the id that the line before printed. Results are waited for."""
     batch = ""
     for line in block.splitlines():
         typed = line.replace("http://127.0.0.1:3001", url).replace("bat_…", batch)
+        if "results.zip" in typed:
+            _type(f"batchmill watch {batch}", folder, BATCHMILL_SERVER=url)
         told = re.findall(r"bat_\w+", _type(typed, folder, BATCHMILL_SERVER=url))
         batch = told[0] if told else batch
