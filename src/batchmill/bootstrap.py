@@ -13,6 +13,7 @@ from batchmill.api.server import answer, is_loopback, listening, url
 from batchmill.config import Settings
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
+from batchmill.engines.base import Engine
 from batchmill.engines.memory import MemoryEngine
 from batchmill.errors.request import UsageError
 from batchmill.runner.pool import Pool, Recycling
@@ -108,22 +109,6 @@ async def serve(
             await asyncio.wait({answering})
 
 
-async def work_only(settings: Settings) -> None:
-    """Process items for servers elsewhere, until SIGTERM or SIGINT.
-
-    Raises:
-        DatabaseUnavailableError: the database does not answer.
-    """
-    stopping = asyncio.Event()
-    stop_at_signals(stopping)
-    async with (
-        opened(settings) as mill,
-        upkeep(mill, slots=settings.children),
-        working(mill, stopping=stopping),
-    ):
-        await stopping.wait()
-
-
 def stop_at_signals(stopping: asyncio.Event) -> None:
     """Set `stopping` at SIGTERM and SIGINT; a second signal ends the process at once."""
     loop = asyncio.get_running_loop()
@@ -163,7 +148,7 @@ def _mill(settings: Settings, database: Database, scratch: Scratch) -> Mill:
     return Mill(
         database=database,
         storage=open_storage(settings),
-        engine=MemoryEngine(),
+        engine=_engine(settings),
         settings=settings,
         process_id=ids.worker_id(),
         uploads=uploads,
@@ -194,6 +179,20 @@ def open_storage(settings: Settings) -> Storage:
             secret_access_key=secret_access_key.get_secret_value() if secret_access_key else None,
         )
     )
+
+
+def _engine(settings: Settings) -> Engine:
+    """Return the engine that the settings name.
+
+    Raises:
+        UsageError: it is one that this version does not have.
+    """
+    if settings.redis_url is not None:
+        raise UsageError(
+            "BATCHMILL_REDIS_URL is set, but this version hands out work inside one process only."
+            " Unset it, and let `batchmill serve` do the work."
+        )
+    return MemoryEngine()
 
 
 @contextmanager

@@ -37,7 +37,6 @@ def _root(
 
 command(app, "run", run.RunOptions)(run.run)
 command(app, "serve", serve.ServeOptions)(serve.serve)
-command(app, "worker", serve.WorkerOptions)(serve.worker)
 command(app, "submit", submit.SubmitOptions)(submit.submit)
 command(app, "status", batches.StatusOptions)(batches.status)
 command(app, "watch", batches.WatchOptions)(batches.watch)

@@ -1,4 +1,4 @@
-"""`batchmill serve`, `worker`, `migrate`: the processes of a server."""
+"""`batchmill serve` and `migrate`: the process of a server, and its database."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,14 +45,6 @@ class ServeOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerOptions:
-    """What a worker works with."""
-
-    data_dir: DataDir = None
-    jobs: Children = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MigrateOptions:
     """Which database."""
 
@@ -80,21 +72,6 @@ def serve(options: ServeOptions) -> int:
     asyncio.run(
         bootstrap.serve(settings, with_worker=options.worker, on_ready=_ready, on_admin_link=_offer)
     )
-    return ALL_FINE
-
-
-def worker(options: WorkerOptions) -> int:
-    """Work on files for servers elsewhere; start as many as you like, on any machine.
-
-    Needs a database that all of them reach: BATCHMILL_DATABASE_URL, with BATCHMILL_REDIS_URL
-    and BATCHMILL_STORAGE_URL. SIGTERM lets running files end, for up to 25 s, and hands back
-    what did not.
-    """
-    import asyncio
-
-    from batchmill import bootstrap
-
-    asyncio.run(bootstrap.work_only(_settings(options.data_dir, options.jobs, {})))
     return ALL_FINE
 
 
