@@ -81,6 +81,18 @@ def test_uneven_rows_are_counted_as_nulls_and_said(tmp_path):
     assert document["warnings"] == ["2 of 32 rows have another number of cells than most"]
 
 
+def test_blank_lines_are_no_rows(tmp_path):
+    table = table_of(tmp_path, "a,b\n\n1,2\n\n3,4\n")
+    assert (table["rows"], table["columns"][0]["nulls"]) == (2, 0)
+
+
+def test_the_limit_of_rows_counts_over_all_chunks(tmp_path):
+    content = b"a,b\n" + b"1,2\n" * 25_000
+    document = analysed(tmp_path, content, limits=Limits(sheet_rows=15_000)).document
+    assert document["tables"][0]["rows"] == 14_999
+    assert document["warnings"] == ["only the first 15,000 rows were read"]
+
+
 def test_rows_over_the_limit_are_not_read(tmp_path):
     content = b"a,b\n" + b"1,2\n" * 50
     document = analysed(tmp_path, content, limits=Limits(sheet_rows=20)).document

@@ -258,15 +258,52 @@ def test_tables_are_read_as_the_page_is_shown(tmp_path, page, matrix):
     assert json.loads(made.output("a.p1-t1.json")) == PRICES
 
 
-def test_tables_inside_a_form_are_read_where_the_form_stands(tmp_path):
-    content = ruled_table(PRICES)
-    form = (
-        "<</Type/XObject/Subtype/Form/BBox[0 0 300 400]/Matrix[.5 0 0 .5 0 0]"
-        f"/Resources<</Font<</F1 3 0 R>>>>/Length {len(content)}>>stream\n{content}\nendstream"
+def form(content: str) -> str:
+    return (
+        "<</Type/XObject/Subtype/Form/BBox[0 0 300 400]/Matrix[.8 0 0 .8 10 0]"
+        "/Resources<</Font<</F1 3 0 R>>/XObject<</X2 7 0 R>>>>"
+        f"/Length {len(content)}>>stream\n{content}\nendstream"
     )
-    body = pdf("1 0 0 1 100 150 cm /X1 Do", more=(form,))
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [(form(ruled_table(PRICES)),), (form("1 0 0 1 9 9 cm /X2 Do"), form(ruled_table(PRICES)))],
+    ids=["in a form", "in a form of a form"],
+)
+def test_tables_inside_a_form_are_read_where_the_form_stands(tmp_path, forms):
+    body = pdf("1 0 0 1 30 40 cm /X1 Do", more=forms)
     made = analysed(tmp_path, body, name="a.pdf", rows="json")
     assert json.loads(made.output("a.p1-t1.json")) == PRICES
+
+
+def test_cells_drawn_as_closed_paths_make_a_table_too(tmp_path):
+    cells = ruled_table(PRICES).split("\n")
+    closed = [
+        re.sub(
+            r"(\d+) (\d+) 80 20 re S",
+            lambda at: (
+                f"{at[1]} {at[2]} m {int(at[1]) + 80} {at[2]} l {int(at[1]) + 80} "
+                f"{int(at[2]) + 20} l {at[1]} {int(at[2]) + 20} l h S"
+            ),
+            cell,
+        )
+        for cell in cells
+    ]
+    made = analysed(tmp_path, pdf("\n".join(closed)), name="a.pdf", rows="json")
+    assert json.loads(made.output("a.p1-t1.json")) == PRICES
+
+
+def test_one_row_of_boxes_is_no_table(tmp_path):
+    body = pdf(ruled_table([["name", "street", "town"]]))
+    assert analysed(tmp_path, body).document["tables"] == []
+
+
+def test_text_without_a_character_map_asks_for_ocr(tmp_path):
+    body = pdf(line_of_text("".join(f"\\{code:03o}" for code in range(1, 26)) * 2))
+    document = analysed(tmp_path, body).document
+    assert document["text"]["words"] > 0
+    assert document["needs_ocr"]
 
 
 def test_lines_drawn_as_thin_boxes_make_a_table_too(tmp_path):

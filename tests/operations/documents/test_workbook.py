@@ -114,7 +114,8 @@ def test_cells_are_written_short(value, text):
 
 # ---------------------------------------------------------------- refused before parsing
 
-DOCTYPE = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
+DOCTYPE = '<!DOCTYPE x SYSTEM "file:///etc/hostname">'
+ENTITY = '<!ENTITY a "aaaaaaaaaa">'
 
 
 def error_of(folder, body: bytes, *, limits: Limits | None = None) -> tuple[str, str]:
@@ -122,11 +123,13 @@ def error_of(folder, body: bytes, *, limits: Limits | None = None) -> tuple[str,
 
 
 @pytest.mark.parametrize("part", ["xl/worksheets/sheet1.xml", "xl/workbook.xml", "_rels/.rels"])
-@pytest.mark.parametrize("padding", ["", "<!--" + "x" * (2**20 - 60) + "-->"])
-def test_declarations_are_refused_in_every_part(tmp_path, part, padding):
+@pytest.mark.parametrize("place", [0, 2**20 - 4, 2**20, 3 * 2**20 - 1])
+@pytest.mark.parametrize("declaration", [DOCTYPE, ENTITY])
+def test_declarations_are_refused_in_every_part_and_place(tmp_path, part, place, declaration):
     members = xlsx_members(sheet_data([["a"]]))
     head, body = str(members[part]).split("?>", 1)
-    declared = zipped(members | {part: f"{head}?>{padding}{DOCTYPE}{body}"})
+    padding = f"<!--{'x' * (place - len(head) - 9)}-->" if place else ""
+    declared = zipped(members | {part: f"{head}?>{padding}{declaration}{body}"})
     assert error_of(tmp_path, declared) == (
         "unsafe_file",
         "a.xlsx was refused: a part declares a DOCTYPE or an ENTITY; save it again and send that",

@@ -100,22 +100,18 @@ def _add_image(image: Any, page_area: float, found: PageObjects) -> None:  # noq
 
 
 def _add_lines(path: Any, outer: PdfMatrix, found: PageObjects) -> None:  # noqa: ANN401
+    """Add a path's straight lines; PDFium has written out those that close a figure."""
     matrix = _matrix(path).multiply(outer)
     x, y = ctypes.c_float(), ctypes.c_float()
-    start = before = (0.0, 0.0)
+    before = (0.0, 0.0)
     for index in range(min(pdfium.FPDFPath_CountSegments(path), MOST_SEGMENTS)):
         segment = pdfium.FPDFPath_GetPathSegment(path, index)
         if not pdfium.FPDFPathSegment_GetPoint(segment, x, y):
             continue
         found.segments += 1
         here: tuple[float, float] = matrix.on_point(x.value, y.value)
-        kind = pdfium.FPDFPathSegment_GetType(segment)
-        if kind == pdfium.FPDF_SEGMENT_MOVETO:
-            start = here
-        elif kind == pdfium.FPDF_SEGMENT_LINETO:
+        if pdfium.FPDFPathSegment_GetType(segment) == pdfium.FPDF_SEGMENT_LINETO:
             _add_line(Line(before[0], before[1], *here), found)
-        if pdfium.FPDFPathSegment_GetClose(segment):
-            _add_line(Line(here[0], here[1], *start), found)
         before = here
 
 
