@@ -111,11 +111,3 @@ def test_a_window_that_is_over_starts_again(database: Database) -> None:
         assert await database.run(access.forget_windows, now=at(9_000)) == 1
 
     asyncio.run(story())
-
-
-def test_the_servers_secret_is_the_same_for_all_processes(database: Database) -> None:
-    async def story() -> None:
-        found = await asyncio.gather(*(keys.server_secret(database, "urls") for _ in range(8)))
-        assert len(set(found)) == 1
-
-    asyncio.run(story())

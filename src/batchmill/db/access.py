@@ -58,11 +58,6 @@ def revoke_key(
     return conn.execute(statement.values(revoked_at=now)).rowcount == 1
 
 
-def mark_used(conn: Connection, key_id: KeyId, *, now: Clock = NOW) -> None:
-    """Note that a key is in use."""
-    conn.execute(update(api_keys).where(api_keys.c.id == key_id).values(used_at=now))
-
-
 def count_use(conn: Connection, name: str, *, window_ms: int, now: Clock = NOW) -> tuple[int, int]:
     """Count one use of a rate window; returns uses so far and the milliseconds until it ends.
 
@@ -87,20 +82,6 @@ def count_use(conn: Connection, name: str, *, window_ms: int, now: Clock = NOW) 
 def forget_windows(conn: Connection, *, now: Clock = NOW) -> int:
     """Remove windows that are over; return how many."""
     return conn.execute(rate_windows.delete().where(rate_windows.c.ends_at < now)).rowcount
-
-
-def secret(conn: Connection, name: str, fresh: str) -> str:
-    """Return the server's secret of this name; `fresh` becomes it when there is none yet."""
-    query = select(secrets.c.value).where(secrets.c.name == name)
-    known = conn.scalar(query)
-    if known is not None:
-        return str(known)
-    try:
-        with conn.begin_nested():
-            conn.execute(secrets.insert().values(name=name, value=fresh))
-    except IntegrityError:
-        return str(conn.scalar(query))
-    return fresh
 
 
 def replace_secret(conn: Connection, name: str, value: str) -> None:

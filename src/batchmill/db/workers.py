@@ -53,12 +53,6 @@ def leave(conn: Connection, worker_id: WorkerId) -> None:
     conn.execute(workers.delete().where(workers.c.id == worker_id))
 
 
-def drain(conn: Connection, worker_id: WorkerId) -> bool:
-    """Ask a worker to finish what it has and stop. False: there is no such worker."""
-    statement = update(workers).where(workers.c.id == worker_id).values(draining=True)
-    return conn.execute(statement).rowcount == 1
-
-
 def alive(conn: Connection, *, now: Clock = NOW) -> Sequence[WorkerRow]:
     """Return the processes whose lease stands, oldest first."""
     columns = (workers.c[name] for name in WorkerRow.__slots__)

@@ -153,11 +153,6 @@ async def count_submission(database: Database, allowance: Allowance) -> Usage:
     return Usage(allowance.limit, allowance.limit - used, reset_s)
 
 
-async def server_secret(database: Database, name: str) -> str:
-    """Return a secret of this server, the same in every process; made at first use."""
-    return await database.run(access.secret, name, secrets.token_urlsafe(SECRET_BYTES))
-
-
 def digest(secret: str) -> str:
     """Return what is kept of a secret; 256 random bits need no salt."""
     return hashlib.sha256(secret.encode()).hexdigest()
