@@ -104,7 +104,11 @@ def test_progress_is_told_for_each_page_and_never_goes_back(tmp_path):
     seen: list[float] = []
     table = ruled_table([["a", "b"], ["1", "2"]])
     pages = (ENGLISH, table, table)
-    analysed(tmp_path, pdf(*pages), on_progress=lambda each: seen.append(each.fraction))
+    analysed(
+        tmp_path,
+        pdf(*pages),
+        on_progress=lambda each: each.step == "analyze" and seen.append(each.fraction),
+    )
     assert seen == sorted(seen)
     assert len(set(seen)) == 4
     assert seen[-1] == 1
