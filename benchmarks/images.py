@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pyvips
 from likeness import ssim
+from photos import stills
 
 HERE = Path(__file__).parent
 RUNS = int(os.environ.get("BENCH_RUNS", "5"))
@@ -62,7 +63,7 @@ def main(photos: Path, cases: Sequence[str]) -> None:
     """Compare, print and write the table; `cases` are some of TITLES, none means all."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        files = [str(path) for path in sorted(photos.iterdir()) if _still(path)]
+        files = [str(path) for path in stills(photos)]
         _install_peer(work)
         parts = [_heading(work, len(files))]
         for case in cases or TITLES:
@@ -199,15 +200,6 @@ def _processor() -> str:
 
 
 # ---------------------------------------------------------------- files and peer
-
-
-def _still(path: Path) -> bool:
-    try:
-        image = pyvips.Image.new_from_file(str(path))
-    except pyvips.Error:
-        return False
-    animated = image.get("vips-loader") in {"gifload", "webpload"} and image.get_n_pages() > 1
-    return not animated
 
 
 def _kind(file: str) -> str:

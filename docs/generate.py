@@ -276,7 +276,7 @@ def _shown(value: object) -> str:
     if value is None or value == ():
         return "—"
     if isinstance(value, ByteSize):
-        return _size(value)
+        return environment.size(value)
     if isinstance(value, bool):
         return "`true`" if value else "`false`"
     if isinstance(value, tuple):
@@ -284,11 +284,6 @@ def _shown(value: object) -> str:
     if isinstance(value, int | float):
         return f"`{value:g}`" if value < MANY else f"{value:,}"
     return f"`{value}`"
-
-
-def _size(value: int) -> str:
-    units = ((2**30, "GiB"), (2**20, "MiB"), (10**9, "GB"), (10**6, "MB"), (1, "bytes"))
-    return next(f"{value // unit} {name}" for unit, name in units if value % unit == 0)
 
 
 def _family(root: type[BatchmillError]) -> list[type[BatchmillError]]:

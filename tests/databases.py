@@ -31,7 +31,7 @@ def memory_folder(fallback: Path) -> Path:
 @contextmanager
 def new_database(kind: str, folder: Path) -> Iterator[Database]:
     """Make a database of this kind with the newest schema, and remove it afterwards."""
-    with _new_url(kind, folder) as url:
+    with new_url(kind, folder) as url:
         database = Database(url)
         try:
             migrate(database.engine)
@@ -47,7 +47,8 @@ def empty(conn: Connection) -> None:
 
 
 @contextmanager
-def _new_url(kind: str, folder: Path) -> Iterator[str]:
+def new_url(kind: str, folder: Path) -> Iterator[str]:
+    """Make a database of this kind without any table, and remove it afterwards."""
     name = f"batchmill_test_{os.getpid()}_{secrets.token_hex(4)}"
     if kind == "sqlite":
         path = memory_folder(folder) / f"{name}.sqlite3"

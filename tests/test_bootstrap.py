@@ -53,3 +53,20 @@ def test_a_storage_that_nobody_knows_is_a_usage_error(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, storage_url="ftp://somewhere/else")
     with pytest.raises(UsageError, match="BATCHMILL_STORAGE_URL"):
         store_a_file(settings, tmp_path / "f")
+
+
+def test_signing_keys_must_be_long(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, signing_keys=(SecretStr("short"),))
+    with pytest.raises(UsageError, match="at least 32 characters"):
+        store_a_file(settings, tmp_path / "f")
+
+
+def test_processes_that_share_work_must_be_told_how_to_sign(tmp_path: Path) -> None:
+    settings = Settings(
+        data_dir=tmp_path,
+        database_url=SecretStr("postgresql+psycopg://nobody@127.0.0.1:9/nothing"),
+        redis_url=SecretStr("redis://127.0.0.1:9"),
+        public_url="https://mill.example",
+    )
+    with pytest.raises(UsageError, match="BATCHMILL_SIGNING_KEYS"):
+        store_a_file(settings, tmp_path / "f")

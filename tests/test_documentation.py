@@ -87,6 +87,13 @@ def test_python_examples_work_as_they_are_written(code: str, folder: Path):
     assert sorted(path.name for path in (folder / "small").iterdir()) == ["a.webp", "b.webp"]
 
 
+def test_the_upload_works_as_it_is_written(folder: Path, tmp_path_factory):
+    (code,) = _blocks(PYTHON, "docs/how-to/uploads.md")
+    with running(tmp_path_factory.mktemp("server")) as server:
+        (folder / "example.py").write_text(code.replace("http://127.0.0.1:3001", server.url))
+        assert _type("python example.py", folder).startswith("bat_")
+
+
 def test_what_talks_to_a_server_works_as_it_is_written(folder: Path, tmp_path_factory):
     with running(tmp_path_factory.mktemp("server")) as server:
         for block in REMOTE:

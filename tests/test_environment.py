@@ -83,6 +83,23 @@ def test_the_environment_block_of_the_image_server_document_is_understood():
     assert found.documents == Settings().documents
 
 
+def test_the_names_that_openai_uses_are_understood():
+    found = load(
+        {"OPENAI_API_KEY": "sk-1", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "OPENAI_MODEL": "m"}
+    )
+
+    assert found.llm_api_key is not None
+    assert found.llm_api_key.get_secret_value() == "sk-1"
+    assert (found.llm_base_url, found.llm_model) == ("http://127.0.0.1:1/v1", "m")
+    assert found.has_model
+    assert not load({}).has_model
+
+
+def test_a_budget_for_the_model_needs_its_prices():
+    with pytest.raises(UsageError, match="llm_input_usd"):
+        load({"BATCHMILL_TIERS_FREE_LLM_DAY_USD": "5"})
+
+
 def test_the_database_of_the_photo_document_becomes_a_url_that_survives_odd_passwords():
     env = {"MYSQL_HOST": "db", "MYSQL_USER": "u", "MYSQL_PASSWORD": "p@s/s", "MYSQL_DATABASE": "d"}
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from support.pictures import scene
@@ -82,6 +83,27 @@ def test_the_client_says_who_did_the_work(place: Path, server: Server):
 
     assert f"done by the server at {server.url}" in there.stdout
     assert "The work was done here." in here.stdout
+
+
+@pytest.mark.parametrize("who", ["server", "local"])
+def test_the_web_form_gives_back_a_smaller_picture(place: Path, server: Server, who: str):
+    url = server.url if who == "server" else "http://127.0.0.1:9"
+    picture = (place / "photos" / "0.jpg").read_bytes()
+    command = [sys.executable, EXAMPLES / "web_form.py", "0", url]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as form:
+        try:
+            assert form.stdout is not None
+            address = form.stdout.readline().split()[-1]
+            page = httpx.get(address)
+            made = httpx.post(f"{address}/small", content=picture, timeout=60)
+            wrong = httpx.post(f"{address}/small", content=b"no picture", timeout=60)
+        finally:
+            form.terminate()
+
+    assert '<input type="file"' in page.text
+    assert (made.status_code, made.headers["x-done-by"]) == (200, who)
+    assert made.content[8:12] == b"WEBP"
+    assert (wrong.status_code, "picture" in wrong.text) == (422, True)
 
 
 def test_the_library_says_what_failed(place: Path):

@@ -4,18 +4,23 @@ import asyncio
 import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from batchmill.api.app import create_app
+from batchmill.api.probes import create_probes
 from batchmill.api.server import answer, is_loopback, listening, url
+from batchmill.attempt.workbench import Remote
 from batchmill.config import Settings
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
 from batchmill.engines.base import Engine
 from batchmill.engines.memory import MemoryEngine
+from batchmill.environment import Origin
 from batchmill.errors.request import UsageError
+from batchmill.outgoing.calls import Outgoing, Rules
 from batchmill.runner.pool import Pool, Recycling
 from batchmill.runner.scratch import Scratch
 from batchmill.service import ids, keys, sweep
@@ -23,7 +28,11 @@ from batchmill.service.bench import attempts_in
 from batchmill.service.mill import Mill
 from batchmill.storage.base import Storage
 from batchmill.storage.local import LocalStorage
-from batchmill.worker import background, upkeep, work
+from batchmill.storage.signing import KEY_BYTES, Signer, fresh_signer
+from batchmill.storage.split import SplitStorage
+from batchmill.vision import clients
+from batchmill.web import page
+from batchmill.worker import Places, background, upkeep, work
 
 
 @asynccontextmanager
@@ -31,16 +40,18 @@ async def opened(settings: Settings) -> AsyncIterator[Mill]:
     """Build everything that the settings name; the database gets the newest schema.
 
     Raises:
-        UsageError: another process already works in this data folder.
+        UsageError: another process already works in this data folder, or settings contradict.
         DatabaseUnavailableError: the database does not answer.
     """
+    _require_shared_database(settings)
+    signer = _signer(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with _scratch(settings) as scratch:
-        database = Database(settings.database)
+        database, engine = Database(settings.database), _engine(settings)
         try:
             with _sole_process(settings) if database.is_sqlite else _any_process():
                 await asyncio.to_thread(migrate, database.engine)
-                mill = _mill(settings, database, scratch)
+                mill = _mill(settings, database, engine, scratch=scratch, signer=signer)
                 if database.is_sqlite:
                     await sweep.take_over(mill)
                 yield mill
@@ -53,7 +64,7 @@ async def opened(settings: Settings) -> AsyncIterator[Mill]:
 @asynccontextmanager
 async def working(mill: Mill, *, stopping: asyncio.Event) -> AsyncIterator[Pool]:
     """Run a worker beside the block, until `stopping` is set and the worker has drained."""
-    settings = mill.settings
+    settings, places = mill.settings, Places()
     pool = Pool(
         settings.children,
         settings.data_dir / "tmp",
@@ -61,12 +72,15 @@ async def working(mill: Mill, *, stopping: asyncio.Event) -> AsyncIterator[Pool]
     )
     # One item more than children, so that none waits while another's files are being stored.
     slots = settings.children + 1
-    running = work(mill, attempts_in(mill, pool), slots=slots, stopping=stopping)
     try:
-        async with background(pool.start()), background(running) as worker:
-            yield pool
-            stopping.set()
-            await asyncio.wait({worker})
+        async with clients.opened(settings) as made:
+            remote = Remote(asyncio.Semaphore(settings.remote_slots), made)
+            attempt = attempts_in(mill, pool, remote, on_remote=places.leave)
+            running = work(mill, attempt, slots=slots, stopping=stopping, places=places)
+            async with background(pool.start()), background(running) as worker:
+                yield pool
+                stopping.set()
+                await asyncio.wait({worker})
     finally:
         await pool.aclose()
 
@@ -77,11 +91,13 @@ async def serve(
     with_worker: bool = True,
     on_ready: Callable[[str], None] = print,
     on_admin_link: Callable[[str], None] | None = None,
+    origins: Mapping[str, Origin] = MappingProxyType({}),
 ) -> None:
     """Serve HTTP, and process items unless told not to, until SIGTERM or SIGINT.
 
     `on_ready` gets the address once requests are answered, `on_admin_link` a link that makes
-    one browser the administrator's. Running items have `drain_s` to end.
+    one browser the administrator's. `origins` says where the settings came from. Running items
+    have `drain_s` to end.
 
     Raises:
         UsageError: the address or the data folder is taken, or strangers could use everything.
@@ -94,7 +110,7 @@ async def serve(
             slots = settings.children if with_worker else 0
             await _let_somebody_in(mill)
             await stack.enter_async_context(upkeep(mill, slots=slots))
-            app = create_app(mill)
+            app = create_app(mill, page.routes(), origins)
             answering = await stack.enter_async_context(
                 background(answer(app, listener, stopping=stopping, on_ready=on_ready))
             )
@@ -107,6 +123,46 @@ async def serve(
             await stopping.wait()
             app.state.draining.set()
             await asyncio.wait({answering})
+
+
+async def work_only(settings: Settings, *, on_ready: Callable[[str], None] = print) -> None:
+    """Process items for servers elsewhere, until SIGTERM or SIGINT.
+
+    `on_ready` gets the worker's id once it takes items. Running items have `drain_s` to end.
+
+    Raises:
+        UsageError: nothing is shared with servers, or the port for probes is taken.
+        DatabaseUnavailableError: the database does not answer.
+    """
+    if settings.redis_url is None or settings.database.startswith("sqlite"):
+        raise UsageError(
+            "A worker shares its work with servers: set BATCHMILL_DATABASE_URL to a PostgreSQL,"
+            " MariaDB or MySQL database and BATCHMILL_REDIS_URL to a Redis or Valkey. On one"
+            " machine `batchmill serve` works by itself."
+        )
+    stopping = asyncio.Event()
+    stop_at_signals(stopping)
+    async with AsyncExitStack() as stack:
+        mill = await stack.enter_async_context(opened(settings))
+        await stack.enter_async_context(upkeep(mill, slots=settings.children))
+        if settings.health_port is not None:
+            await stack.enter_async_context(_probed(mill, settings.health_port, stopping))
+        await stack.enter_async_context(working(mill, stopping=stopping))
+        on_ready(mill.process_id)
+        await stopping.wait()
+
+
+@asynccontextmanager
+async def _probed(mill: Mill, port: int, stopping: asyncio.Event) -> AsyncIterator[None]:
+    """Answer probes for the length of the block, also while the worker drains."""
+    ended = asyncio.Event()
+    app = create_probes(mill, draining=stopping)
+    with listening(mill.settings.host, port) as listener:
+        answering = answer(app, listener, stopping=ended, on_ready=lambda _: None)
+        async with background(answering) as task:
+            yield
+            ended.set()
+            await asyncio.wait({task})
 
 
 def stop_at_signals(stopping: asyncio.Event) -> None:
@@ -142,26 +198,54 @@ async def _let_somebody_in(mill: Mill) -> None:
     )
 
 
-def _mill(settings: Settings, database: Database, scratch: Scratch) -> Mill:
+def _mill(
+    settings: Settings, database: Database, engine: Engine, *, scratch: Scratch, signer: Signer
+) -> Mill:
     uploads = scratch.new("uploads")
     uploads.mkdir()
     return Mill(
         database=database,
         storage=open_storage(settings),
-        engine=_engine(settings),
+        engine=engine,
         settings=settings,
-        process_id=ids.worker_id(),
+        process_id=ids.worker_id(settings.worker_id),
         uploads=uploads,
+        outgoing=Outgoing(Rules(settings.outgoing_http, settings.outgoing_loopback)),
+        signer=signer,
     )
 
 
-def open_storage(settings: Settings) -> Storage:
-    """Open the bucket or folder that `storage_url` names.
+def _signer(settings: Settings) -> Signer:
+    """Return what signs addresses; one process alone makes do with a key of its own.
 
     Raises:
-        UsageError: it is a bucket, and the extra `s3` is not installed.
+        UsageError: a key is too short, or several processes would each have another.
     """
-    url = settings.storage_url
+    signing_keys = [key.get_secret_value() for key in settings.signing_keys]
+    if not signing_keys and settings.redis_url is not None and settings.public_url is not None:
+        raise UsageError(
+            "Servers and workers that share work must sign alike: set BATCHMILL_SIGNING_KEYS to the"
+            f" same key of {KEY_BYTES} characters or more for all of them."
+        )
+    try:
+        return Signer(signing_keys) if signing_keys else fresh_signer()
+    except ValueError as error:
+        raise UsageError(f"BATCHMILL_SIGNING_KEYS is not right: {error}.") from error
+
+
+def open_storage(settings: Settings) -> Storage:
+    """Open the bucket or folder that `storage_url` names, and the bucket for results beside it.
+
+    Raises:
+        UsageError: there is a bucket, and the extra `s3` is not installed.
+    """
+    main = _open_storage(settings, settings.storage_url)
+    if settings.results_url is None:
+        return main
+    return SplitStorage(main, _open_storage(settings, settings.results_url))
+
+
+def _open_storage(settings: Settings, url: str | None) -> Storage:
     if url is None or "://" not in url or url.startswith("file://"):
         folder = Path(url.removeprefix("file://")) if url else settings.data_dir / "storage"
         return LocalStorage(folder, reserve_bytes=settings.disk_reserve_bytes)
@@ -177,22 +261,43 @@ def open_storage(settings: Settings) -> Storage:
             region=settings.s3_region,
             access_key_id=access_key_id.get_secret_value() if access_key_id else None,
             secret_access_key=secret_access_key.get_secret_value() if secret_access_key else None,
+            virtual_host=settings.s3_virtual_host,
         )
     )
 
 
 def _engine(settings: Settings) -> Engine:
-    """Return the engine that the settings name.
+    """Return the engine that the settings name; it connects when it is used.
 
     Raises:
-        UsageError: it is one that this version does not have.
+        UsageError: the address is none of Redis, or the extra `redis` is not installed.
     """
-    if settings.redis_url is not None:
+    if settings.redis_url is None:
+        return MemoryEngine()
+    try:
+        from batchmill.engines.bullmq import BullmqEngine  # bullmq is an extra
+    except ImportError as error:
+        raise UsageError("Redis needs `pip install 'batchmill[redis]'`.") from error
+    try:
+        return BullmqEngine(settings.redis_url.get_secret_value(), queue=settings.redis_queue)
+    except ValueError as error:
         raise UsageError(
-            "BATCHMILL_REDIS_URL is set, but this version hands out work inside one process only."
-            " Unset it, and let `batchmill serve` do the work."
+            "BATCHMILL_REDIS_URL must be an address such as redis://127.0.0.1:6379/0."
+        ) from error
+
+
+def _require_shared_database(settings: Settings) -> None:
+    """Refuse Redis beside SQLite: work would be handed to those who can't see it.
+
+    Raises:
+        UsageError: the settings contradict each other.
+    """
+    if settings.redis_url is not None and settings.database.startswith("sqlite"):
+        raise UsageError(
+            "BATCHMILL_REDIS_URL hands out work to other processes, which can't use an SQLite"
+            " database. Set BATCHMILL_DATABASE_URL to a PostgreSQL, MariaDB or MySQL database, or"
+            " unset BATCHMILL_REDIS_URL."
         )
-    return MemoryEngine()
 
 
 @contextmanager

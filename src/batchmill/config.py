@@ -16,6 +16,7 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     SecretStr,
     model_validator,
 )
@@ -39,6 +40,7 @@ AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 """A child changes its folder: what it is told must hold from everywhere."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_split)]
+Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
 
 
@@ -78,10 +80,17 @@ class TierLimits(Group):
         ByteSize(2 * GIB), ge=256 * MIB, description="Memory of an attempt"
     )
     cpu_s: float = Field(60, gt=0, description="Processor time of an attempt")
+    open_uploads: int = Field(1_000, ge=1, description="Uploads that no batch has taken yet")
     retries_errors: int = Field(5, ge=0, description="Most retries after transient errors")
-    retries_crashes: int = Field(2, ge=0, description="Most retries after a crash of the child")
+    retries_crashes: int = Field(1, ge=0, description="Most retries after a crash of the child")
     retries_timeouts: int = Field(3, ge=0, description="Most retries after a time limit")
-    submissions_per_minute: int = Field(120, ge=1, description="Submissions to /v1 of a caller")
+    submissions_per_minute: int = Field(120, ge=1, description="Submissions of a caller to /v1")
+    llm_batch_usd: float | None = Field(
+        None, ge=0, description="Most US dollars that a batch may spend at the vision LLM"
+    )
+    llm_day_usd: float | None = Field(
+        None, ge=0, description="Most US dollars that an owner may spend there in 24 hours"
+    )
 
     def attempt(self, *, wall_s: float) -> Limits:
         """Return the bounds of one attempt that may take `wall_s`."""
@@ -94,6 +103,7 @@ _RAISED: Final = TierLimits(
     file_bytes=ByteSize(5 * GIB),
     batch_bytes=ByteSize(50 * GIB),
     files_per_request=1_000,
+    open_uploads=10_000,
     archive_entries=1_000_000,
     entry_bytes=ByteSize(GB),
     archive_bytes=ByteSize(100 * GB),
@@ -185,20 +195,42 @@ class Settings(Group):
     redis_url: SecretStr | None = Field(
         None, description="Redis or Valkey; unset: in-process queue"
     )
+    redis_queue: str = Field(
+        "batchmill",
+        pattern=r"^[\w.-]+$",
+        description="Its queue; each installation has its own",
+    )
     storage_url: str | None = Field(
         None, description="`s3://bucket/prefix` or a folder; unset: a folder in data_dir"
     )
+    results_url: str | None = Field(
+        None, description="Bucket for results alone, as `s3://bucket/prefix`; unset: all together"
+    )
+    cdn_url: str | None = Field(
+        None, description="Address under which everybody can read the bucket that holds results"
+    )
     s3_endpoint: str | None = Field(None, description="Address of a service that speaks S3")
     s3_region: str | None = Field(None, description="Region of the bucket")
+    s3_virtual_host: bool = Field(
+        default=False, description="Name the bucket in the host instead of the path"
+    )
     s3_access_key_id: SecretStr | None = Field(None, description="Access key of the bucket")
     s3_secret_access_key: SecretStr | None = Field(None, description="Secret key of the bucket")
+    uploads_dir: AbsolutePath | None = Field(
+        None, description="Folder of open uploads, one for all servers; unset: in data_dir"
+    )
     children: int = Field(
         default_factory=_cores, ge=1, le=1_024, description="Child processes that work on files"
     )
     remote_slots: int = Field(16, ge=1, le=1_024, description="Calls to other servers at once")
     input_dirs: Paths = Field((), description="Folders whose files may be named by path")
     presets_dir: Path | None = Field(None, description="Folder of your own presets (*.toml)")
-    worker_id: str | None = Field(None, description="Name of this worker; unset: made up")
+    worker_id: str | None = Field(
+        None, pattern=r"^[\w.-]{1,40}$", description="What this worker's name begins with"
+    )
+    health_port: int | None = Field(
+        None, ge=0, le=65_535, description="Port on which a worker answers probes; unset: none"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lines less grave are not written"
     )
@@ -214,17 +246,28 @@ class Settings(Group):
         (), description="Keys of signed URLs: the first signs, each is accepted"
     )
     signed_url_s: int = Field(900, ge=1, le=604_800, description="How long a signed URL is valid")
-    trusted_proxies: Names = Field((), description="Proxies whose forwarded headers are believed")
+    download_redirect: bool = Field(
+        default=False, description="Send downloads on to signed addresses of the bucket"
+    )
+    trusted_proxies: Networks = Field(
+        (), description="Proxies whose X-Forwarded-For or Forwarded names the caller"
+    )
     cors_origins: Names = Field((), description="Origins of other pages that may call the API")
     json_bytes: ByteSize = Field(ByteSize(MB), ge=1_024, description="Largest JSON body")
     body_timeout_s: float = Field(60, gt=0, description="Longest silence within a request body")
-    webhook_http: bool = Field(
+    outgoing_http: bool = Field(
         default=False, description="Let webhooks and inputs go to http:// addresses"
     )
-    webhook_loopback: bool = Field(
+    outgoing_loopback: bool = Field(
         default=False, description="Let webhooks and inputs go to this machine"
     )
     webhook_timeout_s: float = Field(10, gt=0, le=120, description="Time limit of a webhook call")
+    url_timeout_s: float = Field(
+        60, gt=0, le=3_600, description="Time limit of fetching an input from its address"
+    )
+    input_prefixes: Names = Field(
+        (), description="Folders of the storage whose objects may be named as inputs"
+    )
 
     lease_s: float = Field(12, gt=0, description="How long a claim holds without renewal")
     renew_s: float = Field(4, gt=0, description="How often a claim is renewed")
@@ -245,9 +288,17 @@ class Settings(Group):
     )
 
     llm_api_key: SecretStr | None = Field(None, description="Key of the vision LLM")
-    llm_base_url: str | None = Field(None, description="An OpenAI-compatible server")
+    llm_base_url: str | None = Field(
+        None, description="An OpenAI-compatible server, which may need no key; unset: OpenAI"
+    )
     llm_model: str = Field("gpt-4o-mini", description="Model that describes images")
     llm_timeout_s: float = Field(30, gt=0, le=600, description="Time limit of a call")
+    llm_input_usd: float | None = Field(
+        None, ge=0, description="Price of a million tokens read, in US dollars; unset: no costs"
+    )
+    llm_output_usd: float | None = Field(
+        None, ge=0, description="Price of a million tokens written, in US dollars; unset: no costs"
+    )
 
     server: str = Field("http://127.0.0.1:3001", description="Server that the commands talk to")
     api_key: SecretStr | None = Field(None, description="Key that the commands send")
@@ -264,12 +315,36 @@ class Settings(Group):
             raise ValueError("renew_s must be at most half of lease_s, or claims are lost")
         return self
 
+    @model_validator(mode="after")
+    def _budgets_have_prices(self) -> Self:
+        tiers = [getattr(self.tiers, name) for name in Tiers.model_fields]
+        capped = any((tier.llm_batch_usd, tier.llm_day_usd) != (None, None) for tier in tiers)
+        if capped and None in (self.llm_input_usd, self.llm_output_usd):
+            raise ValueError("a budget for the LLM needs llm_input_usd and llm_output_usd")
+        return self
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a vision LLM is set up: by a key, or by a server that may need none."""
+        return self.llm_api_key is not None or self.llm_base_url is not None
+
+    @model_validator(mode="after")
+    def _bucket_behind_cdn(self) -> Self:
+        if self.cdn_url is not None and not (self.results_url or self.storage_url):
+            raise ValueError("cdn_url needs results_url or storage_url: a bucket that it reads")
+        return self
+
     @property
     def database(self) -> str:
         """The database's SQLAlchemy URL, with its password."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.data_dir / 'batchmill.sqlite3'}"
+
+    @property
+    def uploads_folder(self) -> Path:
+        """The folder in which open uploads grow."""
+        return self.uploads_dir or self.data_dir / "uploads"
 
     def tier(self, name: str) -> TierLimits:
         """Return the limits of a tier.

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args
 from urllib.parse import quote
 
-from pydantic import BaseModel, ByteSize, ValidationError
+from pydantic import BaseModel, ByteSize, IPvAnyNetwork, ValidationError
 from pydantic.fields import FieldInfo
 
 from batchmill.config import MIB, Settings
@@ -80,7 +80,8 @@ def _kind(annotation: Any) -> str:  # noqa: ANN401 - any annotation there is
     if arguments and isinstance(arguments[0], str):
         return "one of " + ", ".join(arguments)
     if Ellipsis in arguments:
-        return "a list separated by commas"
+        what = "addresses or networks" if arguments[0] is IPvAnyNetwork else "a list"
+        return f"{what} separated by commas"
     return _KINDS.get(arguments[0] if arguments else annotation, "a text")
 
 
@@ -124,12 +125,20 @@ ALIASES: Final[Mapping[str, Alias]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value came from: the kind of place, and the name it was given under."""
+
+    kind: Literal["flag", "environment", "file"]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Given:
-    """A value and the name it was given under, for the message when it is wrong."""
+    """A value and where it came from, for the message when it is wrong."""
 
     path: str
     value: object
-    origin: str
+    origin: Origin
 
 
 def settings() -> tuple[Setting, ...]:
@@ -149,9 +158,7 @@ def load(
     Raises:
         UsageError: a value is wrong or a name unknown; the message says what is allowed.
     """
-    given: dict[str, _Given] = {}
-    for each in (*_from_file(file or {}, ""), *_from_environment(env), *_from_flags(flags or {})):
-        given[each.path] = each
+    given = _given(env, file, flags)
     body = Settings().model_dump()
     for each in given.values():
         _place(body, each)
@@ -159,6 +166,38 @@ def load(
         return Settings.model_validate(body)
     except ValidationError as error:
         raise _usage_error(error, given) from None
+
+
+def origins(
+    env: Mapping[str, str],
+    file: Mapping[str, Any] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> Mapping[str, Origin]:
+    """Tell by dotted path where each setting comes from; those that have defaults are left out.
+
+    Raises:
+        UsageError: as `load`, for names and files.
+    """
+    return {path: each.origin for path, each in _given(env, file, flags).items()}
+
+
+def written(value: object) -> str | None:
+    """Return a value as one writes it in the environment; None: it is not set."""
+    if value is None or value == ():
+        return None
+    if isinstance(value, ByteSize):
+        return size(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+def size(value: int) -> str:
+    """Return a size in the largest unit that leaves no fraction: `50 MiB`."""
+    units = ((2**30, "GiB"), (2**20, "MiB"), (10**9, "GB"), (10**6, "MB"), (1, "bytes"))
+    return next(f"{value // unit} {name}" for unit, name in units if value % unit == 0)
 
 
 def read_file(env: Mapping[str, str]) -> Mapping[str, Any]:
@@ -199,12 +238,21 @@ def _walk(group: type[BaseModel], prefix: str) -> Iterator[Setting]:
             )
 
 
+def _given(
+    env: Mapping[str, str],
+    file: Mapping[str, Any] | None,
+    flags: Mapping[str, object] | None,
+) -> dict[str, _Given]:
+    found = (*_from_file(file or {}, ""), *_from_environment(env), *_from_flags(flags or {}))
+    return {each.path: each for each in found}
+
+
 def _from_file(table: Mapping[str, Any], prefix: str) -> Iterator[_Given]:
     known = {setting.path for setting in settings()}
     for name, value in table.items():
         path = prefix + name
         if path in known:
-            yield _Given(path, value, f"`{path}` in the settings file")
+            yield _Given(path, value, Origin("file", f"`{path}` in the settings file"))
         elif isinstance(value, Mapping) and any(each.startswith(f"{path}.") for each in known):
             yield from _from_file(value, f"{path}.")
         else:
@@ -216,19 +264,26 @@ def _from_environment(env: Mapping[str, str]) -> Iterator[_Given]:
     yield from _mysql(env)
     for name, alias in ALIASES.items():
         if env.get(name):
-            yield _Given(alias.path, _scaled(name, alias, env[name]), name)
+            origin = Origin("environment", name)
+            yield _Given(alias.path, _scaled(name, alias, env[name]), origin)
     for setting in settings():
         if env.get(setting.variable):
-            yield _Given(setting.path, env[setting.variable], setting.variable)
+            origin = Origin("environment", setting.variable)
+            yield _Given(setting.path, env[setting.variable], origin)
         elif setting.secret and env.get(f"{setting.variable}_FILE"):
             variable = f"{setting.variable}_FILE"
-            yield _Given(setting.path, _secret(variable, env[variable]), variable)
+            origin = Origin("environment", variable)
+            yield _Given(setting.path, _secret(variable, env[variable]), origin)
 
 
 def _from_flags(flags: Mapping[str, object]) -> Iterator[_Given]:
     for path, value in flags.items():
         if value is not None:
-            yield _Given(path, value, f"--{path.replace('.', '-').replace('_', '-')}")
+            yield _Given(path, value, Origin("flag", _flag(path)))
+
+
+def _flag(path: str) -> str:
+    return "--jobs" if path == "children" else "--" + path.replace(".", "-").replace("_", "-")
 
 
 def _mysql(env: Mapping[str, str]) -> Iterator[_Given]:
@@ -240,7 +295,7 @@ def _mysql(env: Mapping[str, str]) -> Iterator[_Given]:
     )
     account = f"{user}:{password}" if password else user
     url = f"mysql+pymysql://{account}@{env['MYSQL_HOST']}/{name}?charset=utf8mb4"
-    yield _Given("database_url", url, "MYSQL_HOST")
+    yield _Given("database_url", url, Origin("environment", "MYSQL_HOST"))
 
 
 def _scaled(name: str, alias: Alias, value: str) -> object:
@@ -277,7 +332,7 @@ def _usage_error(error: ValidationError, given: Mapping[str, _Given]) -> UsageEr
         if where == setting.path or where.startswith(f"{setting.path}."):
             value = "is wrong" if setting.secret else f"is {given[setting.path].value!r}"
             return UsageError(
-                f"{given[setting.path].origin} {value}, but must be {setting.allowed}."
+                f"{given[setting.path].origin.name} {value}, but must be {setting.allowed}."
             )
     return UsageError(f"The settings contradict each other: {first['msg']}.")
 

@@ -40,6 +40,8 @@ class Event(StrEnum):
     WORKER_SILENT = "worker.silent", "A worker's heartbeat did not reach the database."
     WORK_PAUSED = "work.paused", "No item is started while memory or disk is short."
     WORK_RESUMED = "work.resumed", "There is enough memory and disk again."
+    QUEUE_PAUSED = "queue.paused", "An administrator paused all work; `reason` is what they said."
+    QUEUE_RESUMED = "queue.resumed", "An administrator let the queue go on."
     BATCH_ACCEPTED = "batch.accepted", "A batch is stored; from here on it is not lost."
     BATCH_PAUSED = "batch.paused", "A batch starts no more items until it is resumed."
     BATCH_RESUMED = "batch.resumed", "A paused batch goes on."
@@ -54,8 +56,18 @@ class Event(StrEnum):
     ITEM_IGNORED = "item.ignored", "A delivery found nothing to do: it was a repeat, or too late."
     ITEM_INTERRUPTED = "item.interrupted", "Something was away while an item was worked on."
     ITEM_RESCUED = "item.rescued", "The sweep put items back whose worker had gone."
+    INPUT_UNFETCHED = (
+        "input.unfetched",
+        "A file could not be fetched from the address named for it.",
+    )
+    NOTICE_DELIVERED = "notice.delivered", "A webhook has taken the notice of a batch's end."
+    NOTICE_FAILED = "notice.failed", "A webhook did not take a notice; it is called again."
+    NOTICE_GIVEN_UP = "notice.given_up", "A webhook took a notice in none of many calls."
     ENGINE_LOST = "engine.lost", "The engine had lost items; they were submitted again."
+    ENGINE_AWAY = "engine.away", "The engine does not answer; what it was to carry waits."
+    ENGINE_BACK = "engine.back", "The engine answers again."
     SWEEP_INTERRUPTED = "sweep.interrupted", "The sweep broke off; it comes again."
+    RESULT_KEPT = "result.kept", "The bucket did not take a result; it stays in the main storage."
     STORAGE_ORPHAN = "storage.orphan", "Files of no known batch were removed."
     SANDBOX_MISSING = "sandbox.missing", "The child can't be shut in as tightly as it should be."
     SETTING_UNKNOWN = "setting.unknown", "A BATCHMILL_ variable means nothing here."

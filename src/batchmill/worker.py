@@ -7,41 +7,91 @@ from contextlib import asynccontextmanager
 from batchmill import logs
 from batchmill.logs import Event
 from batchmill.model.item import ItemId
-from batchmill.service import presence, sweep
+from batchmill.service import notices, presence, sweep
 from batchmill.service.leases import LeaseKeeper
 from batchmill.service.mill import Mill
 from batchmill.service.process import Attempt, process_item
 
 
-async def work(mill: Mill, attempt: Attempt, *, slots: int, stopping: asyncio.Event) -> None:
+class Places:
+    """Lets the next item come when one needs this worker no more than to wait for another server.
+
+    Such an item goes on beside the engine's slots; at most `remote_slots` of them wait at once.
+    """
+
+    def __init__(self) -> None:
+        self._entered: dict[ItemId, asyncio.Future[None]] = {}
+
+    def leave(self, item_id: ItemId) -> None:
+        """Give up an item's place; nothing happens when it has none."""
+        left = self._entered.get(item_id)
+        if left is not None and not left.done():
+            left.set_result(None)
+
+    async def hold(self, item_id: ItemId, carried: asyncio.Task[None]) -> None:
+        """Return once `carried`, which carries the item, has ended or its place was given up.
+
+        When cancelled, that has ended too.
+        """
+        left = self._entered[item_id] = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait({carried, left}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            carried.cancel()
+            await asyncio.wait({carried})
+            raise
+        finally:
+            if self._entered.get(item_id) is left:
+                del self._entered[item_id]
+
+
+async def work(
+    mill: Mill,
+    attempt: Attempt,
+    *,
+    slots: int,
+    stopping: asyncio.Event,
+    places: Places | None = None,
+) -> None:
     """Process items, `slots` at once, until `stopping` is set.
 
     Then running items have `drain_s` to finish; what is left is handed back uncounted.
     """
-    keeper = LeaseKeeper(mill)
+    keeper, held = LeaseKeeper(mill), places or Places()
+    carried: set[asyncio.Task[None]] = set()
 
-    async def handle(item_id: ItemId) -> None:
+    async def carry(item_id: ItemId) -> None:
         try:
             await process_item(mill, keeper, attempt, item_id)
         except Exception as error:  # the lease runs out, and the sweep delivers the item again
             logs.error(Event.INTERNAL_ERROR, exc_info=error, item=item_id)
 
-    async with background(keeper.run()):
+    async def handle(item_id: ItemId) -> None:
+        task = group.create_task(carry(item_id))
+        carried.add(task)
+        task.add_done_callback(carried.discard)
+        await held.hold(item_id, task)
+
+    async with background(keeper.run()), asyncio.TaskGroup() as group:
         logs.info(Event.WORKER_STARTED, worker=mill.process_id, slots=slots)
         async with background(mill.engine.serve(handle, slots=slots, stopping=stopping)) as serving:
             await stopping.wait()
             logs.info(Event.WORKER_DRAINING, worker=mill.process_id)
-            await asyncio.wait({serving}, timeout=mill.settings.drain_s)
+            await presence.announce_drain(mill)
+            await asyncio.wait({serving, *carried}, timeout=mill.settings.drain_s)
+        for task in carried:
+            task.cancel()
     logs.info(Event.WORKER_STOPPED, worker=mill.process_id)
 
 
 @asynccontextmanager
 async def upkeep(mill: Mill, *, slots: int) -> AsyncIterator[None]:
-    """Keep this process entered and the sweep going for the length of the block."""
+    """Keep this process entered, and sweep and notices going, for the length of the block."""
     await presence.enter(mill, slots=slots)
     async with (
         background(presence.keep_alive(mill, slots=slots)),
         background(sweep.run(mill)),
+        background(notices.run(mill)),
     ):
         yield
 

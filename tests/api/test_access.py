@@ -9,6 +9,13 @@ from support import server as servers
 
 OPEN = {"/healthz", "/readyz", "/metrics", "/login", "/openapi.json", "/docs"}
 """Routes that answer everybody."""
+TUS = {"Tus-Resumable": "1.0.0", "X-HTTP-Method-Override": "HEAD"} | {
+    "Content-Type": "application/offset+octet-stream",
+    "Upload-Offset": "0",
+}
+"""What every request about an upload needs before anybody asks whose it is."""
+STRANGER = {"X-Forwarded-For": "203.0.113.7"}
+"""Who comes through a proxy is not this machine, whatever the proxy says."""
 BODIES = {"retry": {"scope": "failed"}}
 
 
@@ -30,7 +37,7 @@ def as_(secret: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def annas(running_server: servers.Server, keys: dict[str, str]) -> dict[str, str]:
-    """A batch and an item that belong to Anna."""
+    """A batch, an item, a job, an upload and a webhook that belong to Anna."""
     client = running_server.client
     headers = as_(keys["anna"])
     sent = client.post(
@@ -42,7 +49,18 @@ def annas(running_server: servers.Server, keys: dict[str, str]) -> dict[str, str
     assert sent.status_code == 202, sent.text
     batch_id = sent.json()["id"]
     items = client.get(f"/v1/batches/{batch_id}/items", headers=headers).json()["data"]
-    return {"batch_id": batch_id, "item_id": items[0]["id"]}
+    begun = client.post("/v1/uploads", headers={**headers, **TUS, "Upload-Length": "9"})
+    upload_id = begun.headers["location"].rpartition("/")[2]
+    hook = client.post("/v1/webhooks", json={"url": "https://example.com"}, headers=headers).json()
+    picture = {"image": ("a.png", b"\x89PNG\r\n\x1a\n no picture")}
+    job = client.post("/api/process/single", files=picture, headers=headers).json()
+    return {
+        "job_id": job["jobId"],
+        "batch_id": batch_id,
+        "item_id": items[0]["id"],
+        "upload_id": upload_id,
+        "webhook_id": hook["id"],
+    }
 
 
 def routes(client: httpx.Client) -> list[tuple[str, str]]:
@@ -52,7 +70,7 @@ def routes(client: httpx.Client) -> list[tuple[str, str]]:
         (method.upper(), path)
         for path, methods in paths.items()
         for method in methods
-        if ("{batch_id}" in path or "{item_id}" in path) and "{token}" not in path
+        if re.search("{(batch|item|job|upload|webhook)_id}", path) and "{token}" not in path
     ]
 
 
@@ -61,6 +79,7 @@ def ask(
 ) -> int:
     filled = re.sub(r"{(\w+)}", lambda match: ids.get(match[1], "x"), path)
     body = BODIES.get(path.rpartition("/")[2])
+    headers = headers | (TUS if "{upload_id}" in path else {})
     with client.stream(method, filled, headers=headers, json=body) as answer:
         return answer.status_code
 
@@ -71,11 +90,12 @@ def test_somebody_elses_object_is_as_absent_as_none_on_every_route(
     client = running_server.client
     absent = {name: value[:-4] + "0000" for name, value in annas.items()}
     known = routes(client)
-    assert len(known) > 12
+    assert len(known) > 25
     for method, path in known:
         foreign = ask(client, method, path, annas, headers=as_(keys["berta"]))
         nobody = ask(client, method, path, absent, headers=as_(keys["anna"]))
-        assert (foreign, nobody) == (404, 404), (method, path)
+        without = ask(client, method, path, annas, headers=STRANGER)
+        assert (foreign, nobody, without) == (404, 404, 401), (method, path)
 
 
 def test_the_owner_reads_its_own(
@@ -83,10 +103,14 @@ def test_the_owner_reads_its_own(
 ) -> None:
     client = running_server.client
     headers = as_(keys["anna"])
-    for path in ("", "/items", "/errors", "/report?format=csv"):
+    for path in ("", "/items", "/errors", "/plan", "/report?format=csv"):
         assert client.get(f"/v1/batches/{annas['batch_id']}{path}", headers=headers).is_success
+    for path in (f"/v1/items/{annas['item_id']}", f"/api/job/{annas['job_id']}"):
+        assert client.get(path, headers=headers).is_success
+    assert client.head(f"/v1/uploads/{annas['upload_id']}", headers=headers | TUS).is_success
+    assert client.get(f"/v1/webhooks/{annas['webhook_id']}/deliveries", headers=headers).is_success
     listed = client.get("/v1/batches", headers=headers).json()["data"]
-    assert [batch["id"] for batch in listed] == [annas["batch_id"]]
+    assert annas["batch_id"] in [batch["id"] for batch in listed]
     assert client.get("/v1/batches", headers=as_(keys["berta"])).json()["data"] == []
 
 

@@ -1,7 +1,5 @@
 """Sending, watching and steering batches over a real socket."""
 
-import pytest
-
 
 def test_files_that_are_sent_come_back_processed(server):
     accepted = server.post_files(b"one", b"two", name="pair", metadata={"for": "a test"})
@@ -32,15 +30,6 @@ def test_a_batch_can_be_sent_as_json(server):
     (item,) = server.items(answer.json()["id"])
     assert item["custom_id"] == "mine"
     assert server.client.get(item["outputs"][0]["url"]).content == b"olleh"
-
-
-@pytest.mark.parametrize("place", ["url", "upload_id", "object"])
-def test_inputs_from_elsewhere_are_refused_in_plain_words(server, place):
-    answer = server.client.post("/v1/batches", json={"pipeline": "web", "inputs": [{place: "x"}]})
-
-    assert answer.status_code == 422
-    assert answer.json()["code"] == "input_unavailable"
-    assert place in answer.json()["detail"]
 
 
 def test_a_paused_batch_starts_nothing_until_it_is_resumed(server):

@@ -1,10 +1,13 @@
 """Downloads: ranges, tags, names that attack, and nothing that a browser would run."""
 
+import io
+import zipfile
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmill.api.download import disposition
+from batchmill.model.names import disposition
 
 BODY = b"0123456789"
 
@@ -146,3 +149,47 @@ def test_a_thumbnail_is_a_small_picture_among_the_outputs(server):
 
     assert (found.status_code, found.headers["content-type"]) == (200, "image/png")
     assert missing.status_code == 404
+
+
+def test_an_original_comes_back_as_it_was_sent_and_is_not_run(server):
+    batch_id = server.send(b"<script>1</script>", names=["../a b/evil.html"])["id"]
+    server.wait(batch_id)
+    url = f"/v1/items/{server.items(batch_id)[0]['id']}/input"
+    whole = server.client.get(url)
+    part = server.client.get(url, headers={"Range": "bytes=1-6"})
+
+    assert whole.content == b"<script>1</script>"
+    assert part.content == b"script"
+    assert whole.headers["content-disposition"].startswith('attachment; filename="evil.html"')
+    assert "sandbox" in whole.headers["content-security-policy"]
+    assert whole.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_original_is_read_out_of_its_archive(server, method):
+    body = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9_000
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", method) as writing:
+        writing.writestr("first.bin", b"another")
+        writing.writestr("big.bin", body)
+    batch_id = server.send(archive.getvalue(), names=["all.zip"])["id"]
+    server.wait(batch_id)
+    url = f"/v1/items/{server.items(batch_id)[1]['id']}/input"
+    part = server.client.get(url, headers={"Range": "bytes=1500000-"})
+
+    whole = server.client.get(url)
+
+    assert (whole.content, whole.headers["content-type"]) == (body, "image/png")
+    assert (part.status_code, part.content) == (206, body[1_500_000:])
+    assert server.eventually(lambda: not any(server.mill.uploads.iterdir()))
+
+
+def test_an_original_that_is_gone_is_not_found_under_its_item(server):
+    batch_id = server.send(b"soon gone")["id"]
+    server.wait(batch_id)
+    item_id = server.items(batch_id)[0]["id"]
+    server.run(server.mill.storage.delete_prefix(f"batches/{batch_id}/"))
+    answer = server.client.get(f"/v1/items/{item_id}/input")
+
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == f"There is no input of item {item_id!r}."

@@ -47,6 +47,26 @@ def test_items_are_found_by_status_and_by_error(server, mixed):
     assert _all(server, f"/v1/batches/{mixed}/items", error="other", limit=3) == []
 
 
+@pytest.mark.parametrize("start", [0, 5, 11, 12, 10**9])
+def test_a_list_can_be_entered_at_any_position(server, mixed, start):
+    page = server.client.get(f"/v1/batches/{mixed}/items", params={"start": start, "limit": 3})
+    entered = [item["position"] for item in page.json()["data"]]
+    failed = server.items(mixed, start=start, status="failed")
+    grouped = server.items(mixed, start=start, error="unreadable_file")
+
+    assert entered == [n for n in range(12) if n >= start][:3]
+    assert page.json()["has_more"] == (start + 3 < 12)
+    assert [item["position"] for item in failed] == [n for n in (0, 3, 6, 9) if n >= start]
+    assert grouped == failed
+
+
+@pytest.mark.parametrize("query", ["start=-1", "start=1&q=cats", "start=1&cursor=WyJhIiwxXQ"])
+def test_a_position_is_no_place_in_another_order(server, mixed, query):
+    answer = server.client.get(f"/v1/batches/{mixed}/items?{query}")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+
+
 def test_items_are_found_by_the_start_of_their_name(server, mixed):
     cats = _all(server, f"/v1/batches/{mixed}/items", q="cats/", limit=4)
 

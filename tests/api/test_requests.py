@@ -268,6 +268,18 @@ def test_a_request_under_a_foreign_host_name_is_refused(server, host):
     assert answer.status_code in {400, 403}
 
 
+def test_a_key_is_heard_under_any_host_name_and_a_wrong_one_is_refused(server):
+    secret = server.client.post("/v1/keys", json={"name": "scraper"}).json()["secret"]
+    inside = {"Host": "batchmill.batchmill.svc"}
+
+    def ask(**headers: str) -> int:
+        return server.client.get("/metrics", headers={**inside, **headers}).status_code
+
+    assert ask(**{"X-API-Key": secret}) == ask(Authorization=f"Bearer {secret}") == 200
+    assert ask(**{"X-API-Key": "made-up"}) == ask(Authorization="Bearer made-up") == 401
+    assert ask(**{"X-API-Key": ""}) == ask(Authorization="Basic bWU6bWU=") == 403
+
+
 def test_health_is_told_under_any_name(server):
     for path in ("/healthz", "/readyz"):
         assert server.client.get(path, headers={"Host": "10.1.2.3:3001"}).status_code == 200

@@ -7,6 +7,8 @@ import zipfile
 
 import pytest
 
+from support import documents
+
 
 @pytest.fixture(scope="module")
 def ended(running_server) -> str:
@@ -138,6 +140,51 @@ def test_a_plan_counts_and_names_what_will_not_work_and_keeps_nothing(server):
     assert len(plan["problems"]) == 1
     assert "application/pdf" in plan["problems"][0]
     assert server.client.get("/v1/queue").json()["counts"]["total"] == before
+
+
+def test_a_plan_names_the_first_files_and_counts_an_archive_as_its_entries(server):
+    archive = documents.zipped({"a/one.png": b"x", "two.pdf": b"yy", "three.JPG": b"zzz"})
+    files = [("files", ("all.zip", archive))]
+
+    plan = server.client.post("/v1/plans?sample=2", files=files, data={"pipeline": "web"}).json()
+
+    refused = "resize does not take files of type application/pdf."
+    assert (plan["files"], plan["bytes"]) == (3, 6)
+    assert plan["sample"] == [
+        {"name": "a/one.png", "type": "image/png", "bytes": 1, "problem": None},
+        {"name": "two.pdf", "type": "application/pdf", "bytes": 2, "problem": refused},
+    ]
+    assert plan["problems"] == [f"1 file(s): {refused}"]
+
+
+def test_a_batch_can_be_looked_at_as_a_plan(server):
+    batch = server.send(b"wait", b"wait for me", keep_open=True)
+
+    plan = server.client.get(f"/v1/batches/{batch['id']}/plan?sample=1").json()
+
+    assert (plan["files"], plan["bytes"], len(plan["sample"])) == (2, 15, 1)
+    assert plan["types"] == [{"type": "text/plain", "files": 2, "bytes": 15}]
+    assert plan["pipeline"]["name"] == "web"
+    server.client.post(f"/v1/batches/{batch['id']}/cancel")
+
+
+def test_an_estimate_comes_from_files_that_went_through_the_same_steps(server):
+    def planned(quality: int):
+        steps = [{"use": "compress", "with": {"quality": quality}}]
+        body = {"pipeline": {"steps": steps}, "files": [{"name": "a.jpg", "bytes": 9}] * 5_000}
+        return server.client.post("/v1/plans", json=body).json()["estimate"]
+
+    sent = server.client.post(
+        "/v1/batches",
+        files=[("files", (f"{number}.txt", b"paid")) for number in range(4)],
+        data={"pipeline": json.dumps({"steps": [{"use": "compress", "with": {"quality": 61}}]})},
+    )
+    server.wait(sent.json()["id"])
+
+    found = planned(61)
+    assert planned(62) is None
+    assert (found["known_files"], found["slots"], found["cost_usd"]) == (4, 2, 10.0)
+    assert 0 < found["low_seconds"] < found["high_seconds"] <= 3.1 * found["low_seconds"]
 
 
 def test_a_plan_can_be_made_from_names_and_sizes(server):

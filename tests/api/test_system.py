@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from batchmill.wire import asked, told
 from support import server as servers
 
 
@@ -47,10 +48,26 @@ def test_the_numbers_tell_of_requests_and_items(server):
     text = server.client.get("/metrics").text
 
     assert re.search(r'batchmill_items\{status="completed"\} [1-9]', text)
+    assert re.search(r"^batchmill_backlog_items [0-9]", text, re.MULTILINE)
     assert 'path="/v1/batches/{batch_id}"' in text
     assert 'path="other"' in text
     assert "stranger" not in text
     assert "bat_" not in text
+
+
+def test_what_is_asked_and_what_is_told_have_different_names():
+    names = [
+        {name for name, each in vars(module).items() if getattr(each, "__module__", "") == path}
+        for path, module in (("batchmill.wire.asked", asked), ("batchmill.wire.told", told))
+    ]
+    assert names[0] & names[1] == set()
+
+
+def test_every_operation_of_the_description_has_a_name_of_its_own(server):
+    paths = server.client.get("/openapi.json").json()["paths"]
+
+    names = [way["operationId"] for ways in paths.values() for way in ways.values()]
+    assert len(names) == len(set(names)) > 60
 
 
 def test_every_request_and_answer_is_described(server):

@@ -19,9 +19,9 @@ def test_failing_step_is_known_to_the_error():
 
 
 def test_error_of_an_installed_operation_keeps_its_code_budget_and_retries():
-    error = exception(ReportedError("model_busy", "wait", retryable=True, budget="timeouts"))
+    error = exception(ReportedError("scanner_busy", "wait", retryable=True, budget="timeouts"))
     assert isinstance(error, ItemError)
-    assert (error.code, error.retryable, error.budget) == ("model_busy", True, "timeouts")
+    assert (error.code, error.retryable, error.budget) == ("scanner_busy", True, "timeouts")
 
 
 @pytest.mark.parametrize(

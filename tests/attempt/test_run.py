@@ -35,6 +35,10 @@ async def _refuse(source, options, clients):
     raise UnreadableFileError(source.name, "the model sees nothing")
 
 
+async def _break(source, options, clients):
+    return {}["nothing"]
+
+
 async def _wait(source, options, clients):
     await asyncio.sleep(0.3)
     return {}
@@ -47,6 +51,7 @@ async def _never_answer(source, options, clients):
 CALLS = {
     "describe": _describe,
     "refuse_remotely": _refuse,
+    "break_remotely": _break,
     "wait_remotely": _wait,
     "never_answer": _never_answer,
 }
@@ -58,8 +63,8 @@ def find(name):
         raise UnknownNameError("operation", name, sorted(CALLS))
     common = {"name": name, "summary": "", "version": 1, "accepts": frozenset(Family)}
     if name in CALLS:
-        prepare = (Step("copy", id="prepare"),)
-        return RemoteCall(**common, options=Anything, prepare=prepare, call=CALLS[name])
+        copy = (Step("copy", id="prepare"),)
+        return RemoteCall(**common, options=Anything, prepare=lambda _: copy, call=CALLS[name])
     return Transform(**common, options=Anything, run=lambda work, options: work)
 
 
@@ -177,6 +182,13 @@ def test_remote_call_that_fails_may_be_left_out(attempt):
     attempt(
         pipeline(("refuse_remotely", {"on_error": OnError.SKIP}), "copy"), look, remote=_remote()
     )
+
+
+def test_fault_of_a_remote_call_is_its_files_own(attempt):
+    with pytest.raises(OperationFailedError, match="break_remotely could not process") as caught:
+        attempt(pipeline("break_remotely"), remote=_remote())
+    assert caught.value.step == "1-break_remotely"
+    assert "KeyError" in caught.value.detail
 
 
 def test_remote_call_that_fails_fails_the_attempt_by_default(attempt):

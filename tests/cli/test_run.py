@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Run
+from support import documents
 from support.pictures import scene
 from support.served import environment
 
@@ -137,6 +138,16 @@ def test_what_is_found_out_goes_to_stdout_or_into_a_file(batchmill: Run, tmp_pat
     assert data
     assert tree(tmp_path / "out") == ["prices.csv.json"]
     assert json.loads((tmp_path / "out" / "prices.csv.json").read_text()).keys() == data.keys()
+
+
+def test_what_is_told_about_a_file_is_no_smaller_copy_of_it(batchmill: Run, tmp_path: Path):
+    (tmp_path / "menu.pdf").write_bytes(documents.pdf(documents.line_of_text("soup")))
+
+    done = batchmill("run", "analyze", "menu.pdf", "-o", "out")
+
+    last = done.stderr.splitlines()[-1]
+    assert re.fullmatch(r"1 file in .* s: 1 done; [\d.,]+ k?B made\.", last), last
+    assert "%" not in done.stderr
 
 
 def test_the_table_shows_before_and_after_and_ends_for_long_batches(batchmill: Run, tmp_path: Path):

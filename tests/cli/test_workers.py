@@ -1,12 +1,18 @@
 """`batchmill keys` and `workers` beside a server."""
 
+import fcntl
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import databases
+from batchmill.cli import crew
 from cli.conftest import Run
+from support import redis_server
 from support.served import Server
 
 
@@ -42,3 +48,62 @@ def test_workers_are_listed(batchmill: Run, server: Server):
 
     assert table[0].split() == ["worker", "host", "pid", "slots", "since"]
     assert json.loads(worker)["id"] in table[1]
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Settings of a database and a queue that workers can share."""
+    with databases.new_url("postgresql", tmp_path) as url, redis_server.own_queue() as place:
+        yield {
+            "BATCHMILL_DATABASE_URL": url,
+            "BATCHMILL_REDIS_URL": place[0],
+            "BATCHMILL_REDIS_QUEUE": place[1],
+        }
+        for member in crew.members(tmp_path / "batchmill-data/workers"):
+            if member.pid is not None:  # a failed test must not leave it behind
+                os.kill(member.pid, signal.SIGKILL)
+
+
+def test_workers_of_a_host_are_started_shown_and_drained(batchmill: Run, shared: dict[str, str]):
+    started = batchmill("workers", "scale", "2", "-j", "1", **shared)
+    assert started.returncode == 0, started.stdout + started.stderr
+    assert [line.split()[0] for line in started.stdout.splitlines()] == ["worker-1", "worker-2"]
+    again = batchmill("workers", "scale", "2", "-j", "1", **shared)
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "worker.started" in batchmill("workers", "logs", "worker-2", "-n", "1", **shared).stdout
+
+    fewer = batchmill("workers", "scale", "1", **shared)
+    assert fewer.stdout == "worker-2 has ended\n"
+    assert "worker.stopped" in batchmill("workers", "logs", "worker-2", "-n", "1", **shared).stdout
+    assert batchmill("workers", "drain", **shared).stdout == "worker-1 has ended\n"
+    assert batchmill("workers", "drain", **shared).stdout == ""
+
+
+def test_a_worker_that_died_is_known_to_have_died_and_replaced(
+    batchmill: Run, shared: dict[str, str], tmp_path: Path
+):
+    batchmill("workers", "scale", "1", "-j", "1", **shared)
+    os.kill(int((tmp_path / "batchmill-data/workers/worker-1.lock").read_text()), signal.SIGKILL)
+    assert "(ended)" in batchmill("workers", "logs", **shared).stdout
+    assert "worker-1 takes" in batchmill("workers", "scale", "1", "-j", "1", **shared).stdout
+    batchmill("workers", "drain", **shared)
+
+
+def test_a_worker_that_cannot_start_shows_its_log(batchmill: Run):
+    done = batchmill("workers", "scale", "1")
+    assert done.returncode == 1
+    assert "BATCHMILL_REDIS_URL" in done.stdout
+
+
+def test_two_commands_do_not_start_the_same_worker(batchmill: Run, tmp_path: Path):
+    folder = tmp_path / "batchmill-data/workers"
+    folder.mkdir(parents=True)
+    with (folder / "worker-1.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = batchmill("workers", "scale", "1")
+    assert done.returncode == 2
+    assert "worker-1 is being started" in done.stderr
+
+
+def test_a_worker_that_never_was_is_said(batchmill: Run):
+    assert "worker-7" in batchmill("workers", "logs", "worker-7").stderr

@@ -1,6 +1,8 @@
 """Event streams in any pieces, and what a server's refusals become."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
 import httpx
@@ -96,3 +98,17 @@ def test_every_change_has_a_key_of_its_own():
     assert one.headers["Idempotency-Key"] != other.headers["Idempotency-Key"]
     assert requests.batch("../x").path == "/v1/batches/..%2Fx"
     assert Request("GET", "/").with_headers(Last_Event_ID="3").headers == {"Last-Event-ID": "3"}
+
+
+def test_a_client_loads_nothing_of_the_server():
+    program = (
+        "import sys, batchmill.client.client, batchmill.client.anywhere\n"
+        "print(*sorted(each for each in sys.modules if each.count('.') < 2))"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "batchmill.client" in loaded
+    foreign = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "pyvips", "rawpy"}
+    inside = ("api", "db", "service", "storage", "runner", "engines", "bootstrap", "worker")
+    assert not loaded & (foreign | {f"batchmill.{each}" for each in inside})

@@ -1,20 +1,42 @@
 """What every engine does, whatever it is made of."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 import pytest
 
 from batchmill.engines.base import Engine
+from batchmill.engines.bullmq import BullmqEngine
 from batchmill.engines.memory import MemoryEngine
 from batchmill.model.item import Delivery, ItemId
+from support import redis_server
 
-MAKERS: dict[str, Callable[[], Engine]] = {"memory": MemoryEngine}
+Maker = Callable[[], Engine]
+
+
+@contextmanager
+def _memory() -> Iterator[Maker]:
+    yield MemoryEngine
+
+
+@contextmanager
+def _bullmq() -> Iterator[Maker]:
+    with redis_server.own_queue() as (url, queue):
+        yield lambda: BullmqEngine(url, queue=queue)
+
+
+MAKERS: dict[str, Callable[[], AbstractContextManager[Maker]]] = {
+    "bullmq": _bullmq,
+    "memory": _memory,
+}
 
 
 @pytest.fixture(params=sorted(MAKERS))
-def make_engine(request: pytest.FixtureRequest) -> Callable[[], Engine]:
-    return MAKERS[request.param]
+def make_engine(request: pytest.FixtureRequest) -> Iterator[Maker]:
+    with MAKERS[request.param]() as make:
+        yield make
 
 
 def a_delivery(name: str, priority: int = 1050, dispatch_no: int = 1) -> Delivery:
@@ -179,5 +201,28 @@ def test_cancelling_cancels_running_handlers(make_engine: Callable[[], Engine]) 
         await asyncio.wait({serving})
         assert cancelled.is_set()
         await engine.aclose()
+
+    asyncio.run(story())
+
+
+def test_a_steady_stream_of_others_does_not_hold_back_who_stands_further_back(
+    make_engine: Callable[[], Engine],
+) -> None:
+    async def story() -> None:
+        engine = make_engine()
+        handled: list[str] = []
+        stopping = asyncio.Event()
+
+        async def handle(item_id: ItemId) -> None:
+            handled.append(item_id)
+            if item_id == "last" or len(handled) == 50:
+                stopping.set()
+            await engine.submit([a_delivery(f"next{len(handled)}")])
+
+        await engine.submit([a_delivery("first"), replace(a_delivery("last"), ahead=9)])
+        async with asyncio.timeout(30):
+            await engine.serve(handle, slots=1, stopping=stopping)
+        await engine.aclose()
+        assert "last" in handled
 
     asyncio.run(story())

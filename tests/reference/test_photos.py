@@ -210,7 +210,7 @@ def test_other_types_are_refused_by_content(server, path, field, body):
 
 @pytest.mark.parametrize(
     ("image", "status"),
-    [({"recordId": "itm_none"}, 404), ({}, 422), ({"url": "https://example.org/a.jpg"}, 422)],
+    [({"recordId": "itm_none"}, 404), ({}, 422), ({"url": "ftp://example.org/a.jpg"}, 422)],
 )
 def test_images_that_cannot_be_had_are_refused(server, image, status):
     answer = server.client.post("/api/batch/add-images", json={"images": [image]})

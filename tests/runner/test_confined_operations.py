@@ -13,6 +13,7 @@ from batchmill.operations.base import Transform
 from batchmill.runner.messages import Job, JobStep
 from batchmill.runner.pool import Pool
 from support import documents
+from support.camera_raw import write_dng
 from support.pictures import pil, scene
 
 OPTIONS = {"watermark": {"text": "Grüße aus 日本"}}
@@ -76,6 +77,15 @@ def test_heic_is_read_inside_the_sandbox(in_child, tmp_path):
     report = in_child(path.read_bytes(), "convert", {"format": "png"})
     assert report.error is None, report.error
     assert (report.outputs[0].width, report.outputs[0].height) == (64, 48)
+
+
+def test_camera_raw_is_developed_inside_the_sandbox(in_child, tmp_path):
+    write_dng(tmp_path / "in.dng", scene(64, 48))
+    body = (tmp_path / "in.dng").read_bytes()
+    report = in_child(body, "convert", {"format": "png"})
+    assert report.error is None, report.error
+    assert (report.outputs[0].width, report.outputs[0].height) == (64, 48)
+    assert in_child(body[:-100], "compress", {}).error.code == "unreadable_file"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,10 @@
+import fcntl
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 
 from batchmill.runner.scratch import Scratch, discard
 
@@ -47,6 +51,31 @@ def test_new_folders_have_different_names(tmp_path):
     scratch = Scratch.open(tmp_path)
     assert len({scratch.new("attempt") for _ in range(10)}) == 10
     scratch.close()
+
+
+def test_a_folder_that_is_just_being_made_is_not_taken_for_a_dead_ones(tmp_path):
+    door = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(door, fcntl.LOCK_EX)  # as a start does that has got as far as this:
+    (tmp_path / "4711-abcd").mkdir()
+    lock = os.open(tmp_path / "4711-abcd" / "lock", os.O_CREAT | os.O_RDWR)
+    opened = []
+    other = Thread(target=lambda: opened.append(Scratch.open(tmp_path)))
+    other.start()
+    other.join(0.5)  # time for it to look around, if nothing keeps it out
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    os.close(door)
+    other.join()
+    assert (tmp_path / "4711-abcd" / "lock").is_file()
+    opened[0].close()
+    os.close(lock)
+
+
+def test_starts_in_the_same_instant_leave_each_other_alone(tmp_path):
+    with ThreadPoolExecutor(12) as threads:
+        opened = list(threads.map(Scratch.open, [tmp_path] * 12))
+        assert all((scratch.path / "lock").is_file() for scratch in opened)
+        list(threads.map(Scratch.close, opened))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_closing_twice_does_no_harm(tmp_path):

@@ -11,7 +11,7 @@ from batchmill.errors.item import UnreadableFileError
 from batchmill.errors.request import ConflictError, NotFoundError
 from batchmill.model.batch import BatchStatus, OwnerId
 from batchmill.model.item import ItemId, ItemStatus
-from batchmill.service import control
+from batchmill.service import control, presence
 from batchmill.service.control import RetryScope
 from batchmill.service.delivery import Claimed
 from batchmill.service.submit import Caller, add_files
@@ -25,6 +25,7 @@ from support.mills import (
     send,
     send_many,
     stored_files,
+    swept,
     until,
     until_ended,
     working,
@@ -46,6 +47,45 @@ def test_a_paused_batch_starts_nothing_and_a_resumed_one_ends(
             assert (await batch_of(mill, batch_id)).counts.pending == 30
             await control.resume(mill, batch_id, owner_id=None)
             assert (await until_ended(mill, batch_id)).counts.completed == 30
+
+    asyncio.run(story())
+
+
+def test_a_paused_queue_starts_nothing_of_anybody_until_it_is_resumed(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        before = await send(mill, 30)
+        await control.pause_queue(mill, "the disk is being changed")
+        async with working(mill, scripted(tmp_path, nothing_special)):
+            after = await send(mill, 5, caller=Caller(OwnerId("anna")))
+            await swept(mill)
+            assert mill.vitals.paused == "the disk is being changed"
+            for batch_id, number in ((before, 30), (after, 5)):
+                assert (await batch_of(mill, batch_id)).counts.pending == number
+            await control.resume_queue(mill)
+            assert (await until_ended(mill, before)).counts.completed == 30
+            assert (await until_ended(mill, after)).counts.completed == 5
+
+    asyncio.run(story())
+
+
+def test_what_a_server_queued_before_it_knew_of_the_pause_is_taken_back(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill, other = a_mill(database, tmp_path), a_mill(database, tmp_path)
+        await control.pause_queue(mill, "lunch")
+        batch_id = await send(other, 3)
+        assert (await batch_of(mill, batch_id)).counts.queued == 3
+        await swept(mill)
+        assert (await batch_of(mill, batch_id)).counts.pending == 3
+        await presence.enter(other, slots=2)
+        assert other.vitals.holding
+        await control.resume_queue(mill)
+        await presence.enter(other, slots=2)
+        assert not other.vitals.holding
 
     asyncio.run(story())
 

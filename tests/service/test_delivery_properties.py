@@ -208,7 +208,7 @@ class Deliveries(RuleBasedStateMachine):
 
     @invariant()
     def the_owner_has_no_more_than_a_share_queued(self) -> None:
-        assert self.do(batches.queued_of_owner, OWNER) <= WINDOW
+        assert self.do(batches.load_of_owner, OWNER)[1] <= WINDOW
 
     def teardown(self) -> None:
         """From any state, an engine that works and a sweep bring every item to its end."""

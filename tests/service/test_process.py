@@ -2,16 +2,22 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-from batchmill.db import items
+import pytest
+
+from batchmill.config import SequentialSettings
+from batchmill.db import items, workers
 from batchmill.db.connect import Database
+from batchmill.db.migrate import migrate
 from batchmill.engines.memory import MemoryEngine
 from batchmill.errors.item import AttemptTimeoutError, ChildCrashedError, UnreadableFileError
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.model.batch import BatchStatus, OwnerId
+from batchmill.model.families import SEQUENTIAL
 from batchmill.model.item import Delivery, ItemStatus
-from batchmill.service import control, delivery
+from batchmill.service import control, delivery, leases
 from batchmill.service.delivery import Claimed
 from batchmill.service.leases import LeaseKeeper
 from batchmill.service.process import process_item
@@ -44,6 +50,37 @@ class DeafEngine(MemoryEngine):
         known = [d for d in deliveries if (d.item_id, d.dispatch_no) in self.heard]
         self.heard |= {(d.item_id, d.dispatch_no) for d in deliveries}
         await super().submit(known)
+
+
+class SlowAnswers(Database):
+    """Takes longer to say that an item is settled than a worker takes to look at its claims."""
+
+    settling = 0
+
+    async def run(self, function, *args, **more):
+        result = await super().run(function, *args, **more)
+        if function is delivery.settle:
+            self.settling += 1
+            await asyncio.sleep(2 * leases.TICK_S)
+        return result
+
+
+@pytest.mark.parametrize("drain_s", [30, 0], ids=["looking at its claims", "shutting down"])
+def test_what_a_settled_item_made_is_kept_while_the_worker_is(tmp_path: Path, drain_s: int) -> None:
+    async def story() -> None:
+        database = SlowAnswers(f"sqlite:///{tmp_path}/slow.sqlite3")
+        migrate(database.engine)
+        mill = a_mill(database, tmp_path, drain_s=drain_s)
+        async with working(mill, scripted(tmp_path, nothing_special)):
+            batch_id = await send(mill, 1)
+            await until_ended(mill, batch_id)
+            assert database.settling == 1
+        (item,) = await items_of(mill, batch_id)
+        assert (item.status, item.attempt) == (ItemStatus.COMPLETED, 1)
+        assert len(stored_files(tmp_path)) == 2
+        await database.aclose()
+
+    asyncio.run(story())
 
 
 def test_every_item_of_a_batch_is_completed_once(database: Database, tmp_path: Path) -> None:
@@ -159,6 +196,24 @@ def test_a_file_that_kills_its_child_twice_is_quarantined(
         assert batch.status is BatchStatus.FAILED
         (item,) = await items_of(mill, batch_id)
         assert item.spent.crashes == item.attempt == 2
+
+    asyncio.run(story())
+
+
+def test_a_sequential_batch_has_a_budget_of_crashes_of_its_own(
+    database: Database, tmp_path: Path
+) -> None:
+    def script(claimed: Claimed) -> None:
+        raise ChildCrashedError(claimed.input.name, "SIGSEGV")
+
+    async def story() -> None:
+        mill = a_mill(database, tmp_path, sequential=SequentialSettings(crashes=0))
+        one_by_one = replace(PIPELINE, family=SEQUENTIAL, concurrency=1)
+        async with working(mill, scripted(tmp_path, script)):
+            batch_id = await send(mill, 1, pipeline=one_by_one)
+            await until_ended(mill, batch_id)
+        (item,) = await items_of(mill, batch_id)
+        assert (item.status, item.spent.crashes) == (ItemStatus.FAILED, 1)
 
     asyncio.run(story())
 
@@ -354,5 +409,25 @@ def test_outputs_of_a_killed_attempt_are_removed_once_a_later_one_has_settled(
         (item,) = await items_of(mill, batch_id)
         assert item.attempt == 2
         assert len(stored_files(tmp_path)) == 2
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_drains_counts_for_nobody_and_finishes_what_it_has(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill, gate = a_mill(database, tmp_path), asyncio.Event()
+        async with working(mill, scripted(tmp_path, lambda _: gate.wait())) as stopping:
+            batch_id = await send(mill, 9)
+            await until(mill, batch_id, lambda batch: batch.counts.processing == 2)
+            assert await mill.database.read(workers.known_slots) == 2
+            stopping.set()
+            while await mill.database.read(workers.known_slots):
+                await asyncio.sleep(0.02)
+            assert [row.draining for row in await mill.database.read(workers.alive)] == [True]
+            gate.set()
+            batch = await until(mill, batch_id, lambda batch: batch.counts.processing == 0)
+        assert batch.counts.completed == 2
 
     asyncio.run(story())

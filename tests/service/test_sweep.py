@@ -1,6 +1,8 @@
 """The sweep makes good what kills and lost messages leave behind."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from batchmill.model.batch import BatchId, BatchStatus, NewBatch, OwnerId
 from batchmill.model.item import ItemStatus, WorkerId
 from batchmill.service import delivery, ids, sweep
 from batchmill.service.submit import Caller, Order, accept, drafted
+from batchmill.storage.local import LocalStorage
+from batchmill.worker import background
 from support.mills import (
     PIPELINE,
     a_file,
@@ -27,6 +31,7 @@ from support.mills import (
     send,
     stored_files,
     swept,
+    until,
     until_ended,
     working,
 )
@@ -43,6 +48,32 @@ def test_an_item_whose_worker_went_silent_is_delivered_again(
         await swept(mill)
         (item,) = await items_of(mill, batch_id)
         assert (item.status, item.attempt, item.spent.crashes) == (ItemStatus.QUEUED, 1, 0)
+
+    asyncio.run(story())
+
+
+def test_a_storage_that_hangs_holds_up_tidying_but_not_the_sweep(
+    database: Database, tmp_path: Path
+) -> None:
+    class Hanging(LocalStorage):
+        async def list_folders(self, prefix: str) -> AsyncIterator[str]:
+            asked.set()
+            await asyncio.sleep(3_600)
+            yield ""
+
+    asked = asyncio.Event()
+
+    async def story() -> None:
+        mill = replace(a_mill(database, tmp_path), storage=Hanging(tmp_path / "storage"))
+        batch_id = await send(mill, 1)
+        async with background(sweep.run(mill)):
+            await asyncio.wait_for(asked.wait(), 30)
+            (item,) = await items_of(mill, batch_id)
+            await database.run(
+                delivery.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000
+            )
+            await until(mill, batch_id, lambda batch: batch.counts.queued == 1)
+            assert (await items_of(mill, batch_id))[0].attempt == 1
 
     asyncio.run(story())
 

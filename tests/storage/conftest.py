@@ -9,6 +9,7 @@ import pytest
 from batchmill.storage.base import Storage
 from batchmill.storage.local import LocalStorage
 from batchmill.storage.objects import ObjectStorage
+from batchmill.storage.split import SplitStorage
 
 
 @pytest.fixture(scope="session")
@@ -16,11 +17,14 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["local", "bucket"])
+@pytest.fixture(params=["local", "bucket", "split"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     """Each storage in turn, empty."""
     if request.param == "local":
         return LocalStorage(tmp_path / "storage")
+    if request.param == "split":
+        results = ObjectStorage(request.getfixturevalue("own_bucket"))
+        return SplitStorage(LocalStorage(tmp_path / "storage"), results)
     return ObjectStorage(request.getfixturevalue("own_bucket"))
 
 

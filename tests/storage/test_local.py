@@ -1,5 +1,6 @@
 """What only a storage in a folder can get wrong: links, devices, full disks, crashes."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -39,6 +40,18 @@ async def test_a_stored_file_is_read_only(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path / "storage")
     await put(storage, "a/0", tmp_path)
     assert (tmp_path / "storage/a/0").stat().st_mode & 0o222 == 0
+
+
+async def test_what_a_cancelled_put_leaves_does_not_come_back(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "storage")
+    for number in range(20):
+        putting = asyncio.create_task(put(storage, f"a/{number}", tmp_path, b"x" * 2**20))
+        await asyncio.sleep(0)
+        putting.cancel()
+        await asyncio.wait({putting})
+        await storage.delete_prefix("a/")
+    await asyncio.sleep(0.2)  # a put that goes on in its thread would be done by now
+    assert not (tmp_path / "storage/a").exists()
 
 
 async def test_across_devices_bytes_are_copied_both_ways(small_disk: Path, tmp_path: Path) -> None:

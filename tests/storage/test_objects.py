@@ -1,6 +1,7 @@
 """What only a bucket can get wrong: signed addresses, types, uploads that break off, outages."""
 
 import asyncio
+import hashlib
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from batchmill.errors.outage import StorageFullError, StorageUnavailableError
+from batchmill.errors.outage import StorageDamagedError, StorageFullError, StorageUnavailableError
 from batchmill.errors.request import UsageError
 from batchmill.storage.objects import PART_BYTES, Bucket, ObjectStorage
 from batchmill.storage.s3_uploads import S3Uploads
@@ -73,6 +74,59 @@ async def test_the_media_type_is_kept(
         answer = await http.get(await storage.sign(key, method="GET", expires_s=60))
         assert answer.headers["content-type"] == "image/webp"
         assert answer.content == body
+
+
+async def test_what_is_known_of_a_result_lies_beside_it_and_nothing_of_its_owner(
+    own_bucket: Bucket, tmp_path: Path, http: httpx.AsyncClient
+) -> None:
+    storage, sha256 = ObjectStorage(own_bucket), hashlib.sha256(b"body").hexdigest()
+    key = "batches/bat_1/out/itm_2.1/0"
+    path = a_file(tmp_path / "f")
+    await storage.put(key, path, media_type="image/webp", name="a/Käse.webp", sha256=sha256)
+
+    headers = (await http.get(await storage.address(key, expires_s=60) or "")).headers
+
+    assert headers["content-disposition"] == (
+        "attachment; filename=\"K_se.webp\"; filename*=UTF-8''K%C3%A4se.webp"
+    )
+    assert headers["cache-control"] == "public, max-age=3600"
+    about = {name: value for name, value in headers.items() if name.startswith("x-amz-meta-")}
+    assert about == {
+        "x-amz-meta-batch": "bat_1",
+        "x-amz-meta-item": "itm_2",
+        "x-amz-meta-sha256": sha256,
+    }
+
+
+@pytest.mark.parametrize("body", [b"body", BODY], ids=["small", "large"])
+async def test_a_file_that_comes_back_changed_is_not_used(
+    own_bucket: Bucket, tmp_path: Path, body: bytes
+) -> None:
+    storage = ObjectStorage(own_bucket)
+    for key, of in (("a/0", body), ("a/1", body + b"x")):
+        sha256 = hashlib.sha256(of).hexdigest()
+        path = a_file(tmp_path / "f", body)
+        await storage.put(key, path, media_type="image/png", sha256=sha256)
+    await storage.fetch("a/0", tmp_path / "whole")
+    assert (tmp_path / "whole").read_bytes() == body
+    with pytest.raises(StorageDamagedError):
+        await storage.fetch("a/1", tmp_path / "changed")
+    assert names(tmp_path) == ["whole"]
+
+
+async def test_a_bucket_may_be_named_in_the_host(own_bucket: Bucket) -> None:
+    plain = Bucket("s3://shop/x", None, "eu-west-1", "key", "secret")
+    for bucket, start in (
+        (plain, "https://s3.eu-west-1.amazonaws.com/shop/x/a/0?"),
+        (replace(plain, virtual_host=True), "https://shop.s3.eu-west-1.amazonaws.com/x/a/0?"),
+    ):
+        address = await ObjectStorage(bucket).address("a/0", expires_s=60)
+        assert address is not None
+        assert address.startswith(start)
+
+
+async def test_without_keys_there_are_no_signed_addresses() -> None:
+    assert await ObjectStorage(Bucket("s3://shop")).address("a/0", expires_s=60) is None
 
 
 async def test_a_signed_address_serves_ranges(
@@ -166,6 +220,7 @@ async def test_what_a_killed_process_left_is_aborted_with_its_prefix(
         uploader.kill()
         await uploader.wait()
     storage = ObjectStorage(own_bucket)
+    assert [name async for name in storage.list_folders("b/")] == ["in"]
     await storage.delete_prefix("c/")
     assert await unfinished(own_bucket) == 1
     await storage.delete_prefix("b/")

@@ -1,12 +1,12 @@
-"""The real server as its own process tree, to be killed."""
+"""The real server and its workers as process trees of their own, to be killed."""
 
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,45 +14,86 @@ import httpx
 
 
 @dataclass(frozen=True)
-class Process:
-    """A running `batchmill serve` and a client that speaks to it."""
+class Worker:
+    """A running `batchmill worker`."""
 
     popen: subprocess.Popen[str]
-    client: httpx.Client
 
     def kill(self) -> None:
-        """End the server as a power cut would; its children must follow by themselves."""
+        """End the process as a power cut would; its children must follow by themselves."""
         self.popen.send_signal(signal.SIGKILL)
         self.popen.wait(10)
 
     def stop(self) -> int:
-        """Ask the server to end and return its exit code."""
+        """Ask the process to end and return its exit code."""
         self.popen.send_signal(signal.SIGTERM)
         return self.popen.wait(60)
 
     def children(self) -> list[int]:
-        """Return the pids of all processes below the server, found by their parents."""
-        parents = {pid: ppid for pid, ppid, _ in _processes()}
-        below = {self.popen.pid}
-        while more := {pid for pid, ppid in parents.items() if ppid in below} - below:
-            below |= more
-        return sorted(below - {self.popen.pid})
+        """Return the pids of all processes below this one, found by their parents."""
+        return descendants(self.popen.pid)
+
+
+def descendants(root: int) -> list[int]:
+    """Return the pids of all processes below one, found by their parents."""
+    parents = {pid: ppid for pid, ppid, _ in _processes()}
+    below = {root}
+    while more := {pid for pid, ppid in parents.items() if ppid in below} - below:
+        below |= more
+    return sorted(below - {root})
+
+
+@dataclass(frozen=True)
+class Process(Worker):
+    """A running `batchmill serve` and a client that speaks to it."""
+
+    client: httpx.Client
+    data_dir: Path
 
 
 @contextmanager
 def serving(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Process]:
     """Start a server on a free port; it is killed when the block ends, if it still runs."""
-    command = [sys.executable, "-m", "batchmill", "serve", "--port", "0"]
+    with ExitStack() as stack:
+        command = _running("serve", data_dir, "--port", "0", *arguments, **environment)
+        popen = stack.enter_context(command)
+        url = _said(popen, r"listens on (http://\S+)")
+        client = stack.enter_context(httpx.Client(base_url=url, timeout=60))
+        yield Process(popen, client, data_dir)
+
+
+@contextmanager
+def working(
+    data_dir: Path, *arguments: str, inside: Sequence[str] = (), **environment: str
+) -> Iterator[Worker]:
+    """Start a worker; it is killed when the block ends, if it still runs.
+
+    `inside` stands before its command, to start it somewhere else.
+    """
+    command = _running("worker", data_dir, *arguments, inside=inside, **environment)
+    with command as popen:
+        _said(popen, r"worker (\S+) takes files")
+        yield Worker(popen)
+
+
+@contextmanager
+def _running(
+    command: str,
+    data_dir: Path,
+    *arguments: str,
+    inside: Sequence[str] = (),
+    **environment: str,
+) -> Iterator[subprocess.Popen[str]]:
+    program = [*inside, sys.executable, "-m", "batchmill"]
     popen = subprocess.Popen(
-        [*command, "--data-dir", str(data_dir), *arguments],
+        [*program, command, "--data-dir", str(data_dir), *arguments],
         stdout=subprocess.PIPE,
         stderr=(data_dir.parent / "server.log").open("a"),
         text=True,
         env={**os.environ, **environment},
     )
     try:
-        with httpx.Client(base_url=_address(popen), timeout=60) as client:
-            yield Process(popen, client)
+        yield popen
     finally:
         if popen.poll() is None:
             popen.kill()
@@ -64,13 +105,14 @@ def alive(pid: int) -> bool:
     return any(pid == each and state != "Z" for each, _, state in _processes())
 
 
-def _address(popen: subprocess.Popen[str]) -> str:
+def _said(popen: subprocess.Popen[str], pattern: str) -> str:
+    """Wait until the process has said that it is ready, and return what it told with it."""
     assert popen.stdout is not None
     for line in popen.stdout:
-        match = re.search(r"listens on (http://\S+)", line)
+        match = re.search(pattern, line)
         if match:
             return match[1]
-    raise AssertionError("the server ended before it was ready")
+    raise AssertionError("the process ended before it was ready")
 
 
 def _processes() -> Iterator[tuple[int, int, str]]:

@@ -1,7 +1,7 @@
 """A whole server for tests: real socket, database and storage; files are turned around in-process.
 
-What becomes of a file is written in it: `bad…` is refused, `wait…` waits for `release`, anything
-else comes back with its bytes in reverse order.
+What becomes of a file is written in it: `bad…` is refused, `wait…` waits for `release`, `paid…`
+costs something, anything else comes back with its bytes in reverse order.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from batchmill.api.app import create_app
 from batchmill.api.live import Live
 from batchmill.api.server import answer, listening
 from batchmill.attempt.run import Finished
-from batchmill.config import Settings
+from batchmill.config import Settings, TierLimits, Tiers
 from batchmill.db import batches
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
@@ -37,6 +37,7 @@ from batchmill.service.mill import Mill
 from batchmill.storage.local import LocalStorage
 
 PIPELINE = "web"
+LOOSE = Tiers(anonymous=TierLimits(submissions_per_minute=100_000))
 
 
 @dataclass
@@ -161,7 +162,9 @@ async def _mill(folder: Path, settings: dict[str, object]) -> AsyncIterator[Mill
         database=database,
         storage=LocalStorage(folder / "storage"),
         engine=MemoryEngine(),
-        settings=Settings(**{"data_dir": folder, "disk_reserve_bytes": 0, **settings}),
+        settings=Settings(
+            **{"data_dir": folder, "disk_reserve_bytes": 0, "tiers": LOOSE, **settings}
+        ),
         process_id=process_id,
         uploads=folder / "tmp" / process_id,
     )
@@ -186,7 +189,8 @@ def _turning_around(mill: Mill, folder: Path, gate: asyncio.Event):
         work = folder / "work" / f"{claimed.claim.item_id}.{claimed.claim.attempt}"
         work.mkdir(parents=True)
         (work / "made").write_bytes(body[::-1])
-        result = Result((_output(claimed, body[::-1]),), {"length": len(body)})
+        usage = {"usage": {"cost_usd": 0.002}} if body.startswith(b"paid") else {}
+        result = Result((_output(claimed, body[::-1]),), {"length": len(body), **usage})
         yield Finished(result, (work / "made",), work)
 
     return attempt

@@ -14,9 +14,11 @@ import httpx
 from batchmill.api.app import create_app
 from batchmill.api.server import answer
 from batchmill.bootstrap import opened, working
-from batchmill.config import Settings
+from batchmill.config import Settings, TierLimits, Tiers
 from batchmill.service.mill import Mill
 from batchmill.worker import background, upkeep
+
+LOOSE = Tiers(anonymous=TierLimits(submissions_per_minute=100_000))
 
 
 @dataclass
@@ -41,20 +43,35 @@ class WholeServer:
             threading.Event().wait(0.05)
         raise AssertionError(f"it never got there: {told}")
 
+    def until_status(self, url: str, status: int) -> httpx.Response:
+        """Ask for an address until it is answered so; return that answer."""
+        for _ in range(600):
+            answer = httpx.get(url)
+            if answer.status_code == status:
+                return answer
+            threading.Event().wait(0.05)
+        raise AssertionError(f"it stayed {answer.status_code}")
+
 
 @contextmanager
 def running(folder: Path, *, with_worker: bool = True, **settings: Any) -> Iterator[WholeServer]:
-    """Start a server on a free loopback port and stop it when the block ends."""
+    """Start a server on a free loopback port and stop it when the block ends.
+
+    A `public_url` of `own` is the server's real address.
+    """
     started: list[WholeServer] = []
     ready, stop = threading.Event(), threading.Event()
     sock = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    if settings.get("public_url") == "own":
+        settings["public_url"] = url
     chosen = Settings(
         **{
             "data_dir": folder,
             "children": 2,
             "disk_reserve_bytes": 0,
             "memory_reserve_bytes": 0,
+            "tiers": LOOSE,
             **settings,
         }
     )

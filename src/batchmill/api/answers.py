@@ -9,7 +9,9 @@ from urllib.parse import quote
 from fastapi import Request, Response
 from pydantic import BaseModel
 
+from batchmill.errors.item import remedy_of
 from batchmill.model import batch as model
+from batchmill.model.access import ApiKey
 from batchmill.model.item import Item, ItemStatus, Result
 from batchmill.model.progress import progress
 from batchmill.service.query import Page, SampledGroup
@@ -48,9 +50,9 @@ def has_current(request: Request, tag: str) -> bool:
 
 def batch(row: model.Batch, position: int | None = None) -> told.Batch:
     """Describe a batch as of now."""
-    counts = {str(status): getattr(row.counts, status) for status in ItemStatus}
     return told.Batch(
         id=row.id,
+        owner=row.owner_id,
         status=row.status,
         paused=row.paused,
         pause_reason=row.pause_reason,
@@ -62,7 +64,8 @@ def batch(row: model.Batch, position: int | None = None) -> told.Batch:
         priority=row.priority,
         concurrency=row.concurrency,
         halt_after_pct=row.halt_after_pct,
-        counts=told.Counts(total=row.counts.total, **counts),
+        webhook=row.webhook_id,
+        counts=counts(row.counts),
         progress=_progress(row, position),
         run=row.run_no,
         revision=row.revision,
@@ -71,6 +74,12 @@ def batch(row: model.Batch, position: int | None = None) -> told.Batch:
         ended_at=row.ended_at,
         expires_at=row.expires_at,
     )
+
+
+def counts(found: model.Counts) -> told.Counts:
+    """Describe counters."""
+    by_status = {str(status): getattr(found, status) for status in ItemStatus}
+    return told.Counts(total=found.total, **by_status)
 
 
 def poll_advice(described: told.Batch) -> dict[str, str]:
@@ -142,6 +151,7 @@ def failure_group(found: SampledGroup) -> told.FailureGroup:
         id=f"{group.no:x}",
         code=group.code,
         message=group.message,
+        remedy=remedy_of(group.code),
         retryable=group.retryable,
         count=group.count,
         first_at=group.first_at,
@@ -154,6 +164,20 @@ def failure_group(found: SampledGroup) -> told.FailureGroup:
             )
             for each in found.samples
         ],
+    )
+
+
+def key(row: ApiKey) -> told.Key:
+    """Describe an API key; its secret is nowhere."""
+    return told.Key(
+        id=row.id,
+        name=row.name,
+        owner=row.owner_id,
+        tier=row.tier,
+        scopes=[str(scope) for scope in row.scopes],
+        created_at=row.created_at,
+        used_at=row.used_at,
+        revoked_at=row.revoked_at,
     )
 
 
@@ -222,6 +246,7 @@ def _error(row: Item) -> told.ItemFailure | None:
     return told.ItemFailure(
         code=row.error.code,
         message=row.error.message,
+        remedy=remedy_of(row.error.code),
         retryable=row.error.retryable,
         step=row.error.step,
         attempt=row.attempt,

@@ -3,45 +3,81 @@
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
 import batchmill
 from batchmill.api import bodies, parameters, problems
 from batchmill.api.guard import Guard
 from batchmill.api.live import Live
 from batchmill.api.metrics import Measured, Requests
+from batchmill.api.proxies import Proxies
 from batchmill.api.reference import documents, images, photos, sequential
 from batchmill.api.reference import results as reference_results
-from batchmill.api.v1 import batches, catalog, events, items, keys, results, system
+from batchmill.api.signed import router as signed_router
+from batchmill.api.v1 import (
+    batches,
+    catalog,
+    events,
+    items,
+    keys,
+    queue,
+    results,
+    session,
+    settings,
+    system,
+    uploads,
+    webhooks,
+)
+from batchmill.api.v1.uploads import keep_tidy
+from batchmill.config import Settings
+from batchmill.environment import Origin
 from batchmill.service.archive_out import ArchivePlans
 from batchmill.service.mill import Mill
 
 ROUTERS = (
     batches.router,
+    uploads.router,
     items.router,
     events.router,
     results.router,
     catalog.router,
     system.router,
+    queue.router,
     keys.router,
+    webhooks.router,
+    session.router,
+    settings.router,
     sequential.router,
     documents.router,
     photos.router,
     images.router,
     reference_results.router,
+    signed_router,
 )
 
-READABLE_HEADERS = ("ETag", "Location", "Retry-After", "Content-Disposition", "Content-Range")
+READABLE_HEADERS = (
+    *("ETag", "Location", "Retry-After", "Content-Disposition", "Content-Range"),
+    *uploads.READABLE_HEADERS,
+)
 """What pages of `cors_origins` may read of an answer, beside the usual."""
 
 
-def create_app(mill: Mill) -> FastAPI:
+def create_app(
+    mill: Mill,
+    pages: Sequence[BaseRoute] = (),
+    origins: Mapping[str, Origin] = MappingProxyType({}),
+) -> FastAPI:
     """Build the application; it owns nothing of the mill but the folder of arriving files.
+
+    `pages` are the routes of the web page, where there is one; `origins` tells by its path where
+    a setting came from that is not a default.
 
     What changes while it runs lies in its `state`: set `draining` to end streams and readiness,
     and `pool` to the process's own child pool, whose sandbox `/readyz` tells of.
@@ -63,22 +99,29 @@ def create_app(mill: Mill) -> FastAPI:
     app.state.live = Live(mill, app.state.draining)
     app.state.requests = Requests()
     app.state.pool = None
-    if mill.settings.cors_origins:
+    app.state.origins = origins
+    _install_guards(app, mill.settings)
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.router.routes.extend(pages)
+    app.state.routes = [*(route for router in ROUTERS for route in router.routes), *pages]
+    _describe_bodies(app)
+    return app
+
+
+def _install_guards(app: FastAPI, settings: Settings) -> None:
+    if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(mill.settings.cors_origins),
+            allow_origins=list(settings.cors_origins),
             allow_methods=["*"],
             allow_headers=["*"],
             expose_headers=READABLE_HEADERS,
         )
-    app.add_middleware(Guard, settings=mill.settings)
+    app.add_middleware(Guard, settings=settings)
     app.add_middleware(Measured, requests=app.state.requests)
-    problems.install(app)
-    for router in ROUTERS:
-        app.include_router(router)
-    app.state.routes = [route for router in ROUTERS for route in router.routes]
-    _describe_bodies(app)
-    return app
+    app.add_middleware(Proxies, trusted=settings.trusted_proxies)
 
 
 @asynccontextmanager
@@ -86,9 +129,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     mill: Mill = app.state.mill
     await asyncio.to_thread(mill.uploads.mkdir, parents=True, exist_ok=True)
     async with asyncio.TaskGroup() as group:
-        watching = group.create_task(app.state.live.run())
+        beside = [group.create_task(each) for each in (app.state.live.run(), keep_tidy(mill))]
         yield
-        watching.cancel()
+        for task in beside:
+            task.cancel()
     await asyncio.to_thread(shutil.rmtree, mill.uploads, ignore_errors=True)
 
 

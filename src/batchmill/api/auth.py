@@ -6,7 +6,7 @@ from fastapi import Request
 
 from batchmill.errors.request import ForbiddenError, UnauthenticatedError
 from batchmill.model.access import Scope
-from batchmill.model.batch import OwnerId
+from batchmill.model.batch import LOCAL_OWNER, OwnerId
 from batchmill.service import keys
 from batchmill.service.mill import Mill
 from batchmill.service.submit import Caller
@@ -56,6 +56,23 @@ def refuse_lists(asking: Caller) -> None:
     """
     if not asking.may_list:
         raise UnauthenticatedError("Lists are for callers with an API key.")
+
+
+def is_admin(asking: Caller) -> bool:
+    """Say whether the caller has an admin's key, or sits at the machine itself without any."""
+    if asking.key is None:
+        return asking.owner_id == LOCAL_OWNER
+    return asking.key.permits(Scope.ADMIN)
+
+
+def refuse_unless_admin(asking: Caller) -> None:
+    """Refuse what concerns the whole server.
+
+    Raises:
+        ForbiddenError: the caller is no administrator.
+    """
+    if not is_admin(asking):
+        raise ForbiddenError("This is for administrators: it needs a key with the scope `admin`.")
 
 
 async def _of_key(mill: Mill, secret: str, method: str) -> Caller:

@@ -19,6 +19,7 @@ _MODELS: Final = (
     asked.MoreInputs,
     asked.Retry,
     asked.NewPlan,
+    asked.NewWebhook,
     told.Problem,
 )
 
@@ -51,6 +52,7 @@ NEW_BATCH: Final = _takes(form=_ORDER, json=_ref("NewBatch"))
 NEW_PLAN: Final = _takes(form=_ORDER, json=_ref("NewPlan"))
 MORE_FILES: Final = _takes(form=_form({"files": _FILES}, ["files"]), json=_ref("MoreInputs"))
 CHANGE: Final = _takes(json=_ref("BatchChange"))
+NEW_WEBHOOK: Final = _takes(json=_ref("NewWebhook"))
 RETRY: Final = _takes(required=False, json=_ref("Retry"))
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     "default": {

@@ -8,6 +8,8 @@ from fastapi import Depends, Request
 from batchmill.api import auth
 from batchmill.api.live import Live
 from batchmill.config import TierLimits
+from batchmill.model.access import Scope
+from batchmill.model.batch import OwnerId
 from batchmill.service.archive_out import ArchivePlans
 from batchmill.service.mill import Mill
 from batchmill.service.query import Reading
@@ -25,9 +27,15 @@ class Context:
     archives: ArchivePlans
 
     @property
+    def sees(self) -> OwnerId | None:
+        """Whose batches the caller may look at and stop; None: everybody's, with an admin's key."""
+        key = self.caller.key
+        return None if key is not None and key.permits(Scope.ADMIN) else self.caller.owner_id
+
+    @property
     def reading(self) -> Reading:
         """What this caller may read."""
-        return Reading(self.mill, self.caller.owner_id)
+        return Reading(self.mill, self.sees)
 
     @property
     def limits(self) -> TierLimits:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -12,11 +11,11 @@ from batchmill.api.answers import has_current
 from batchmill.api.problems import problem
 from batchmill.errors.request import RangeError
 from batchmill.model.item import Output
+from batchmill.model.names import disposition
 from batchmill.storage.base import Storage
 
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
-_PLAIN = re.compile(r"[^A-Za-z0-9!#$&+.^_`|~ ()-]")
 
 ReadBytes = Callable[[int, int], AsyncIterator[bytes]]
 """Yields the bytes `start` (inclusive) to `stop` (exclusive)."""
@@ -78,14 +77,7 @@ async def send(request: Request, file: Download) -> Response:
         return Response(status_code=status, headers=headers, media_type=file.media_type)
     pieces = file.read(span.start, span.stop)
     first = await anext(pieces)  # an error here still becomes a problem
-    return StreamingResponse(_joined(first, pieces), status, headers, file.media_type)
-
-
-def disposition(name: str) -> str:
-    """Return Content-Disposition as RFC 6266 has it: a plain name, and the true one beside it."""
-    last = name.rpartition("/")[2] or "file"
-    plain = _PLAIN.sub("_", last)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(last, safe='')}"
+    return StreamingResponse(joined(first, pieces), status, headers, file.media_type)
 
 
 def asked_span(request: Request, tag: str, size: int) -> Span | None:
@@ -124,7 +116,8 @@ def _range(request: Request) -> str:
     return request.headers.get("range", "").replace(" ", "")
 
 
-async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield a piece that was read already, and then the others."""
     yield first
     async for piece in rest:
         yield piece

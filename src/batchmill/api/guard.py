@@ -1,6 +1,6 @@
 """Stands before every request: whose name it came under, which page sent it, what may leave."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -48,11 +48,11 @@ class Guard:
         probed = scope["path"] in PROBES and scope["method"] in SAFE
         refused = None if probed else self._refusal(scope["method"], Headers(scope=scope))
         app = self._app if refused is None else problem(refused, scope["path"])
-        await app(scope, receive, _with_headers(send))
+        await app(scope, receive, with_headers(send, HEADERS))
 
     def _refusal(self, method: str, headers: Headers) -> ForbiddenError | None:
         host = headers.get("host", "")
-        if not self._any_host and _name(host) not in self._hosts:
+        if not (self._any_host or _name(host) in self._hosts or _has_key(headers)):
             return ForbiddenError(
                 "This server does not answer under that host name; BATCHMILL_PUBLIC_URL adds one."
             )
@@ -64,17 +64,28 @@ class Guard:
         return ForbiddenError("A page of another site may not change anything here.")
 
 
+def _has_key(headers: Headers) -> bool:
+    """Tell whether a request is judged by its key alone: no browser sends one by itself."""
+    return (
+        bool(headers.get("x-api-key")) or headers.get("authorization", "")[:7].lower() == "bearer "
+    )
+
+
 def _name(host: str) -> str:
     """Return a Host header without its port, lower case."""
     name, colon, port = host.rpartition(":")
     return (name if colon and port.isdecimal() else host).lower()
 
 
-def _with_headers(send: Send) -> Callable[[MutableMapping[str, Any]], Awaitable[None]]:
+def with_headers(
+    send: Send, more: Mapping[str, str]
+) -> Callable[[MutableMapping[str, Any]], Awaitable[None]]:
+    """Return a `send` that adds headers to an answer where it has not set its own."""
+
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
+            for name, value in more.items():
                 headers.setdefault(name, value)
         await send(message)
 

@@ -10,7 +10,7 @@ from batchmill.errors.base import BatchmillError
 from batchmill.runner.sandbox import Sandbox
 from batchmill.service.mill import Mill
 from batchmill.storage.disk import Room
-from batchmill.wire import told
+from batchmill.wire import operating
 
 PATIENCE_S = 2.0
 """How long one check may take before it counts as failed."""
@@ -18,7 +18,7 @@ PATIENCE_S = 2.0
 
 async def readiness(
     mill: Mill, *, draining: bool, sandbox: Sandbox | None = None
-) -> told.Readiness:
+) -> operating.Readiness:
     """Try everything that accepting a batch needs.
 
     An incomplete sandbox is told, but the server is ready all the same: the system it runs on
@@ -26,17 +26,17 @@ async def readiness(
     """
     checks = await asyncio.gather(*(_tried(name, check, mill) for name, check in CHECKS.items()))
     if draining:
-        checks.append(told.Check(name="draining", ok=False, message="The server is stopping."))
+        checks.append(operating.Check(name="draining", ok=False, message="The server is stopping."))
     ready = all(check.ok for check in checks)
-    return told.Readiness(ready=ready, checks=[*checks, *_sandboxed(sandbox)])
+    return operating.Readiness(ready=ready, checks=[*checks, *_sandboxed(sandbox)])
 
 
-def _sandboxed(sandbox: Sandbox | None) -> list[told.Check]:
+def _sandboxed(sandbox: Sandbox | None) -> list[operating.Check]:
     """Describe the sandbox of this process's children, where it has any."""
     if sandbox is None:
         return []
     missing = ", ".join(f"{part}: {why}" for part, why in sandbox.missing().items())
-    return [told.Check(name="sandbox", ok=sandbox.complete, message=missing or "complete")]
+    return [operating.Check(name="sandbox", ok=sandbox.complete, message=missing or "complete")]
 
 
 def rss_bytes() -> int | None:
@@ -48,14 +48,14 @@ def rss_bytes() -> int | None:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def _tried(name: str, check: Callable[[Mill], Awaitable[str]], mill: Mill) -> told.Check:
+async def _tried(name: str, check: Callable[[Mill], Awaitable[str]], mill: Mill) -> operating.Check:
     try:
         async with asyncio.timeout(PATIENCE_S):
-            return told.Check(name=name, ok=True, message=await check(mill))
+            return operating.Check(name=name, ok=True, message=await check(mill))
     except TimeoutError:
-        return told.Check(name=name, ok=False, message=f"No answer within {PATIENCE_S:g} s.")
+        return operating.Check(name=name, ok=False, message=f"No answer within {PATIENCE_S:g} s.")
     except BatchmillError as error:
-        return told.Check(name=name, ok=False, message=error.message)
+        return operating.Check(name=name, ok=False, message=error.message)
 
 
 async def _database(mill: Mill) -> str:

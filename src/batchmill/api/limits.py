@@ -10,6 +10,7 @@ from batchmill.service import keys
 from batchmill.service.keys import Allowance
 
 FREE = frozenset({"anonymous", "free"})
+MINUTE_S = 60.0
 HOUR_S = 3_600.0
 _NEIGHBOURS = 64
 """Bits of an IPv6 address that name one customer; the rest is theirs to change at will."""
@@ -27,6 +28,18 @@ async def count_anonymous(request: Request, asking: Context) -> Mapping[str, str
     name = f"submissions {_address(request)}"
     window_s = settings.rate_window_ms / 1000
     return await _counted(asking, Allowance(name, settings.rate_requests, window_s))
+
+
+async def count_submission(request: Request, asking: Context) -> Mapping[str, str]:
+    """Count a submission to /v1, by key owner or address; return the RateLimit headers.
+
+    Raises:
+        RateLimitedError: the caller's minute is used up.
+    """
+    caller = asking.caller
+    who = _address(request) if caller.key is None else caller.owner_id
+    limit = asking.limits.submissions_per_minute
+    return await _counted(asking, Allowance(f"v1 {who}", limit, MINUTE_S))
 
 
 async def count_upload(request: Request, asking: Context) -> Mapping[str, str]:

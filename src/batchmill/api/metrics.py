@@ -103,6 +103,9 @@ def _gauges(counts: Counts, alive: Sequence[WorkerRow], streams: int) -> Iterato
     for status in ItemStatus:
         items.add_metric([status], getattr(counts, status))
     yield items
+    yield GaugeMetricFamily(
+        "batchmill_backlog_items", "Items that wait or run", value=counts.unfinished
+    )
     slots = sum(worker.slots for worker in alive if not worker.draining)
     yield GaugeMetricFamily("batchmill_slots", "Items that can be processed at once", value=slots)
     working = sum(worker.slots > 0 for worker in alive)

@@ -4,7 +4,7 @@ Built on python-multipart's low-level parser, because its own file objects spool
 """
 
 import builtins
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from email.utils import collapse_rfc2231_value
@@ -56,6 +56,9 @@ class ReceivedFile:
     head: builtins.bytes
 
 
+OnFields = Callable[[Mapping[str, list[str]]], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """A whole form, in the order in which it was sent."""
@@ -71,12 +74,14 @@ async def receive_form(
     folder: Path,
     limits: FormLimits,
     on_bytes: Callable[[int], None] = lambda _total: None,
+    before_files: OnFields = lambda _fields: None,
 ) -> Form:
     """Read a request's body to its end and return its fields and files.
 
     Files lie in `folder` under names of ours and are durable; whatever goes wrong, a client
     that leaves included, none is left there. File inputs that a browser sent empty are left out.
-    `on_bytes` is told the bytes of the body so far.
+    `on_bytes` is told the bytes of the body so far, `before_files` the fields that came before the
+    first file; what it raises ends the upload there.
 
     Raises:
         MalformedUploadError: the body is no well-formed form, or ends early.
@@ -85,7 +90,7 @@ async def receive_form(
     """
     boundary = _boundary(content_type)
     sink = Sink(folder, reserve_bytes=limits.reserve_bytes)
-    reader = _Reader(boundary, limits, sink)
+    reader = _Reader(boundary, limits, sink, before_files)
     try:
         async for chunk in stream:
             reader.feed(chunk)
@@ -127,8 +132,11 @@ class _Part:
 class _Reader:
     """Turns the parser's events into fields and a sink's files."""
 
-    def __init__(self, boundary: bytes, limits: FormLimits, sink: Sink) -> None:
+    def __init__(
+        self, boundary: bytes, limits: FormLimits, sink: Sink, before_files: OnFields
+    ) -> None:
         self.total_bytes = 0
+        self._before_files = before_files
         self._limits = limits
         self._sink = sink
         self._headers = _Headers()
@@ -163,11 +171,15 @@ class _Reader:
     async def finish(self) -> Form:
         if not self._ended:
             raise MalformedUploadError("The upload ended before its last part; send it again.")
+        fields = self._read_fields()
+        written = await self._sink.finish()
+        return Form(fields, tuple(map(_received, self._files, written)))
+
+    def _read_fields(self) -> dict[str, list[str]]:
         fields: dict[str, list[str]] = {}
         for part in self._fields:
             fields.setdefault(part.name, []).append(_text(part))
-        written = await self._sink.finish()
-        return Form(fields, tuple(map(_received, self._files, written)))
+        return fields
 
     def _begin_part(self) -> None:
         self._part = part = _Part(*self._headers.take())
@@ -181,6 +193,8 @@ class _Reader:
     def _begin_file(self, part: _Part) -> None:
         if len(self._files) == self._limits.files:
             raise TooManyFilesError(self._limits.files)
+        if not self._files:
+            self._before_files(self._read_fields())
         part.begun = True
         self._files.append(part)
         self._sink.begin()

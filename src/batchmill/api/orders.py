@@ -13,6 +13,7 @@ from batchmill.model.pipeline import Pipeline
 from batchmill.operations import presets, registry
 from batchmill.service.mill import Mill
 from batchmill.service.submit import Order
+from batchmill.vision import clients
 from batchmill.wire import asked
 
 METADATA_BYTES = 16_384
@@ -48,6 +49,7 @@ def of_options(mill: Mill, wanted: str | dict[str, Any], options: asked.BatchOpt
         metadata=options.metadata,
         halt_after_pct=options.on_failure.halt_after_pct,
         keep_open=options.keep_open,
+        webhook=options.webhook,
     )
 
 
@@ -68,7 +70,9 @@ def _pipeline(
         base = presets.get(wanted, mill.settings.presets_dir)
     else:
         base = pipelines.parse(wanted)
-    return registry.check(with_options(base, step_options))
+    pipeline = registry.check(with_options(base, step_options))
+    clients.check(pipeline, mill.settings)
+    return pipeline
 
 
 def with_options(pipeline: Pipeline, step_options: Mapping[str, Mapping[str, Any]]) -> Pipeline:

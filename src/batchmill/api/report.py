@@ -1,4 +1,4 @@
-"""Reports of a batch as CSV or JSON lines, written page by page."""
+"""Reports of a batch as CSV, JSON lines or the CSV of stock agencies, written page by page."""
 
 import csv
 import io
@@ -9,10 +9,13 @@ from typing import Final, Literal
 from batchmill.api import answers
 from batchmill.model.batch import Batch
 from batchmill.model.item import Item
+from batchmill.operations.vision import stock
 from batchmill.wire import told
 
-Format = Literal["csv", "jsonl"]
-MEDIA_TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
+Format = Literal["csv", "jsonl", "stock"]
+_CSV_TYPE: Final = "text/csv; charset=utf-8"
+MEDIA_TYPES: Final = {"csv": _CSV_TYPE, "jsonl": "application/x-ndjson", "stock": _CSV_TYPE}
+EXTENSIONS: Final = {"csv": "csv", "jsonl": "jsonl", "stock": "stock.csv"}
 COLUMNS: Final = (
     *("custom_id", "item_id", "status", "path", "bytes", "type", "sha256"),
     *("output", "output_url", "output_bytes", "output_type", "width", "height", "output_sha256"),
@@ -23,14 +26,21 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 def head(kind: Format) -> bytes:
     """Return what stands before the first line."""
-    return _csv([COLUMNS]) if kind == "csv" else b""
+    columns = {"csv": COLUMNS, "stock": stock.COLUMNS}
+    return _csv([columns[kind]]) if kind in columns else b""
 
 
 def lines(kind: Format, items: Sequence[Item], batch: Batch, base_url: str) -> bytes:
-    """Return a page of items as lines: in CSV one for each output, in JSON one for each item."""
+    """Return a page of items as lines.
+
+    In CSV one for each output, in JSON one for each item, for stock agencies one for each item
+    that has a description.
+    """
     described = [answers.result_line(item, batch, base_url) for item in items]
     if kind == "csv":
         return _csv([row for line in described for row in _rows(line)])
+    if kind == "stock":
+        return _csv([row for line in described if (row := _stock_row(line)) is not None])
     return b"".join(line.model_dump_json().encode() + b"\n" for line in described)
 
 
@@ -51,6 +61,11 @@ def _rows(line: told.ResultLine) -> list[tuple[object, ...]]:
     ]
     nothing = (None,) * 7
     return [(*before, sent.sha256, *output, *after) for output in outputs or [nothing]]
+
+
+def _stock_row(line: told.ResultLine) -> tuple[str, ...] | None:
+    name = line.outputs[0].name if line.outputs else line.input.path
+    return stock.row(name, line.data)
 
 
 def _csv(rows: Sequence[Sequence[object]]) -> bytes:

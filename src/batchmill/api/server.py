@@ -65,6 +65,7 @@ async def answer(
         access_log=False,
         lifespan="on",
         server_header=False,
+        proxy_headers=False,  # it would believe whoever calls from this machine; see `proxies`
         timeout_graceful_shutdown=10,
         timeout_keep_alive=20,
     )

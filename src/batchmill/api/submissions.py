@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastapi import Request, Response
 
-from batchmill.api import answers, body, orders, uploads
+from batchmill.api import answers, body, inputs, orders, uploads
 from batchmill.api.context import Context
 from batchmill.api.once import Keep, answer_once
 from batchmill.api.problems import checked
@@ -14,8 +14,8 @@ from batchmill.db import batches
 from batchmill.db.connect import Connection
 from batchmill.model.batch import Batch, BatchId
 from batchmill.service import submit
-from batchmill.service.intake import SentFile
 from batchmill.service.submit import Order
+from batchmill.service.uploads import AnyFile, taken
 from batchmill.wire import asked, told
 
 
@@ -24,7 +24,7 @@ class Submission:
     """A checked order, its files on our disk, and a digest of the request's contents."""
 
     order: Order
-    files: Sequence[SentFile]
+    files: Sequence[AnyFile]
     sha256: str
 
 
@@ -32,7 +32,7 @@ class Submission:
 class More:
     """Files for a batch that exists."""
 
-    files: Sequence[SentFile]
+    files: Sequence[AnyFile]
     sha256: str
 
 
@@ -55,12 +55,18 @@ async def read(request: Request, asking: Context, folder: Path) -> Submission:
         StorageFullError: there is no room for the files.
     """
     if body.media_type(request) == uploads.FORM:
-        sent = await uploads.receive(request, asking, folder, fields=("pipeline", "options"))
+
+        def check(fields: dict[str, str]) -> None:
+            if "pipeline" in fields:
+                orders.of_form(asking.mill, fields)
+
+        names = ("pipeline", "options")
+        sent = await uploads.receive(request, asking, folder, fields=names, check=check)
         return Submission(orders.of_form(asking.mill, sent.fields), sent.files, sent.sha256)
     parsed = await read_json(request, asking)
     wanted: asked.NewBatch = checked(asked.NewBatch, parsed.value, "The request")
     order = orders.of_options(asking.mill, wanted.pipeline, wanted)
-    files = await uploads.decode(wanted.inputs, asking, folder)
+    files = await inputs.take(wanted.inputs, asking, folder)
     return Submission(order, files, parsed.sha256)
 
 
@@ -74,7 +80,7 @@ async def read_more(request: Request, asking: Context, folder: Path) -> More:
         return More(sent.files, sent.sha256)
     parsed = await read_json(request, asking)
     wanted: asked.MoreInputs = checked(asked.MoreInputs, parsed.value, "The request")
-    return More(await uploads.decode(wanted.inputs, asking, folder), parsed.sha256)
+    return More(await inputs.take(wanted.inputs, asking, folder), parsed.sha256)
 
 
 async def accept(request: Request, asking: Context, sent: Submission) -> Response:
@@ -96,14 +102,18 @@ async def start(asking: Context, sent: Submission, keep: Keep | None = None) -> 
     Raises: as `submit.accept`.
     """
     mill, caller = asking.mill, asking.caller
-    async with submit.drafted(mill, caller) as batch_id:
+    async with (
+        submit.drafted(mill, caller) as batch_id,
+        taken(mill, caller, sent.files) as (files, take),
+    ):
 
         def also(conn: Connection) -> None:
+            take(conn)
             started = batches.get(conn, batch_id, owner_id=caller.owner_id)
             if started is not None and keep is not None:
                 keep(conn, accepted(started))
 
-        await submit.accept(mill, batch_id, caller, order=sent.order, files=sent.files, also=also)
+        await submit.accept(mill, batch_id, caller, order=sent.order, files=files, also=also)
     return batch_id
 
 
@@ -114,7 +124,9 @@ async def append(request: Request, asking: Context, batch_id: BatchId, sent: Mor
     """
 
     async def make(_: Keep) -> Response:
-        added = await submit.add_files(asking.mill, batch_id, asking.caller, sent.files)
+        mill, caller = asking.mill, asking.caller
+        async with taken(mill, caller, sent.files) as (files, take):
+            added = await submit.add_files(mill, batch_id, caller, files, also=take)
         grown = answers.batch(await asking.reading.batch(batch_id))
         return answers.answer(told.Added(added=added, batch=grown), 202)
 

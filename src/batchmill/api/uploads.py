@@ -1,12 +1,10 @@
-"""Files of a request, on their way to the disk: multipart forms, or base 64 inside JSON."""
+"""Files of a multipart form, on their way to the disk."""
 
 import asyncio
-import base64
-import binascii
 import hashlib
 import json
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,21 +18,16 @@ from batchmill.api.context import Context
 from batchmill.api.multipart import (
     Form,
     FormLimits,
+    OnFields,
     ReceivedFile,
     receive_form,
     require_room,
 )
 from batchmill.errors.request import (
-    InputUnavailableError,
     InvalidFieldError,
-    TooLargeError,
-    TooManyFilesError,
 )
-from batchmill.model.media import SNIFF_BYTES
 from batchmill.model.names import label
 from batchmill.service.intake import SentFile
-from batchmill.storage.sink import Sink
-from batchmill.wire import asked
 
 FORM = "multipart/form-data"
 FILES = "files"
@@ -66,22 +59,43 @@ async def landing(asking: Context) -> AsyncIterator[Path]:
 
 
 async def receive(
-    request: Request, asking: Context, folder: Path, *, fields: Sequence[str] = ()
+    request: Request,
+    asking: Context,
+    folder: Path,
+    *,
+    fields: Sequence[str] = (),
+    check: Callable[[dict[str, str]], object] | None = None,
 ) -> Sent:
     """Stream a form's `files` into `folder`; `fields` names the other fields it may have.
+
+    `check` sees those that come before the files, so that a wrong order is refused before they
+    have been sent.
 
     Raises:
         TooLargeError, MalformedUploadError, StorageFullError: as `receive_form`.
         InvalidFieldError: a field is unknown or came twice.
     """
-    form = await receive_all(request, asking, folder, form_limits(asking))
+
+    def before_files(given: Mapping[str, list[str]]) -> None:
+        if check is not None:
+            check({name: given[name][0] for name in fields if name in given})
+
+    limits = form_limits(asking)
+    form = await receive_all(request, asking, folder, limits, before_files=before_files)
     for file in form.files:
         _refuse_unknown(file.field, [FILES])
     single = {name: _single(name, values, fields) for name, values in form.fields.items()}
     return sent(form, single)
 
 
-async def receive_all(request: Request, asking: Context, folder: Path, limits: FormLimits) -> Form:
+async def receive_all(
+    request: Request,
+    asking: Context,
+    folder: Path,
+    limits: FormLimits,
+    *,
+    before_files: OnFields = lambda _fields: None,
+) -> Form:
     """Stream a form into `folder`, whatever its fields are called.
 
     Raises: as `receive_form`.
@@ -94,45 +108,13 @@ async def receive_all(request: Request, asking: Context, folder: Path, limits: F
         request.headers.get("content-type", ""),
         folder=folder,
         limits=limits,
+        before_files=before_files,
     )
 
 
 def sent(form: Form, fields: dict[str, str]) -> Sent:
     """Return what a form brought, once its fields are checked."""
     return Sent([_sent(file) for file in form.files], fields, _digest(form.files, fields))
-
-
-async def decode(inputs: Sequence[asked.NewInput], asking: Context, folder: Path) -> list[SentFile]:
-    """Write the base 64 inputs of a JSON request into `folder`.
-
-    Raises:
-        InputUnavailableError: an input is not sent but somewhere else.
-        InvalidFieldError: an input has no data, or it is no base 64.
-        TooLargeError, StorageFullError: a limit was passed.
-    """
-    limits = asking.limits
-    if len(inputs) > limits.files_per_request:
-        raise TooManyFilesError(limits.files_per_request)
-    pieces = [_decoded(each, number) for number, each in enumerate(inputs)]
-    if pieces and max(map(len, pieces)) > limits.file_bytes:
-        raise TooLargeError(f"A file is larger than the limit of {limits.file_bytes / 1e6:g} MB.")
-    sink = Sink(folder, reserve_bytes=asking.mill.settings.disk_reserve_bytes)
-    for piece in pieces:
-        sink.begin()
-        sink.append(piece)
-        sink.end()
-    written = await sink.finish()
-    return [
-        SentFile(
-            path=file.path,
-            name=label(each.name or ""),
-            head=piece[:SNIFF_BYTES],
-            bytes=file.bytes,
-            sha256=file.sha256,
-            custom_id=each.custom_id,
-        )
-        for each, piece, file in zip(inputs, pieces, written, strict=True)
-    ]
 
 
 def form_limits(asking: Context) -> FormLimits:
@@ -146,16 +128,6 @@ def form_limits(asking: Context) -> FormLimits:
         field_bytes=settings.json_bytes,
         reserve_bytes=settings.disk_reserve_bytes,
     )
-
-
-def _decoded(each: asked.NewInput, number: int) -> bytes:
-    for place in ("upload_id", "url", "object"):
-        if getattr(each, place) is not None:
-            raise InputUnavailableError(f"`inputs.{number}`: `{place}` is not available here yet.")
-    try:
-        return base64.b64decode(each.data or "", validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidFieldError(f"`inputs.{number}.data` must be base 64.") from error
 
 
 def _single(name: str, values: list[str], known: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,12 +12,18 @@ from batchmill.attempt import reported
 from batchmill.attempt.outputs import Made, collect
 from batchmill.attempt.segments import Segment
 from batchmill.attempt.workbench import Workbench
-from batchmill.errors.item import AttemptTimeoutError, ItemError, UnsupportedTypeError
+from batchmill.errors.base import BatchmillError
+from batchmill.errors.item import (
+    AttemptTimeoutError,
+    ItemError,
+    OperationFailedError,
+    UnsupportedTypeError,
+)
 from batchmill.errors.outage import RunnerUnavailableError
 from batchmill.model.item import Result, SkipReason
 from batchmill.model.media import BY_MIME, JPEG
 from batchmill.model.pipeline import OnError, Step
-from batchmill.operations.base import RemoteCall, Source
+from batchmill.operations.base import Copy, Options, RemoteCall
 from batchmill.runner.messages import OUT, Job, JobStep, Report
 
 
@@ -118,8 +125,10 @@ class Running:
         The step's condition is met when one of those transforms' is, for it is theirs too.
         """
         step = segment.steps[0]
+        options = call.options.model_validate(dict(step.options))
         folder = self._new_folder(f"{segment.number}-copy")
-        jobs = tuple(_job_step(replace(own, condition=step.condition)) for own in call.prepare)
+        prepare = call.prepare(options)
+        jobs = tuple(_job_step(replace(own, condition=step.condition)) for own in prepare)
         wall_s = segment.wall_s(state.remaining_s)
         report = await self._in_child(jobs, state.files[0], folder, data={}, wall_s=wall_s)
         if report.skipped is SkipReason.FILTERED:
@@ -127,26 +136,39 @@ class Running:
         copies = collect(report, folder, name=self.name)
         if not copies:
             raise UnsupportedTypeError(f"{self.name} holds no picture for {step.use} to look at")
-        began = time.monotonic()
-        data = await self._answer(call, step, copies[0], wall_s=wall_s)
-        step_ms = {step.id: round((time.monotonic() - began) * 1000, 3)}
-        return state.after(Report(data=dict(data), step_ms=step_ms))
+        copy = _copy(self.name, copies[0], report)
+        spent_ms = sum(report.step_ms.values())
+        data, call_ms = await self._answer(call, options, copy, spent_ms=spent_ms, wall_s=wall_s)
+        return state.after(Report(data=data, step_ms={step.id: round(spent_ms + call_ms, 3)}))
 
     async def _answer(
-        self, call: RemoteCall[Any], step: Step, copy: Made, *, wall_s: float
-    ) -> dict[str, Any]:
+        self,
+        call: RemoteCall[Any],
+        options: Options,
+        copy: Copy,
+        *,
+        spent_ms: float,
+        wall_s: float,
+    ) -> tuple[dict[str, Any], float]:
+        """Return what the call has found out, and its milliseconds without the wait for a slot."""
         remote = self.bench.remote
         if remote is None:
-            raise RunnerUnavailableError(detail=f"{step.use}: remote calls are not set up")
-        options = call.options.model_validate(dict(step.options))
-        media = BY_MIME.get(copy.output.media_type, JPEG)
-        source = Source(copy.path, self.name, media, copy.output.bytes)
+            raise RunnerUnavailableError(detail=f"{call.name}: remote calls are not set up")
         async with remote.slots:
+            if self.bench.on_remote is not None:
+                self.bench.on_remote()
+            began = time.monotonic()
             try:
-                async with asyncio.timeout(wall_s):
-                    return dict(await call.call(source, options, remote.clients))
+                async with asyncio.timeout(wall_s - spent_ms / 1000):
+                    found = await call.call(copy, options, remote.clients)
             except TimeoutError as error:
                 raise AttemptTimeoutError(self.name, wall_s) from error
+            except BatchmillError:
+                raise
+            except Exception as error:  # a fault of an operation ends its file, not the run
+                detail = "".join(traceback.format_exception(error))
+                raise OperationFailedError(self.name, call.name, detail=detail) from error
+            return dict(found), (time.monotonic() - began) * 1000
 
     def _new_folder(self, name: str) -> Path:
         folder = self.folder / name
@@ -172,6 +194,13 @@ class Running:
         if report.error is not None:
             raise reported.exception(report.error)
         return report
+
+
+def _copy(name: str, made: Made, report: Report) -> Copy:
+    output = made.output
+    media = BY_MIME.get(output.media_type, JPEG)
+    size = {"width": output.width, "height": output.height}
+    return Copy(made.path, name, media, output.bytes, **size, data=report.data)
 
 
 def _job_step(step: Step) -> JobStep:

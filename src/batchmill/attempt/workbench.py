@@ -1,6 +1,7 @@
 """What an attempt works with: everything but the file and the pipeline."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,8 @@ class Workbench:
     """The pool, the limits and the clients of one owner's attempts.
 
     `find` is `operations.registry.get`; `remote` may be None where no pipeline needs it.
-    `on_progress` hears of the running step, at most once a second.
+    `on_progress` hears of the running step, at most once a second; `on_remote` is called when a
+    remote call begins: from then on the attempt needs no child for a while.
     """
 
     pool: Pool
@@ -32,3 +34,4 @@ class Workbench:
     limits: Limits = field(default_factory=Limits)
     remote: Remote | None = None
     on_progress: OnProgress | None = None
+    on_remote: Callable[[], None] | None = None

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 
 from batchmill import environment
 from batchmill.cli.doctor import Check, Finding, Verdict
@@ -14,8 +15,10 @@ from batchmill.cli.text import size
 from batchmill.config import Settings
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.item import FaceModelMissingError
+from batchmill.errors.outage import StorageDamagedError
+from batchmill.storage.base import Storage
 from batchmill.storage.disk import Room
-from batchmill.wire import told
+from batchmill.wire import operating
 
 OLDEST_VIPS = (8, 18)
 FORMATS = {
@@ -27,6 +30,7 @@ FORMATS = {
     "gif": "gifsave",
 }
 _PATIENCE_S = 3.0
+_BUCKET_PATIENCE_S = 10.0
 _REINSTALL = "Install batchmill anew: pip install --force-reinstall batchmill."
 
 
@@ -158,17 +162,25 @@ def database(settings: Settings) -> Iterator[Finding]:
 
 def storage(settings: Settings) -> Iterator[Finding]:
     """Check that the storage answers; the default one is in the data folder."""
-    if settings.storage_url is None:
+    if settings.storage_url is None and settings.results_url is None:
         yield Finding("storage", Verdict.OK, "in the data folder")
         return
+    yield from _tried_out(settings, "BATCHMILL_STORAGE_URL", settings.storage_url)
+    if settings.results_url is not None:
+        yield from _tried_out(settings, "BATCHMILL_RESULTS_URL", settings.results_url)
+
+
+def _tried_out(settings: Settings, variable: str, url: str | None) -> Iterator[Finding]:
+    """Write a small file to a storage, read it and remove it again."""
     from batchmill.bootstrap import open_storage
 
+    alone = settings.model_copy(update={"storage_url": url, "results_url": None})
+
     async def free_bytes() -> int | None:
-        opened = open_storage(settings)
+        opened = open_storage(alone)
         try:
-            async with asyncio.timeout(_PATIENCE_S):
-                async for _ in opened.list_folders(""):
-                    break
+            async with asyncio.timeout(_BUCKET_PATIENCE_S):
+                await _written_and_removed(opened)
                 return await opened.free_bytes()
         finally:
             await opened.aclose()
@@ -177,27 +189,61 @@ def storage(settings: Settings) -> Iterator[Finding]:
         free = asyncio.run(free_bytes())
     except (BatchmillError, TimeoutError, OSError) as error:
         sentence = error.message if isinstance(error, BatchmillError) else "it does not answer"
-        remedy = "Correct BATCHMILL_STORAGE_URL; for a bucket also BATCHMILL_S3_ENDPOINT."
+        remedy = f"Correct {variable}; for a bucket also BATCHMILL_S3_ENDPOINT and the keys."
         yield Finding("storage", Verdict.FAIL, sentence, remedy)
         return
-    text = settings.storage_url + ("" if free is None else f", {size(free)} free")
+    where = url or "in the data folder"
+    text = f"{where}, {size(free)} free" if free is not None else f"{where}: written and read"
     yield Finding("storage", Verdict.OK, text)
 
 
+async def _written_and_removed(opened: Storage) -> None:
+    key, body = f"doctor/{token_hex(8)}", b"batchmill doctor"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "probe")
+        await asyncio.to_thread(file.write_bytes, body)
+        await opened.put(key, file, media_type="text/plain")
+        try:
+            found = b"".join([piece async for piece in opened.read(key)])
+            if found != body:
+                raise StorageDamagedError(detail=key)
+        finally:
+            await opened.delete([key])
+
+
 def engine(settings: Settings) -> Iterator[Finding]:
-    """Check that the engine is one that this version has."""
+    """Check that Redis answers, and that it does not throw away what it was given."""
     if settings.redis_url is None:
         yield Finding("engine", Verdict.OK, "in process; nothing else is needed")
         return
-    found = "BATCHMILL_REDIS_URL is set, but this version hands out work inside one process only"
-    yield Finding("engine", Verdict.FAIL, found, "Unset BATCHMILL_REDIS_URL.")
+    try:
+        from redis import Redis
+        from redis.exceptions import RedisError
+    except ImportError:
+        remedy = "Install it: pip install 'batchmill[redis]'."
+        yield Finding("engine", Verdict.FAIL, "the extra `redis` is not installed", remedy)
+        return
+    try:
+        url = settings.redis_url.get_secret_value()
+        with Redis.from_url(url, socket_timeout=_PATIENCE_S) as client:
+            found = client.info()
+    except (RedisError, OSError, ValueError) as error:
+        remedy = "Start Redis, or correct BATCHMILL_REDIS_URL."
+        yield Finding("engine", Verdict.FAIL, f"Redis does not answer: {error}", remedy)
+        return
+    yield Finding("engine", Verdict.OK, f"Redis {found['redis_version']}")
+    policy = found.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        told_policy = f"Redis forgets work when its memory is full (maxmemory-policy {policy})"
+        remedy = "Set maxmemory-policy to noeviction in the configuration of Redis."
+        yield Finding("engine", Verdict.WARN, told_policy, remedy)
 
 
 def server(settings: Settings) -> Iterator[Finding]:
     """Ask the server that commands talk to how it is."""
     from batchmill.client.async_client import AsyncClient
 
-    async def readiness() -> told.Readiness:
+    async def readiness() -> operating.Readiness:
         key = settings.api_key.get_secret_value() if settings.api_key else None
         async with AsyncClient(settings.server, api_key=key, timeout_s=_PATIENCE_S) as client:
             return await client.readiness()

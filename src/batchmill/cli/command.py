@@ -41,6 +41,25 @@ def command(app: typer.Typer, name: str, options: type[D]) -> Callable[[Callable
     return add
 
 
+def default(app: typer.Typer, options: type[D]) -> Callable[[Callable[[D], int]], None]:
+    """Let a group do `function` when none of its commands is named."""
+
+    def add(function: Callable[[D], int]) -> None:
+        def call(context: typer.Context, **given: Any) -> None:  # noqa: ANN401 - the same
+            if context.invoked_subcommand is None:
+                raise typer.Exit(guarded(lambda: function(options(**given))))
+
+        own = inspect.Parameter(
+            "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+        )
+        signature = _signature(options)
+        parameters = [own, *signature.parameters.values()]
+        call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        app.callback(invoke_without_command=True)(call)
+
+    return add
+
+
 def guarded(function: Callable[[], int]) -> int:
     """Run a command; errors become one sentence with its remedy on stderr and an exit code."""
     try:

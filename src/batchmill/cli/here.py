@@ -14,6 +14,7 @@ from batchmill.cli.command import ALL_FINE, INTERRUPTED, SOME_FAILED, debugging
 from batchmill.cli.display import Display
 from batchmill.cli.plan import Plan
 from batchmill.cli.run import RunOptions
+from batchmill.cli.stock_csv import StockCsv
 from batchmill.cli.summary import Tally, print_plan, print_summary
 from batchmill.cli.watch import INTERVAL_S, Settling, Watcher
 from batchmill.local.bench import open_bench
@@ -54,7 +55,8 @@ async def _work(plan: Plan, options: RunOptions, tally: Tally) -> bool:
             Display(0 if options.watch else len(plan.items), quiet=options.quiet)
         )
         log = _open_log(plan, options, stack)
-        listeners = _Listeners(tally, display, log, sys.stdout if options.json else None)
+        stdout = sys.stdout if options.json else None
+        listeners = _Listeners(tally, display, log, stdout, _open_stock(options, stack))
         run = _Run(plan, listeners, _watcher(plan, options))
         _interrupt_on(signal.SIGINT, signal.SIGTERM)
         try:
@@ -87,6 +89,13 @@ def _open_log(plan: Plan, options: RunOptions, stack: ExitStack) -> Joblog | Non
     return stack.enter_context(Joblog(options.joblog, plan.pipeline))
 
 
+def _open_stock(options: RunOptions, stack: ExitStack) -> StockCsv | None:
+    if options.stock_csv is None or options.dry_run:
+        return None
+    more = options.resume or options.resume_failed
+    return stack.enter_context(StockCsv(options.stock_csv, more=more))
+
+
 def _watcher(plan: Plan, options: RunOptions) -> Watcher | None:
     if not options.watch:
         return None
@@ -111,6 +120,7 @@ class _Listeners:
     display: Display
     log: Joblog | None
     json: TextIO | None
+    stock: StockCsv | None
 
     def hear(self, result: ItemResult) -> None:
         if self.log is not None:
@@ -118,6 +128,8 @@ class _Listeners:
         if self.json is not None:
             line = json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False)
             print(line, file=self.json, flush=True)
+        if self.stock is not None:
+            self.stock.add(result)
         self.tally.add(result)
         self.display.ended(self.tally)
 

@@ -5,8 +5,19 @@ from typing import Annotated
 import typer
 
 from batchmill import __version__
-from batchmill.cli import batches, catalog, doctor, keys, run, serve, submit, take, workers
-from batchmill.cli.command import command
+from batchmill.cli import (
+    batches,
+    catalog,
+    doctor,
+    health,
+    keys,
+    run,
+    serve,
+    submit,
+    take,
+    workers,
+)
+from batchmill.cli.command import command, default
 from batchmill.cli.remote import BatchOptions, RemoteOptions
 
 app = typer.Typer(
@@ -37,6 +48,8 @@ def _root(
 
 command(app, "run", run.RunOptions)(run.run)
 command(app, "serve", serve.ServeOptions)(serve.serve)
+command(app, "worker", serve.WorkerOptions)(serve.worker)
+command(app, "health", health.HealthOptions)(health.health)
 command(app, "submit", submit.SubmitOptions)(submit.submit)
 command(app, "status", batches.StatusOptions)(batches.status)
 command(app, "watch", batches.WatchOptions)(batches.watch)
@@ -53,7 +66,13 @@ app.add_typer(keys_app, name="keys")
 command(keys_app, "create", keys.CreateOptions)(keys.create)
 command(keys_app, "list", keys.ListOptions)(keys.browse)
 command(keys_app, "revoke", keys.RevokeOptions)(keys.revoke)
-command(app, "workers", RemoteOptions)(workers.workers)
+workers_app = typer.Typer(help="See who works; start and end workers on this host.")
+app.add_typer(workers_app, name="workers")
+default(workers_app, RemoteOptions)(workers.browse)
+command(workers_app, "list", RemoteOptions)(workers.browse)
+command(workers_app, "scale", workers.ScaleOptions)(workers.scale)
+command(workers_app, "drain", workers.DrainOptions)(workers.drain)
+command(workers_app, "logs", workers.LogsOptions)(workers.logs)
 command(app, "doctor", doctor.DoctorOptions)(doctor.doctor)
 command(app, "migrate", serve.MigrateOptions)(serve.migrate)
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from batchmill.cli.flags import Recursive, StepSettings
+
 _OUTPUT = "Output"
 _PIPELINE = "Pipeline"
 _WORK = "How to work"
@@ -75,24 +77,8 @@ class RunOptions:
         int | None,
         typer.Option("-q", "--quality", help="1 to 100.", rich_help_panel=_PIPELINE),
     ] = None
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="STEP.OPTION=VALUE",
-            help="Any option of any step, as in resize.width=800; may be repeated.",
-            rich_help_panel=_PIPELINE,
-        ),
-    ] = None
-    recursive: Annotated[
-        bool,
-        typer.Option(
-            "-r/-R",
-            "--recursive/--no-recursive",
-            help="Look into folders below the folders.",
-            rich_help_panel=_WORK,
-        ),
-    ] = True
+    settings: StepSettings = None
+    recursive: Recursive = True
     jobs: Annotated[
         str | None,
         typer.Option(
@@ -189,6 +175,15 @@ class RunOptions:
         bool,
         typer.Option("--json", help="Print one JSON line a file on stdout.", rich_help_panel=_SAY),
     ] = False
+    stock_csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--stock-csv",
+            metavar="FILE",
+            help="After describe: titles and keywords as stock agencies take them.",
+            rich_help_panel=_SAY,
+        ),
+    ] = None
     quiet: Annotated[
         bool,
         typer.Option("--quiet", help="No progress and no table.", rich_help_panel=_SAY),

@@ -1,4 +1,4 @@
-"""`batchmill serve` and `migrate`: the process of a server, and its database."""
+"""`batchmill serve`, `worker` and `migrate`: the processes of a server, and its database."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,6 +45,18 @@ class ServeOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """What a worker works with."""
+
+    data_dir: DataDir = None
+    jobs: Children = None
+    health_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Answer /healthz and /readyz there; by default not."),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MigrateOptions:
     """Which database."""
 
@@ -64,14 +76,54 @@ def serve(options: ServeOptions) -> int:
         batchmill serve --port 8080 --data-dir /srv/batchmill
     """
     import asyncio
+    import os
+
+    from batchmill import bootstrap, environment
+
+    flags = {
+        "host": options.host,
+        "port": options.port,
+        "data_dir": options.data_dir,
+        "children": options.jobs,
+    }
+    running = bootstrap.serve(
+        _settings(flags),
+        with_worker=options.worker,
+        on_ready=_ready,
+        on_admin_link=_offer,
+        origins=environment.origins(os.environ, environment.read_file(os.environ), flags),
+    )
+    asyncio.run(running)
+    return ALL_FINE
+
+
+def worker(options: WorkerOptions) -> int:
+    """Work on files for servers elsewhere; start as many as you like, on any machine.
+
+    Shares with the servers a database (BATCHMILL_DATABASE_URL), a queue (BATCHMILL_REDIS_URL)
+    and a storage (BATCHMILL_STORAGE_URL, or a folder that all of them reach). SIGTERM lets
+    running files end, for up to 25 s, and hands back what did not.
+
+    [bold]Examples[/bold]
+
+        export BATCHMILL_DATABASE_URL=postgresql://mill@db/mill BATCHMILL_REDIS_URL=redis://queue
+
+        batchmill worker -j 8
+
+        batchmill serve --no-worker                 # the server that hands it work
+    """
+    import asyncio
 
     from batchmill import bootstrap
 
-    flags = {"host": options.host, "port": options.port}
-    settings = _settings(options.data_dir, options.jobs, flags)
-    asyncio.run(
-        bootstrap.serve(settings, with_worker=options.worker, on_ready=_ready, on_admin_link=_offer)
+    settings = _settings(
+        {
+            "data_dir": options.data_dir,
+            "children": options.jobs,
+            "health_port": options.health_port,
+        }
     )
+    asyncio.run(bootstrap.work_only(settings, on_ready=_at_work))
     return ALL_FINE
 
 
@@ -82,7 +134,7 @@ def migrate(options: MigrateOptions) -> int:
     from batchmill.db.connect import Database
     from batchmill.db.migrate import migrate as bring_up
 
-    settings = _settings(options.data_dir, None, {})
+    settings = settings_of(options.data_dir)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database)
     try:
@@ -93,14 +145,13 @@ def migrate(options: MigrateOptions) -> int:
     return ALL_FINE
 
 
-def _settings(data_dir: Path | None, jobs: int | None, more: Mapping[str, object]) -> "Settings":
+def _settings(flags: Mapping[str, object]) -> "Settings":
     """Load the settings and start the log."""
     import os
 
     from batchmill import environment, logs
     from batchmill.logs import Event
 
-    flags = {"data_dir": data_dir, "children": jobs, **more}
     settings = environment.load(os.environ, environment.read_file(os.environ), flags)
     logs.set_up(level=settings.log_level, style=settings.log_format)
     for sentence in environment.unknown_variables(os.environ):
@@ -110,7 +161,7 @@ def _settings(data_dir: Path | None, jobs: int | None, more: Mapping[str, object
 
 def settings_of(data_dir: Path | None) -> "Settings":
     """Load the settings for a command that needs only the database."""
-    return _settings(data_dir, None, {})
+    return _settings({"data_dir": data_dir})
 
 
 def _offer(link: str) -> None:
@@ -119,3 +170,7 @@ def _offer(link: str) -> None:
 
 def _ready(address: str) -> None:
     print(f"batchmill listens on {address}", flush=True)
+
+
+def _at_work(name: str) -> None:
+    print(f"batchmill worker {name} takes files", flush=True)

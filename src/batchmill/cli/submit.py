@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from batchmill.cli.command import ALL_FINE
+from batchmill.cli.flags import Recursive, StepSettings
 from batchmill.cli.remote import RemoteOptions, with_client
 from batchmill.errors.request import UsageError
 
@@ -38,23 +39,8 @@ class SubmitOptions(RemoteOptions):
             "- reads paths from stdin.",
         ),
     ]
-    recursive: Annotated[
-        bool,
-        typer.Option(
-            "-r/-R",
-            "--recursive/--no-recursive",
-            help="Look into folders below the folders.",
-        ),
-    ] = True
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="STEP.OPTION=VALUE",
-            help="Any option of any step, as in resize.width=800; may be repeated.",
-            rich_help_panel=_BATCH,
-        ),
-    ] = None
+    recursive: Recursive = True
+    settings: StepSettings = None
     name: Annotated[str | None, typer.Option(help="Name for people.", rich_help_panel=_BATCH)] = (
         None
     )
@@ -83,6 +69,14 @@ class SubmitOptions(RemoteOptions):
             max=100,
             help="Stop the batch once more than this share of its files has failed.",
             rich_help_panel=_BATCH,
+        ),
+    ] = None
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID|URL",
+            help="A webhook of yours that is told of the end.",
+            rich_help_panel=_THEN,
         ),
     ] = None
     wait: Annotated[
@@ -186,6 +180,7 @@ def _order(options: SubmitOptions) -> "asked.BatchOptions":
             concurrency=options.jobs,
             on_failure=asked.OnFailure(halt_after_pct=options.halt_after),
             step_options=steps,
+            webhook=options.webhook,
         )
     except ValidationError as error:
         raise UsageError(str(error.errors()[0]["msg"])) from error

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -23,18 +23,45 @@ ROWS = 20
 
 
 @dataclass(slots=True)
+class Asked:
+    """Calls to a model, and what they cost where that is known."""
+
+    calls: int = 0
+    tokens: int = 0
+    cost_usd: float = 0.0
+
+    def add(self, usage: object) -> None:
+        """Count what `describe` has noted of one file."""
+        if isinstance(usage, Mapping) and "calls" in usage:
+            self.calls += usage["calls"]
+            self.tokens += usage["input_tokens"] + usage["output_tokens"]
+            self.cost_usd += usage["cost_usd"] or 0.0
+
+    def __str__(self) -> str:
+        calls = "call" if self.calls == 1 else "calls"
+        text = f"; {self.calls:,} {calls} to the model, {self.tokens:,} tokens"
+        text += f", {self.cost_usd:.4f} US dollars" if self.cost_usd else ""
+        return text if self.calls else ""
+
+
+@dataclass(slots=True)
 class Tally:
-    """Counts over all results, and the first few of them."""
+    """Counts over all results, and the first few of them.
+
+    `bytes_in` and `bytes_out` are those of files of which a copy was made, to compare them.
+    """
 
     ended: int = 0
     failed: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    bytes_made: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     causes: Counter[str] = field(default_factory=Counter)
     rows: list[ItemResult] = field(default_factory=list)
     failures: list[ItemResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    asked: Asked = field(default_factory=Asked)
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -52,12 +79,19 @@ class Tally:
             return
         if result.skipped is not None:
             self.skipped[result.skipped.value] += 1
-        if result.files:
+        if is_smaller_copy(result):
             self.bytes_in += result.source.bytes
             self.bytes_out += result.bytes_out
+        self.bytes_made += result.bytes_out
+        self.asked.add(result.data.get("usage"))
         _keep(self.rows, result)
         for warning in result.warnings:
             _keep(self.notes, f"{result.source.name}: {warning}")
+
+
+def is_smaller_copy(result: ItemResult) -> bool:
+    """Say whether bytes were saved: what is told about a file or cut out of it is no copy of it."""
+    return bool(result.files) and not result.data
 
 
 def _keep(first: list[T], one: T) -> None:
@@ -114,7 +148,7 @@ def _table(tally: Tally) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for result in tally.rows:
         before, after = result.source.bytes, result.bytes_out
-        less = saved(before, after) if result.files and not result.data else ""
+        less = saved(before, after) if is_smaller_copy(result) else ""
         table.add_row(
             Text(clean(result.source.name)),
             size(before),
@@ -134,7 +168,9 @@ def _line(plan: Plan, tally: Tally) -> str:
     if tally.bytes_out:
         text += f"; {size(tally.bytes_in)} → {size(tally.bytes_out)}"
         text += f", {saved(tally.bytes_in, tally.bytes_out)} saved"
-    return text + _left_out(plan) + "."
+    elif tally.bytes_made:
+        text += f"; {size(tally.bytes_made)} made"
+    return f"{text}{tally.asked}{_left_out(plan)}."
 
 
 def _left_out(plan: Plan) -> str:
@@ -161,4 +197,4 @@ def _estimate(plan: Plan, tally: Tally) -> str:
     sampled = sum(item.bytes for item in plan.items)
     factor = sum(item.bytes for item in plan.found) / max(1, sampled)
     text = f"All {len(plan.found):,} files would take about {duration(tally.spent_s * factor)}"
-    return f"{text} and make about {size(tally.bytes_out * factor)}."
+    return f"{text} and make about {size(tally.bytes_made * factor)}."

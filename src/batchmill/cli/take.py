@@ -21,8 +21,11 @@ class ReportOptions(BatchOptions):
     """Which report."""
 
     format: Annotated[
-        Literal["csv", "jsonl"],
-        typer.Option(help="csv opens in a spreadsheet, jsonl has every field."),
+        Literal["csv", "jsonl", "stock"],
+        typer.Option(
+            help="csv opens in a spreadsheet, jsonl has every field, stock is the CSV that stock "
+            "agencies take: file name, title, keywords, category."
+        ),
     ] = "jsonl"
     status: Annotated[
         str | None,
@@ -68,6 +71,8 @@ def report(options: ReportOptions) -> int:
         batchmill report bat_01k… --format csv -o report.csv
 
         batchmill report bat_01k… --status failed | jq -r .error.message
+
+        batchmill report bat_01k… --format stock -o stock.csv
     """
     return with_client(options, lambda client: _report(client, options))
 

@@ -1,29 +1,156 @@
-"""`batchmill workers`: which processes work for a server."""
+"""`batchmill workers`: who works for a server; more or fewer workers on this host."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from batchmill.cli.command import ALL_FINE
+import typer
+
+from batchmill.cli.command import ALL_FINE, SOME_FAILED
 from batchmill.cli.remote import RemoteOptions, with_client
+from batchmill.cli.serve import Children, DataDir
 
 if TYPE_CHECKING:
+    from batchmill.cli.crew import Member
     from batchmill.client.async_client import AsyncClient
     from batchmill.wire.told import Worker
 
 
-def workers(options: RemoteOptions) -> int:
-    """List the processes that are alive: servers and workers, and how much each does at once."""
-    return with_client(options, lambda client: _workers(client, options))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleOptions:
+    """How many workers, and what each gets."""
+
+    number: Annotated[int, typer.Argument(metavar="N", min=0, help="Workers on this host.")]
+    jobs: Children = None
+    data_dir: DataDir = None
 
 
-async def _workers(client: "AsyncClient", options: RemoteOptions) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainOptions:
+    """Which workers."""
+
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME…]", help="As in `worker-2`; none: all.")
+    ] = None
+    data_dir: DataDir = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogsOptions(DrainOptions):
+    """Which workers, and how much of their logs."""
+
+    lines: Annotated[
+        int, typer.Option("-n", "--lines", metavar="N", min=1, help="Last lines of each log.")
+    ] = 20
+
+
+def browse(options: RemoteOptions) -> int:
+    """List the processes that are alive on all machines, and what waits for them.
+
+    Servers that only serve have no slots. Below stand the files that wait and those at work.
+    """
+    return with_client(options, lambda client: _browse(client, options))
+
+
+def scale(options: ScaleOptions) -> int:
+    """Start workers on this host, or let some end, until N of them run.
+
+    They go on when this command and the terminal are gone, and write to `workers/` in the data
+    folder. Settings come from the environment, as for `batchmill worker`. Those that are too
+    many finish the files they have.
+
+    [bold]Examples[/bold]
+
+        batchmill workers scale 2
+
+        batchmill workers scale 5 -j 1
+    """
+    import os
+    from itertools import islice
+
+    from batchmill.cli import crew
+
+    folder = _folder(options.data_dir)
+    running = [member for member in crew.members(folder) if member.pid is not None]
+    arguments = ["--data-dir", str(folder.parent)]
+    arguments += ["-j", str(options.jobs)] if options.jobs else []
+    new = list(islice(crew.free(folder), max(0, options.number - len(running))))
+    failed = 0
+    for member, process in [(each, each.start(arguments, os.environ)) for each in new]:
+        if crew.took_up_work(process):
+            print(f"{member.name} takes files (process {process.pid}, log {member.log})")
+        else:
+            failed += 1
+            _show_log(member, 5)
+    _drain(running[options.number :])
+    return SOME_FAILED if failed else ALL_FINE
+
+
+def drain(options: DrainOptions) -> int:
+    """Let workers of this host finish the files they have and end; waits until they have.
+
+    What is not finished within 25 s (BATCHMILL_DRAIN_S) goes back to the queue, uncounted.
+    """
+    chosen = _chosen(options)
+    _drain([member for member in chosen if member.pid is not None])
+    return ALL_FINE
+
+
+def logs(options: LogsOptions) -> int:
+    """Show the end of the logs of the workers that `scale` has started on this host."""
+    for member in _chosen(options):
+        _show_log(member, options.lines)
+    return ALL_FINE
+
+
+def _folder(data_dir: Path | None) -> Path:
+    import os
+
+    from batchmill import environment
+
+    file = environment.read_file(os.environ)
+    return environment.load(os.environ, file, {"data_dir": data_dir}).data_dir / "workers"
+
+
+def _chosen(options: DrainOptions) -> "list[Member]":
+    from batchmill.cli import crew
+    from batchmill.errors.request import UnknownNameError
+
+    known = {member.name: member for member in crew.members(_folder(options.data_dir))}
+    for name in options.names or ():
+        if name not in known:
+            raise UnknownNameError("worker", name, list(known))
+    return [known[name] for name in options.names or known]
+
+
+def _drain(members: "list[Member]") -> None:
+    for member in members:
+        member.ask_to_end()
+    for member in members:
+        member.wait()
+        print(f"{member.name} has ended", flush=True)
+
+
+def _show_log(member: "Member", lines: int) -> None:
+    from batchmill.cli.text import clean
+
+    print(f"==> {member.log} ({'runs' if member.pid else 'ended'}) <==")
+    for line in member.last_lines(lines):
+        print(clean(line))
+
+
+async def _browse(client: "AsyncClient", options: RemoteOptions) -> int:
     from batchmill.cli.text import table
 
-    alive = await client.workers()
+    alive, queue = await client.workers(), await client.queue()
     if options.json:
         for worker in alive:
             print(worker.model_dump_json())
-    else:
-        print(table([("worker", "host", "pid", "slots", "since"), *map(_row, alive)]))
+        return ALL_FINE
+    print(table([("worker", "host", "pid", "slots", "since"), *map(_row, alive)]))
+    counts = queue.counts
+    waiting = counts.pending + counts.queued + counts.retrying
+    print(f"\n{waiting} files wait, {counts.processing} are at work in {queue.slots} slots")
     return ALL_FINE
 
 

@@ -1,14 +1,15 @@
 """Does a whole batch: on the server, or, when none answers and that is wanted, in this process."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from batchmill.client.async_client import AsyncClient
 from batchmill.client.requests import Upload
 from batchmill.client.sending import File, PipelineLike, uploads
-from batchmill.errors.outage import ServerUnreachableError
+from batchmill.client.transport import LATER
 from batchmill.model.item import ItemStatus
 from batchmill.wire import told
 
@@ -62,21 +63,36 @@ async def process(
 ) -> Processed:
     """Send files, wait, and save the results below `output_dir`.
 
-    Without a server, and with `fallback="local"`, the same pipeline runs in this process.
+    With `fallback="local"` the same pipeline runs in this process when there is no server, or
+    none any more for longer than the client's patience.
 
     Raises: as `AsyncClient.submit`; failed files are in the result.
     """
     sent = uploads(files)
+    folder = Path(output_dir)
+    on_server = partial(_on_server, client, sent, pipeline, folder=folder, on_move=on_move)
+    if client.fallback != "local":
+        return await on_server()
     try:
-        batch = await client.submit(sent, pipeline)
-    except ServerUnreachableError as error:
-        if client.fallback != "local":
-            raise
-        results = await _in_process(sent, pipeline, Path(output_dir), on_move)
+        await client.find()
+        return await on_server()
+    except LATER as error:
+        results = await _in_process(sent, pipeline, folder, on_move)
         return Processed("local", results, reason=f"{error.message} The work was done here.")
+
+
+async def _on_server(
+    client: AsyncClient,
+    files: Sequence[Upload],
+    pipeline: PipelineLike,
+    *,
+    folder: Path,
+    on_move: OnMove | None,
+) -> Processed:
+    batch = await client.submit(files, pipeline)
     ended = await client.wait(batch.id, on_change=_teller(on_move))
     saved: dict[str, list[Path]] = {}
-    async for item, path in client.download_files(ended.id, output_dir):
+    async for item, path in client.download_files(ended.id, folder):
         saved.setdefault(item.id, []).append(path)
     done = [_of_line(line, saved) async for line in client.result_lines(ended.id)]
     return Processed("server", tuple(done), batch_id=ended.id)

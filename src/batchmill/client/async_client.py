@@ -26,7 +26,7 @@ from batchmill.errors.base import BatchmillError
 from batchmill.errors.outage import OutageError, ServerUnreachableError
 from batchmill.errors.request import EmptyBatchError, NotFoundError, UnknownPathError
 from batchmill.model.names import label
-from batchmill.wire import asked, told
+from batchmill.wire import asked, operating, told
 
 if TYPE_CHECKING:
     from batchmill.client.anywhere import OnMove, Processed
@@ -187,10 +187,22 @@ class AsyncClient:
         """Return the processes that are alive."""
         return (await self._ask(told.Listing[told.Worker], requests.get("/v1/workers"))).data
 
-    async def readiness(self) -> told.Readiness:
+    async def queue(self) -> operating.Queue:
+        """Count what waits and runs of the caller's, over all batches."""
+        return await self._ask(operating.Queue, requests.get("/v1/queue"))
+
+    async def find(self) -> None:
+        """Look whether there is a server; five seconds without an answer are enough to say no.
+
+        Raises:
+            ServerUnreachableError: there is none.
+        """
+        await self._transport.find()
+
+    async def readiness(self) -> operating.Readiness:
         """Say whether the server can take work, and what is wrong when it can't."""
         async with self._transport.stream(requests.get("/readyz"), accept_errors=True) as response:
-            return told.Readiness.model_validate_json(await response.aread())
+            return operating.Readiness.model_validate_json(await response.aread())
 
     async def watch(self, batch_id: str) -> AsyncGenerator[told.Batch, None]:
         """Yield the batch now and whenever it has changed, until it has ended.
@@ -264,7 +276,7 @@ class AsyncClient:
         self,
         batch_id: str,
         *,
-        format: Literal["csv", "jsonl"] = "jsonl",  # noqa: A002 - its name in the API
+        format: Literal["csv", "jsonl", "stock"] = "jsonl",  # noqa: A002 - its name in the API
         status: str | None = None,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a report: one line for each item."""

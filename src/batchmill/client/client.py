@@ -103,6 +103,10 @@ class Client:
 
     # ------------------------------------------------------------ look
 
+    def find(self) -> None:
+        """Look whether there is a server; five seconds without an answer are enough to say no."""
+        self._call(self._client.find)
+
     def batch(self, batch_id: str) -> told.Batch:
         """Look at a batch."""
         return self._call(self._client.batch, batch_id)

@@ -17,10 +17,14 @@ from batchmill.client.requests import Request, Upload
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.item import InputMissingError, UnreadableFileError
 from batchmill.errors.outage import OutageError, ServerUnreachableError
-from batchmill.errors.request import RateLimitedError, RequestError
+from batchmill.errors.request import QueueFullError, RateLimitedError, RequestError
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
 CONNECT_S = 5.0
+FIND_S = 5.0
+
+LATER = (OutageError, RateLimitedError, QueueFullError)
+"""Answers after which the same request may work, once `Retry-After` is over."""
 
 OnBytes = Callable[[int], None]
 """Is told how many more bytes went over the line; negative when they have to go again."""
@@ -68,7 +72,7 @@ class Transport:
                 async with self.stream(request, on_bytes=count.add) as response:
                     await response.aread()
                     return response
-            except (OutageError, RateLimitedError) as error:
+            except LATER as error:
                 if not self.reached:
                     raise
                 count.take_back()
@@ -110,6 +114,21 @@ class Transport:
             except httpx.TransportError as error:
                 raise ServerUnreachableError(self.server.url) from error
 
+    async def find(self) -> None:
+        """Look whether there is a server, without waiting long for one that says nothing.
+
+        Raises:
+            ServerUnreachableError: there is none, or it can't take work now.
+        """
+        try:
+            async with (
+                asyncio.timeout(min(FIND_S, self.server.timeout_s)),
+                self.stream(Request("GET", "/healthz")),
+            ):
+                return
+        except (TimeoutError, BatchmillError) as error:
+            raise ServerUnreachableError(self.server.url) from error
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self._http.aclose()
@@ -145,7 +164,7 @@ class Patience:
 
     async def wait(self, error: BatchmillError) -> None:
         """Wait a while, or raise `error` when that would be too long."""
-        wait_s = max(self._next_s, getattr(error, "retry_after_s", 0))
+        wait_s = max(self._next_s, getattr(error, "retry_after_s", None) or 0)
         if time.monotonic() + wait_s > self._until:
             raise error
         self._next_s = min(LONGEST_WAIT_S, self._next_s * 2)
@@ -163,7 +182,7 @@ def problem(response: httpx.Response) -> BatchmillError:
     found = kind.__new__(kind)
     BatchmillError.__init__(found, sentence)
     after = response.headers.get("retry-after", "")
-    if isinstance(found, OutageError | RateLimitedError):
+    if isinstance(found, LATER):
         vars(found)["retry_after_s"] = int(after) if after.isdecimal() else 0
     return found
 

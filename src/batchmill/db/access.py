@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, select, update
+from sqlalchemy import Connection, Row, case, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from batchmill.db.schema import api_keys, rate_windows, secrets
@@ -79,6 +79,37 @@ def count_use(conn: Connection, name: str, *, window_ms: int, now: Clock = NOW) 
     return int(row[0]), int(row[1])
 
 
+def use_up(
+    conn: Connection, name: str, amount: int, *, most: int, window_ms: int, now: Clock = NOW
+) -> bool:
+    """Add an amount to what is used of a window. False: that would be more than `most`.
+
+    A window starts with its first use; a lost race for that is decided like any other.
+    """
+    if amount > most:
+        return False
+    over = rate_windows.c.ends_at <= now
+    fits = or_(over, rate_windows.c.used + amount <= most)
+    statement = update(rate_windows).where(rate_windows.c.name == name, fits)
+    # In this order: MariaDB lets a later assignment see what an earlier one has written.
+    used = statement.ordered_values(
+        (rate_windows.c.used, case((over, amount), else_=rate_windows.c.used + amount)),
+        (rate_windows.c.started_at, case((over, now), else_=rate_windows.c.started_at)),
+        (rate_windows.c.ends_at, case((over, now + window_ms), else_=rate_windows.c.ends_at)),
+    )
+    if conn.execute(used).rowcount or _open_window(conn, name, window_ms, now, used=amount):
+        return True
+    return conn.execute(used).rowcount == 1
+
+
+def correct_use(conn: Connection, name: str, difference: int) -> bool:
+    """Change what is used of a window. False: there is no such window, or a newer one."""
+    statement = update(rate_windows).where(
+        rate_windows.c.name == name, rate_windows.c.used + difference >= 0
+    )
+    return conn.execute(statement.values(used=rate_windows.c.used + difference)).rowcount == 1
+
+
 def forget_windows(conn: Connection, *, now: Clock = NOW) -> int:
     """Remove windows that are over; return how many."""
     return conn.execute(rate_windows.delete().where(rate_windows.c.ends_at < now)).rowcount
@@ -96,8 +127,8 @@ def use_secret(conn: Connection, name: str, value: str) -> bool:
     return conn.execute(statement).rowcount == 1
 
 
-def _open_window(conn: Connection, name: str, window_ms: int, now: Clock) -> bool:
-    row = {"name": name, "used": 1, "started_at": now, "ends_at": now + window_ms}
+def _open_window(conn: Connection, name: str, window_ms: int, now: Clock, *, used: int = 1) -> bool:
+    row = {"name": name, "used": used, "started_at": now, "ends_at": now + window_ms}
     try:
         with conn.begin_nested():
             conn.execute(rate_windows.insert().values(**row))

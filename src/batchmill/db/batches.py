@@ -7,9 +7,21 @@ items of a batch calls `lock` first: the batch row is always locked before its i
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    select,
+    update,
+)
 
 from batchmill.db.schema import batches
 from batchmill.db.types import NOW, Clock, at, to_ms
@@ -69,13 +81,21 @@ def order_values(order: NewBatch) -> dict[str, Any]:
         "metadata": order.metadata,
         "tag": order.tag,
         "result_token": order.result_token,
+        "webhook_id": order.webhook_id,
     }
 
 
 def lock(conn: Connection, batch_id: BatchId) -> Batch | None:
     """Read a batch and hold its row until the transaction ends."""
-    row = conn.execute(_select().where(batches.c.id == batch_id).with_for_update()).one_or_none()
+    row = conn.execute(_locking(), {"batch_id": batch_id}).one_or_none()
     return None if row is None else _batch(row)
+
+
+@cache
+def _locking() -> Select[Any]:
+    """Return the statement of `lock`, which runs three times an item: made once."""
+    query: Select[Any] = _select().where(batches.c.id == bindparam("batch_id"))
+    return query.with_for_update()
 
 
 def get(conn: Connection, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch | None:
@@ -134,15 +154,23 @@ def several(conn: Connection, ids: Sequence[BatchId]) -> Sequence[Batch]:
     return [_batch(row) for row in conn.execute(_select().where(batches.c.id.in_(ids)))]
 
 
-def count_before(conn: Connection, batch: Batch) -> int:
-    """Count the batches that wait for their first item and come before this one."""
-    same_rank = and_(batches.c.priority == batch.priority, batches.c.id < batch.id)
-    query = select(func.count()).where(
-        batches.c.status == BatchStatus.QUEUED,
-        batches.c.paused.is_(False),
-        (batches.c.priority < batch.priority) | same_rank,
+def positions(conn: Connection, ids: Sequence[BatchId]) -> Mapping[BatchId, int]:
+    """Return the places, from 1, of those that wait for their first item; paused ones have none."""
+    other = batches.alias()
+    same_rank = and_(other.c.priority == batches.c.priority, other.c.id <= batches.c.id)
+    ahead = and_(
+        other.c.status == BatchStatus.QUEUED,
+        other.c.paused.is_(False),
+        (other.c.priority < batches.c.priority) | same_rank,
     )
-    return int(conn.scalar(query) or 0)
+    query = (
+        select(batches.c.id, func.count())
+        .join(other, ahead)
+        .where(batches.c.id.in_(ids), batches.c.status == BatchStatus.QUEUED)
+        .where(batches.c.paused.is_(False))
+        .group_by(batches.c.id)
+    )
+    return {BatchId(row[0]): row[1] for row in conn.execute(query)}
 
 
 def change(
@@ -234,30 +262,36 @@ def next_turn(
     window: int,
     without: Sequence[str] = (),
     now: Clock = NOW,
-) -> BatchId | None:
+) -> tuple[BatchId, str] | None:
     """Name the owner's batch whose turn it is: due items, room in its window, longest waiting.
+
+    Returns its id and family.
 
     Batches of the families in `without` have to wait whatever room they have.
     """
     due = (batches.c.n_pending > 0) | ((batches.c.n_retrying > 0) & (batches.c.retry_due_at <= now))
     in_flight = batches.c.n_queued + batches.c.n_processing
     query = (
-        select(batches.c.id)
+        select(batches.c.id, batches.c.family)
         .where(batches.c.owner_id == owner_id, _runnable(), due)
         .where(in_flight < func.coalesce(batches.c.concurrency, window))
         .where(batches.c.family.not_in(without))
         .order_by(batches.c.priority, batches.c.turn_at, batches.c.id)
         .limit(1)
     )
-    return conn.scalar(query)
+    row = conn.execute(query).one_or_none()
+    return None if row is None else (row.id, row.family)
 
 
-def queued_of_owner(conn: Connection, owner_id: OwnerId) -> int:
-    """Sum the owner's queued items over all batches that still run."""
-    query = select(func.coalesce(func.sum(batches.c.n_queued), 0)).where(
+def load_of_owner(conn: Connection, owner_id: OwnerId) -> tuple[int, int, int]:
+    """Sum the owner's pending, queued and processing items over all batches that still run."""
+    columns = (batches.c.n_pending, batches.c.n_queued, batches.c.n_processing)
+    sums = (func.coalesce(func.sum(column), 0) for column in columns)
+    query = select(*sums).where(
         batches.c.owner_id == owner_id, batches.c.status.in_(sorted(RUNNABLE))
     )
-    return int(conn.scalar(query) or 0)
+    pending, queued, processing = conn.execute(query).one()
+    return int(pending), int(queued), int(processing)
 
 
 def in_flight_of_family(conn: Connection, family: str) -> int:
@@ -349,7 +383,7 @@ _PLAIN = (
     "created_at", "paused", "pause_reason", "open", "name", "concurrency", "halt_after_pct",
     "metadata", "tag", "started_at", "ended_at", "expires_at", "revision", "run_no",
     "run_base", "run_started_at", "bytes_in", "bytes_done", "bytes_out", "bytes_saved",
-    "run_ms", "run_s2", "busy_ms", "settled_at", "result_token",
+    "run_ms", "run_s2", "busy_ms", "settled_at", "result_token", "webhook_id",
 )
 # fmt: on
 _COLUMNS = (*_PLAIN, *(f"n_{status}" for status in COUNTED))

@@ -9,6 +9,7 @@ call is a transaction of its own, repeated when the server chose it as a deadloc
 import asyncio
 import contextlib
 import random
+import re
 import sqlite3
 import threading
 import time
@@ -17,16 +18,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from batchmill.errors.outage import DatabaseUnavailableError, StorageFullError
+from batchmill.errors.outage import (
+    DatabaseMismatchError,
+    DatabaseUnavailableError,
+    StorageFullError,
+)
 
-__all__ = ["Connection", "Database"]
+__all__ = ["Connection", "Database", "translated"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -89,7 +94,7 @@ class Database:
         """
 
         def call() -> T:
-            with _translated(), self.engine.begin() as conn:
+            with translated(), self.engine.begin() as conn:
                 return function(conn, *args, **kwargs)
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
@@ -171,7 +176,7 @@ class _GroupingWriter:
 
     def _commit(self, group: list[_Call]) -> None:
         try:
-            with _translated(), self._engine.begin() as conn:
+            with translated(), self._engine.begin() as conn:
                 for call in group:
                     _run_in_savepoint(conn, call)
         except Exception as error:
@@ -184,7 +189,7 @@ class _GroupingWriter:
 def _run_in_savepoint(conn: Connection, call: _Call) -> None:
     conn.exec_driver_sql("SAVEPOINT one_call")
     try:
-        with _translated():
+        with translated():
             call.result = call.function(conn)
     except Exception as error:
         call.error = error
@@ -218,7 +223,8 @@ class _PooledWriter:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Turn what the drivers raise into our own errors."""
     try:
         yield
     except DBAPIError as error:
@@ -229,17 +235,24 @@ def _public(error: DBAPIError) -> BaseException:
     """Turn an outage into our own error; a mistake in our SQL stays what it is."""
     if isinstance(error.orig, sqlite3.OperationalError) and "full" in str(error.orig):
         return StorageFullError()
+    if _sql_state(error) in _MISSING or _MISSING_IN_SQLITE.match(str(error.orig)):
+        return DatabaseMismatchError(detail=str(error.orig))
     if isinstance(error, OperationalError) or error.connection_invalidated:
         return DatabaseUnavailableError("The database does not answer.", detail=str(error.orig))
     return error
 
 
+_MISSING: Final = frozenset({"42P01", "42703", "42P07", "1146", "1054", "1050"})
+"""A table or a column is not there, or a table to be made is: PostgreSQL, then MariaDB."""
+_MISSING_IN_SQLITE: Final = re.compile(r"no such (table|column)|table \S+ (already exists|has no)")
+
+
 def _sql_state(error: DBAPIError) -> str:
-    state = getattr(error.orig, "sqlstate", None)
-    if state:
-        return str(state)
+    """Return the code of an error: MariaDB's own number, PostgreSQL's SQLSTATE."""
     args = getattr(error.orig, "args", ())
-    return str(args[0]) if args else ""
+    if args and isinstance(args[0], int):
+        return str(args[0])  # its SQLSTATE, which not every PyMySQL knows, tells less
+    return str(getattr(error.orig, "sqlstate", None) or "")
 
 
 def _with_driver(url: str) -> str:

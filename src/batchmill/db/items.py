@@ -55,6 +55,7 @@ def insert(
             "input_sha256": each.input.sha256,
             "input_type": each.input.media_type,
             "entry": asdict(each.input.entry) if each.input.entry else None,
+            "input_absent": each.input.absent,
         }
         for position, each in enumerate(new, start=first_position)
     ]

@@ -154,6 +154,7 @@ def _select() -> Select[Any]:
 _COLUMNS = (
     "id", "batch_id", "position", "status", "name", "custom_id", "attempt", "errors",
     "crashes", "timeouts", "due_at", "input_key", "input_bytes", "input_sha256", "input_type",
+    "input_absent",
     "entry", "options", "progress", "error_code", "error_message", "error_step", "error_retryable",
     "skip_reason", "outputs", "data", "warnings", "step_ms", "queued_at", "started_at",
     "ended_at", "run_ms",
@@ -192,6 +193,7 @@ def _input(row: Row[Any]) -> Input:
         sha256=row.input_sha256,
         media_type=row.input_type,
         entry=ArchiveEntry(**row.entry) if row.entry else None,
+        absent=row.input_absent,
     )
 
 

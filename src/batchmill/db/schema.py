@@ -77,6 +77,7 @@ batches = Table(
     _counter("busy_ms"),
     Column("settled_at", Instant),
     Column("result_token", text(32)),
+    Column("webhook_id", _ID),
     Index("batches_by_owner", "owner_id", "id"),
     Index("batches_by_owner_status", "owner_id", "status"),
     Index("batches_by_status", "status"),
@@ -104,6 +105,7 @@ items = Table(
     Column("input_bytes", BigInteger, nullable=False),
     Column("input_sha256", text(64)),
     Column("input_type", text(100)),
+    Column("input_absent", text(200)),
     Column("entry", JSON(none_as_null=True)),
     Column("options", JSON(none_as_null=True)),
     Column("progress", Float, nullable=False, server_default="0"),
@@ -148,6 +150,14 @@ leaders = Table(
     Column("name", text(40), primary_key=True),
     Column("holder", _ID, nullable=False),
     Column("lease_until", Instant, nullable=False),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("name", text(40), primary_key=True),
+    Column("reason", text(200), nullable=False),
+    Column("since", Instant, nullable=False),
 )
 
 workers = Table(
@@ -198,8 +208,21 @@ rate_windows = Table(
     Column("name", text(200), primary_key=True),
     Column("started_at", Instant, nullable=False),
     Column("ends_at", Instant, nullable=False),
-    Column("used", Integer, nullable=False),
+    Column("used", BigInteger, nullable=False),
     Index("rate_windows_by_end", "ends_at"),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("owner_id", _ID, nullable=False),
+    Column("name", text(1024), nullable=False),
+    Column("metadata", text(4000), nullable=False),
+    Column("length_bytes", BigInteger, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Index("uploads_by_owner", "owner_id"),
+    Index("uploads_by_expiry", "expires_at"),
 )
 
 secrets = Table(
@@ -207,4 +230,35 @@ secrets = Table(
     metadata,
     Column("name", text(40), primary_key=True),
     Column("value", text(200), nullable=False),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("owner_id", _ID, nullable=False),
+    Column("url", text(2_000), nullable=False),
+    Column("secret", text(100), nullable=False),
+    Column("every_batch", Boolean, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Index("webhooks_by_owner", "owner_id", "id"),
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("webhook_id", _ID, nullable=False),
+    Column("batch_id", _ID, nullable=False),
+    Column("status", text(12), nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("created_at", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("answered", Integer),
+    Column("error", text(200)),
+    Index("notices_by_due", "status", "due_at", "webhook_id"),
+    Index("notices_by_webhook", "webhook_id", "id"),
+    Index("notices_by_age", "created_at"),
 )

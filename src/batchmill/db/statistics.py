@@ -1,14 +1,16 @@
 """Every statement that sums over batches: how full the queue is, what was done, how fast."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, case, func, select, true
 
 from batchmill.db.schema import batches, items
-from batchmill.model.batch import BatchStatus, Counts
-from batchmill.model.item import ItemStatus
+from batchmill.db.types import NOW, Clock
+from batchmill.model.batch import RUNNABLE, BatchStatus, Counts, OwnerId
+from batchmill.model.item import ItemStatus, WorkerId
 
 
 def by_family(conn: Connection) -> Mapping[str, Counts]:
@@ -45,6 +47,74 @@ def ended_since(conn: Connection, family: str, since: datetime) -> Mapping[ItemS
         .group_by(items.c.status)
     )
     return {ItemStatus(status): number for status, number in conn.execute(query)}
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The batches of one family, tier and priority that have not ended.
+
+    `oldest_at` is when the oldest batch was sent that still has items to start.
+    """
+
+    family: str
+    tier: str
+    priority: int
+    batches: int
+    oldest_at: datetime | None
+    counts: Counts
+
+
+def lanes(conn: Connection, owner_id: OwnerId | None) -> Sequence[Lane]:
+    """Sum the batches of an owner that have not ended, who runs first first; None: of all."""
+    starting = batches.c.n_pending + batches.c.n_queued + batches.c.n_retrying > 0
+    group = (batches.c.family, batches.c.tier, batches.c.priority)
+    query = (
+        select(*group, func.count(), func.min(case((starting, batches.c.created_at))), *_sums())
+        .where(batches.c.status.in_(sorted(RUNNABLE)), _of(owner_id))
+        .group_by(*group)
+        .order_by(batches.c.priority, batches.c.family, batches.c.tier)
+    )
+    return [
+        Lane(family, tier, priority, number, oldest_at, _counts(tuple(sums)))
+        for family, tier, priority, number, oldest_at, *sums in conn.execute(query)
+    ]
+
+
+def count_ended(
+    conn: Connection, owner_id: OwnerId | None, *, window_ms: int, now: Clock = NOW
+) -> int:
+    """Count the items of an owner that ended within the last `window_ms`."""
+    recent = batches.c.ended_at.is_(None) | (batches.c.ended_at >= now - window_ms)
+    query = (
+        select(func.count())
+        .select_from(items)
+        .join(batches, batches.c.id == items.c.batch_id)
+        .where(recent, _of(owner_id), items.c.ended_at >= now - window_ms)
+    )
+    return int(conn.scalar(query) or 0)
+
+
+def sent_within(
+    conn: Connection, owner_id: OwnerId | None, *, window_ms: int, now: Clock = NOW
+) -> Counts:
+    """Sum the counters of an owner's batches that were sent within the last `window_ms`."""
+    query = select(*_sums()).where(batches.c.created_at >= now - window_ms, _of(owner_id))
+    return _counts(conn.execute(query).one())
+
+
+def running_of_workers(conn: Connection) -> Mapping[WorkerId, int]:
+    """Count the items that each worker has in hand."""
+    query = (
+        select(items.c.worker_id, func.count())
+        .join(batches, batches.c.id == items.c.batch_id)
+        .where(batches.c.n_processing > 0, items.c.status == ItemStatus.PROCESSING)
+        .group_by(items.c.worker_id)
+    )
+    return {WorkerId(worker_id): number for worker_id, number in conn.execute(query)}
+
+
+def _of(owner_id: OwnerId | None) -> ColumnElement[bool]:
+    return true() if owner_id is None else batches.c.owner_id == owner_id
 
 
 def _sums() -> list[ColumnElement[Any]]:

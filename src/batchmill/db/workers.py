@@ -48,6 +48,11 @@ def beat(  # noqa: PLR0913 - the columns of one row
     conn.execute(workers.insert().values(**row))
 
 
+def start_draining(conn: Connection, worker_id: WorkerId) -> None:
+    """Say that a process takes no more items: its slots count no longer."""
+    conn.execute(update(workers).where(workers.c.id == worker_id).values(draining=True))
+
+
 def leave(conn: Connection, worker_id: WorkerId) -> None:
     """Take a process out at its orderly end."""
     conn.execute(workers.delete().where(workers.c.id == worker_id))
@@ -88,10 +93,10 @@ def lead(
 
 
 def enter_leadership(conn: Connection, name: str) -> None:
-    """Make the row that `lead` competes for; a second caller's error means that it is there."""
-    known = conn.scalar(select(leaders.c.name).where(leaders.c.name == name))
-    if known is None:
-        conn.execute(leaders.insert().values(name=name, holder="", lease_until=at(0)))
+    """Make the row that `lead` competes for, unless it is there or another is just making it."""
+    if conn.scalar(select(leaders.c.name).where(leaders.c.name == name)) is None:
+        with suppress(IntegrityError), conn.begin_nested():
+            conn.execute(leaders.insert().values(name=name, holder="", lease_until=at(0)))
 
 
 def go_alone(conn: Connection, name: str) -> None:
@@ -101,8 +106,7 @@ def go_alone(conn: Connection, name: str) -> None:
     """
     locked = select(leaders.c.name).where(leaders.c.name == name).with_for_update()
     if conn.scalar(locked) is None:
-        with suppress(IntegrityError), conn.begin_nested():
-            conn.execute(leaders.insert().values(name=name, holder="", lease_until=at(0)))
+        enter_leadership(conn, name)
         conn.execute(locked)
 
 

@@ -1,8 +1,15 @@
-"""An engine in the memory of one process: nothing to install, everything may be lost."""
+"""An engine in the memory of one process: nothing to install, everything may be lost.
+
+Among deliveries of one priority it keeps a line in which everybody's first item comes before
+anybody's second: start-time fair queueing (Goyal, Vin and Cheng, 1996). A delivery's place is
+the place reached plus how far back `ahead` puts it. Places taken only rise, so
+nobody's stream of single items, however steady, can hold back what stands in line.
+"""
 
 import asyncio
 import heapq
 import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 
 from batchmill.engines.base import Handler
@@ -13,7 +20,8 @@ class MemoryEngine:
     """A priority queue; the sweep fills it again after a start."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, ItemId]] = []
+        self._heap: list[tuple[int, int, int, ItemId]] = []
+        self._reached: defaultdict[int, int] = defaultdict(int)
         self._waiting: set[ItemId] = set()
         self._running: set[ItemId] = set()
         self._order = itertools.count()
@@ -25,7 +33,8 @@ class MemoryEngine:
             for delivery in deliveries:
                 if delivery.item_id not in self._waiting:
                     self._waiting.add(delivery.item_id)
-                    entry = (delivery.priority, next(self._order), delivery.item_id)
+                    place = self._reached[delivery.priority] + 1 + delivery.ahead
+                    entry = (delivery.priority, place, next(self._order), delivery.item_id)
                     heapq.heappush(self._heap, entry)
             self._arrived.notify(len(deliveries))
 
@@ -59,7 +68,8 @@ class MemoryEngine:
             await self._arrived.wait_for(lambda: self._heap or stopping.is_set())
             if stopping.is_set():
                 return None
-            _, _, item_id = heapq.heappop(self._heap)
+            priority, place, _, item_id = heapq.heappop(self._heap)
+            self._reached[priority] = max(place, self._reached[priority])
             self._waiting.discard(item_id)
             return item_id
 

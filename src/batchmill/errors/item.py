@@ -1,8 +1,11 @@
 """What can go wrong with one file while the rest of its batch goes on."""
 
+from collections.abc import Iterator
+from functools import cache
 from typing import ClassVar, Literal
 
 from batchmill.errors.base import BatchmillError
+from batchmill.errors.outage import OutageError
 
 Budget = Literal["errors", "crashes", "timeouts"]
 """Which retry budget of an item an error uses up."""
@@ -177,6 +180,81 @@ class FaceModelMissingError(ItemError):
         )
 
 
+class ModelRejectedError(ItemError):
+    """The server of the vision model does not take the question."""
+
+    code = "model_rejected"
+    remedy = (
+        "Read what its server says; BATCHMILL_LLM_MODEL may name a model that sees no pictures."
+    )
+
+    def __init__(self, name: str, status: int, reason: str, *, detail: str | None = None) -> None:
+        said = f": {reason}" if reason else ""
+        super().__init__(
+            f"the model's server refused the question about {name} (HTTP {status}){said}",
+            detail=detail,
+        )
+
+
+class ModelKeyRefusedError(ItemError):
+    """The server of the vision model does not accept the key."""
+
+    code = "model_key_refused"
+    remedy = "Correct BATCHMILL_LLM_API_KEY, restart, and retry what failed."
+
+    def __init__(self, status: int, *, detail: str | None = None) -> None:
+        super().__init__(
+            f"the model's server does not accept the key that is set (HTTP {status})", detail=detail
+        )
+
+
+class ModelQuotaError(ItemError):
+    """The account at the model's server has nothing left to spend."""
+
+    code = "model_quota"
+    remedy = "Add credit at the model's provider, then retry what failed."
+
+    def __init__(self, *, detail: str | None = None) -> None:
+        super().__init__(
+            "the account at the model's provider has no credit left; add some and retry",
+            detail=detail,
+        )
+
+
+class ModelRefusalError(ItemError):
+    """The model answered that it will not describe this picture."""
+
+    code = "model_refusal"
+    remedy = "Describe this picture by hand, or ask another model."
+
+    def __init__(self, name: str, reason: str) -> None:
+        said = f": {reason}" if reason else ""
+        super().__init__(f"the model will not describe {name}{said}")
+
+
+class ModelAnswerError(ItemError):
+    """The model's answer can't be used; it was asked twice."""
+
+    code = "model_answer"
+    remedy = "Retry the file; if it happens often, choose a model that keeps to a JSON Schema."
+
+    def __init__(self, name: str, flaw: str) -> None:
+        super().__init__(f"the model's answer about {name} can't be used: {flaw}")
+
+
+class BudgetUsedUpError(ItemError):
+    """The next call to the model could cost more than is left of a budget."""
+
+    code = "budget_used_up"
+    remedy = "Raise the budget that the message names, then retry what failed."
+
+    def __init__(self, which: str, cap_usd: float) -> None:
+        super().__init__(
+            f"the budget of {which}, {cap_usd:.6g} US dollars, is spent or set aside for files"
+            " that are being described"
+        )
+
+
 class InputLostError(ItemError):
     """The stored input is not there any more."""
 
@@ -197,6 +275,16 @@ class InputMissingError(ItemError):
         super().__init__(f"{name} is not there; check the path")
 
 
+class InputUnfetchedError(ItemError):
+    """The file was to be fetched from an address, and could not be."""
+
+    code = "input_unfetched"
+    remedy = "Correct the address or its server, then send it again in a new batch."
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} could not be fetched: {reason}; send it again")
+
+
 class OutputExistsError(ItemError):
     """A file of the output's name is there already."""
 
@@ -215,3 +303,16 @@ class OutputUnwritableError(ItemError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path} cannot be written: {reason}")
+
+
+@cache
+def remedy_of(code: str) -> str:
+    """Return what helps an item that failed with `code`; codes of others get the general advice."""
+    kinds = (kind for family in (ItemError, OutageError) for kind in _tree(family))
+    return next((kind.remedy for kind in kinds if kind.code == code), ItemError.remedy)
+
+
+def _tree(family: type[BatchmillError]) -> Iterator[type[BatchmillError]]:
+    yield family
+    for kind in family.__subclasses__():
+        yield from _tree(kind)

@@ -11,6 +11,8 @@ class OutageError(BatchmillError):
     exit_code = 3
     retryable = True
     remedy = "Wait and try again; `batchmill doctor` says what is away."
+    retry_after_s: float | None = None
+    """How long the dependency itself asks to be left alone, where it does."""
 
 
 class StorageFullError(OutageError):
@@ -28,10 +30,20 @@ class StorageUnavailableError(OutageError):
     """The bucket does not answer, or refuses the keys."""
 
     code = "storage_unavailable"
-    remedy = "Start the object storage, or correct BATCHMILL_STORAGE_URL and BATCHMILL_S3_…"
+    remedy = "Start the object storage, or correct its address and the BATCHMILL_S3_… settings."
 
     def __init__(self, *, detail: str | None = None) -> None:
         super().__init__("The storage does not answer; try again later.", detail=detail)
+
+
+class StorageDamagedError(OutageError):
+    """What the storage returned is not what was put into it."""
+
+    code = "storage_damaged"
+    remedy = "Retry; if it stays so, the stored file is damaged: send it again."
+
+    def __init__(self, *, detail: str) -> None:
+        super().__init__("The stored file came back changed.", detail=detail)
 
 
 class DatabaseUnavailableError(OutageError):
@@ -41,11 +53,31 @@ class DatabaseUnavailableError(OutageError):
     remedy = "Start the database, or correct BATCHMILL_DATABASE_URL."
 
 
+class DatabaseMismatchError(OutageError):
+    """The database's tables are those of another version of batchmill."""
+
+    code = "database_mismatch"
+    retryable = False
+    remedy = (
+        "Run the version that made the tables, or name an empty database: BATCHMILL_DATABASE_URL,"
+        " or BATCHMILL_DATA_DIR where that is not set."
+    )
+
+    def __init__(self, *, detail: str | None = None) -> None:
+        super().__init__(
+            "The database holds tables of another version of batchmill, which this one can't use.",
+            detail=detail,
+        )
+
+
 class EngineUnavailableError(OutageError):
     """The engine's broker does not answer."""
 
     code = "engine_unavailable"
     remedy = "Start Redis, or correct BATCHMILL_REDIS_URL; queued work is not lost."
+
+    def __init__(self, *, detail: str | None = None) -> None:
+        super().__init__("The queue does not answer; try again later.", detail=detail)
 
 
 class RunnerUnavailableError(OutageError):
@@ -58,6 +90,36 @@ class RunnerUnavailableError(OutageError):
         super().__init__("No process to work on files could be started.", detail=detail)
 
 
+class ModelBusyError(OutageError):
+    """The model's server takes no more questions for a while."""
+
+    code = "model_busy"
+    remedy = "Nothing: it is asked again later. Fewer files at once (`concurrency`) avoid it."
+
+    def __init__(
+        self, name: str, retry_after_s: float | None, *, detail: str | None = None
+    ) -> None:
+        when = "" if retry_after_s is None else f"; it asks to wait {retry_after_s:g} s"
+        super().__init__(
+            f"The model's server has too many questions to take the one about {name}{when}.",
+            detail=detail,
+        )
+        self.retry_after_s = retry_after_s
+
+
+class ModelUnavailableError(OutageError):
+    """The model's server does not answer, or has a fault."""
+
+    code = "model_unavailable"
+    remedy = "Look whether the model's server is up; BATCHMILL_LLM_BASE_URL says where it is."
+
+    def __init__(
+        self, name: str, how: str, *, retry_after_s: float | None = None, detail: str | None = None
+    ) -> None:
+        super().__init__(f"The model's server {how} when it was asked about {name}.", detail=detail)
+        self.retry_after_s = retry_after_s
+
+
 class ServerUnreachableError(OutageError):
     """The batchmill server does not answer."""
 
@@ -66,3 +128,17 @@ class ServerUnreachableError(OutageError):
 
     def __init__(self, url: str) -> None:
         super().__init__(f"No batchmill server answers at {url}.")
+
+
+class CallFailedError(OutageError):
+    """An address that a user named does not answer as it should."""
+
+    code = "call_failed"
+    remedy = "Look whether the address answers from outside; what can be tried again is."
+
+    def __init__(
+        self, reason: str, *, answered: int | None = None, detail: str | None = None
+    ) -> None:
+        super().__init__(f"The call failed: {reason}.", detail=detail)
+        self.reason = reason
+        self.answered = answered

@@ -48,6 +48,20 @@ class InvalidOptionError(RequestError):
     remedy = "Correct the option; `batchmill operations NAME` lists every option with its range."
 
 
+class ModelKeyMissingError(RequestError):
+    """A pipeline asks a vision model, and none is set up here."""
+
+    code = "model_key_missing"
+    remedy = "Set the key as the message says, or choose `provider: local`."
+
+    def __init__(self) -> None:
+        super().__init__(
+            "describe asks a vision model, and no key for one is set: set BATCHMILL_LLM_API_KEY (or"
+            " OPENAI_API_KEY) where batchmill runs, or BATCHMILL_LLM_BASE_URL for a server that"
+            " needs none. With the option provider=local nobody is asked."
+        )
+
+
 class EmptyBatchError(RequestError):
     """A batch without files was sent."""
 
@@ -182,9 +196,9 @@ class RateLimitedError(RequestError):
 
     def __init__(self, limit: int, window_s: float, *, retry_after_s: int) -> None:
         minutes = round(window_s / 60)
+        window = "a minute" if minutes == 1 else f"{minutes} minutes"
         super().__init__(
-            f"No more than {limit} submissions in {minutes} minutes; try again in"
-            f" {retry_after_s} seconds."
+            f"No more than {limit} submissions in {window}; try again in {retry_after_s} seconds."
         )
         self.limit = limit
         self.retry_after_s = retry_after_s
@@ -249,11 +263,79 @@ class RangeError(RequestError):
     remedy = "Ask for a range within the size that Content-Range names."
 
 
-class InputUnavailableError(RequestError):
-    """A file was to be taken from a place that this server cannot read."""
+class AddressRefusedError(RequestError):
+    """An address was named that this server does not call."""
 
-    code = "input_unavailable"
-    remedy = "Send the bytes themselves: as multipart `files`, or as `data` in base 64."
+    code = "address_refused"
+    remedy = "Name an https:// address on the public internet; BATCHMILL_OUTGOING_… allow others."
+
+    def __init__(self, reason: str, where: str = "This address") -> None:
+        super().__init__(f"{where} is not called: {reason}.")
+        self.reason = reason
+
+
+class UploadVersionError(RequestError):
+    """A request about an upload does not speak our version of the tus protocol."""
+
+    code = "upload_version"
+    status = 412
+    remedy = "Use a client of tus 1.0, which sends `Tus-Resumable: 1.0.0`."
+
+    def __init__(self) -> None:
+        super().__init__("Uploads need the header `Tus-Resumable: 1.0.0`.")
+
+
+class UploadOffsetError(ConflictError):
+    """Bytes of an upload were sent for another place than the end of what has arrived."""
+
+    code = "upload_offset"
+    remedy = "Ask with HEAD how much has arrived, and go on from there."
+
+    def __init__(self, arrived_bytes: int) -> None:
+        super().__init__(f"{arrived_bytes} bytes have arrived; go on from there.")
+
+
+class UploadUnfinishedError(ConflictError):
+    """An upload was to be used before all of it had arrived."""
+
+    code = "upload_unfinished"
+    remedy = "Send the rest of the upload, then use it."
+
+    def __init__(self, name: str, arrived_bytes: int, length_bytes: int) -> None:
+        super().__init__(f"Of {name} {arrived_bytes} of {length_bytes} bytes have arrived.")
+
+
+class UploadBusyError(RequestError):
+    """Another request is sending bytes of this upload."""
+
+    code = "upload_busy"
+    status = 423
+    remedy = "Wait until the other request has ended, then ask with HEAD how much has arrived."
+
+    def __init__(self) -> None:
+        super().__init__("Another request is sending bytes of this upload.")
+
+
+class ChecksumError(RequestError):
+    """Bytes of an upload do not add up to the checksum that came with them."""
+
+    code = "checksum_mismatch"
+    status = 460
+    remedy = "Send the same bytes again; none of them was kept."
+
+    def __init__(self) -> None:
+        super().__init__("The bytes do not match Upload-Checksum; send them again.")
+
+
+class TooManyUploadsError(RequestError):
+    """The caller has as many open uploads as callers of its tier may have."""
+
+    code = "too_many_uploads"
+    status = 429
+    remedy = "Use the finished uploads in a batch, or remove some with DELETE."
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"You have {limit} uploads that no batch has taken yet.")
 
 
 class IdempotencyMismatchError(RequestError):

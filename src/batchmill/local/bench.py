@@ -11,6 +11,7 @@ from typing import Protocol
 
 from batchmill.attempt.workbench import Remote, Workbench
 from batchmill.errors.request import UsageError
+from batchmill.local import remote
 from batchmill.local.inputs import LocalInput
 from batchmill.local.outputs import Save
 from batchmill.model.limits import Limits
@@ -75,27 +76,29 @@ async def open_bench(
     were killed left there is removed first.
 
     Raises:
-        UsageError: the folder can't be written.
+        UsageError: the folder can't be written, or a setting is wrong.
+        ModelKeyMissingError, InvalidOptionError: the pipeline asks a model that is not set up.
     """
-    scratch = _own_scratch(output_dir) if output_dir else _system_scratch()
-    try:
-        pool = Pool(rules.children or min(rules.concurrency, cores()), scratch)
-    except OSError as error:
-        raise UsageError(f"{scratch.parent} can't be written: {error.strerror}.") from error
-    workbench = Workbench(
-        pool=pool,
-        find=registry.get,
-        owner=_OWNER,
-        limits=rules.limits,
-        remote=Remote(asyncio.Semaphore(rules.concurrency)),
-    )
     accepts = registry.get(pipeline.steps[0].use).accepts
-    try:
-        yield Bench(workbench, pipeline, rules.policy, outputs, accepts, rules.hashed)
-    finally:
-        await pool.aclose()
-        with suppress(OSError):  # another run may be using it
-            scratch.rmdir()
+    async with remote.opened(pipeline) as clients:
+        scratch = _own_scratch(output_dir) if output_dir else _system_scratch()
+        try:
+            pool = Pool(rules.children or min(rules.concurrency, cores()), scratch)
+        except OSError as error:
+            raise UsageError(f"{scratch.parent} can't be written: {error.strerror}.") from error
+        workbench = Workbench(
+            pool=pool,
+            find=registry.get,
+            owner=_OWNER,
+            limits=rules.limits,
+            remote=Remote(asyncio.Semaphore(rules.concurrency), clients),
+        )
+        try:
+            yield Bench(workbench, pipeline, rules.policy, outputs, accepts, rules.hashed)
+        finally:
+            await pool.aclose()
+            with suppress(OSError):  # another run may be using it
+                scratch.rmdir()
 
 
 def cores() -> int:

@@ -34,6 +34,8 @@ from batchmill.storage.zip_entry import unpack_local
 
 BACKOFF_S = 1.0
 """Wait before the first retry; it doubles."""
+LONGEST_WAIT_S = 300.0
+"""Nobody watches a run for longer: a file whose server asks for more fails at once."""
 
 
 @dataclass(slots=True)
@@ -77,10 +79,12 @@ async def _tried(item: LocalInput, story: _Story, save: Save, bench: Bench) -> I
             budget: Budget = error.budget if isinstance(error, ItemError) else "errors"
             used = getattr(story.spent, budget) + 1
             story.spent = replace(story.spent, **{budget: used})
-            status = verdict(story.spent, budget, bench.policy, retryable=error.retryable)
+            asked_s = error.retry_after_s or 0.0 if isinstance(error, OutageError) else 0.0
+            retryable = error.retryable and asked_s <= LONGEST_WAIT_S
+            status = verdict(story.spent, budget, bench.policy, retryable=retryable)
             if status is not ItemStatus.RETRYING:
                 return story.end(status, error=_failure(error))
-        await asyncio.sleep(backoff_s(used, base_s=BACKOFF_S))
+        await asyncio.sleep(max(asked_s, backoff_s(used, base_s=BACKOFF_S)))
 
 
 async def _attempted(item: LocalInput, story: _Story, save: Save, bench: Bench) -> ItemResult:

@@ -133,6 +133,7 @@ class Batch:
     busy_ms: int = 0
     settled_at: datetime | None = None
     result_token: str | None = None
+    webhook_id: str | None = None
 
     @property
     def runnable(self) -> bool:
@@ -161,6 +162,7 @@ class NewBatch:
     time_limit_s: int | None = None
     keep_open: bool = False
     result_token: str | None = None
+    webhook_id: str | None = None
 
 
 def final_status(counts: Counts, *, cancelled: bool) -> BatchStatus:

@@ -1,11 +1,32 @@
-"""What kind of file it is, where the answer lies inside a container: ZIP (OOXML, ODF) or OLE2."""
+"""What kind of file it is, where the answer lies inside: ZIP (OOXML, ODF), OLE2, TIFF (RAW)."""
 
 import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import BinaryIO
 
-from batchmill.model.media import SNIFF_BYTES, XLS, XLSB, XLSM, XLSX, ZIP, MediaType, sniff
+from batchmill.model.media import (
+    ARW,
+    CR2,
+    DNG,
+    NEF,
+    OTHER_RAW,
+    PEF,
+    SNIFF_BYTES,
+    SRW,
+    TIFF,
+    XLS,
+    XLSB,
+    XLSM,
+    XLSX,
+    ZIP,
+    MediaType,
+    sniff,
+)
+from batchmill.model.tiff import KIND, SENSOR_KINDS, directories
+
+CONTAINERS = (ZIP, XLS, TIFF)
+"""What `sniff` calls files that only a look inside tells from others."""
 
 _TAIL_BYTES = 66_000  # the end record and its longest comment
 _DIRECTORY_BYTES = 4_000_000  # far above the largest workbook's; archives beyond are archives
@@ -15,15 +36,35 @@ _OFFICE_START = re.compile(rb"\[Content_Types\]\.xml|_rels/|docProps/|xl/|word/|
 def identify(file: BinaryIO) -> MediaType | None:
     """Name the type of a whole file, reading its head and, in a container, its directory.
 
-    Unlike `sniff` it tells workbooks from archives, and refuses other office files: an XLSX
-    must never be unpacked as a ZIP of many items, nor a DOCX. The position moves.
+    Unlike `sniff` it tells camera RAW from TIFF and workbooks from archives, and refuses other
+    office files: an XLSX must never be unpacked as a ZIP of many items, nor a DOCX. The
+    position moves.
     """
     file.seek(0)
     head = file.read(SNIFF_BYTES)
     media = sniff(head)
     if media is ZIP:
         return _zip_type(file, head)
+    if media is TIFF:
+        return _tiff_type(file, head)
     return _ole_type(file, head) if media is XLS else media
+
+
+_MAKER, _DNG_VERSION = 271, 50706
+_MAKERS = {b"NIKON": NEF, b"SONY": ARW, b"PENTAX": PEF, b"RICOH": PEF, b"SAMSUNG": SRW}
+
+
+def _tiff_type(file: BinaryIO, head: bytes) -> MediaType:
+    """Tell camera RAW, which says so or holds pixels as the sensor gave them, from pictures."""
+    if head[8:10] == b"CR":
+        return CR2
+    found = list(directories(file))
+    if any(_DNG_VERSION in each.numbers for each in found[:1]):
+        return DNG
+    if not any(each.number(KIND) in SENSOR_KINDS for each in found):
+        return TIFF
+    maker = found[0].texts.get(_MAKER, b"").upper()
+    return next((raw for name, raw in _MAKERS.items() if maker.startswith(name)), OTHER_RAW)
 
 
 def _zip_type(file: BinaryIO, head: bytes) -> MediaType | None:

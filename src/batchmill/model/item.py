@@ -62,11 +62,15 @@ StepOptions = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What an engine carries. Lower `priority` runs first; `dispatch_no` tells repeats apart."""
+    """What an engine carries. Lower `priority` runs first; `dispatch_no` tells repeats apart.
+
+    `ahead` says how far back in a line that all owners share it should stand.
+    """
 
     item_id: ItemId
     dispatch_no: int
     priority: int
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Where an item's bytes lie: a whole object, or one entry of a stored ZIP."""
+    """Where an item's bytes lie: a whole object, or one entry of a stored ZIP.
+
+    There are none where `key` is empty; `absent` then says why they could not be fetched.
+    """
 
     key: str
     name: str
@@ -102,6 +109,7 @@ class Input:
     sha256: str | None = None
     media_type: str | None = None
     entry: "ArchiveEntry | None" = None
+    absent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,17 @@ AVIF = MediaType("image/avif", Family.IMAGE, "avif")
 HEIC = MediaType("image/heic", Family.IMAGE, "heic")
 TIFF = MediaType("image/tiff", Family.IMAGE, "tiff")
 GIF = MediaType("image/gif", Family.IMAGE, "gif")
+DNG = MediaType("image/x-adobe-dng", Family.IMAGE, "dng")
+CR2 = MediaType("image/x-canon-cr2", Family.IMAGE, "cr2")
+CR3 = MediaType("image/x-canon-cr3", Family.IMAGE, "cr3")
+NEF = MediaType("image/x-nikon-nef", Family.IMAGE, "nef")
+ARW = MediaType("image/x-sony-arw", Family.IMAGE, "arw")
+RAF = MediaType("image/x-fuji-raf", Family.IMAGE, "raf")
+ORF = MediaType("image/x-olympus-orf", Family.IMAGE, "orf")
+RW2 = MediaType("image/x-panasonic-rw2", Family.IMAGE, "rw2")
+PEF = MediaType("image/x-pentax-pef", Family.IMAGE, "pef")
+SRW = MediaType("image/x-samsung-srw", Family.IMAGE, "srw")
+OTHER_RAW = MediaType("image/x-dcraw", Family.IMAGE, "raw")
 ZIP = MediaType("application/zip", Family.ARCHIVE, "zip")
 PDF = MediaType("application/pdf", Family.DOCUMENT, "pdf")
 XLSX = MediaType(
@@ -48,7 +59,8 @@ CSV = MediaType("text/csv", Family.DOCUMENT, "csv")
 TSV = MediaType("text/tab-separated-values", Family.DOCUMENT, "tsv")
 TEXT = MediaType("text/plain", Family.DOCUMENT, "txt")
 
-IMAGES = (JPEG, PNG, WEBP, AVIF, HEIC, TIFF, GIF)
+CAMERA_RAW = (DNG, CR2, CR3, NEF, ARW, RAF, ORF, RW2, PEF, SRW, OTHER_RAW)
+IMAGES = (JPEG, PNG, WEBP, AVIF, HEIC, TIFF, GIF, *CAMERA_RAW)
 DOCUMENTS = (PDF, XLSX, XLSM, XLSB, XLS, ODS, CSV, TSV, TEXT)
 TYPES: tuple[MediaType, ...] = (*IMAGES, ZIP, *DOCUMENTS)
 BY_MIME = {media.mime: media for media in TYPES}
@@ -70,8 +82,8 @@ def claimed_family(name: str) -> Family | None:
 def sniff(head: bytes) -> MediaType | None:
     """Name the type of a file from its first `SNIFF_BYTES`; None when it is none we accept.
 
-    A head cannot tell what a container holds: a workbook in a ZIP is ZIP here and any OLE2
-    file XLS. Where the whole file is at hand, ask `containers.identify`.
+    A head cannot tell what a container holds: a workbook in a ZIP is ZIP here, any OLE2 file
+    XLS, and most camera RAW TIFF. Where the whole file is at hand, ask `containers.identify`.
     """
     for check in _CHECKS:
         media = check(head)
@@ -89,7 +101,7 @@ def _riff(head: bytes) -> MediaType | None:
 
 
 def _iso_media(head: bytes) -> MediaType | None:
-    """HEIC and AVIF: the major brand decides, `mif1` looks at the compatible brands."""
+    """HEIC, AVIF and CR3: the major brand decides, `mif1` looks at the compatible brands."""
     if head[4:8] != b"ftyp":
         return None
     size = min(int.from_bytes(head[:4], "big"), len(head))
@@ -97,6 +109,8 @@ def _iso_media(head: bytes) -> MediaType | None:
     major = head[8:12]
     if major in _AVIF_BRANDS or (major in {b"mif1", b"msf1"} and compatible & _AVIF_BRANDS):
         return AVIF
+    if major == b"crx ":
+        return CR3
     return HEIC if major in _HEIF_BRANDS else None
 
 
@@ -149,6 +163,11 @@ _MAGIC: tuple[tuple[bytes, MediaType], ...] = (
     (b"MM\x00*", TIFF),
     (b"II+\x00", TIFF),
     (b"MM\x00+", TIFF),
+    (b"IIRO", ORF),
+    (b"IIRS", ORF),
+    (b"MMOR", ORF),
+    (b"IIU\x00", RW2),
+    (b"FUJIFILMCCD-RAW ", RAF),
     (b"GIF87a", GIF),
     (b"GIF89a", GIF),
     (b"PK\x03\x04", ZIP),

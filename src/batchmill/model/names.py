@@ -2,8 +2,10 @@
 
 import re
 import unicodedata
+from urllib.parse import quote
 
 _PLAIN = re.compile(r"[\w-][\w .()+,@&=#-]{0,200}(/[\w-][\w .()+,@&=#-]{0,200}){0,3}", re.ASCII)
+_UNSENDABLE = re.compile(r"[^A-Za-z0-9!#$&+.^_`|~ ()-]")
 _DRIVES = re.compile(r"^([A-Za-z]:)+")
 _SUFFIX = re.compile(r"\.\w{1,16}$")
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -25,6 +27,13 @@ def label(name: str, *, unnamed: str = "unnamed") -> str:
     words = unicodedata.normalize("NFC", text).replace("\\", "/").split("/")
     shortened = (_shorten(_DRIVES.sub("", word, count=1)) for word in words)
     return _last_words([word for word in shortened if word.strip(" .")]) or unnamed
+
+
+def disposition(name: str) -> str:
+    """Return Content-Disposition as RFC 6266 has it: a plain name, and the true one beside it."""
+    last = name.rpartition("/")[2] or "file"
+    plain = _UNSENDABLE.sub("_", last)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(last, safe='')}"
 
 
 def _harmless(character: str) -> str:

@@ -5,9 +5,10 @@ that run now. How long an item takes is known from those that are done: their me
 they differ, and whether the files ahead are larger than the files behind.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import exp, sqrt
+from math import exp, log, sqrt
 
 from batchmill.model.batch import RUNNABLE, Batch, BatchStatus
 
@@ -51,6 +52,22 @@ def progress(batch: Batch, now: datetime) -> Progress:
         return Progress(percent, rate)
     low_s, high_s = _range(known)
     return Progress(percent, rate, sqrt(low_s * high_s), low_s, high_s)
+
+
+def forecast(past: Sequence[Batch], items: int, side_by_side: int) -> tuple[float, float] | None:
+    """Return the seconds between which `items` will probably take, judged by earlier batches.
+
+    Their latest runs must have had the same pipeline. None: too few items are known.
+    """
+    done = sum(batch.counts.finished - batch.run_base for batch in past)
+    if done < LEAST_DONE or not items:
+        return None
+    mean_s = max(0.001, sum(batch.run_ms for batch in past) / 1000 / done)
+    spread = sum(batch.run_s2 for batch in past) / done - mean_s**2
+    cv2 = (max(0.0, spread) / mean_s**2 * done + PRIOR_CV2 * PRIOR_ITEMS) / (done + PRIOR_ITEMS)
+    margin = exp(min(DEVIATIONS * sqrt(cv2 / done + cv2 / items + DRIFT**2), log(WIDEST) / 2))
+    plain_s = items * mean_s / max(1, min(side_by_side, items))
+    return plain_s / margin, plain_s * margin
 
 
 def _percent(batch: Batch) -> float | None:

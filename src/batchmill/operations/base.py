@@ -49,6 +49,18 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy(Source):
+    """What a remote call may see of a file: the copy that its own transforms made.
+
+    `name` is still the file's label; `data` is what those transforms have noted.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ExtraFile:
     """A finished file in `Work.folder` that is delivered beside the pictures."""
 
@@ -101,13 +113,18 @@ class Transform(Generic[O]):
     run: Callable[[Work, O], Work]
 
 
+def needs_nothing(_options: Options) -> None:
+    """Say that a call needs no client."""
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteCall(Generic[O]):
     """A step that asks another server. Its call may be cancelled at any await.
 
     The call never sees a client's bytes: `prepare` names the transforms that make, in a child,
     the one copy that is sent (small, and without metadata). `call(copy, options, clients)`
-    returns what is added to the item's data.
+    returns what is added to the item's data. `needs` names the client without which it can't
+    be made, so that a batch is refused before anything is done for it.
     """
 
     name: str
@@ -115,8 +132,9 @@ class RemoteCall(Generic[O]):
     version: int
     accepts: frozenset[Family]
     options: type[O]
-    prepare: tuple[Step, ...]
-    call: Callable[[Source, O, Any], Awaitable[Mapping[str, Any]]]
+    prepare: Callable[[O], tuple[Step, ...]]
+    call: Callable[[Copy, O, Any], Awaitable[Mapping[str, Any]]]
+    needs: Callable[[O], str | None] = needs_nothing
 
 
 Operation = Transform[Any] | RemoteCall[Any]

@@ -22,7 +22,7 @@ class ConvertOptions(Options):
     format: Literal["jpeg", "png", "webp", "avif", "tiff", "gif", "auto"] | None = Field(
         None,
         description="Format to write; auto takes the smallest that shows the picture rightly; "
-        "left out, the source's (JPEG for HEIC).",
+        "left out, the source's (JPEG for HEIC and camera RAW).",
     )
     quality: int | None = Field(
         None,

@@ -18,6 +18,7 @@ from batchmill.errors.item import (
 from batchmill.model.limits import Limits
 from batchmill.model.media import (
     AVIF,
+    CAMERA_RAW,
     GIF,
     HEIC,
     JPEG,
@@ -30,6 +31,7 @@ from batchmill.model.media import (
 from batchmill.operations import heif
 from batchmill.operations.base import Source
 from batchmill.operations.bounds import check_size
+from batchmill.operations.camera_raw import camera_raw
 from batchmill.operations.colour import to_srgb
 from batchmill.operations.damage import translated
 from batchmill.operations.picture import Picture
@@ -200,6 +202,10 @@ def _heic(source: Source, limits: Limits, _shrink: float, _tolerant: bool) -> py
     return heif.heic(source, limits)
 
 
+def _camera_raw(source: Source, limits: Limits, shrink: float, _tolerant: bool) -> pyvips.Image:
+    return camera_raw(source, limits, shrink)
+
+
 def _fail_on(tolerant: bool) -> str:
     # "truncated" and "error" would still accept lying headers and flipped bytes
     return "none" if tolerant else "warning"
@@ -214,6 +220,7 @@ _LOADERS: Mapping[MediaType, Loader] = {
     TIFF: _tiff,
     AVIF: _avif,
     HEIC: _heic,
+    **dict.fromkeys(CAMERA_RAW, _camera_raw),
 }
-_SHRINKING = frozenset({JPEG, WEBP})
+_SHRINKING = frozenset({JPEG, WEBP, *CAMERA_RAW})
 _ANIMATED = frozenset({GIF, WEBP})

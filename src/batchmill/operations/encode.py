@@ -180,6 +180,8 @@ def _never_larger(picture: Picture, source: Source, encoded: Output, stem: Path)
     same = picture.source is not None and encoded.media_type == source.media.mime
     if not (picture.encoding.never_larger and same and _shows_alike(picture, encoded)):
         return None
+    if picture.encoding.packets is not None:
+        return None  # the source does not have them
     if encoded.bytes < source.bytes // 2:
         return None  # metadata alone can hardly be that much: spare reading the source
     try:

@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Any
 
-from batchmill.operations.picture import Keep
+from batchmill.operations.picture import Keep, Packets
 
 if TYPE_CHECKING:
     import pyvips
@@ -35,6 +35,16 @@ def cleaned(image: "pyvips.Image", keep: Keep) -> "pyvips.Image":
             image.remove(name)
     if keep == "xmp" and image.get_typeof("xmp-data"):
         _set(image, "xmp-data", without_position(image.get("xmp-data")))
+    return image
+
+
+def with_packets(image: "pyvips.Image", packets: Packets, *, iptc: bool) -> "pyvips.Image":
+    """Return the image with these packets in place of its own; `iptc` says whether both fit."""
+    image = image.copy()
+    _set(image, "xmp-data", packets.xmp)
+    image.remove("iptc-data")
+    if iptc:
+        _set(image, "iptc-data", packets.iptc)
     return image
 
 

@@ -11,6 +11,14 @@ Chroma = Literal["auto", "420", "444"]
 
 
 @dataclass(frozen=True, slots=True)
+class Packets:
+    """Blocks of metadata that are written into a file, in place of the source's own."""
+
+    xmp: bytes
+    iptc: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Encoding:
     """How a picture is written once the last step is done.
 
@@ -31,6 +39,7 @@ class Encoding:
     keep: Keep = "none"
     max_bytes: int | None = None
     never_larger: bool = True
+    packets: Packets | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +74,8 @@ class Picture:
         return replace(self, image=image, source=None, raw=None)
 
     def with_encoding(self, encoding: Encoding) -> "Picture":
-        """Return the same pixels, to be written as `encoding` says."""
-        return replace(self, encoding=encoding)
+        """Return the same pixels, to be written as `encoding` says; packets stay."""
+        return replace(self, encoding=replace(encoding, packets=self.encoding.packets))
 
 
 FIRST_SIDEWAYS = 5

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from batchmill.errors.request import InvalidOptionError, UnknownNameError
 from batchmill.model.pipeline import Pipeline, Step
-from batchmill.operations.base import Operation, Options
+from batchmill.operations.base import Operation, Options, RemoteCall
 
 GROUP = "batchmill.operations"
 
@@ -26,11 +26,14 @@ BUILTIN: Mapping[str, str] = {
     "compress": "batchmill.operations.compress",
     "convert": "batchmill.operations.convert",
     "crop": "batchmill.operations.crop",
+    "describe": "batchmill.operations.vision.describe",
     "face_crop": "batchmill.operations.face_crop",
+    "glance": "batchmill.operations.vision.glance",
     "measure": "batchmill.operations.measure",
     "placeholder": "batchmill.operations.placeholder",
     "resize": "batchmill.operations.resize",
     "watermark": "batchmill.operations.watermark",
+    "write_description": "batchmill.operations.vision.write_description",
 }
 
 
@@ -85,6 +88,19 @@ def check(pipeline: Pipeline) -> Pipeline:
     Raises: as `options`.
     """
     return replace(pipeline, steps=tuple(_complete(step) for step in pipeline.steps))
+
+
+def clients_needed(pipeline: Pipeline) -> frozenset[str]:
+    """Return the names of the clients without which a checked pipeline can't run.
+
+    Raises: as `options`.
+    """
+    found = set()
+    for step in pipeline.steps:
+        operation = get(step.use)
+        if isinstance(operation, RemoteCall):
+            found.add(operation.needs(options(step.use, step.options)))
+    return frozenset(each for each in found if each is not None)
 
 
 def allowed(model: type[Options], option: str) -> str:

@@ -8,7 +8,7 @@ import pyvips
 
 from batchmill.model.media import AVIF, GIF, JPEG, PNG, TIFF, WEBP, MediaType
 from batchmill.operations.colours import COLOUR_BANDS
-from batchmill.operations.metadata import cleaned
+from batchmill.operations.metadata import cleaned, with_packets
 from batchmill.operations.picture import Encoding, Format
 from batchmill.operations.png import save_smallest
 
@@ -30,7 +30,10 @@ _BEST_WEBP_EFFORT = 6
 
 def save(image: pyvips.Image, path: Path, format_: Format, encoding: Encoding) -> None:
     """Encode `image` into `path`; its pixels are read here, so damage in the source shows here."""
-    _SAVERS[format_](cleaned(image, encoding.keep), path, encoding)
+    image = cleaned(image, encoding.keep)
+    if encoding.packets is not None:
+        image = with_packets(image, encoding.packets, iptc=format_ == "jpeg")
+    _SAVERS[format_](image, path, encoding)
 
 
 def header(path: Path, media: MediaType) -> tuple[int, int, int]:
@@ -59,7 +62,8 @@ def _webp(image: pyvips.Image, path: Path, encoding: Encoding) -> None:
     effort = min(4 if encoding.effort is None else encoding.effort, _BEST_WEBP_EFFORT)
     quality = encoding.quality or DEFAULT_QUALITY["webp"]
     animated = image.height > image.get_page_height()
-    if encoding.keep == "none" and not encoding.lossless and not animated:
+    bare = encoding.keep == "none" and encoding.packets is None
+    if bare and not encoding.lossless and not animated:
         _webp_by_pillow(image, path, quality, effort)
         return
     image.webpsave(
@@ -128,9 +132,10 @@ def _chroma(encoding: Encoding) -> str:
 
 def _kept(image: pyvips.Image, encoding: Encoding) -> dict[str, Any]:
     """Return the savers' metadata options; a kept profile is sRGB's, as the colours are."""
+    keep = f"{encoding.keep}:xmp:iptc" if encoding.packets else encoding.keep
     if encoding.keep in {"icc", "all"} and image.bands >= COLOUR_BANDS:
-        return {"keep": encoding.keep, "profile": "srgb"}
-    return {"keep": encoding.keep}
+        return {"keep": keep, "profile": "srgb"}
+    return {"keep": keep}
 
 
 _SAVERS: Mapping[Format, Callable[[pyvips.Image, Path, Encoding], None]] = {

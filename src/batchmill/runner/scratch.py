@@ -6,6 +6,8 @@ import os
 import secrets
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -27,15 +29,13 @@ class Scratch:
     def open(cls, root: Path) -> Self:
         """Make a folder below `root`, and remove those of processes that have died."""
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for left in root.iterdir():
-            _remove_if_dead(left)
-        path = root / f"{os.getpid()}-{secrets.token_hex(4)}"
-        path.mkdir(mode=0o700)
-        lock = os.open(path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():  # taken for a dead one's before the lock was ours
-            os.close(lock)
-            return cls.open(root)
+        with _alone(root):
+            for left in root.iterdir():
+                _remove_if_dead(left)
+            path = root / f"{os.getpid()}-{secrets.token_hex(4)}"
+            path.mkdir(mode=0o700)
+            lock = os.open(path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         return cls(path, lock)
 
     def new(self, kind: str) -> Path:
@@ -66,6 +66,17 @@ class Scratch:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Let one start at a time go on: a folder not locked yet looks like a dead one's."""
+    door = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(door)
 
 
 def _emptied(folder: Path, depth: int) -> bool:

@@ -2,15 +2,16 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from batchmill.attempt.run import Finished, run_attempt
 from batchmill.attempt.staging import InputFile
-from batchmill.attempt.workbench import Workbench
-from batchmill.errors.item import InputLostError, InputMissingError
+from batchmill.attempt.workbench import Remote, Workbench
+from batchmill.errors.item import InputLostError, InputMissingError, InputUnfetchedError
 from batchmill.errors.request import NotFoundError
 from batchmill.model import pipeline as pipelines
-from batchmill.model.item import Input
+from batchmill.model.item import Input, ItemId
 from batchmill.model.limits import Limits
 from batchmill.operations import registry
 from batchmill.runner.messages import Progress
@@ -18,14 +19,20 @@ from batchmill.runner.pool import Pool
 from batchmill.service.delivery import Claimed
 from batchmill.service.mill import Mill
 from batchmill.service.process import Attempt
+from batchmill.service.remote import remote_of
 from batchmill.storage.base import Storage
 from batchmill.storage.zip_entry import unpack_entry
 
 DEFAULT_TIMEOUT_S = 120.0
 
 
-def attempts_in(mill: Mill, pool: Pool) -> Attempt:
-    """Return the function that takes a claimed item through its pipeline in `pool`."""
+def attempts_in(
+    mill: Mill, pool: Pool, remote: Remote, *, on_remote: Callable[[ItemId], None]
+) -> Attempt:
+    """Return the function that takes a claimed item through its pipeline in `pool`.
+
+    `on_remote` hears of items that wait for another server.
+    """
 
     @asynccontextmanager
     async def attempt(claimed: Claimed, report: Callable[[float], None]) -> AsyncIterator[Finished]:
@@ -44,7 +51,9 @@ def attempts_in(mill: Mill, pool: Pool) -> Attempt:
             find=registry.get,
             owner=claimed.owner_id,
             limits=limits,
+            remote=remote_of(mill, remote, claimed),
             on_progress=on_progress,
+            on_remote=partial(on_remote, claimed.claim.item_id),
         )
         source = InputFile(claimed.input.name, stage)
         async with await run_attempt(source, pipeline, bench=bench) as finished:
@@ -57,12 +66,14 @@ async def stage_input(storage: Storage, source: Input, target: Path, *, limits: 
     """Make an item's bytes appear at `target`: a whole object, or one entry of a stored ZIP.
 
     Raises:
-        InputMissingError: the file was not there when it was submitted.
+        InputMissingError, InputUnfetchedError: there were no bytes when it was submitted.
         InputLostError: the bytes are gone. ItemError: the entry can't be unpacked.
     """
     entry = source.entry
     if not source.key:
-        raise InputMissingError(source.name)
+        if source.absent is None:
+            raise InputMissingError(source.name)
+        raise InputUnfetchedError(source.name, source.absent)
     if entry is None:
         await storage.fetch(source.key, target)
         return

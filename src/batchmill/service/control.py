@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from batchmill import logs
-from batchmill.db import batches, failures, items
+from batchmill.db import batches, failures, items, pauses
 from batchmill.db.connect import Connection
 from batchmill.errors.request import ConflictError, NotFoundError
 from batchmill.logs import Event
-from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
+from batchmill.model.batch import RUNNABLE, Batch, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import FINAL, ItemId, ItemStatus
-from batchmill.service import delivery
-from batchmill.service.dispatch import dispatch, dispatch_owner
+from batchmill.service import delivery, notices
+from batchmill.service.dispatch import dispatch, dispatch_owner, dispatch_waiting
 from batchmill.service.mill import Mill
 from batchmill.storage import keys
 
@@ -118,6 +118,32 @@ async def retry(
     return total
 
 
+async def pause_queue(mill: Mill, reason: str) -> None:
+    """Start no item of anybody; running ones finish. It holds until `resume_queue`.
+
+    Other servers and workers learn of it with their next heartbeat, within `renew_s`.
+    """
+    await mill.database.run(pauses.begin, pauses.QUEUE, reason)
+    mill.vitals.paused = reason
+    logs.info(Event.QUEUE_PAUSED, reason=reason)
+    await withdraw_all(mill)
+
+
+async def resume_queue(mill: Mill) -> None:
+    """Let all go on. Resuming a queue that is not paused changes nothing."""
+    if await mill.database.run(pauses.end, pauses.QUEUE):
+        logs.info(Event.QUEUE_RESUMED)
+    mill.vitals.paused = None
+    await dispatch_waiting(mill)
+
+
+async def withdraw_all(mill: Mill) -> None:
+    """Return every item that is queued to pending, so that no worker can claim it; idempotent."""
+    for batch in await mill.database.read(batches.with_status, *sorted(RUNNABLE)):
+        while batch.counts.queued and await mill.database.run(_withdraw_chunk, batch.id):
+            pass
+
+
 async def close(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
     """Accept no more files: the batch ends once its items have. Closing twice changes nothing.
 
@@ -210,6 +236,8 @@ def _cancel_chunk(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> 
         deltas[ItemStatus.CANCELLED] += moved
     ended = delivery.end_values(batch, deltas, retention_ms=retention_ms)
     batches.count(conn, batch_id, deltas, **ended)
+    if ended:
+        notices.announce(conn, batch_id)
     return 0 if ended else len(rows)
 
 
@@ -263,6 +291,8 @@ def _close(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> None:
         return
     ended = delivery.end_values(replace(batch, open=False), {}, retention_ms=retention_ms)
     batches.change(conn, batch_id, open=False, **ended)
+    if ended:
+        notices.announce(conn, batch_id)
 
 
 def _delete_rows(conn: Connection, batch_id: BatchId) -> None:

@@ -34,7 +34,10 @@ from batchmill.model.item import (
     Spent,
     WorkerId,
 )
+from batchmill.service import notices
 
+PUT_OFF_WINDOWS = 4
+"""Windows of items by which an owner with much left stands behind one with little."""
 NO_CAPS: Mapping[str, int] = MappingProxyType({})
 
 
@@ -60,11 +63,15 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The attempt ended with a known error; `budget` is the retry budget it uses up."""
+    """The attempt ended with a known error; `budget` is the retry budget it uses up.
+
+    It is not tried again before `retry_after_s` is over, if what was away asks for that.
+    """
 
     failure: Failure
     budget: Budget
     policy: retry.RetryPolicy
+    retry_after_s: float = 0.0
 
 
 Outcome = Completed | Failed
@@ -102,7 +109,8 @@ def take(
     batch = batches.lock(conn, batch_id)
     if batch is None or not batch.runnable:
         return Taken()
-    share = window - batches.queued_of_owner(conn, batch.owner_id)
+    pending, queued, processing = batches.load_of_owner(conn, batch.owner_id)
+    share = window - queued
     room = min(share, batch.window(window) - batch.counts.in_flight)
     if batch.family in caps:
         workers.go_alone(conn, cap_name(batch.family))
@@ -112,7 +120,12 @@ def take(
         items.mark_queued(conn, [item_id for item_id, _, _ in rows], now=now)
     if rows or batch.counts.retrying:
         _count_taken(conn, batch, [status for _, status, _ in rows], now)
-    deliveries = (Delivery(item_id, number + 1, batch.priority) for item_id, _, number in rows)
+    # Who has little left goes before who has much, within bounds: nobody is put off for ever.
+    first = queued + processing + min(pending - len(rows), PUT_OFF_WINDOWS * window)
+    deliveries = (
+        Delivery(item_id, number + 1, batch.priority, ahead)
+        for ahead, (item_id, _, number) in enumerate(rows, start=first)
+    )
     return Taken(tuple(deliveries), more=len(rows) < share)
 
 
@@ -130,9 +143,13 @@ def take_turn(
     now: Clock = NOW,
 ) -> Taken:
     """Take items of the owner's batch that has waited longest for its turn."""
-    full = [name for name, cap in caps.items() if batches.in_flight_of_family(conn, name) >= cap]
-    batch_id = batches.next_turn(conn, owner_id, window=window, without=full, now=now)
-    return take(conn, batch_id, window=window, caps=caps, now=now) if batch_id else Taken()
+    full: list[str] = []
+    while turn := batches.next_turn(conn, owner_id, window=window, without=full, now=now):
+        batch_id, family = turn
+        if family not in caps or batches.in_flight_of_family(conn, family) < caps[family]:
+            return take(conn, batch_id, window=window, caps=caps, now=now)
+        full.append(family)
+    return Taken()
 
 
 def _count_taken(conn: Connection, batch: Batch, statuses: list[ItemStatus], now: Clock) -> None:
@@ -215,6 +232,8 @@ def settle(
     deltas = {ItemStatus.PROCESSING: -1, status: 1}
     ended = end_values(batch, deltas, retention_ms=retention_ms, now=now)
     batches.count(conn, batch.id, deltas, **{**_halted(batch, deltas), **values, **ended})
+    if ended:
+        notices.announce(conn, batch.id)
     return Settled(status, counts_after(batch.counts, deltas), ended.get("status"))
 
 
@@ -273,7 +292,9 @@ def _complete(
         return None, {}
     status = ItemStatus.SKIPPED if result.skipped else ItemStatus.COMPLETED
     bytes_out = sum(output.bytes for output in result.outputs)
-    bytes_saved = claimed.input.bytes - bytes_out if result.outputs else 0
+    # What is told about a file, or cut out of it, is no copy of it that saves bytes.
+    is_copy = bool(result.outputs) and not result.data
+    bytes_saved = claimed.input.bytes - bytes_out if is_copy else 0
     return status, {
         "bytes_done": batches.add("bytes_done", claimed.input.bytes),
         "bytes_out": batches.add("bytes_out", bytes_out),
@@ -289,7 +310,8 @@ def _fail(
     spent: Spent = replace(held.spent, **{failed.budget: used})
     status = retry.verdict(spent, failed.budget, failed.policy, retryable=failure.retryable)
     if status is ItemStatus.RETRYING:
-        due_at = now + round(retry.backoff_s(used) * 1000)
+        wait_s = max(failed.retry_after_s, retry.backoff_s(used))
+        due_at = now + round(wait_s * 1000)
         kept = items.retry_later(conn, held, failure, spent=spent, due_at=due_at)
         return (status, {"retry_due_at": batches.earliest_retry(due_at)}) if kept else (None, {})
     no, message = failures.group_of(batch.id, failure, claimed.input.name)

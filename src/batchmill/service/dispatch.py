@@ -1,5 +1,6 @@
 """Dispatch: the only place from which items become queued."""
 
+from batchmill.db import batches
 from batchmill.model.batch import BatchId, OwnerId
 from batchmill.service import delivery
 from batchmill.service.mill import Mill
@@ -10,7 +11,7 @@ TURNS = 100
 
 async def dispatch(mill: Mill, batch_id: BatchId) -> int:
     """Queue what fits into the window of one batch; return how many items."""
-    if mill.vitals.short_of is not None:
+    if mill.vitals.holding:
         return 0
     taken = await mill.database.run(delivery.take, batch_id, window=mill.window, caps=mill.caps)
     await mill.ring(taken.deliveries)
@@ -19,7 +20,7 @@ async def dispatch(mill: Mill, batch_id: BatchId) -> int:
 
 async def dispatch_owner(mill: Mill, owner_id: OwnerId) -> int:
     """Let the owner's batches take turns until their share is full; return how many items."""
-    if mill.vitals.short_of is not None:
+    if mill.vitals.holding:
         return 0
     total = 0
     for _ in range(TURNS):
@@ -31,3 +32,9 @@ async def dispatch_owner(mill: Mill, owner_id: OwnerId) -> int:
         if not taken.more:
             break
     return total
+
+
+async def dispatch_waiting(mill: Mill) -> None:
+    """Dispatch what is due and fits: retries, and what a kill after a finish left waiting."""
+    for owner_id in await mill.database.read(batches.owners_waiting):
+        await dispatch_owner(mill, owner_id)

@@ -5,6 +5,8 @@ import time
 
 from batchmill.model.batch import BatchId
 from batchmill.model.item import ItemId, WorkerId
+from batchmill.model.upload import UploadId
+from batchmill.model.webhook import NoticeId, WebhookId
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
 
@@ -29,9 +31,24 @@ def key_id() -> str:
     return _new("key")
 
 
-def worker_id() -> WorkerId:
-    """Return a new id for a process."""
-    return WorkerId(_new("wrk"))
+def upload_id() -> UploadId:
+    """Return a new id for an upload."""
+    return UploadId(_new("upl"))
+
+
+def webhook_id() -> WebhookId:
+    """Return a new id for a webhook."""
+    return WebhookId(_new("whk"))
+
+
+def notice_id() -> NoticeId:
+    """Return a new id for a notice; receivers know a repeat by it."""
+    return NoticeId(_new("msg"))
+
+
+def worker_id(name: str | None = None) -> WorkerId:
+    """Return a new id for a process, also when it is not the first of its name."""
+    return WorkerId(f"{name}-{_base32(secrets.randbits(40), 8)}" if name else _new("wrk"))
 
 
 def _new(prefix: str) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from batchmill.config import TierLimits
 from batchmill.model.batch import BatchId
-from batchmill.model.containers import identify
+from batchmill.model.containers import CONTAINERS, identify
 from batchmill.model.item import Input, NewItem, StepOptions
-from batchmill.model.media import XLS, ZIP, MediaType, sniff
+from batchmill.model.media import ZIP, MediaType, sniff
 from batchmill.service import ids
 from batchmill.storage import keys
 from batchmill.storage.base import Storage
@@ -25,8 +25,6 @@ PAGE_ROWS = 5_000
 """Items of an archive that are added at once: fast, and short enough to let others in."""
 
 OCTETS = "application/octet-stream"
-CONTAINERS = (ZIP, XLS)
-"""Types that only a look inside the file tells from others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +42,14 @@ class SentFile:
 
 @dataclass(frozen=True, slots=True)
 class AbsentFile:
-    """A file that was named by its path but is not there: an item that fails and says so."""
+    """A file that was named but can't be had: an item that fails and says so.
+
+    `reason` says why it could not be fetched; None: there was nothing where it should be.
+    """
 
     name: str
     custom_id: str | None = None
+    reason: str | None = None
 
 
 async def stored(
@@ -92,7 +94,9 @@ def media_of(file: SentFile) -> MediaType | None:
 
 def _absent(file: AbsentFile) -> NewItem:
     (item_id,) = ids.item_ids(1)
-    return NewItem(item_id, Input(key="", name=file.name, bytes=0), file.custom_id)
+    return NewItem(
+        item_id, Input(key="", name=file.name, bytes=0, absent=file.reason), file.custom_id
+    )
 
 
 async def _store_file(
@@ -101,7 +105,7 @@ async def _store_file(
     (item_id,) = ids.item_ids(1)
     mime = media.mime if media else None
     key = keys.input_key(batch_id, item_id)
-    await storage.put(key, file.path, media_type=mime or OCTETS)
+    await storage.put(key, file.path, media_type=mime or OCTETS, sha256=file.sha256)
     source = Input(key, file.name, file.bytes, sha256=file.sha256, media_type=mime)
     return NewItem(item_id, source, file.custom_id, file.options)
 
@@ -113,7 +117,7 @@ async def _store_archive(
     index = await asyncio.to_thread(index_archive, file.path, name=file.name, limits=bounds)
     key = keys.input_key(batch_id, ids.archive_id())
     async with _kept(index) as kept:
-        await storage.put(key, file.path, media_type=ZIP.mime)
+        await storage.put(key, file.path, media_type=ZIP.mime, sha256=file.sha256)
         pages = kept.pages(key, rows=PAGE_ROWS)
         while page := await asyncio.to_thread(next, pages, None):
             yield [

@@ -4,31 +4,46 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from batchmill import logs
 from batchmill.config import Settings
 from batchmill.db.connect import Database
 from batchmill.engines.base import Engine
+from batchmill.errors.outage import OutageError
+from batchmill.logs import Event
 from batchmill.model.families import DOCUMENTS, IMAGES
 from batchmill.model.item import Delivery, WorkerId
+from batchmill.outgoing.calls import Outgoing
 from batchmill.storage.base import Storage
+from batchmill.storage.signing import Signer, fresh_signer
 
 
 @dataclass(slots=True)
 class Vitals:
-    """What the heartbeat keeps fresh.
+    """What this process knows for the moment; the heartbeat keeps most of it fresh.
 
-    `slots` counts the child slots of all living workers; `short_of` says what this machine has
-    too little of, as a sentence, and is None while it has enough of everything.
+    `slots` counts the child slots of all living workers. Two are reasons why no item is
+    started, None while there is none: `short_of` says what this machine has too little of,
+    `paused` what the administrator said who paused the queue. Until `results_away_until_s` of the
+    monotonic clock the bucket for results is not asked.
     """
 
     slots: int = 1
     short_of: str | None = None
+    paused: str | None = None
+    results_away_until_s: float = 0.0
+
+    @property
+    def holding(self) -> bool:
+        """Whether no item may be started."""
+        return self.short_of is not None or self.paused is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Mill:
     """The truth, the bytes, the doorbell and the rules.
 
-    `process_id` names this process, `uploads` is its own folder for files that are arriving.
+    `process_id` names this process, `uploads` is its own folder for files that are arriving;
+    `outgoing` makes every call to an address that a user named, `signer` addresses of our own.
     """
 
     database: Database
@@ -37,6 +52,8 @@ class Mill:
     settings: Settings
     process_id: WorkerId
     uploads: Path
+    outgoing: Outgoing = field(default_factory=Outgoing)
+    signer: Signer = field(default_factory=fresh_signer)
     vitals: Vitals = field(default_factory=Vitals)
 
     @property
@@ -58,7 +75,10 @@ class Mill:
         return round(self.settings.lease_s * 1000)
 
     async def ring(self, deliveries: Iterable[Delivery]) -> None:
-        """Tell the engine; what it loses the sweep submits again."""
+        """Tell the engine; what it loses, or can't be told now, the sweep submits again."""
         wanted = list(deliveries)
-        if wanted:
-            await self.engine.submit(wanted)
+        try:
+            if wanted:
+                await self.engine.submit(wanted)
+        except OutageError as error:
+            logs.warning(Event.ENGINE_AWAY, code=error.code, detail=error.detail)

@@ -1,16 +1,18 @@
-"""Says that this process lives, and learns how many slots all workers have together."""
+"""Says that this process lives; learns how many slots there are and whether all is paused."""
 
 import asyncio
 import os
 import shutil
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from batchmill import logs
 from batchmill.config import Settings
-from batchmill.db import workers
+from batchmill.db import pauses, workers
 from batchmill.db.connect import Connection
+from batchmill.db.pauses import Pause
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.item import WorkerId
@@ -34,9 +36,16 @@ async def enter(mill: Mill, *, slots: int) -> None:
         logs.warning(Event.WORK_PAUSED if short_of else Event.WORK_RESUMED, reason=short_of)
         mill.vitals.short_of = short_of
     stats = {"short_of": short_of} if short_of else {}
-    mill.vitals.slots = await mill.database.run(
+    mill.vitals.slots, pause = await mill.database.run(
         _beat, mill.process_id, slots=slots, lease_ms=mill.lease_ms, stats=stats
     )
+    mill.vitals.paused = pause.reason if pause else None
+
+
+async def announce_drain(mill: Mill) -> None:
+    """Tell the others not to count on this process any more."""
+    with suppress(OutageError):
+        await mill.database.run(workers.start_draining, mill.process_id)
 
 
 def shortage(settings: Settings) -> str | None:
@@ -69,7 +78,7 @@ async def _beat_once(mill: Mill, slots: int) -> None:
 
 def _beat(
     conn: Connection, worker_id: WorkerId, *, slots: int, lease_ms: int, stats: dict[str, Any]
-) -> int:
+) -> tuple[int, Pause | None]:
     workers.beat(
         conn,
         worker_id,
@@ -79,4 +88,4 @@ def _beat(
         stats=stats,
         lease_ms=lease_ms,
     )
-    return workers.known_slots(conn)
+    return workers.known_slots(conn), pauses.standing(conn, pauses.QUEUE)

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 
 from batchmill import logs
 from batchmill.attempt.run import Finished
@@ -19,10 +18,13 @@ from batchmill.errors.item import Budget, ItemError, OperationFailedError
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model import pipeline as pipelines
-from batchmill.model.item import Claim, Failure, ItemId, Result
+from batchmill.model.batch import Counts
+from batchmill.model.families import SEQUENTIAL
+from batchmill.model.item import Claim, Failure, ItemId
 from batchmill.model.retry import RetryPolicy
 from batchmill.service import delivery
 from batchmill.service.delivery import Claimed, Completed, Failed, Outcome, Settled
+from batchmill.service.deposit import deposit
 from batchmill.service.dispatch import dispatch_owner
 from batchmill.service.handout import hand_out
 from batchmill.service.leases import LeaseKeeper
@@ -46,11 +48,19 @@ async def process_item(mill: Mill, keeper: LeaseKeeper, attempt: Attempt, item_i
             logs.debug(Event.ITEM_IGNORED, item=item_id)
             return
         settled = await _run(mill, keeper, attempt, claimed)
-        if settled is not None:
+        if settled is not None and not _is_fed(mill, settled.counts):
             await dispatch_owner(mill, claimed.owner_id)
     except OutageError as error:
         # The lease runs out and the sweep gives the item to whoever can reach the database.
         logs.warning(Event.ITEM_INTERRUPTED, item=item_id, code=error.code, detail=error.detail)
+
+
+def _is_fed(mill: Mill, counts: Counts) -> bool:
+    """Tell whether more is queued than every slot's next item: an end to come dispatches in time.
+
+    So a dispatch queues several items at once; one for every item would cost more than a claim.
+    """
+    return counts.queued > mill.vitals.slots
 
 
 async def _run(
@@ -62,13 +72,14 @@ async def _run(
             with keeper.hold(claimed.claim, scope):
                 async with _attempt(mill, keeper, attempt, claimed) as outcome:
                     run_ms = round((time.monotonic() - started) * 1000)
-                    return await _settle(mill, claimed, outcome, run_ms)
     except TimeoutError:
         await _discard(mill, claimed)
         return None
     except asyncio.CancelledError:
         await asyncio.shield(_hand_back(mill, claimed))
         raise
+    # Not within the hold: a settled item has no claim, and what it made must not be discarded.
+    return await _settle(mill, claimed, outcome, run_ms)
 
 
 @asynccontextmanager
@@ -80,7 +91,8 @@ async def _attempt(
 
     try:
         async with attempt(claimed, report) as finished:
-            result = await _store(mill, claimed, finished)
+            await hand_out(mill, claimed, finished.files)
+            result = await deposit(mill, claimed.claim, finished)
     except BatchmillError as error:
         yield _failed(mill, claimed, error)
     except Exception as error:  # a fault of ours ends this item, not the worker
@@ -88,19 +100,6 @@ async def _attempt(
         yield _failed(mill, claimed, OperationFailedError(claimed.input.name, "batchmill"))
     else:
         yield Completed(result)
-
-
-async def _store(mill: Mill, claimed: Claimed, finished: Finished) -> Result:
-    held = claimed.claim
-    await hand_out(mill, claimed, finished.files)
-    outputs = []
-    for number, (output, path) in enumerate(
-        zip(finished.result.outputs, finished.files, strict=True)
-    ):
-        key = keys.output_key(held.batch_id, held.item_id, held.attempt, number)
-        await mill.storage.put(key, path, media_type=output.media_type)
-        outputs.append(replace(output, key=key))
-    return replace(finished.result, outputs=tuple(outputs))
 
 
 def _failed(mill: Mill, claimed: Claimed, error: BatchmillError) -> Failed:
@@ -114,16 +113,19 @@ def _failed(mill: Mill, claimed: Claimed, error: BatchmillError) -> Failed:
         code=error.code,
         detail=error.detail,
     )
-    return Failed(failure, budget, _policy(mill, claimed))
+    wait_s = error.retry_after_s or 0.0 if isinstance(error, OutageError) else 0.0
+    return Failed(failure, budget, _policy(mill, claimed), wait_s)
 
 
 def _policy(mill: Mill, claimed: Claimed) -> RetryPolicy:
     """Return how often to try again: the pipeline says it, under the ceiling of the tier."""
-    tier = mill.settings.tier(claimed.tier)
-    wanted = pipelines.parse(claimed.pipeline).retries
+    settings, pipeline = mill.settings, pipelines.parse(claimed.pipeline)
+    tier, wanted = settings.tier(claimed.tier), pipeline.retries
     errors = tier.retries_errors if wanted is None else min(wanted, tier.retries_errors)
     timeouts = tier.retries_timeouts if wanted is None else min(wanted, tier.retries_timeouts)
-    return RetryPolicy(errors=errors, crashes=tier.retries_crashes - 1, timeouts=timeouts)
+    one_by_one = pipeline.family == SEQUENTIAL
+    crashes = settings.sequential.crashes if one_by_one else tier.retries_crashes
+    return RetryPolicy(errors=errors, crashes=crashes, timeouts=timeouts)
 
 
 async def _settle(mill: Mill, claimed: Claimed, outcome: Outcome, run_ms: int) -> Settled | None:

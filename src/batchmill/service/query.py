@@ -4,18 +4,19 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from batchmill.db import batches, failures, listing
+from batchmill.db import batches, failures, listing, webhooks
 from batchmill.db.connect import Connection
 from batchmill.db.failures import FailureGroup
 from batchmill.errors.request import InvalidFieldError, NotFoundError
 from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import UNSUCCESSFUL, Item, ItemId, ItemStatus
+from batchmill.model.webhook import Notice, NoticeId, Webhook, WebhookId
 from batchmill.service.mill import Mill
 from batchmill.storage.zip_layout import ArchiveRow
 
@@ -103,14 +104,24 @@ class Reading:
         return _page(rows, limit, lambda batch: [batch.id])
 
     async def items(
-        self, batch: Batch, wanted: Wanted, *, limit: int, cursor: str | None = None
+        self,
+        batch: Batch,
+        wanted: Wanted,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        start: int | None = None,
     ) -> Page[Item]:
         """Return items of a batch by position, or by name under a name prefix.
 
+        `start` is the least position, so that a list can be entered anywhere.
+
         Raises:
-            InvalidFieldError: the cursor is not one of ours.
+            InvalidFieldError: the cursor is not one of ours, or `start` came with it or a prefix.
         """
-        after = None
+        if start is not None and (cursor is not None or wanted.name_prefix is not None):
+            raise InvalidFieldError("`start` is a position: leave out `cursor` and `q` beside it.")
+        after = None if start is None else ("", start - 1)
         if cursor is not None:
             name, position = _read_cursor(cursor, str, int)
             after = (name, position)
@@ -148,11 +159,40 @@ class Reading:
         """Return a batch's failures by cause, the most frequent first, with samples of each."""
         return await self.mill.database.read(_failures, batch.id)
 
+    async def webhook(self, webhook_id: str) -> Webhook:
+        """Read one webhook.
+
+        Raises:
+            NotFoundError: the caller has no such webhook.
+        """
+        known = WebhookId(webhook_id)
+        found = await self.mill.database.read(webhooks.get, known, owner_id=self.owner_id)
+        if found is None:
+            raise NotFoundError("webhook", webhook_id)
+        return found
+
+    async def notices(
+        self, webhook: Webhook, *, limit: int, cursor: str | None = None
+    ) -> Page[Notice]:
+        """Return the notices of a webhook, newest first.
+
+        Raises:
+            InvalidFieldError: the cursor is not one of ours.
+        """
+        before = None if cursor is None else NoticeId(_read_cursor(cursor, str)[0])
+        rows = await self.mill.database.read(
+            webhooks.page, webhook.id, limit=limit + 1, before=before
+        )
+        return _page(rows, limit, lambda notice: [notice.id])
+
     async def position(self, batch: Batch) -> int | None:
         """Return the place of a batch among those that wait for their first item, from 1."""
-        if batch.status is not BatchStatus.QUEUED or batch.paused:
-            return None
-        return 1 + await self.mill.database.read(batches.count_before, batch)
+        return (await self.positions([batch])).get(batch.id)
+
+    async def positions(self, shown: Sequence[Batch]) -> Mapping[BatchId, int]:
+        """Return the places of those batches that wait for their first item, from 1."""
+        waiting = [each.id for each in shown if each.status is BatchStatus.QUEUED]
+        return await self.mill.database.read(batches.positions, waiting) if waiting else {}
 
 
 def _item(conn: Connection, item_id: ItemId, owner_id: OwnerId | None) -> tuple[Item, Batch] | None:

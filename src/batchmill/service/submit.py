@@ -28,7 +28,7 @@ from batchmill.model.batch import LOCAL_OWNER, Batch, BatchId, BatchStatus, NewB
 from batchmill.model.item import ItemStatus, NewItem
 from batchmill.model.pipeline import Pipeline
 from batchmill.model.priority import engine_priority
-from batchmill.service import control, ids
+from batchmill.service import control, ids, webhooks
 from batchmill.service.dispatch import dispatch
 from batchmill.service.intake import AbsentFile, SentFile, stored
 from batchmill.service.mill import Mill
@@ -54,7 +54,8 @@ class Caller:
 class Order:
     """What a caller may choose about a batch; the pipeline is checked already.
 
-    Whoever knows the `result_token` may read the results, without a key.
+    Whoever knows the `result_token` may read the results, without a key. `webhook` is the id or
+    the address of one of the caller's.
     """
 
     pipeline: Pipeline
@@ -67,6 +68,7 @@ class Order:
     time_limit_s: int | None = None
     keep_open: bool = False
     result_token: str | None = None
+    webhook: str | None = None
 
 
 @asynccontextmanager
@@ -110,11 +112,13 @@ async def accept(
     Raises:
         EmptyBatchError: there are no files, and the batch is not kept open.
         InvalidOptionError: priority or concurrency is out of range.
+        InvalidFieldError: the caller has no such webhook.
         StorageFullError: no space for the files; nothing is accepted.
     """
     if not files and not order.keep_open:
         raise EmptyBatchError
-    new_batch = _new_batch(caller, order)
+    webhook_id = order.webhook and await webhooks.named(mill, caller.owner_id, order.webhook)
+    new_batch = _new_batch(caller, order, webhook_id)
     limits = mill.settings.tier(caller.tier)
     position, last = 0, list[NewItem]()
     async for page in stored(mill.storage, batch_id, files, limits=limits):
@@ -130,8 +134,12 @@ async def add_files(
     batch_id: BatchId,
     caller: Caller,
     files: Sequence[SentFile | AbsentFile],
+    *,
+    also: Also = nothing,
 ) -> int:
     """Add files to an open batch; return how many items they became.
+
+    `also` happens in the transaction that adds the first of them, or not at all.
 
     Raises:
         NotFoundError: there is no such batch. ConflictError: it is not open.
@@ -144,7 +152,7 @@ async def add_files(
     total = 0
     limits = mill.settings.tier(caller.tier)
     async for page in stored(mill.storage, batch_id, files, limits=limits):
-        await mill.database.run(append, batch_id, page)
+        await mill.database.run(append, batch_id, page, also=nothing if total else also)
         total += len(page)
     await dispatch(mill, batch_id)
     return total
@@ -161,7 +169,7 @@ _DRAFT = NewBatch(
 )
 
 
-def _new_batch(caller: Caller, order: Order) -> NewBatch:
+def _new_batch(caller: Caller, order: Order, webhook_id: str | None) -> NewBatch:
     return NewBatch(
         pipeline=order.pipeline.to_json(),
         pipeline_name=order.pipeline.name,
@@ -176,6 +184,7 @@ def _new_batch(caller: Caller, order: Order) -> NewBatch:
         time_limit_s=order.time_limit_s,
         keep_open=order.keep_open,
         result_token=order.result_token,
+        webhook_id=webhook_id,
     )
 
 
@@ -227,13 +236,16 @@ def _start(
     also(conn)
 
 
-def append(conn: Connection, batch_id: BatchId, new: Sequence[NewItem]) -> None:
+def append(
+    conn: Connection, batch_id: BatchId, new: Sequence[NewItem], *, also: Also = nothing
+) -> None:
     """Add items behind the last one of an open batch; their bytes are in storage."""
     batch = batches.lock(conn, batch_id)
     if batch is None:
         raise NotFoundError("batch", batch_id)
     _refuse_closed(batch)
     _add(conn, batch_id, new, first_position=batch.counts.total)
+    also(conn)
 
 
 def _bytes_in(new: Sequence[NewItem]) -> dict[str, Any]:

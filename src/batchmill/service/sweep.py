@@ -4,44 +4,54 @@ It never decides anything that the database doesn't say: no file times, no memor
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 
 from batchmill import logs
-from batchmill.db import access, batches, idempotency, items, workers
+from batchmill.db import access, batches, idempotency, items, webhooks, workers
 from batchmill.db.connect import Connection
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.batch import RUNNABLE, BatchId, BatchStatus
 from batchmill.model.item import Delivery
 from batchmill.service import control, delivery
-from batchmill.service.dispatch import dispatch_owner
+from batchmill.service.dispatch import dispatch_waiting
 from batchmill.service.mill import Mill
 from batchmill.storage import keys
+
+Step = Callable[[Mill], Awaitable[None]]
 
 LEADER = "sweep"
 CHUNK_ROWS = 1_000
 MISSED_AFTER_S = 3.0
 """A queued item this old is checked against the engine."""
-TIDY_EVERY = 30
-"""Retention and orphans are looked at in every n-th sweep."""
 
 
 async def run(mill: Mill) -> None:
-    """Sweep every `sweep_s` while this process leads; runs until cancelled."""
+    """Sweep every `sweep_s`, and tidy up now and then, while this process leads.
+
+    Tidying goes on beside the sweep, because a bucket that hangs must not hold up the work.
+    Runs until cancelled.
+    """
+    tidy_s = mill.settings.cleanup_interval_ms / 1000
     await mill.database.run(workers.enter_leadership, LEADER)
-    number = 0
     try:
-        while True:
-            try:
-                if await lead(mill):
-                    await sweep(mill, tidy=number % TIDY_EVERY == 0)
-                    number += 1
-            except OutageError as error:
-                logs.warning(Event.SWEEP_INTERRUPTED, code=error.code, detail=error.detail)
-            await asyncio.sleep(mill.settings.sweep_s)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_repeat(mill, STEPS, mill.settings.sweep_s))
+            group.create_task(_repeat(mill, TIDY_STEPS, tidy_s))
     finally:
         await asyncio.shield(mill.database.run(workers.resign, LEADER, mill.process_id))
+
+
+async def _repeat(mill: Mill, steps: Sequence[Step], every_s: float) -> None:
+    while True:
+        try:
+            leads = await lead(mill)
+            for step in steps if leads else ():
+                await step(mill)
+        except OutageError as error:
+            logs.warning(Event.SWEEP_INTERRUPTED, code=error.code, detail=error.detail)
+        await asyncio.sleep(every_s)
 
 
 async def lead(mill: Mill) -> bool:
@@ -50,9 +60,9 @@ async def lead(mill: Mill) -> bool:
     return await mill.database.run(workers.lead, LEADER, mill.process_id, lease_ms=lease_ms)
 
 
-async def sweep(mill: Mill, *, tidy: bool = True) -> None:
+async def sweep(mill: Mill) -> None:
     """Do every step once, in this order; each is idempotent."""
-    for step in STEPS + (TIDY_STEPS if tidy else ()):
+    for step in STEPS + TIDY_STEPS:
         await step(mill)
 
 
@@ -82,10 +92,10 @@ async def finish_cancelled(mill: Mill) -> None:
         await control.finish_cancelling(mill, batch.id)
 
 
-async def dispatch_waiting(mill: Mill) -> None:
-    """Dispatch what is due and fits: retries, and what a kill after a finish left waiting."""
-    for owner_id in await mill.database.read(batches.owners_waiting):
-        await dispatch_owner(mill, owner_id)
+async def hold_back(mill: Mill) -> None:
+    """Take back what another server queued before it learnt that the queue is paused."""
+    if mill.vitals.paused is not None:
+        await control.withdraw_all(mill)
 
 
 async def submit_missing(mill: Mill, *, older_s: float = MISSED_AFTER_S) -> None:
@@ -118,12 +128,14 @@ async def remove_abandoned(mill: Mill) -> None:
 
 
 async def remove_outdated(mill: Mill) -> None:
-    """Remove batches whose retention time is over, and answers kept for repeated requests."""
+    """Remove what has been kept for its time: batches, notices, answers for repeated requests."""
     for batch_id in await mill.database.read(batches.outdated, limit=CHUNK_ROWS):
         await control.purge(mill, batch_id)
     age_ms = mill.settings.idempotency_s * 1000
     await mill.database.run(idempotency.forget_older, age_ms=age_ms)
     await mill.database.run(access.forget_windows)
+    age_ms = mill.settings.retention_s * 1000
+    await mill.database.run(webhooks.forget_older, age_ms=age_ms)
 
 
 async def remove_orphans(mill: Mill) -> None:
@@ -144,14 +156,15 @@ async def stop_overdue(mill: Mill) -> None:
         await mill.database.run(batches.start_cancelling, batch_id, reason=reason)
 
 
-STEPS: tuple[Callable[[Mill], Awaitable[None]], ...] = (
+STEPS: tuple[Step, ...] = (
     rescue_expired,
     stop_overdue,
     finish_cancelled,
+    hold_back,
     dispatch_waiting,
     submit_missing,
 )
-TIDY_STEPS: tuple[Callable[[Mill], Awaitable[None]], ...] = (
+TIDY_STEPS: tuple[Step, ...] = (
     forget_dead,
     remove_abandoned,
     remove_outdated,

@@ -12,8 +12,18 @@ from typing import Protocol
 class Storage(Protocol):
     """Keeps bytes under keys. A key that was put is complete and durable, or absent."""
 
-    async def put(self, key: str, path: Path, *, media_type: str) -> None:
+    async def put(
+        self,
+        key: str,
+        path: Path,
+        *,
+        media_type: str,
+        name: str | None = None,
+        sha256: str | None = None,
+    ) -> None:
         """Store the file at `path` under `key` and consume it; overwrites; durable on return.
+
+        `name` and `sha256` go with the bytes where a storage keeps more than these.
 
         Raises:
             StorageFullError: no space; nothing is stored.
@@ -28,6 +38,7 @@ class Storage(Protocol):
 
         Raises:
             InputLostError: there is no such key; the error names the key, for want of a file name.
+            StorageDamagedError: what came is not what was put, where a storage knows that.
             StorageFullError: no space at `target`; nothing is left there.
         """
         ...
@@ -49,6 +60,10 @@ class Storage(Protocol):
         Raises:
             NotFoundError: there is no such key.
         """
+        ...
+
+    async def address(self, key: str, *, expires_s: int) -> str | None:
+        """Return an address where anybody may read `key` for `expires_s`; None: there are none."""
         ...
 
     async def delete(self, keys: Sequence[str]) -> None:

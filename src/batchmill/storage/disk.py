@@ -108,7 +108,8 @@ def copy_range(source: int, target: Path, *, start: int, length: int) -> int:
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a blocking call like `asyncio.to_thread`, but wait for its end even when cancelled.
 
-    For calls that write to an open file, which must not be closed or removed under them.
+    For calls that write to a file which must not be closed or removed under them, nor appear
+    after them.
     """
     running = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
     try:

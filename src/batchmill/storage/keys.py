@@ -38,6 +38,10 @@ BATCHES = "batches/"
 """Below it each batch has a folder named by its id."""
 
 
+RESULTS = "results/"
+"""Before a key, it means the storage for results, where that is another one."""
+
+
 def batch_prefix(batch_id: BatchId) -> str:
     """Return the folder that holds everything of a batch."""
     return f"{BATCHES}{batch_id}/"
@@ -54,6 +58,11 @@ def attempt_prefix(batch_id: BatchId, item_id: ItemId, attempt: int) -> str:
     Item and attempt share one folder name: every new folder costs one more fsync of its parent.
     """
     return f"{batch_prefix(batch_id)}out/{item_id}.{attempt}/"
+
+
+def copy_key(batch_id: BatchId, item_id: ItemId, attempt: int) -> str:
+    """Return where an attempt lays the copy that another server may fetch."""
+    return f"{attempt_prefix(batch_id, item_id, attempt)}copy"
 
 
 def output_key(batch_id: BatchId, item_id: ItemId, attempt: int, number: int) -> str:

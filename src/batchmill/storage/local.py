@@ -37,9 +37,20 @@ class LocalStorage:
         self._room = disk.Room(self._root, reserve_bytes)
         self._durable: set[Path] = set()
 
-    async def put(self, key: str, path: Path, *, media_type: str) -> None:
-        """Move the file in: fsync, rename, fsync of the folder. The media type lies in the row."""
-        await asyncio.to_thread(self._put, key, path)
+    async def put(
+        self,
+        key: str,
+        path: Path,
+        *,
+        media_type: str,
+        name: str | None = None,
+        sha256: str | None = None,
+    ) -> None:
+        """Move the file in: fsync, rename, fsync of the folder. All else lies in the row.
+
+        When cancelled it ends first, so that what a caller then removes does not come back.
+        """
+        await disk.in_thread(self._put, key, path)
 
     async def fetch(self, key: str, target: Path) -> None:
         """Link the file to `target`, which must not exist; copy it across devices."""
@@ -62,6 +73,10 @@ class LocalStorage:
                     return
                 wanted = min(disk.PIECE_BYTES, end - start)
                 piece = await asyncio.to_thread(os.pread, source.fileno(), wanted, start)
+
+    async def address(self, key: str, *, expires_s: int) -> str | None:
+        """Return None: only the server itself leads to the folder."""
+        return None
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove files and the folders that become empty."""

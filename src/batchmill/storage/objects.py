@@ -5,7 +5,9 @@ connection, and a time limit counts for a window and not for a whole file.
 """
 
 import asyncio
+import hashlib
 import os
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,8 +23,9 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
 from batchmill.errors.item import InputLostError
-from batchmill.errors.outage import StorageUnavailableError
+from batchmill.errors.outage import StorageDamagedError, StorageUnavailableError
 from batchmill.errors.request import NotFoundError, UsageError
+from batchmill.model.names import disposition
 from batchmill.storage import disk
 from batchmill.storage.keys import check_key, check_prefix
 from batchmill.storage.s3_uploads import S3Uploads
@@ -35,6 +38,10 @@ PART_BYTES = 8 * 2**20
 PARTS_AT_ONCE = 4
 LONGEST_SIGNATURE_S = 604_800
 
+CACHING = "public, max-age=3600"
+"""What a CDN and browsers may do with results: they never change under their key."""
+
+_IDS = re.compile(r"\b(bat|itm)_[0-9a-z]+")
 _LIST_AT_ONCE = 1_000
 _DEFAULT_REGION = "us-east-1"
 
@@ -44,7 +51,8 @@ class Bucket:
     """Where the bucket is, as `s3://bucket/prefix`, `gs://…` or `az://…`, and who asks.
 
     Without keys, S3 takes them from its usual places (environment, instance role); Google and
-    Azure always do.
+    Azure always do. With `virtual_host` the bucket's name stands in the host of each request,
+    also in that of `endpoint`.
     """
 
     url: str
@@ -52,6 +60,16 @@ class Bucket:
     region: str | None = None
     access_key_id: str | None = None
     secret_access_key: str | None = field(default=None, repr=False)
+    virtual_host: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """One range of an object of `size`; `sha256` is that of the whole, where it is known."""
+
+    body: memoryview
+    size: int
+    sha256: str | None = None
 
 
 class ObjectStorage:
@@ -61,7 +79,15 @@ class ObjectStorage:
         self._store = _open_store(bucket)
         self._uploads = _uploads(bucket)
 
-    async def put(self, key: str, path: Path, *, media_type: str) -> None:
+    async def put(
+        self,
+        key: str,
+        path: Path,
+        *,
+        media_type: str,
+        name: str | None = None,
+        sha256: str | None = None,
+    ) -> None:
         """Upload the file, in parts when it is large, and remove it here.
 
         What is sent is signed with its SHA-256, so that a flipped bit is refused. An upload that
@@ -74,7 +100,7 @@ class ObjectStorage:
                 self._store,
                 key,
                 path,
-                attributes={"Content-Type": media_type},
+                attributes=_attributes(key, media_type, name, sha256),
                 chunk_size=PART_BYTES,
                 max_concurrency=PARTS_AT_ONCE,
             )
@@ -98,16 +124,9 @@ class ObjectStorage:
         self, key: str, *, start: int = 0, stop: int | None = None
     ) -> AsyncIterator[bytes]:
         """Yield a range in pieces of 1 MiB, four to a request."""
-        check_key(key)
-        end = stop
-        if end is not None and start >= end:
-            await self._size(key)  # nothing to read, but whether the object is there
-        while end is None or start < end:
-            window_end = start + WINDOW_BYTES if end is None else min(start + WINDOW_BYTES, end)
-            window, size = await self._window(key, start, window_end)
-            for at in range(0, len(window), disk.PIECE_BYTES):
-                yield bytes(window[at : at + disk.PIECE_BYTES])
-            start, end = start + len(window), min(size, size if stop is None else stop)
+        async for window in self._windows(key, start, stop):
+            for at in range(0, len(window.body), disk.PIECE_BYTES):
+                yield bytes(window.body[at : at + disk.PIECE_BYTES])
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove objects, a thousand a request where the service can."""
@@ -129,13 +148,18 @@ class ObjectStorage:
         return deleted
 
     async def list_folders(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the common prefixes; a service may name a folder shortly after its last key."""
+        """Yield the common prefixes, also of unfinished uploads, which show nowhere else.
+
+        A service may name a folder shortly after its last key.
+        """
         try:
             listed = await obstore.list_with_delimiter_async(self._store, check_prefix(prefix))
         except BaseError as error:
             raise StorageUnavailableError(detail=str(error)) from error
         for folder in listed["common_prefixes"]:
             yield folder.rpartition("/")[2]
+        for name in await self._unfinished(prefix):
+            yield name
 
     async def free_bytes(self) -> int | None:
         """Return None: a bucket has no end."""
@@ -144,6 +168,12 @@ class ObjectStorage:
     async def aclose(self) -> None:
         """Nothing is held between calls that has to be closed."""
 
+    async def address(self, key: str, *, expires_s: int) -> str | None:
+        """Return a signed address; None without keys to sign with."""
+        if self._uploads is None:
+            return None
+        return await self.sign(key, method="GET", expires_s=expires_s)
+
     async def sign(self, key: str, *, method: Literal["GET", "PUT"], expires_s: int) -> str:
         """Return an address where anybody may read or write `key` for `expires_s`, ≤ 604,800."""
         if not 0 < expires_s <= LONGEST_SIGNATURE_S:
@@ -151,18 +181,30 @@ class ObjectStorage:
         expires = timedelta(seconds=expires_s)
         return await obstore.sign_async(self._store, method, check_key(key), expires)
 
-    async def _window(self, key: str, start: int, stop: int) -> tuple[memoryview, int]:
-        """Read one range; return its bytes and the size of the whole object."""
+    async def _windows(self, key: str, start: int, stop: int | None) -> AsyncIterator[_Window]:
+        check_key(key)
+        end = stop
+        if end is not None and start >= end:
+            await self._size(key)  # nothing to read, but whether the object is there
+        while end is None or start < end:
+            window_end = start + WINDOW_BYTES if end is None else min(start + WINDOW_BYTES, end)
+            window = await self._window(key, start, window_end)
+            yield window
+            start += len(window.body)
+            end = window.size if stop is None else min(window.size, stop)
+
+    async def _window(self, key: str, start: int, stop: int) -> _Window:
         try:
             found = await obstore.get_async(self._store, key, options={"range": (start, stop)})
-            return memoryview(await found.bytes_async()), found.meta["size"]
+            body = memoryview(await found.bytes_async())
+            return _Window(body, found.meta["size"], found.attributes.get("sha256"))
         except FileNotFoundError as error:
             raise NotFoundError("object", key) from error
         except BaseError as error:
             size = await self._size(key)  # a range behind the end is an error on S3
             if start < size:
                 raise StorageUnavailableError(detail=str(error)) from error
-            return memoryview(b""), size
+            return _Window(memoryview(b""), size)
 
     async def _size(self, key: str) -> int:
         try:
@@ -174,13 +216,14 @@ class ObjectStorage:
 
     async def _download(self, key: str, target: Path, *, start: int, length: int | None) -> None:
         stop = None if length is None else start + length
-        done = 0
+        digest, expected = hashlib.sha256(), None
         out = await asyncio.to_thread(disk.create, target)
         try:
-            async for piece in self.read(key, start=start, stop=stop):
-                await disk.in_thread(_write_all, out, piece)
-                done += len(piece)
-            _check_length(key, done, length)
+            async for window in self._windows(key, start, stop):
+                await disk.in_thread(_write_all, out, window.body, digest)
+                expected = window.sha256 if length is None else None
+            _check_length(key, out.tell(), length)
+            _check_sum(key, digest.hexdigest(), expected)
         except BaseException as error:
             await asyncio.to_thread(target.unlink, missing_ok=True)
             if isinstance(error, NotFoundError):
@@ -198,6 +241,13 @@ class ObjectStorage:
                     await obstore.delete_async(self._store, key)
         except BaseError as error:
             raise StorageUnavailableError(detail=str(error)) from error
+
+    async def _unfinished(self, prefix: str) -> set[str]:
+        """Return the folders of unfinished uploads, as far as they can be known."""
+        if self._uploads is not None:
+            with suppress(httpx.HTTPError):
+                return await self._uploads.folders(prefix)
+        return set()
 
     async def _abort(self, prefix: str) -> None:
         """Abort unfinished uploads as well as possible: they cost money but harm nothing."""
@@ -218,15 +268,32 @@ def _open_store(bucket: Bucket) -> S3Store | GCSStore | AzureStore:
             )
         store = from_url(bucket.url, client_options=client, retry_config=retries)
     except (BaseError, ValueError) as error:
-        message = f"BATCHMILL_STORAGE_URL names no bucket that can be used: {bucket.url}"
-        raise UsageError(message, detail=str(error)) from error
+        raise UsageError(_unusable(bucket), detail=str(error)) from error
     if not isinstance(store, GCSStore | AzureStore):
-        raise UsageError("BATCHMILL_STORAGE_URL must start with s3://, gs:// or az://")
+        raise UsageError(_unusable(bucket))
     return store
 
 
+def _unusable(bucket: Bucket) -> str:
+    return (
+        f"{bucket.url!r} names no bucket that can be used: BATCHMILL_STORAGE_URL and"
+        " BATCHMILL_RESULTS_URL start with s3://, gs:// or az://, and the bucket's name."
+    )
+
+
+def _attributes(key: str, media_type: str, name: str | None, sha256: str | None) -> dict[str, str]:
+    """Return what lies beside the bytes, for browsers, CDNs and people; nothing of the owner."""
+    attributes = {"Content-Type": media_type}
+    if name is not None:
+        attributes |= {"Content-Disposition": disposition(name), "Cache-Control": CACHING}
+    if sha256 is not None:
+        attributes["sha256"] = sha256
+    kinds = {"bat": "batch", "itm": "item"}
+    return attributes | {kinds[each[1]]: each[0] for each in _IDS.finditer(key)}
+
+
 def _s3_config(bucket: Bucket) -> "S3Config":
-    config: S3Config = {}
+    config: S3Config = {"virtual_hosted_style_request": bucket.virtual_host}
     if bucket.endpoint:
         config["endpoint"] = bucket.endpoint
     if bucket.region:
@@ -244,9 +311,10 @@ def _uploads(bucket: Bucket) -> S3Uploads | None:
         return None
     region = bucket.region or _DEFAULT_REGION
     folder = url.path.strip("/")
+    host = f"{url.netloc}." if bucket.virtual_host else ""
     return S3Uploads(
-        endpoint=(bucket.endpoint or f"https://s3.{region}.amazonaws.com").rstrip("/"),
-        bucket=url.netloc,
+        endpoint=(bucket.endpoint or f"https://{host}s3.{region}.amazonaws.com").rstrip("/"),
+        bucket="" if bucket.virtual_host else url.netloc,
         prefix=f"{folder}/" if folder else "",
         region=region,
         access_key_id=bucket.access_key_id,
@@ -259,12 +327,18 @@ def _check_length(key: str, done: int, length: int | None) -> None:
         raise InputLostError(key)
 
 
+def _check_sum(key: str, found: str, expected: str | None) -> None:
+    if expected not in {None, found}:
+        raise StorageDamagedError(detail=key)
+
+
 def _check_regular(path: Path) -> None:
     os.close(disk.open_regular(path))
 
 
-def _write_all(out: FileIO, piece: bytes) -> None:
-    left = memoryview(piece)
+def _write_all(out: FileIO, piece: memoryview, digest: "hashlib._Hash") -> None:
+    digest.update(piece)
+    left = piece
     with disk.full_disk_reported():
         while left:
             left = left[out.write(left) :]

@@ -25,7 +25,10 @@ _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 @dataclass(frozen=True, slots=True)
 class S3Uploads:
-    """The unfinished uploads of a bucket, below its folder `prefix` (empty or with a slash)."""
+    """The unfinished uploads of a bucket, below its folder `prefix` (empty or with a slash).
+
+    `bucket` is empty where `endpoint` names it.
+    """
 
     endpoint: str
     bucket: str
@@ -47,6 +50,17 @@ class S3Uploads:
                 aborted += 1
         return aborted
 
+    async def folders(self, prefix: str) -> set[str]:
+        """Return the names directly below `prefix` that unfinished uploads have.
+
+        Raises:
+            httpx.HTTPError: the storage does not answer or refuses.
+        """
+        async with httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as client:
+            uploads = await self._list(client, prefix)
+        whole = len(self.prefix + prefix)
+        return {key[whole:].partition("/")[0] for key, _ in uploads}
+
     async def _list(self, client: httpx.AsyncClient, prefix: str) -> list[tuple[str, str]]:
         query = {
             "max-uploads": str(_LIST_AT_ONCE),
@@ -60,7 +74,7 @@ class S3Uploads:
     async def _send(
         self, client: httpx.AsyncClient, method: str, key: str, query: Mapping[str, str]
     ) -> httpx.Response:
-        path = quote(f"/{self.bucket}/{key}".rstrip("/"))
+        path = quote("/" + "/".join(part for part in (self.bucket, key) if part))
         text = "&".join(f"{_quote(name)}={_quote(query[name])}" for name in sorted(query))
         headers = self._signed(method, path, text, datetime.now(UTC))
         answer = await client.request(method, f"{self.endpoint}{path}?{text}", headers=headers)

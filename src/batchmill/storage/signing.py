@@ -7,12 +7,10 @@ rotate, put a new key in front and drop the old one when its last token has expi
 
 import hmac
 import json
-import os
 import re
 from collections.abc import Sequence
 from hashlib import blake2b, sha256
-from pathlib import Path
-from secrets import token_hex, token_urlsafe
+from secrets import token_urlsafe
 
 import itsdangerous
 
@@ -65,18 +63,9 @@ class Signer:
             raise ForbiddenError("This address has expired; ask for a new one.")
 
 
-def own_key(path: Path) -> str:
-    """Return the key kept at `path`, which only we may read; made at the first call."""
-    part = path.with_name(f".{path.name}.{token_hex(8)}")
-    part.touch(mode=0o600)
-    part.write_text(token_urlsafe(KEY_BYTES))
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        pass
-    finally:
-        part.unlink()
-    return path.read_text()
+def fresh_signer() -> Signer:
+    """Return a signer with a key that nobody else has and that dies with this process."""
+    return Signer([token_urlsafe(KEY_BYTES)])
 
 
 def _signed(claim: str, method: str, name: str) -> bytes:

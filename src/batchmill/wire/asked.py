@@ -36,6 +36,9 @@ class BatchOptions(Asked):
     )
     keep_open: bool = Field(default=False, description="Wait for more files until `close`")
     on_failure: OnFailure = OnFailure()
+    webhook: str | None = Field(
+        None, max_length=2_000, description="Id or address of a webhook of yours to be told"
+    )
     step_options: dict[str, dict[str, Any]] = Field(
         {}, description="Options that replace those of the pipeline's steps, by step or operation"
     )
@@ -48,8 +51,10 @@ class NewInput(Asked):
     custom_id: str | None = Field(None, min_length=1, max_length=200, description="Your own id")
     data: str | None = Field(None, description="The file's bytes in base 64")
     upload_id: str | None = Field(None, description="A finished upload")
-    url: str | None = Field(None, description="Address to fetch the file from")
-    object: str | None = Field(None, description="Key of an object in the bucket")
+    url: str | None = Field(None, description="Address to fetch the file from, before the answer")
+    object: str | None = Field(
+        None, description="Key of an object in the storage, in a folder that the server allows"
+    )
 
 
 class NewBatch(BatchOptions):
@@ -96,6 +101,23 @@ class NewPlan(BatchOptions):
     files: list[PlannedFile] = Field([], max_length=10_000)
 
 
+class QueuePause(Asked):
+    """Why all work is to wait."""
+
+    reason: str = Field(
+        "paused by the administrator",
+        min_length=1,
+        max_length=200,
+        description="What everybody is told",
+    )
+
+
+class SignIn(Asked):
+    """The key that a browser is to be known by."""
+
+    key: str = Field(min_length=1, max_length=200)
+
+
 class NewKey(Asked):
     """An API key asked for."""
 
@@ -108,4 +130,13 @@ class NewKey(Asked):
         None,
         pattern=r"^[a-z0-9][a-z0-9_-]{0,38}$",
         description="Whose batches it opens; only an admin may name another; default: your own",
+    )
+
+
+class NewWebhook(Asked):
+    """An address to be told of batches that have ended."""
+
+    url: str = Field(max_length=2_000, description="Where notices are sent by POST")
+    every_batch: bool = Field(
+        default=False, description="Tell it of your every batch, not only of those that name it"
     )

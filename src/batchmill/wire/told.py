@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from batchmill.model.batch import BatchStatus
 from batchmill.model.item import ItemStatus, SkipReason
+from batchmill.model.webhook import NoticeStatus
 
 T = TypeVar("T")
 
@@ -62,6 +63,7 @@ class Batch(Told):
     """A batch."""
 
     id: str
+    owner: str
     status: BatchStatus
     paused: bool
     pause_reason: str | None
@@ -73,6 +75,7 @@ class Batch(Told):
     priority: int
     concurrency: int | None
     halt_after_pct: float | None
+    webhook: str | None = None
     counts: Counts
     progress: Progress
     run: int
@@ -106,10 +109,11 @@ class Output(Told):
 
 
 class ItemFailure(Told):
-    """Why an item failed."""
+    """Why an item failed, and what to do."""
 
     code: str
     message: str
+    remedy: str
     retryable: bool
     step: str | None
     attempt: int
@@ -193,6 +197,7 @@ class FailureGroup(Told):
     id: str
     code: str
     message: str
+    remedy: str
     retryable: bool
     count: int
     first_at: datetime
@@ -245,14 +250,6 @@ class Listing(Told, Generic[T]):
     data: list[T]
 
 
-class Queue(Told):
-    """What waits and runs of the caller's, and how much can run at once."""
-
-    counts: Counts
-    slots: int
-    workers: int
-
-
 class Worker(Told):
     """A living process; one that only serves has no slots."""
 
@@ -263,6 +260,8 @@ class Worker(Told):
     draining: bool
     started_at: datetime
     lease_until: datetime
+    seen_at: datetime
+    running: int = Field(description="Items in hand")
     stats: dict[str, Any]
 
 
@@ -274,29 +273,38 @@ class TypeCount(Told):
     bytes: int
 
 
+class SampledFile(Told):
+    """One of the files; `problem` says why it would fail."""
+
+    name: str
+    type: str
+    bytes: int
+    problem: str | None
+
+
+class Estimate(Told):
+    """What a batch will probably take, judged by `known_files` of earlier ones with its pipeline.
+
+    `cost_usd` is null where the pipeline costs nothing, or no prices are known.
+    """
+
+    low_seconds: float
+    high_seconds: float
+    slots: int
+    known_files: int
+    cost_usd: float | None
+
+
 class Plan(Told):
-    """What a batch would be; nothing of it is kept."""
+    """What a batch would be; nothing of it is kept. No estimate: nothing like it ran before."""
 
     files: int
     bytes: int
     types: list[TypeCount]
     pipeline: dict[str, Any]
     problems: list[str]
-
-
-class Check(Told):
-    """Whether one thing that the server needs is there."""
-
-    name: str
-    ok: bool
-    message: str
-
-
-class Readiness(Told):
-    """Whether the server can take work."""
-
-    ready: bool
-    checks: list[Check]
+    sample: list[SampledFile]
+    estimate: Estimate | None
 
 
 class Problem(Told):
@@ -323,7 +331,37 @@ class Key(Told):
     revoked_at: datetime | None
 
 
-class NewKey(Key):
+class MadeKey(Key):
     """A key just made: the only time that its secret is shown."""
 
     secret: str
+
+
+class Webhook(Told):
+    """An address that is told when a batch ends."""
+
+    id: str
+    url: str
+    every_batch: bool
+    created_at: datetime
+
+
+class MadeWebhook(Webhook):
+    """A webhook just made: the only time that its secret is shown."""
+
+    secret: str
+
+
+class WebhookDelivery(Told):
+    """One notice and what became of it; `tries` counts calls, `answered` is the last status."""
+
+    id: str
+    batch_id: str
+    status: NoticeStatus
+    tries: int
+    answered: int | None
+    error: str | None
+    body: dict[str, Any]
+    created_at: datetime
+    due_at: datetime
+    ended_at: datetime | None

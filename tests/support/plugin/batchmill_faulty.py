@@ -79,4 +79,6 @@ async def _call(source: Source, options: FaultyOptions, clients: object) -> Mapp
 
 FAULTY = Transform("faulty", "Misbehave.", 1, EVERYTHING, FaultyOptions, _run)
 COPY = (Step("resize", {"width": 16, "height": 16}, id="copy"),)
-FAULTY_CALL = RemoteCall("faulty_call", "Misbehave.", 1, EVERYTHING, FaultyOptions, COPY, _call)
+FAULTY_CALL = RemoteCall(
+    "faulty_call", "Misbehave.", 1, EVERYTHING, FaultyOptions, lambda options: COPY, _call
+)

@@ -79,7 +79,8 @@ async def look(job_id: str, asking: Asking) -> Response:
     )
 
 
-@router.api_route("/images/{filename}", methods=["GET", "HEAD"])
+@router.head("/images/{filename}", include_in_schema=False)
+@router.get("/images/{filename}", response_class=Response)
 async def image(filename: str, request: Request) -> Response:
     """Download a processed image by the name that its job gave; takes Range and If-None-Match."""
     match = _FILE_NAME.fullmatch(filename)

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from batchmill.api import body, limits, orders, submissions, uploads
+from batchmill.api import inputs as from_json
 from batchmill.api.context import Asking, Context
 from batchmill.api.once import Keep, answer_once
 from batchmill.api.problems import checked
@@ -28,8 +29,9 @@ from batchmill.model.pipeline import Pipeline
 from batchmill.operations import presets, registry
 from batchmill.service import control, submit
 from batchmill.service.bench import stage_input
-from batchmill.service.intake import SentFile
+from batchmill.service.intake import AbsentFile, SentFile
 from batchmill.service.submit import Order
+from batchmill.service.uploads import UploadedFile
 from batchmill.wire.asked import NewInput
 
 router = APIRouter(prefix="/api/batch", tags=["reference: photos"])
@@ -79,7 +81,7 @@ class _Sent:
     """A request as it was read: what it asks for, its photos, and a digest of both."""
 
     wanted: NewPhotos
-    files: Sequence[SentFile]
+    files: Sequence[SentFile | AbsentFile]
     sha256: str
 
 
@@ -155,13 +157,16 @@ async def _read(request: Request, asking: Context, folder: Path) -> _Sent:
     return _Sent(wanted, await _photos(wanted.images, asking, folder), parsed.sha256)
 
 
-async def _photos(images: Sequence[NewImage], asking: Context, folder: Path) -> Sequence[SentFile]:
+async def _photos(
+    images: Sequence[NewImage], asking: Context, folder: Path
+) -> Sequence[SentFile | AbsentFile]:
     sent = [each for each in images if not each.is_record]
-    inputs = [
+    wanted = [
         NewInput(name=each.name, custom_id=each.record_id, data=each.data, url=each.url)
         for each in sent
     ]
-    decoded = iter(await uploads.decode(inputs, asking, folder))
+    files = await from_json.take(wanted, asking, folder)
+    decoded = (file for file in files if not isinstance(file, UploadedFile))
     return [
         await _again(each, asking, folder) if each.is_record else next(decoded) for each in images
     ]

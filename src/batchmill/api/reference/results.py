@@ -12,11 +12,13 @@ from fastapi import APIRouter, Request, Response
 
 from batchmill.api import download
 from batchmill.api.download import Download, read_output
+from batchmill.config import Settings
 from batchmill.errors.request import NotFoundError
 from batchmill.model.batch import Batch
 from batchmill.model.item import Item, ItemStatus, Output
 from batchmill.service.mill import Mill
 from batchmill.service.query import Reading
+from batchmill.storage.keys import RESULTS
 
 router = APIRouter(prefix="/api", tags=["reference: results"])
 
@@ -28,7 +30,8 @@ CACHING: Final = {
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,3}")
 
 
-@router.api_route("/results/{token}/{item_id}/{name}", methods=["GET", "HEAD"])
+@router.head("/results/{token}/{item_id}/{name}", include_in_schema=False)
+@router.get("/results/{token}/{item_id}/{name}", response_class=Response)
 async def output(token: str, item_id: str, name: str, request: Request) -> Response:
     """Download a result by the address that a status answer gave; takes Range, If-None-Match."""
     found = await outputs(request, token, item_id)
@@ -73,6 +76,20 @@ def succeeded(item: Item) -> bool:
     """Say whether there is a result; a file that could not be made smaller comes as it was."""
     delivered = item.status is ItemStatus.SKIPPED and bool(made_of(item))
     return delivered or item.status is ItemStatus.COMPLETED
+
+
+def is_in_bucket(settings: Settings, made: Output) -> bool:
+    """Say whether a result lies in a bucket and not on the server."""
+    main = settings.storage_url or ""
+    return made.key.startswith(RESULTS) or ("://" in main and not main.startswith("file://"))
+
+
+def cdn_url(settings: Settings, made: Output) -> str | None:
+    """Return where a CDN serves a result; None: nowhere, as one that the bucket did not take."""
+    apart = settings.results_url is None or made.key.startswith(RESULTS)
+    if settings.cdn_url is None or not apart:
+        return None
+    return f"{settings.cdn_url.rstrip('/')}/{made.key.removeprefix(RESULTS)}"
 
 
 def urls(batch: Batch, item: Item) -> list[str]:

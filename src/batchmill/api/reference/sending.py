@@ -67,7 +67,10 @@ async def receive(request: Request, asking: Context, folder: Path, expected: Exp
 
 
 async def require_types(
-    files: Sequence[SentFile], takes: Callable[[SentFile, MediaType], bool], *, wanted: str
+    files: Sequence[SentFile | AbsentFile],
+    takes: Callable[[SentFile, MediaType], bool],
+    *,
+    wanted: str,
 ) -> None:
     """Look into every file and refuse the first that is not wanted.
 
@@ -75,6 +78,8 @@ async def require_types(
         WrongFileTypeError: there is one; the message names it and what `wanted` says.
     """
     for file in files:
+        if isinstance(file, AbsentFile):
+            continue
         media = await asyncio.to_thread(media_of, file)
         if media is None or not takes(file, media):
             found = media.mime if media else "of no type that is known here"

@@ -15,12 +15,12 @@ from batchmill.api.once import Keep, answer_once
 from batchmill.api.problems import checked
 from batchmill.api.reference import looking, results, sending, server_files
 from batchmill.api.reference.sending import Expected
-from batchmill.config import SequentialSettings
+from batchmill.config import SequentialSettings, Settings
 from batchmill.db import statistics
 from batchmill.errors.request import InvalidFieldError, WrongFileCountError
 from batchmill.model.batch import Batch, BatchStatus
 from batchmill.model.families import SEQUENTIAL
-from batchmill.model.item import Item, ItemStatus, StepOptions
+from batchmill.model.item import Item, ItemStatus, Output, StepOptions
 from batchmill.model.media import Family, MediaType
 from batchmill.model.pipeline import Pipeline
 from batchmill.model.progress import progress
@@ -113,7 +113,7 @@ async def status(batch_id: str, asking: Asking) -> Response:
             "currentFile": _current(items),
             "timing": {"estimatedRemainingSeconds": _remaining_s(batch)},
             "results": _results(batch),
-            "files": [_file(item, batch) for item in items],
+            "files": [_file(item, batch, asking.mill.settings) for item in items],
         }
     )
 
@@ -122,7 +122,7 @@ async def status(batch_id: str, asking: Asking) -> Response:
 async def cancel(batch_id: str, asking: Asking) -> Response:
     """Stop the running file and skip those behind it; finished results stay."""
     batch = await looking.batch_of(asking, batch_id, SEQUENTIAL)
-    after = await control.cancel(asking.mill, batch.id, owner_id=asking.caller.owner_id)
+    after = await control.cancel(asking.mill, batch.id, owner_id=asking.sees)
     skipped = after.counts.cancelled
     return looking.tell({"success": True, "batchId": after.id, "skipped": skipped})
 
@@ -266,7 +266,7 @@ def _results(batch: Batch) -> Mapping[str, int]:
     }
 
 
-def _file(item: Item, batch: Batch) -> Mapping[str, Any]:
+def _file(item: Item, batch: Batch, settings: Settings) -> Mapping[str, Any]:
     made = results.made_of(item)[0] if results.succeeded(item) else None
     size = item.input.bytes
     return {
@@ -277,6 +277,18 @@ def _file(item: Item, batch: Batch) -> Mapping[str, Any]:
         "originalSize": size,
         "compressedSize": made.bytes if made else None,
         "compressionRatio": looking.saved_pct(size, made.bytes) if made else None,
-        "downloadUrl": results.urls(batch, item)[0] if made else None,
+        "downloadUrl": _url(item, batch, settings) if made else None,
+        "storage": _storage(made, settings) if made else None,
+        "warnings": list(item.result.warnings) if item.result else [],
         "error": item.error.message if item.error else None,
     }
+
+
+def _url(item: Item, batch: Batch, settings: Settings) -> str:
+    """Return the result's address at the CDN, or else at the server."""
+    made = results.made_of(item)[0]
+    return results.cdn_url(settings, made) or results.urls(batch, item)[0]
+
+
+def _storage(made: Output, settings: Settings) -> str:
+    return "bucket" if results.is_in_bucket(settings, made) else "local"

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from batchmill.api import answers, bodies, orders, submissions, uploads
+from batchmill.api import answers, bodies, limits, orders, submissions, uploads
 from batchmill.api.context import Asking, Context
 from batchmill.api.once import Keep, answer_once
 from batchmill.api.problems import checked
 from batchmill.db import batches as rows
 from batchmill.errors.request import InvalidFieldError
-from batchmill.model.batch import Batch, BatchStatus
+from batchmill.model.batch import ENDED, Batch, BatchStatus
 from batchmill.model.item import ItemId
 from batchmill.service import control
 from batchmill.service.control import RetryScope
@@ -28,9 +28,12 @@ Text = Annotated[str | None, Query(max_length=200)]
 @router.post("", status_code=202, response_model=told.Batch, openapi_extra=bodies.NEW_BATCH)
 async def create(request: Request, asking: Asking) -> Response:
     """Send files and a pipeline; the batch starts at once."""
+    standing = await limits.count_submission(request, asking)
     async with uploads.landing(asking) as folder:
         sent = await submissions.read(request, asking, folder)
-        return await submissions.accept(request, asking, sent)
+        response = await submissions.accept(request, asking, sent)
+    response.headers.update(standing)
+    return response
 
 
 @router.get("", response_model=told.Page[told.Batch])
@@ -41,15 +44,22 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
     status: BatchStatus | None = None,
     tag: Text = None,
     created_after: datetime | None = None,
+    active: bool = False,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """List batches, newest first."""
+    """List batches, newest first; `active` leaves out those that have ended."""
     if created_after is not None and created_after.tzinfo is None:
         raise InvalidFieldError("`created_after` needs a time zone, as in 2026-01-31T12:00:00Z.")
-    only = rows.Filter(status=status, tag=tag, created_after=created_after)
+    among = tuple(sorted(set(BatchStatus) - ENDED)) if active else ()
+    only = rows.Filter(status=status, tag=tag, created_after=created_after, among=among)
     found = await asking.reading.batches(only, limit=limit, cursor=cursor)
-    return answers.conditional(request, answers.page(found, answers.batch))
+    places = await asking.reading.positions(found.data)
+
+    def describe(batch: Batch) -> told.Batch:
+        return answers.batch(batch, places.get(batch.id))
+
+    return answers.conditional(request, answers.page(found, describe))
 
 
 @router.get("/{batch_id}", response_model=told.Batch)
@@ -74,9 +84,7 @@ async def change(batch_id: str, request: Request, asking: Asking) -> Response:
     if "metadata" in values:
         values["metadata"] = values["metadata"] or {}
     batch = await asking.reading.batch(batch_id)
-    changed = await control.describe(
-        asking.mill, batch.id, owner_id=asking.caller.owner_id, **values
-    )
+    changed = await control.describe(asking.mill, batch.id, owner_id=asking.sees, **values)
     return answers.answer(answers.batch(changed))
 
 
@@ -84,7 +92,7 @@ async def change(batch_id: str, request: Request, asking: Asking) -> Response:
 async def delete(batch_id: str, asking: Asking) -> Response:
     """Remove a batch with its files and results; a running one is cancelled first."""
     batch = await asking.reading.batch(batch_id)
-    await control.delete(asking.mill, batch.id, owner_id=asking.caller.owner_id)
+    await control.delete(asking.mill, batch.id, owner_id=asking.sees)
     return Response(status_code=204)
 
 
@@ -134,8 +142,7 @@ async def retry(batch_id: str, request: Request, asking: Asking) -> Response:
     scope = _scope(checked(asked.Retry, sent.value, "The request"))
 
     async def make(_: Keep) -> Response:
-        owner_id = asking.caller.owner_id
-        number = await control.retry(asking.mill, batch.id, scope, owner_id=owner_id)
+        number = await control.retry(asking.mill, batch.id, scope, owner_id=asking.sees)
         after = await asking.reading.batch(batch_id)
         return answers.answer(told.Retried(retried=number, batch=answers.batch(after)))
 
@@ -154,7 +161,7 @@ async def _control(
         raise InvalidFieldError("This request takes no fields.")
 
     async def make(_: Keep) -> Response:
-        after = await act(asking.mill, batch.id, owner_id=asking.caller.owner_id)
+        after = await act(asking.mill, batch.id, owner_id=asking.sees)
         return answers.answer(answers.batch(after))
 
     return await answer_once(request, asking, sent.sha256, make)

@@ -4,10 +4,12 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
 from batchmill.api import answers, download
 from batchmill.api.context import Asking, Context
 from batchmill.api.download import Download, read_output
+from batchmill.api.originals import input_file
 from batchmill.api.v1.batches import Cursor, Limit
 from batchmill.errors.request import InvalidFieldError, NotFoundError
 from batchmill.model.item import Item, ItemStatus, Output
@@ -30,6 +32,7 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
     error: Annotated[str | None, Query(max_length=64, description="An error's code")] = None,
     group: Annotated[str | None, Query(max_length=16, description="A failure group's id")] = None,
     q: Annotated[str | None, Query(max_length=200, description="Start of the name")] = None,
+    start: Annotated[int | None, Query(ge=0, description="Position to begin at")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
@@ -41,7 +44,7 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
         failure_no=None if group is None else group_number(group),
         name_prefix=q or None,
     )
-    found = await asking.reading.items(batch, wanted, limit=limit, cursor=cursor)
+    found = await asking.reading.items(batch, wanted, limit=limit, cursor=cursor, start=start)
 
     def describe(item: Item) -> told.Item:
         return answers.item(item, batch, asking.base_url, with_data=False)
@@ -67,6 +70,17 @@ async def look(item_id: str, request: Request, asking: Asking) -> Response:
     return answers.conditional(request, answers.item(item, batch, asking.base_url))
 
 
+@router.head("/items/{item_id}/input", include_in_schema=False)
+@router.get("/items/{item_id}/input", response_class=Response)
+async def original(item_id: str, request: Request, asking: Asking) -> Response:
+    """Download the file as it was sent; takes Range, If-Range and If-None-Match.
+
+    Where the server is set so, it answers 307 with an address of the bucket, valid for a while.
+    """
+    item, batch = await asking.reading.item(item_id)
+    return await download.send(request, await input_file(asking, item, batch))
+
+
 @router.head("/items/{item_id}/outputs/{name:path}", include_in_schema=False)
 @router.get("/items/{item_id}/outputs/{name:path}", response_class=Response)
 async def output(item_id: str, name: str, request: Request, asking: Asking) -> Response:
@@ -74,7 +88,8 @@ async def output(item_id: str, name: str, request: Request, asking: Asking) -> R
     item, _ = await asking.reading.item(item_id)
     for made in _outputs(item):
         if made.name == name:
-            return await download.send(request, output_file(asking, made))
+            moved = await _at_the_bucket(request, asking, made)
+            return moved or await download.send(request, output_file(asking, made))
     raise NotFoundError("output", name)
 
 
@@ -107,6 +122,18 @@ def output_file(asking: Context, made: Output) -> Download:
     """Describe a stored output for `download.send`."""
     read = read_output(asking.mill.storage, made)
     return Download(made.name, made.media_type, made.bytes, made.sha256, read)
+
+
+async def _at_the_bucket(request: Request, asking: Context, made: Output) -> Response | None:
+    """Send a download on to a signed address; None: the server has to answer it itself."""
+    settings = asking.mill.settings
+    known = answers.has_current(request, f'"{made.sha256}"')
+    if not settings.download_redirect or request.method != "GET" or known:
+        return None
+    address = await asking.mill.storage.address(made.key, expires_s=settings.signed_url_s)
+    if address is None:
+        return None
+    return RedirectResponse(address, 307, {"Cache-Control": "private, no-store"})
 
 
 def _outputs(item: Item) -> tuple[Output, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from batchmill.api import answers, bodies, download, plans, report, submissions, uploads
+from batchmill.api import answers, bodies, download, limits, plans, report, submissions, uploads
 from batchmill.api.context import Asking, Context
 from batchmill.api.download import Download
 from batchmill.api.once import Keep, answer_once
@@ -17,6 +17,7 @@ from batchmill.api.v1.items import output_file
 from batchmill.db import listing
 from batchmill.errors.request import ConflictError, InvalidFieldError
 from batchmill.model.item import ItemStatus
+from batchmill.model.names import disposition
 from batchmill.service.archive_out import read_archive
 from batchmill.service.query import Wanted
 from batchmill.storage.zip_layout import ArchiveRow
@@ -25,6 +26,7 @@ from batchmill.wire import told
 router = APIRouter(prefix="/v1", tags=["results"])
 
 DEFAULT_WAIT_S, LONGEST_WAIT_S = 10, 60
+Sample = Annotated[int, Query(ge=0, le=100, description="How many of the files to name")]
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})\b")
 _JSON: Final = re.compile(r"\*/\*|application/(\*|json)")
 
@@ -45,7 +47,7 @@ async def get_report(
         async for items in asking.reading.every_item(batch, listing.Filter(status=status)):
             yield await asyncio.to_thread(report.lines, kind, items, batch, asking.base_url)
 
-    name = download.disposition(f"{batch.name or batch.id}.{kind}")
+    name = disposition(f"{batch.name or batch.id}.{report.EXTENSIONS[kind]}")
     headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
     return StreamingResponse(pages(), headers=headers, media_type=report.MEDIA_TYPES[kind])
 
@@ -90,6 +92,7 @@ async def process(
     With an `Accept` that excludes JSON, such as `image/*`, the made file itself is the answer;
     422 with the item says that there is none, and why.
     """
+    standing = await limits.count_submission(request, asking)
     async with uploads.landing(asking) as folder:
         sent = await submissions.read(request, asking, folder)
         if len(sent.files) != 1 or sent.order.keep_open:
@@ -102,6 +105,7 @@ async def process(
             return await _processed(asking, sent, keep, wait_s)
 
         response = await answer_once(request, asking, sent.sha256, make)
+    response.headers.update(standing)
     wants_json = _JSON.search(request.headers.get("accept", "*/*"))
     if wants_json or response.status_code != 200:  # noqa: PLR2004 - OK
         return response
@@ -109,10 +113,20 @@ async def process(
 
 
 @router.post("/plans", response_model=told.Plan, openapi_extra=bodies.NEW_PLAN)
-async def plan(request: Request, asking: Asking) -> Response:
-    """Check a batch without running it: pipeline, number, bytes, types and what will not work."""
+async def plan(request: Request, asking: Asking, sample: Sample = 5) -> Response:
+    """Check a batch without running it: its files, what will not work, and how long it will take.
+
+    An estimate is there once files of yours went through the same steps.
+    """
     async with uploads.landing(asking) as folder:
-        return answers.answer(await plans.read(request, asking, folder))
+        return answers.answer(await plans.read(request, asking, folder, sample=sample))
+
+
+@router.get("/batches/{batch_id}/plan", response_model=told.Plan)
+async def plan_of(batch_id: str, asking: Asking, sample: Sample = 5) -> Response:
+    """Look at a batch as a plan, for instance while it is still open or paused."""
+    batch = await asking.reading.batch(batch_id)
+    return answers.answer(await plans.of_batch(batch, asking, sample=sample))
 
 
 async def _processed(asking: Context, sent: Submission, keep: Keep, wait_s: float) -> Response:

@@ -1,6 +1,7 @@
-"""The server itself: is it alive, can it take work, who works, what waits."""
+"""The server itself: is it alive, can it take work, who works."""
 
 import asyncio
+from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
@@ -8,9 +9,8 @@ from batchmill.api import answers, docs_page
 from batchmill.api.context import Asking
 from batchmill.api.health import readiness
 from batchmill.api.metrics import MEDIA_TYPE, exposition
-from batchmill.db import batches, workers
-from batchmill.model.item import ItemStatus
-from batchmill.wire import told
+from batchmill.db import statistics, workers
+from batchmill.wire import operating, told
 
 router = APIRouter(tags=["system"])
 
@@ -21,7 +21,7 @@ async def healthz() -> Response:
     return Response("ok\n", media_type="text/plain", headers={"Cache-Control": "no-store"})
 
 
-@router.get("/readyz", response_model=told.Readiness)
+@router.get("/readyz", response_model=operating.Readiness)
 async def readyz(request: Request) -> Response:
     """Say whether the server can take work; 503 when it can't."""
     state = request.app.state
@@ -49,26 +49,14 @@ async def docs(request: Request) -> Response:
     return Response(text, media_type="text/html; charset=utf-8", headers=headers)
 
 
-@router.get("/v1/queue", response_model=told.Queue)
-async def queue(request: Request, asking: Asking) -> Response:
-    """Count the caller's items over all batches, and say how much runs at once."""
-    database = asking.mill.database
-    counts, alive = await asyncio.gather(
-        database.read(batches.totals, asking.caller.owner_id), database.read(workers.alive)
-    )
-    by_status = {str(status): getattr(counts, status) for status in ItemStatus}
-    body = told.Queue(
-        counts=told.Counts(total=counts.total, **by_status),
-        slots=sum(worker.slots for worker in alive if not worker.draining),
-        workers=sum(worker.slots > 0 for worker in alive),
-    )
-    return answers.conditional(request, body)
-
-
 @router.get("/v1/workers", response_model=told.Listing[told.Worker])
 async def browse_workers(request: Request, asking: Asking) -> Response:
     """List the processes that are alive."""
-    alive = await asking.mill.database.read(workers.alive)
+    database = asking.mill.database
+    alive, running = await asyncio.gather(
+        database.read(workers.alive), database.read(statistics.running_of_workers)
+    )
+    lease = timedelta(seconds=asking.mill.settings.lease_s)
     found = [
         told.Worker(
             id=row.id,
@@ -78,6 +66,8 @@ async def browse_workers(request: Request, asking: Asking) -> Response:
             draining=row.draining,
             started_at=row.started_at,
             lease_until=row.lease_until,
+            seen_at=row.lease_until - lease,
+            running=running.get(row.id, 0),
             stats=row.stats,
         )
         for row in alive

@@ -5,6 +5,7 @@ The network (Xu et al., "CenterFace: Joint Face Detection and Alignment Using Fa
 its landmarks are. `hatch_build.py` brings the weights; nothing is downloaded at run time.
 """
 
+import os
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ def session() -> "InferenceSession":
     weights = resources.files("batchmill.operations.faces") / "centerface.onnx"
     if not weights.is_file():
         raise FaceModelMissingError("the face model", "pip install -e .")
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it reports to its maker otherwise, from the import
     try:
         from onnxruntime import InferenceSession, SessionOptions
     except ImportError as error:

@@ -1,0 +1,277 @@
+"""A thousand real photos on many machines while things are killed at random.
+
+    make bench-storm                   crops of photos that two packages ship
+
+One server, two workers, a private Redis, a private PostgreSQL and a private S3 server; every
+process has a data folder of its own, as on machines of its own. At random moments a worker, Redis
+or the server is killed with SIGKILL and started again, Redis is emptied, or a worker is stopped
+past its lease and woken. At the end every photo must have been settled exactly once, with the bytes
+that `process_batch` makes of it without any server, and the bucket must hold one output of each
+and nothing else. Recovery is the time from the fault until all items that were being processed in
+that moment have ended. Writes benchmarks/results/storm.md.
+"""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyvips
+from obstore.store import S3Store
+from photos import stills
+from sqlalchemy import create_engine, text
+from systems import circumstances
+
+from batchmill import process_batch_sync
+from batchmill.storage.objects import Bucket
+from support import postgresql, redis_server, seaweed, sent
+from support.processes import Process, Worker, serving, working
+
+HERE = Path(__file__).parent
+PHOTOS = int(os.environ.get("BENCH_PHOTOS", "1000"))
+SEED = int(os.environ.get("BENCH_SEED", "20261122"))
+PATIENCE_S = 1_200
+FINAL = ("completed", "skipped", "failed", "quarantined", "cancelled")
+
+
+@dataclass
+class Machines:
+    """All that runs, and how to start more of it."""
+
+    folder: Path
+    redis: redis_server.PrivateRedis
+    settings: dict[str, str]
+    stack: ExitStack
+    workers: list[Worker] = field(default_factory=list)
+    started: int = 0
+
+    def __post_init__(self) -> None:
+        self.database = create_engine(self.settings["BATCHMILL_DATABASE_URL"])
+        self.server = self.serve()
+
+    def serve(self) -> Process:
+        server = serving(self.folder / "server", "--no-worker", **self.settings)
+        self.server = self.stack.enter_context(server)
+        return self.server
+
+    def hire(self) -> None:
+        self.started += 1
+        worker = working(self.folder / f"worker-{self.started}", "--jobs", "1", **self.settings)
+        self.workers.append(self.stack.enter_context(worker))
+
+    def status(self) -> dict[str, str]:
+        """Return the status of every item that has been sent, from the database itself."""
+        with self.database.connect() as conn:
+            rows = conn.execute(text("SELECT id, status FROM items"))
+            return {row.id: row.status for row in rows}
+
+    def running(self) -> set[str]:
+        return {item for item, status in self.status().items() if status == "processing"}
+
+    def ended(self) -> int:
+        return sum(status in FINAL for status in self.status().values())
+
+
+# ---------------------------------------------------------------- faults
+
+
+def worker_killed(machines: Machines) -> None:
+    machines.workers.pop(0).kill()
+    machines.hire()
+
+
+def redis_killed(machines: Machines) -> None:
+    machines.redis.kill()
+    time.sleep(2)
+    machines.redis.start()
+
+
+def redis_emptied(machines: Machines) -> None:
+    machines.redis.client().flushall()
+
+
+def server_killed(machines: Machines) -> None:
+    machines.server.kill()
+    machines.serve()
+
+
+def worker_asleep(machines: Machines) -> None:
+    sleeper = machines.workers[0].popen
+    sleeper.send_signal(signal.SIGSTOP)
+    time.sleep(15)  # the lease is 12
+    sleeper.send_signal(signal.SIGCONT)
+
+
+FAULTS = (worker_killed, redis_killed, server_killed, worker_asleep, redis_emptied)
+
+
+# ---------------------------------------------------------------- the storm
+
+
+def main(photos: Path) -> None:
+    chance = random.Random(SEED)  # noqa: S311 - repeatable
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        files = _crops(photos, folder / "photos", chance)
+        expected = _alone(files, folder / "alone")
+        machines, bucket = stack.enter_context(_machines(folder))
+        batch_id = sent.send(machines.server, [(file.name, file.read_bytes()) for file in files])
+        began = time.monotonic()
+        recoveries = _storm(machines, chance)
+        _until(lambda: machines.ended() == PHOTOS)
+        took_s = time.monotonic() - began
+        _until(lambda: _stored(bucket, batch_id) == PHOTOS)
+        _check(machines, batch_id, expected)
+        table = _table(machines, batch_id, recoveries, took_s)
+    print(table)
+    (HERE / "results/storm.md").write_text(table, encoding="utf-8")
+
+
+@contextmanager
+def _machines(folder: Path) -> Iterator[tuple[Machines, Bucket]]:
+    folder.chmod(0o755)  # PostgreSQL runs as a user of its own
+    with ExitStack() as stack:
+        database = stack.enter_context(postgresql.running(folder))
+        redis = stack.enter_context(redis_server.private(folder))
+        (folder / "bucket").mkdir()
+        bucket = stack.enter_context(seaweed.running(folder / "bucket"))
+        settings = {
+            "BATCHMILL_DATABASE_URL": database.url,
+            "BATCHMILL_REDIS_URL": redis.url,
+            "BATCHMILL_STORAGE_URL": bucket.url,
+            "BATCHMILL_S3_ENDPOINT": bucket.endpoint or "",
+            "BATCHMILL_S3_REGION": bucket.region or "",
+            "BATCHMILL_S3_ACCESS_KEY_ID": bucket.access_key_id or "",
+            "BATCHMILL_S3_SECRET_ACCESS_KEY": bucket.secret_access_key or "",
+            "BATCHMILL_LOG_FORMAT": "json",
+        }
+        machines = Machines(folder, redis, settings, stack.enter_context(ExitStack()))
+        machines.hire()
+        machines.hire()
+        yield machines, bucket
+        machines.database.dispose()
+
+
+def _crops(photos: Path, folder: Path, chance: random.Random) -> list[Path]:
+    """Cut PHOTOS different pictures of many sizes out of a few real ones."""
+    folder.mkdir()
+    sources = [path for path in stills(photos) if path.suffix != ".heic"]
+    for number in range(PHOTOS):
+        image = pyvips.Image.new_from_file(str(sources[number % len(sources)])).autorot()
+        width = chance.randint(min(300, image.width), min(1_400, image.width))
+        height = chance.randint(min(200, image.height), min(1_000, image.height))
+        left, top = chance.randint(0, image.width - width), chance.randint(0, image.height - height)
+        crop = image.crop(left, top, width, height)
+        suffix = ".jpg" if not crop.hasalpha() and number % 3 else ".png"
+        crop.write_to_file(str(folder / f"{number:04}{suffix}"))
+    return sorted(folder.iterdir())
+
+
+def _alone(files: list[Path], out: Path) -> dict[str, str]:
+    """Return what becomes of each photo without any server: the digest by name."""
+    done = process_batch_sync(files, "web", output_dir=out, concurrency=os.cpu_count() or 1)
+    assert not done.failed, done
+    return {path.stem: _digest(path.read_bytes()) for path in out.iterdir()}
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def _storm(machines: Machines, chance: random.Random) -> list[tuple[str, int, int, float]]:
+    """Break something at random moments; return what, when, how many were held, how long."""
+    faults: list[Callable[[Machines], None]] = [*FAULTS, *chance.choices(FAULTS, k=4)]
+    chance.shuffle(faults)
+    recoveries = []
+    for number, fault in enumerate(faults, start=1):
+        share = number * PHOTOS * 0.8 / len(faults)
+        at = round(share * chance.uniform(0.8, 1.0))
+        _until(lambda at=at: machines.ended() >= at)
+        held = machines.running()
+        began = time.monotonic()
+        fault(machines)
+        _until(lambda held=held: held.isdisjoint(machines.running()))
+        _until(lambda held=held: all(machines.status()[item] in FINAL for item in held))
+        recoveries.append((fault.__name__, at, len(held), time.monotonic() - began))
+        print(recoveries[-1], flush=True)
+    return recoveries
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.2)
+
+
+def _stored(bucket: Bucket, batch_id: str) -> int:
+    """Count the outputs of the batch in the bucket."""
+    return sum("/out/" in key for key in _keys(bucket, f"batches/{batch_id}"))
+
+
+def _keys(bucket: Bucket, prefix: str) -> list[str]:
+    """List a bucket from outside, with a client of its own."""
+    parts = urlsplit(bucket.url)
+    store = S3Store(
+        parts.netloc,
+        prefix=parts.path.strip("/"),
+        endpoint=bucket.endpoint,
+        region=bucket.region,
+        access_key_id=bucket.access_key_id,
+        secret_access_key=bucket.secret_access_key,
+        client_options={"allow_http": True},
+    )
+    return [each["path"] for chunk in store.list(prefix) for each in chunk]
+
+
+def _check(machines: Machines, batch_id: str, expected: dict[str, str]) -> None:
+    batch = sent.look(machines.server, batch_id)
+    assert batch["status"] == "completed", batch
+    found = sent.hashes(machines.server, batch_id)
+    wrong = [name for name, made in found.items() if made != [expected[Path(name).stem]]]
+    assert len(found) == PHOTOS, len(found)
+    assert not wrong, wrong
+    assert set(_settled(machines).values()) == {1}
+
+
+def _settled(machines: Machines) -> Counter[str]:
+    """Count how often each item was settled, over the logs of all processes."""
+    lines = (machines.folder / "server.log").read_text(encoding="utf-8").splitlines()
+    told = (json.loads(line) for line in lines if '"item.settled"' in line)
+    return Counter(line["item"] for line in told)
+
+
+def _table(
+    machines: Machines,
+    batch_id: str,
+    recoveries: list[tuple[str, int, int, float]],
+    took_s: float,
+) -> str:
+    with machines.database.connect() as conn:
+        again = conn.execute(text("SELECT count(*) FROM items WHERE attempt > 1")).scalar_one()
+    head = (
+        "# A storm on many machines\n\n"
+        f"{PHOTOS} photos through preset `web`, one server, two workers of one child, Redis,"
+        f" PostgreSQL, SeaweedFS, all private; seed {SEED}; {circumstances()}.\n\n"
+        f"All ended {took_s:.0f} s after the upload; {len(_settled(machines))} settled exactly"
+        f" once, {again} of them needed more than one attempt; {PHOTOS} digests equal those of a"
+        f" run without a server; {PHOTOS} outputs in the bucket, nothing else of the attempts.\n\n"
+        "| fault | after … photos | being processed | all of them ended after, s |\n"
+        "| --- | --- | --- | --- |\n"
+    )
+    rows = (f"| {name.replace('_', ' ')} | {at} | {n} | {s:.1f} |" for name, at, n, s in recoveries)
+    return head + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

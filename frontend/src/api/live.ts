@@ -1,0 +1,113 @@
+/**
+ * Follows batches: one stream of events, polling where the stream does not get through, and the
+ * honest word `offline` when neither does.
+ *
+ *     connecting ──► live ──(stream breaks)──► polling ──(no answer)──► offline
+ *                     ▲───────(stream opens again)────────┴───────────────┘
+ */
+import { get, ProblemError } from './client'
+import { ITEM_STATUSES, type Batch, type ItemEvent } from './types'
+
+export type LiveState = 'connecting' | 'live' | 'polling' | 'offline'
+
+export interface Follower {
+  onBatch(batch: Batch): void
+  onState(state: LiveState): void
+  onItem?(item: ItemEvent): void
+  /** More changed than single events tell: look at the items again. */
+  onItemsChanged?(batchId: string): void
+  onDeleted?(batchId: string): void
+}
+
+const POLL_MS = 2_000
+const RECONNECT_MS = 5_000
+
+/** Follow batches until the returned function is called. */
+export function follow(ids: readonly string[], follower: Follower): () => void {
+  if (ids.length === 0) return () => undefined
+  const following = new Following(ids, follower)
+  return () => following.stop()
+}
+
+class Following {
+  private source: EventSource | null = null
+  private poll: number | undefined
+  private reconnect: number | undefined
+  private state: LiveState | null = null
+  private isOpen = false
+  private stopped = false
+
+  constructor(
+    private readonly ids: readonly string[],
+    private readonly follower: Follower,
+  ) {
+    this.say('connecting')
+    this.connect()
+  }
+
+  stop(): void {
+    this.stopped = true
+    this.source?.close()
+    clearTimeout(this.poll)
+    clearTimeout(this.reconnect)
+  }
+
+  private connect(): void {
+    const source = new EventSource(`/v1/events?batches=${this.ids.join(',')}`)
+    this.source = source
+    source.onopen = () => this.opened()
+    source.onerror = () => this.broke(source)
+    const on = <T>(name: string, tell: (told: T) => void) =>
+      source.addEventListener(name, (event) => tell(JSON.parse((event as MessageEvent).data)))
+    on<Batch>('batch.updated', (batch) => this.follower.onBatch(batch))
+    on<{ batch_id: string }>('items.changed', (told) => this.follower.onItemsChanged?.(told.batch_id))
+    on<{ id: string }>('batch.deleted', (told) => this.follower.onDeleted?.(told.id))
+    for (const status of ITEM_STATUSES) {
+      on<ItemEvent>(`item.${status}`, (item) => this.follower.onItem?.(item))
+    }
+  }
+
+  private opened(): void {
+    this.isOpen = true
+    clearTimeout(this.poll)
+    this.poll = undefined
+    this.say('live')
+  }
+
+  /** A browser tries again by itself after a lost connection, but not after a refusal. */
+  private broke(source: EventSource): void {
+    this.isOpen = false
+    if (this.stopped) return
+    if (this.poll === undefined) this.poll = window.setTimeout(() => this.look(), POLL_MS / 4)
+    if (source.readyState !== EventSource.CLOSED) return
+    clearTimeout(this.reconnect)
+    this.reconnect = window.setTimeout(() => this.connect(), RECONNECT_MS)
+  }
+
+  private async look(): Promise<void> {
+    for (const id of this.ids) await this.lookAt(id)
+    if (!this.stopped && !this.isOpen) {
+      this.poll = window.setTimeout(() => this.look(), POLL_MS)
+    }
+  }
+
+  private async lookAt(id: string): Promise<void> {
+    try {
+      const batch = await get<Batch>(`/v1/batches/${id}`)
+      if (this.stopped || this.isOpen) return
+      this.say('polling')
+      this.follower.onBatch(batch)
+      this.follower.onItemsChanged?.(id)
+    } catch (error) {
+      if (this.stopped || !(error instanceof ProblemError)) return
+      if (error.status === 404) this.follower.onDeleted?.(id)
+      else if (!this.isOpen) this.say('offline')
+    }
+  }
+
+  private say(state: LiveState): void {
+    if (this.stopped || state === this.state) return
+    this.state = state
+    this.follower.onState(state)
+  }
+}

@@ -1,0 +1,33 @@
+/** Says on every page that an administrator has paused all work. */
+import { useEffect } from 'preact/hooks'
+import { get } from './api/client'
+import type { Queue } from './api/types'
+import { Icon } from './components/icons'
+import { useLoaded, useTicking } from './loading'
+import { texts } from './texts'
+
+const EVERY_MS = 15_000
+const CHANGED = 'batchmill:queue'
+
+/** Tell the frame that the queue was paused or goes on. */
+export const queueChanged = (): boolean => window.dispatchEvent(new Event(CHANGED))
+
+/** `onQueue`: on the page where it can be changed, which needs no link to itself. */
+export function QueueNotice({ onQueue }: { onQueue: boolean }) {
+  const { value, reload, refresh } = useLoaded((signal) => get<Queue>('/v1/queue', { signal }), [])
+  useTicking(refresh, EVERY_MS)
+  useEffect(() => {
+    window.addEventListener(CHANGED, reload)
+    return () => window.removeEventListener(CHANGED, reload)
+  }, [reload])
+  if (!value?.paused) return null
+  return (
+    <aside class="banner" aria-label={texts.queue.state}>
+      <Icon name="pause" />
+      <span>
+        {texts.queue.pausedBecause} <bdi>{value.pause_reason}</bdi>
+      </span>
+      {!onQueue && <a href="/queue">{texts.app.queue}</a>}
+    </aside>
+  )
+}

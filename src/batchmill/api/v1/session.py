@@ -1,0 +1,79 @@
+"""Who a browser is: it shows a key once and is known by a cookie from then on."""
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from batchmill.api import answers, auth, body
+from batchmill.api.context import Asking
+from batchmill.api.problems import checked
+from batchmill.errors.request import UnauthenticatedError
+from batchmill.service import keys
+from batchmill.service.mill import Mill
+from batchmill.wire import asked, operating
+
+router = APIRouter(tags=["keys"])
+
+COOKIE_S = 30 * 86_400
+LINK_USED = "/sign-in?link=used"
+
+
+@router.get("/v1/session", response_model=operating.Session)
+async def look(asking: Asking) -> Response:
+    """Say who the server takes the caller for."""
+    caller = asking.caller
+    found = operating.Session(
+        owner=caller.owner_id,
+        tier=caller.tier,
+        admin=auth.is_admin(caller),
+        lists=caller.may_list,
+        key=answers.key(caller.key) if caller.key else None,
+    )
+    return answers.answer(found)
+
+
+@router.post("/v1/session", status_code=204)
+async def sign_in(request: Request) -> Response:
+    """Exchange a key for a cookie that scripts cannot read and other sites cannot use."""
+    mill: Mill = request.app.state.mill
+    limits = mill.settings
+    sent = await body.read_json(
+        request, limit_bytes=limits.json_bytes, silence_s=limits.body_timeout_s
+    )
+    wanted: asked.SignIn = checked(asked.SignIn, sent.value, "The request")
+    secret = wanted.key.strip()
+    if await keys.authenticate(mill.database, secret) is None:
+        raise UnauthenticatedError("This API key is not valid; it may have been revoked.")
+    return _known_by(Response(status_code=204), request, secret)
+
+
+@router.delete("/v1/session", status_code=204)
+async def sign_out() -> Response:
+    """Forget the browser's key; the key itself stays valid."""
+    response = Response(status_code=204)
+    response.delete_cookie(auth.COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+@router.get("/login", include_in_schema=False)
+async def follow_link(request: Request, token: str = Query(max_length=200)) -> Response:
+    """Exchange the link that `serve` printed for a cookie; it works once."""
+    mill: Mill = request.app.state.mill
+    try:
+        secret = await keys.redeem_admin_link(mill.database, token)
+    except UnauthenticatedError:
+        if "text/html" not in request.headers.get("accept", ""):
+            raise
+        return RedirectResponse(LINK_USED, 303, {"Cache-Control": "no-store"})
+    return _known_by(RedirectResponse("/", 303, {"Cache-Control": "no-store"}), request, secret)
+
+
+def _known_by(response: Response, request: Request, secret: str) -> Response:
+    response.set_cookie(
+        auth.COOKIE,
+        secret,
+        max_age=COOKIE_S,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return response

@@ -1,0 +1,68 @@
+"""Every statement about uploads. How much of one has arrived is the size of its file."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, select, update
+
+from batchmill.db.schema import uploads
+from batchmill.db.types import NOW, Clock
+from batchmill.model.batch import OwnerId
+from batchmill.model.upload import Upload, UploadId
+
+
+def insert(
+    conn: Connection,
+    upload_id: UploadId,
+    *,
+    owner_id: OwnerId,
+    expiry_ms: int,
+    now: Clock = NOW,
+    **values: Any,  # noqa: ANN401 - name, metadata, length_bytes
+) -> None:
+    """Enter an upload of which nothing has arrived."""
+    row = {"id": upload_id, "owner_id": owner_id, "expires_at": now + expiry_ms, **values}
+    conn.execute(uploads.insert().values(**row))
+
+
+def get(
+    conn: Connection, upload_id: UploadId, *, owner_id: OwnerId, now: Clock = NOW
+) -> Upload | None:
+    """Read an owner's upload; None when there is none, or its time is over."""
+    columns = (uploads.c[name] for name in Upload.__slots__)
+    query = select(*columns).where(*_is(upload_id, owner_id), uploads.c.expires_at > now)
+    row = conn.execute(query).one_or_none()
+    return None if row is None else Upload(*row)
+
+
+def count(conn: Connection, owner_id: OwnerId) -> int:
+    """Count an owner's open uploads."""
+    query = select(func.count()).select_from(uploads).where(uploads.c.owner_id == owner_id)
+    return int(conn.scalar(query) or 0)
+
+
+def extend(
+    conn: Connection, upload_id: UploadId, *, owner_id: OwnerId, expiry_ms: int, now: Clock = NOW
+) -> bool:
+    """Put off the end of an upload. False: there is none, or its time is over."""
+    statement = update(uploads).where(*_is(upload_id, owner_id), uploads.c.expires_at > now)
+    return conn.execute(statement.values(expires_at=now + expiry_ms)).rowcount == 1
+
+
+def remove(conn: Connection, upload_id: UploadId, *, owner_id: OwnerId) -> bool:
+    """Take an upload out, because a batch takes it or nobody wants it. False: it is gone."""
+    return conn.execute(uploads.delete().where(*_is(upload_id, owner_id))).rowcount == 1
+
+
+def forget_expired(conn: Connection, *, now: Clock = NOW) -> int:
+    """Remove uploads whose time is over; return how many."""
+    return conn.execute(uploads.delete().where(uploads.c.expires_at <= now)).rowcount
+
+
+def existing(conn: Connection, ids: Sequence[UploadId]) -> set[UploadId]:
+    """Return those of `ids` that there are: files of others are orphans."""
+    return set(conn.scalars(select(uploads.c.id).where(uploads.c.id.in_(ids))))
+
+
+def _is(upload_id: UploadId, owner_id: OwnerId) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return uploads.c.id == upload_id, uploads.c.owner_id == owner_id

@@ -1,0 +1,54 @@
+"""A webhook, somebody's address that is told when a batch ends, and the notices that it gets.
+
+waiting ──► delivered
+   │  ▲
+   ▼  └── resend
+given_up
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NewType
+
+from batchmill.model.batch import BatchId, OwnerId
+
+WebhookId = NewType("WebhookId", str)
+NoticeId = NewType("NoticeId", str)
+
+
+class NoticeStatus(StrEnum):
+    """Whether a notice has arrived."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An address; `every_batch` means those of its owner that name no webhook, too."""
+
+    id: WebhookId
+    owner_id: OwnerId
+    url: str
+    every_batch: bool
+    created_at: datetime
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One message to one webhook; `tries` counts calls, `answered` is the last one's status."""
+
+    id: NoticeId
+    webhook_id: WebhookId
+    batch_id: BatchId
+    status: NoticeStatus
+    body: dict[str, Any]
+    tries: int
+    created_at: datetime
+    due_at: datetime
+    ended_at: datetime | None
+    answered: int | None
+    error: str | None

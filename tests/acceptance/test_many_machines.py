@@ -1,0 +1,206 @@
+"""The promise on many machines: one server, two workers, Redis, PostgreSQL, one shared folder."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+import databases
+from support import redis_server, sent
+from support.processes import Process, Worker, serving, working
+from support.redis_server import PrivateRedis
+from support.sent import hashes, send, wait_for
+
+NUMBER = 24
+QUICK = {
+    "BATCHMILL_LEASE_S": "3",
+    "BATCHMILL_RENEW_S": "1",
+    "BATCHMILL_LEADER_S": "2",
+    "BATCHMILL_SWEEP_S": "0.3",
+    "BATCHMILL_LOG_FORMAT": "json",
+}
+
+
+@dataclass
+class Machines:
+    """All that runs, and how to start more of it."""
+
+    folder: Path
+    redis: PrivateRedis
+    settings: dict[str, str]
+    stack: ExitStack
+    workers: list[Worker] = field(default_factory=list)
+
+    def serve(self) -> Process:
+        """Start a server that does no work itself."""
+        server = serving(self.folder / "data", "--no-worker", **self.settings)
+        self.server = self.stack.enter_context(server)
+        return self.server
+
+    def hire(self, **settings: str) -> Worker:
+        """Start a worker."""
+        worker = working(self.folder / "data", "-j", "1", **{**self.settings, **settings})
+        self.workers.append(self.stack.enter_context(worker))
+        return self.workers[-1]
+
+    def settled(self) -> Counter[str]:
+        """Count how often each item was settled, over the logs of all processes."""
+        lines = (self.folder / "server.log").read_text().splitlines()
+        told = (json.loads(line) for line in lines if '"item.settled"' in line)
+        return Counter(line["item"] for line in told)
+
+    def stored(self, batch_id: str) -> list[Path]:
+        """Return the outputs that lie in the storage."""
+        folder = self.folder / "data/storage/batches" / batch_id
+        return [path for path in folder.rglob("out/**/*") if path.is_file()]
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    folder = tmp_path_factory.mktemp("machines")
+    with ExitStack() as stack:
+        database = stack.enter_context(databases.new_url("postgresql", folder))
+        redis = stack.enter_context(redis_server.private(folder))
+        settings = {
+            **QUICK,
+            "BATCHMILL_DATABASE_URL": database,
+            "BATCHMILL_REDIS_URL": redis.url,
+        }
+        machines = Machines(folder, redis, settings, stack.enter_context(ExitStack()))
+        machines.serve()
+        machines.hire()
+        machines.hire()
+        yield machines
+
+
+@pytest.fixture(scope="module")
+def pictures() -> sent.Pictures:
+    return sent.pictures(NUMBER)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(machines: Machines, pictures: sent.Pictures) -> dict[str, list[str]]:
+    """What comes out when nobody is killed."""
+    batch_id = send(machines.server, pictures)
+    wait_for(machines.server, batch_id, NUMBER)
+    return hashes(machines.server, batch_id)
+
+
+def a_worker_is_killed(machines: Machines) -> None:
+    machines.workers.pop(0).kill()
+    machines.hire()
+
+
+def redis_forgets_everything(machines: Machines) -> None:
+    machines.redis.client().flushall()
+
+
+def redis_is_killed_and_comes_back_empty(machines: Machines) -> None:
+    machines.redis.kill()
+    time.sleep(0.5)
+    machines.redis.start()
+
+
+def the_server_is_killed(machines: Machines) -> None:
+    machines.server.kill()
+    machines.serve()
+
+
+def a_worker_sleeps_past_its_lease_and_wakes(machines: Machines) -> None:
+    sleeper = machines.workers[0].popen
+    sleeper.send_signal(signal.SIGSTOP)
+    time.sleep(2 * float(QUICK["BATCHMILL_LEASE_S"]))
+    sleeper.send_signal(signal.SIGCONT)
+
+
+FAULTS = (
+    a_worker_is_killed,
+    redis_forgets_everything,
+    redis_is_killed_and_comes_back_empty,
+    the_server_is_killed,
+    a_worker_sleeps_past_its_lease_and_wakes,
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_every_item_is_recorded_once_and_right_although(
+    fault: Callable[[Machines], None],
+    machines: Machines,
+    pictures: sent.Pictures,
+    undisturbed: dict[str, list[str]],
+) -> None:
+    batch_id = send(machines.server, pictures)
+    wait_for(machines.server, batch_id, 4)
+    fault(machines)
+    batch = wait_for(machines.server, batch_id, NUMBER)
+    assert batch["status"] == "completed"
+    assert hashes(machines.server, batch_id) == undisturbed
+    assert max(machines.settled().values()) == 1
+    assert clean(machines, batch_id), "an attempt that lost left its outputs"
+
+
+def test_a_worker_is_replaced_under_load_and_no_item_notices(
+    machines: Machines, pictures: sent.Pictures, undisturbed: dict[str, list[str]]
+) -> None:
+    machines.hire()
+    batch_id = send(machines.server, pictures)
+    batch = wait_for(machines.server, batch_id, 2)
+    assert batch["status"] == "processing", "it was to be under load"
+    assert machines.workers.pop(0).stop() == 0
+    wait_for(machines.server, batch_id, NUMBER)
+    assert hashes(machines.server, batch_id) == undisturbed
+    assert max(machines.settled().values()) == 1
+    assert not handed_on(machines, batch_id)
+
+
+def test_a_worker_without_time_to_drain_hands_its_items_back_uncounted(
+    machines: Machines, pictures: sent.Pictures, undisturbed: dict[str, list[str]]
+) -> None:
+    hasty = machines.hire(BATCHMILL_DRAIN_S="0")
+    batch_id = send(machines.server, pictures)
+    wait_for(machines.server, batch_id, 4)
+    machines.workers.remove(hasty)
+    assert hasty.stop() == 0
+    wait_for(machines.server, batch_id, NUMBER)
+    assert hashes(machines.server, batch_id) == undisturbed
+    assert max(machines.settled().values()) == 1
+
+
+def test_a_worker_answers_probes(machines: Machines) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    worker = machines.hire(BATCHMILL_HEALTH_PORT=port)
+    asked = [sys.executable, "-m", "batchmill", "health", "--worker"]
+    environ = {**os.environ, "BATCHMILL_HEALTH_PORT": port}
+    assert subprocess.run(asked, env=environ, check=False).returncode == 0
+    assert httpx.get(f"http://127.0.0.1:{port}/readyz").json()["ready"]
+    machines.workers.remove(worker)
+    assert worker.stop() == 0
+    assert subprocess.run(asked, env=environ, check=False).returncode == 1
+
+
+def clean(machines: Machines, batch_id: str) -> bool:
+    """Wait until nothing lies in the storage but one output of each item."""
+    for _ in range(200):
+        if len(machines.stored(batch_id)) == NUMBER:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def handed_on(machines: Machines, batch_id: str) -> list[str]:
+    """Return the files of a batch that took more than one attempt."""
+    page = machines.server.client.get(f"/v1/batches/{batch_id}/items?limit=1000").json()
+    return [item["input"]["path"] for item in page["data"] if item["attempts"] > 1]

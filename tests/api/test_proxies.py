@@ -1,0 +1,149 @@
+"""Who calls when proxies stand between: their word counts, what a caller makes up does not."""
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import httpx
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchmill import logs
+from batchmill.api.proxies import Proxies
+from batchmill.config import TierLimits, Tiers
+from batchmill.environment import load
+from batchmill.errors.request import UsageError
+from support import server as servers
+
+TRUSTED = [ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")]
+Headers = list[tuple[str, str]]
+
+
+def seen(headers: Headers, *, nearest: str = "10.0.0.1") -> str:
+    """Return the caller's address as an application behind `Proxies` sees it."""
+    found: list[str] = []
+
+    async def application(scope, _receive, send) -> None:
+        found.append(scope["client"][0])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def ask() -> None:
+        transport = httpx.ASGITransport(Proxies(application, TRUSTED), client=(nearest, 4711))
+        async with httpx.AsyncClient(transport=transport, base_url="http://mill") as client:
+            await client.get("/", headers=headers)
+
+    asyncio.run(ask())
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("headers", "caller"),
+    [
+        ([], "10.0.0.1"),
+        ([("X-Forwarded-For", "203.0.113.7")], "203.0.113.7"),
+        ([("X-Forwarded-For", "1.1.1.1, 203.0.113.7")], "203.0.113.7"),
+        ([("X-Forwarded-For", "203.0.113.7, 10.9.9.9")], "203.0.113.7"),
+        ([("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-For", "203.0.113.7")], "203.0.113.7"),
+        ([("X-Forwarded-For", "203.0.113.7:51812")], "203.0.113.7"),
+        ([("X-Forwarded-For", "[2a00::7]:51812, 2001:db8::1")], "2a00::7"),
+        ([("X-Forwarded-For", "::ffff:203.0.113.7")], "203.0.113.7"),
+        ([("X-Forwarded-For", "10.2.2.2, 10.3.3.3")], "10.2.2.2"),
+        ([("X-Forwarded-For", "1.1.1.1, unknown, 10.3.3.3")], "10.3.3.3"),
+        ([("X-Forwarded-For", "")], "10.0.0.1"),
+        ([("Forwarded", "for=203.0.113.7;proto=https")], "203.0.113.7"),
+        ([("Forwarded", 'for=1.1.1.1, For="[2a00::7]:4711";by=10.0.0.1')], "2a00::7"),
+        ([("Forwarded", "for=1.1.1.1, for=_hidden")], "10.0.0.1"),
+        ([("Forwarded", "proto=https")], "10.0.0.1"),
+        ([("X-Real-IP", "203.0.113.7")], "10.0.0.1"),
+    ],
+)
+def test_a_trusted_proxy_names_the_caller(headers: Headers, caller: str) -> None:
+    assert seen(headers) == caller
+
+
+def test_two_headers_count_only_where_they_agree() -> None:
+    same = [("Forwarded", "for=203.0.113.7"), ("X-Forwarded-For", "203.0.113.7")]
+    made_up = [("Forwarded", "for=1.1.1.1"), ("X-Forwarded-For", "203.0.113.7")]
+    assert (seen(same), seen(made_up)) == ("203.0.113.7", "10.0.0.1")
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded"])
+def test_a_stranger_is_believed_nothing(name: str) -> None:
+    assert seen([(name, "for=10.0.0.9")], nearest="203.0.113.7") == "203.0.113.7"
+
+
+@given(made_up=st.lists(st.text(st.characters(codec="ascii", exclude_categories=["C"]))))
+def test_whatever_a_caller_makes_up_its_own_address_counts(made_up: list[str]) -> None:
+    assert seen([("X-Forwarded-For", ", ".join([*made_up, "203.0.113.7"]))]) == "203.0.113.7"
+
+
+@given(hops=st.lists(st.ip_addresses()))
+def test_the_caller_is_the_last_address_that_is_no_proxy(hops: list) -> None:
+    def trusted(hop) -> bool:
+        return any(hop in network for network in TRUSTED)
+
+    hops = [getattr(hop, "ipv4_mapped", None) or hop for hop in hops]
+    strangers = [hop for hop in hops if not trusted(hop)]
+    expected = (strangers or hops[:1] or [ip_address("10.0.0.1")])[-1]
+    assert seen([("X-Forwarded-For", ",".join(map(str, hops)))]) == str(expected)
+
+
+# ---------------------------------------------------------------- in the whole server
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    logs.set_up(style="json", stream=stream)
+    yield stream
+    structlog.reset_defaults()
+    logging.basicConfig(force=True)
+
+
+@pytest.mark.parametrize("trusted", [["127.0.0.0/8"], []])
+def test_limits_and_logs_go_by_the_caller_that_a_trusted_proxy_names(
+    tmp_path: Path, log: io.StringIO, trusted: list[str]
+) -> None:
+    twice = Tiers(anonymous=TierLimits(submissions_per_minute=2))
+    settings = {"trusted_proxies": trusted, "anonymous": "on", "tiers": twice}
+    with servers.running(tmp_path, **settings) as server:
+        answers = [
+            server.post_files(b"x", headers={"X-Forwarded-For": f"198.51.100.{made_up}, {real}"})
+            for made_up, real in enumerate(["203.0.113.1"] * 3 + ["203.0.113.2"])
+        ]
+    written = [json.loads(line) for line in log.getvalue().splitlines()]
+    callers = {line["client"] for line in written if line["event"] == "batch.accepted"}
+    statuses = [answer.status_code for answer in answers]
+    if trusted:
+        assert (statuses, callers) == ([202, 202, 429, 202], {"203.0.113.1", "203.0.113.2"})
+    else:
+        assert (statuses, callers) == ([202, 202, 429, 429], {"127.0.0.1"})
+
+
+def test_a_caller_behind_a_proxy_on_this_machine_is_still_not_the_machine(tmp_path: Path) -> None:
+    with servers.running(tmp_path, trusted_proxies=["127.0.0.1"]) as server:
+        for claimed in ("127.0.0.1", "::1"):
+            answer = server.client.get("/v1/batches", headers={"X-Forwarded-For": claimed})
+            assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("value", ["proxy.example", "10.0.0.1/8", "10.0.0.0/8,*"])
+def test_a_proxy_that_is_no_address_is_refused_at_the_start(value: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        load({"BATCHMILL_TRUSTED_PROXIES": value})
+    assert refused.value.message == (
+        f"BATCHMILL_TRUSTED_PROXIES is '{value}', but must be addresses or networks separated by"
+        " commas."
+    )
+
+
+def test_proxies_are_addresses_and_networks_separated_by_commas() -> None:
+    settings = load({"BATCHMILL_TRUSTED_PROXIES": "10.0.0.7, 192.168.0.0/16,fd00::/8"})
+    assert list(map(str, settings.trusted_proxies)) == ["10.0.0.7/32", "192.168.0.0/16", "fd00::/8"]

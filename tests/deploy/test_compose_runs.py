@@ -1,0 +1,145 @@
+"""Each command of the compose file as a plain process: they find each other and do the work."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from redis import Redis
+
+import databases
+from support import compose
+from support.pictures import scene
+from support.served import environment
+
+ADMIN_KEY = "bm_" + "0123456789abcdef" * 3
+WORKERS = 2
+
+
+class Fleet:
+    """The compose file's services, with this machine's addresses instead of theirs."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.services = compose.read()["services"]
+        self.ports = {name: _free_port() for name in ("redis", "server", "worker1", "worker2")}
+        self.server = f"http://127.0.0.1:{self.ports['server']}"
+        self._folder = folder
+        self._here = {
+            "redis:6379": f"127.0.0.1:{self.ports['redis']}",
+            "/run/secrets": str(folder),
+        }
+        (folder / "database_url").write_text(database_url)
+        (folder / "admin_key").write_text(ADMIN_KEY)
+
+    def environment(self, service: str, port: int) -> dict[str, str]:
+        """What the image and the compose file set for a container."""
+        said = {**compose.image_environment(), **self.services[service]["environment"]}
+        said |= {
+            "BATCHMILL_HOST": "127.0.0.1",
+            "BATCHMILL_DATA_DIR": str(self._folder / "data"),
+            "BATCHMILL_PORT": str(port),
+            "BATCHMILL_HEALTH_PORT": str(port),
+        }
+        return environment(**{name: self._moved(value) for name, value in said.items()})
+
+    def _moved(self, value: str) -> str:
+        for theirs, ours in self._here.items():
+            value = value.replace(theirs, ours)
+        return value
+
+    @contextmanager
+    def redis(self) -> Iterator[None]:
+        """The command of `redis`, on a port of ours."""
+        command = [*self.services["redis"]["command"], "--bind", "127.0.0.1"]
+        command += ["--port", str(self.ports["redis"]), "--dir", str(self._folder)]
+        with _running(command, dict(os.environ)), Redis(port=self.ports["redis"]) as client:
+            _until(client.ping)
+            yield
+
+    @contextmanager
+    def batchmill(self, service: str, name: str) -> Iterator["subprocess.Popen[bytes]"]:
+        """The command of `server` or `worker`, as the image's entry point runs it."""
+        command = [sys.executable, "-m", "batchmill", *self.services[service]["command"]]
+        with _running(command, self.environment(service, self.ports[name])) as process:
+            yield process
+
+    def healthy(self, service: str, name: str) -> bool:
+        """Run the health check of a service."""
+        kind, *command = self.services[service]["healthcheck"]["test"]
+        assert kind == "CMD"
+        if command[0] == "batchmill":
+            command = [sys.executable, "-m", *command]
+        elif command[0] == "redis-cli":
+            command[1:1] = ["-p", str(self.ports["redis"])]
+        env = self.environment(service, self.ports[name]) if name in self.ports else None
+        return subprocess.run(command, env=env, check=False, capture_output=True).returncode == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _running(command: list[str], env: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _until(true: Callable[[], Any]) -> None:
+    for _ in range(600):
+        try:
+            if true():
+                return
+        except (OSError, httpx.TransportError):
+            pass
+        time.sleep(0.1)
+    raise AssertionError("it never became true")
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_compose_file_serve_work_and_end(tmp_path: Path):
+    with ExitStack() as stack:
+        fleet = Fleet(tmp_path, stack.enter_context(databases.new_url("postgresql", tmp_path)))
+        stack.enter_context(fleet.redis())
+        started = [stack.enter_context(fleet.batchmill("server", "server"))]
+        for number in range(1, 1 + WORKERS):
+            started.append(stack.enter_context(fleet.batchmill("worker", f"worker{number}")))
+        client = stack.enter_context(
+            httpx.Client(base_url=fleet.server, headers={"X-API-Key": ADMIN_KEY}, timeout=30)
+        )
+        _until(lambda: client.get("/readyz").is_success)
+        _until(lambda: client.get("/v1/queue").json()["workers"] == WORKERS)
+
+        photos = [
+            ("files", (f"{n}.jpg", scene(300, 200, seed=n).jpegsave_buffer())) for n in range(8)
+        ]
+        sent = client.post("/v1/batches", files=photos, data={"pipeline": "web"}).json()
+        _until(lambda: client.get(f"/v1/batches/{sent['id']}").json()["status"] == "completed")
+        health = [
+            fleet.healthy("redis", "redis-cli"),
+            fleet.healthy("server", "server"),
+            *(fleet.healthy("worker", f"worker{n}") for n in range(1, 1 + WORKERS)),
+        ]
+        stranger = httpx.get(f"{fleet.server}/v1/batches").status_code
+        for process in started:
+            process.send_signal(signal.SIGTERM)
+        codes = [process.wait(60) for process in started]
+
+    assert health == [True] * 4
+    assert stranger == 401
+    assert codes == [0] * (1 + WORKERS)

@@ -1,0 +1,216 @@
+"""Dockerfile, compose file, manifests and scripts, checked as far as no engine is needed."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from compose_spec import PyCompose
+
+from batchmill import environment
+from support import compose
+from support.compose import DEPLOY
+
+KUBERNETES = ("1.30", "1.37")
+"""The oldest and the newest version that the manifests are checked for."""
+OF_OTHERS = {"Kustomization", "ScaledObject", "TriggerAuthentication"}
+"""Kinds that Kubernetes itself does not define."""
+KNOWN = {
+    name
+    for setting in environment.settings()
+    for name in (setting.variable, *([f"{setting.variable}_FILE"] if setting.secret else []))
+}
+
+
+def _manifests() -> Iterator[dict[str, Any]]:
+    for path in sorted((DEPLOY / "kubernetes").glob("*.yaml")):
+        yield from yaml.safe_load_all(path.read_text(encoding="utf-8"))
+
+
+MANIFESTS = list(_manifests())
+DEPLOYMENTS = [each for each in MANIFESTS if each["kind"] == "Deployment"]
+
+
+def _name(manifest: dict[str, Any]) -> str:
+    return f"{manifest['kind']}-{manifest.get('metadata', {}).get('name', '')}"
+
+
+# ---------------------------------------------------------------- Dockerfile
+
+
+def _instructions() -> list[tuple[str, str]]:
+    """Return the Dockerfile as (instruction, rest), continued lines joined."""
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    lines = (line for line in text.splitlines() if not line.startswith("#"))
+    whole = "\n".join(lines).replace("\\\n", " ")
+    return [(word, rest) for word, _, rest in (line.partition(" ") for line in whole.splitlines())]
+
+
+def _last_stage() -> dict[str, str]:
+    """Return what the final image says, by instruction; the last of each counts."""
+    found = _instructions()
+    start = max(n for n, (word, _) in enumerate(found) if word == "FROM")
+    return dict(found[start:])
+
+
+def test_the_image_runs_as_nobody_special_with_a_health_check():
+    stage = _last_stage()
+
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", stage["USER"]), "a number: runAsNonRoot compares it"
+    assert "batchmill" in stage["HEALTHCHECK"]
+    assert stage["ENTRYPOINT"] == '["batchmill"]'
+
+
+def test_base_images_are_pinned_and_only_the_environment_is_copied_into_the_last():
+    bases = [rest.split()[0] for word, rest in _instructions() if word == "FROM"]
+    copies = [rest for word, rest in _instructions() if word == "COPY"]
+
+    assert all(re.search(r":\d+\.\d+\.\d+-", base) for base in bases), bases
+    assert copies[-1] == "--from=build /opt/batchmill /opt/batchmill"
+
+
+def test_the_builder_gets_all_that_the_build_reads():
+    allowed = {
+        line[1:]
+        for line in (DEPLOY.parent / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if line.startswith("!")
+    }
+    hook_reads = {"src", "frontend", "README.md", "LICENSE", "pyproject.toml", "hatch_build.py"}
+
+    assert hook_reads | {"constraints.txt"} <= allowed
+
+
+# ---------------------------------------------------------------- compose
+
+
+def test_the_compose_file_is_valid():
+    PyCompose.from_yaml(yaml.safe_dump(compose.read())).validate()
+
+
+def test_a_misspelt_key_of_the_compose_file_would_be_found():
+    content = compose.read()
+    content["services"]["worker"]["comand"] = ["worker"]
+
+    with pytest.raises(ValueError, match="comand"):
+        PyCompose.from_yaml(yaml.safe_dump(content))
+
+
+def test_workers_can_be_scaled():
+    worker = compose.read()["services"]["worker"]
+
+    assert worker["deploy"]["replicas"] == 2
+    assert not {"container_name", "hostname", "ports"} & set(worker)
+
+
+def test_every_service_has_a_health_check_and_waits_for_what_it_needs():
+    services = compose.read()["services"]
+
+    assert all("healthcheck" in service for service in services.values())
+    for name in ("server", "worker"):
+        needed = services[name]["depends_on"]
+        assert {each["condition"] for each in needed.values()} == {"service_healthy"}
+
+
+def test_no_password_stands_in_the_compose_file():
+    services = compose.read()["services"].values()
+    variables = {name for each in services for name in each.get("environment", {})}
+
+    assert {name for name in variables if "PASSWORD" in name} == {"POSTGRES_PASSWORD_FILE"}
+    assert "BATCHMILL_DATABASE_URL_FILE" in variables
+
+
+# ---------------------------------------------------------------- Kubernetes
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize(
+    "manifest", [m for m in MANIFESTS if m["kind"] not in OF_OTHERS], ids=_name
+)
+def test_manifests_are_valid(manifest: dict[str, Any], version: str):
+    kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=_name)
+def test_pods_run_under_the_restricted_standard_on_a_read_only_root(deployment: dict[str, Any]):
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    writable = {each["mountPath"] for each in container["volumeMounts"] if not each.get("readOnly")}
+
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert writable == {"/data", "/tmp"}  # noqa: S108
+    assert "livenessProbe" in container
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=_name)
+def test_pods_have_time_to_drain_and_are_never_all_evicted(deployment: dict[str, Any]):
+    name, spec = deployment["metadata"]["name"], deployment["spec"]["template"]["spec"]
+    (budget,) = [each for each in MANIFESTS if _name(each) == f"PodDisruptionBudget-{name}"]
+
+    assert spec["terminationGracePeriodSeconds"] > 25
+    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+
+
+def test_manifests_name_settings_that_exist_and_secrets_that_are_filled_in():
+    by_kind = {each["kind"]: each for each in MANIFESTS}
+    configured = by_kind["ConfigMap"]["data"]
+    more = [
+        variable
+        for deployment in DEPLOYMENTS
+        for container in deployment["spec"]["template"]["spec"]["containers"]
+        for variable in container["env"]
+    ]
+    files = [Path(value).name for name, value in configured.items() if name.endswith("_FILE")]
+
+    assert set(configured) | {each["name"] for each in more} <= KNOWN
+    assert set(files) <= set(by_kind["Secret"]["stringData"])
+
+
+def test_workers_are_scaled_by_a_number_that_the_server_tells():
+    from batchmill.api.metrics import _gauges
+    from batchmill.model.batch import Counts
+
+    told = {metric.name for metric in _gauges(Counts(), [], 0)}
+    scaled = next(each for each in MANIFESTS if each["kind"] == "ScaledObject")
+    (trigger,) = scaled["spec"]["triggers"]
+
+    assert trigger["metadata"]["valueLocation"] in told
+    assert scaled["spec"]["scaleTargetRef"]["name"] in {
+        each["metadata"]["name"] for each in DEPLOYMENTS
+    }
+
+
+# ---------------------------------------------------------------- scripts
+
+
+def test_the_quickstart_script_has_no_shell_trap():
+    program = Path(sys.executable).with_name("shellcheck")  # of the extra `test`
+    subprocess.run([program, DEPLOY / "quickstart.sh"], check=True)
+
+
+def test_the_units_are_ones_that_systemd_understands(tmp_path: Path):
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not installed")
+    for unit in (DEPLOY / "systemd").iterdir():
+        there = unit.read_text(encoding="utf-8").replace(
+            "/opt/batchmill/bin/batchmill", "/bin/true"
+        )
+        (tmp_path / unit.name).write_text(there)
+
+    units = sorted(tmp_path.iterdir())
+    done = subprocess.run([program, "verify", *units], capture_output=True, text=True, check=False)
+
+    assert units
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,3 @@
+from support.vision_server import vision
+
+__all__ = ["vision"]

@@ -1,0 +1,172 @@
+"""An upload belongs to one owner, grows on any server, and is taken by one batch alone."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from batchmill.db.connect import Database
+from batchmill.db.schema import uploads as table
+from batchmill.db.types import at
+from batchmill.errors.request import (
+    EmptyArchiveError,
+    InvalidFieldError,
+    NotFoundError,
+    TooLargeError,
+    TooManyUploadsError,
+    UploadUnfinishedError,
+)
+from batchmill.model.batch import BatchId, OwnerId
+from batchmill.model.upload import Upload, UploadId
+from batchmill.service import submit, uploads
+from batchmill.service.mill import Mill
+from batchmill.service.submit import Caller, Order
+from batchmill.service.uploads import UploadedFile
+from support.archives import Entry, archive
+from support.mills import PIPELINE, a_mill
+
+ANNA = Caller(OwnerId("own_anna"))
+BERTA = Caller(OwnerId("own_berta"))
+ORDER = Order(PIPELINE, keep_open=True)
+TWO = archive(Entry(b"a", b"1" * 60), Entry(b"b", b"22"))
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+async def sent(mill: Mill, body: bytes, *, caller: Caller = ANNA, length: int = -1) -> Upload:
+    length = len(body) if length < 0 else length
+    upload = await uploads.begin(mill, caller, name="a.txt", length_bytes=length, metadata="")
+    return await uploads.append(mill, caller, upload, _pieces(body), offset_bytes=0)
+
+
+async def taken_by_a_batch(mill: Mill, *wanted: UploadId, caller: Caller = ANNA) -> BatchId:
+    files = [UploadedFile(each) for each in wanted]
+    async with (
+        submit.drafted(mill, caller) as batch_id,
+        uploads.taken(mill, caller, files) as (lent, take),
+    ):
+        await submit.accept(mill, batch_id, caller, order=ORDER, files=lent, also=take)
+    return batch_id
+
+
+def names(mill: Mill) -> list[str]:
+    return sorted(path.name for path in mill.settings.uploads_folder.iterdir())
+
+
+def test_what_one_server_began_another_goes_on_with(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        one, two = a_mill(database, tmp_path), a_mill(database, tmp_path)
+        upload = await sent(one, b"one ", length=7)
+        assert await uploads.look(two, ANNA, upload.id) == (upload, 4)
+        await uploads.append(two, ANNA, upload, _pieces(b"two"), offset_bytes=4)
+        batch_id = await taken_by_a_batch(one, upload.id)
+        (stored,) = (tmp_path / f"storage/batches/{batch_id}/in").iterdir()
+        assert stored.read_bytes() == b"one two"
+        assert names(one) == []
+
+    asyncio.run(story())
+
+
+def test_of_many_takers_one_gets_the_upload(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        upload = await sent(mill, b"wanted by all")
+        tries = [taken_by_a_batch(mill, upload.id) for _ in range(6)]
+        ended = await asyncio.gather(*tries, return_exceptions=True)
+        lost = [each for each in ended if isinstance(each, NotFoundError)]
+        assert len(lost) == 5, ended
+        (folder,) = (tmp_path / "storage/batches").iterdir()
+        assert folder.name in ended
+        assert names(mill) == []
+
+    asyncio.run(story())
+
+
+def test_an_open_batch_takes_uploads_too_and_each_once(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        batch_id = await taken_by_a_batch(mill, (await sent(mill, b"first")).id)
+        upload = await sent(mill, TWO)
+        async with uploads.taken(mill, ANNA, [UploadedFile(upload.id)]) as (lent, take):
+            assert await submit.add_files(mill, batch_id, ANNA, lent, also=take) == 2
+        with pytest.raises(NotFoundError):
+            async with uploads.taken(mill, ANNA, [UploadedFile(upload.id)]):
+                pass
+        assert names(mill) == []
+
+    asyncio.run(story())
+
+
+def test_an_upload_can_be_used_again_after_a_submission_that_failed(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        plain, empty = await sent(mill, b"fine"), await sent(mill, archive())
+        with pytest.raises(EmptyArchiveError):
+            await taken_by_a_batch(mill, plain.id, empty.id)
+        assert names(mill) == sorted([plain.id, empty.id])
+        await uploads.append(mill, ANNA, plain, _pieces(b""), offset_bytes=4)
+        await taken_by_a_batch(mill, plain.id)
+        assert names(mill) == [empty.id]
+
+    asyncio.run(story())
+
+
+def test_somebody_elses_unfinished_or_repeated_upload_is_not_taken(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        upload, half = await sent(mill, b"annas"), await sent(mill, b"half", length=8)
+        with pytest.raises(NotFoundError):
+            await taken_by_a_batch(mill, upload.id, caller=BERTA)
+        with pytest.raises(NotFoundError):
+            await uploads.remove(mill, BERTA, upload.id)
+        with pytest.raises(UploadUnfinishedError, match="4 of 8 bytes"):
+            await taken_by_a_batch(mill, upload.id, half.id)
+        with pytest.raises(InvalidFieldError, match="twice"):
+            await taken_by_a_batch(mill, upload.id, upload.id)
+        assert names(mill) == sorted([upload.id, half.id])
+
+    asyncio.run(story())
+
+
+def test_only_an_archive_may_be_larger_than_a_file(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        tiers = {"anonymous": {"file_bytes": 100, "zip_bytes": 1_000, "open_uploads": 2}}
+        mill = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
+        with pytest.raises(TooLargeError, match="a is larger"):
+            await uploads.begin(mill, ANNA, name="a", length_bytes=1_001, metadata="")
+        with pytest.raises(TooLargeError, match="make it smaller"):
+            await sent(mill, b"x" * 101)
+        large = await sent(mill, TWO)
+        with pytest.raises(TooManyUploadsError, match="2 uploads"):
+            await sent(mill, b"one too many")
+        await taken_by_a_batch(mill, large.id)
+
+    asyncio.run(story())
+
+
+def test_what_is_over_is_removed_and_nothing_else(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        old, new = await sent(mill, b"old"), await sent(mill, b"new")
+        await database.run(
+            lambda conn: conn.execute(
+                update(table).where(table.c.id == old.id).values(expires_at=at(1))
+            )
+        )
+        with pytest.raises(NotFoundError):
+            await uploads.look(mill, ANNA, old.id)
+        folder = mill.settings.uploads_folder
+        for name in ("upl_left.by.a.kill", f"{old.id}.part", f"{new.id}.lent", "not-ours"):
+            (folder / name).touch()
+        await uploads.tidy(mill)
+        assert names(mill) == sorted([new.id, f"{new.id}.lent", "not-ours"])
+
+    asyncio.run(story())

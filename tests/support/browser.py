@@ -1,0 +1,198 @@
+"""A real Chromium on the real page of a real server; import the fixtures into a conftest.
+
+    from support.browser import browser, open_page, server  # noqa: F401
+
+Nothing leaves the machine: a request to any other host, an error in the console or a breach of
+the page's content security policy fails the test that caused it.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from batchmill.api.auth import COOKIE
+from batchmill.web.page import STATIC
+from support.processes import Process, serving
+
+ROOT = Path(__file__).parents[2]
+AXE = ROOT / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
+SHOTS = ROOT / "build" / "screenshots"
+"""Where tests leave pictures of what they saw."""
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+PATIENCE_MS = 30_000
+"""How long anything may take on a busy machine before a test gives up."""
+expect.set_options(timeout=PATIENCE_MS)
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, for a module: while it runs, its thread can run no other event loop."""
+    path = shutil.which("chromium")
+    if path is None:
+        _absent("there is no chromium on PATH")
+    if not (STATIC / "index.html").exists():
+        _absent("the page is not built: python hatch_build.py")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """`batchmill serve` in a process of its own, for all tests of a module."""
+    with serving(tmp_path_factory.mktemp("server") / "data") as server:
+        yield server
+
+
+@pytest.fixture
+def open_page(browser: Browser, server: Process) -> Iterator[OpenPage]:
+    """Return what opens an address of the server: `open_page("/queue", dark=True, **PHONE)`.
+
+    With `key=SECRET` the browser is signed in already.
+    """
+    contexts, troubles = [], []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            troubles.append(message.text)
+
+    def open_one(
+        path: str,
+        *,
+        dark: bool = False,
+        width: int = 1280,
+        height: int = 800,
+        key: str | None = None,
+    ) -> Page:
+        context = browser.new_context(
+            base_url=str(server.client.base_url),
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+            accept_downloads=True,
+        )
+        contexts.append(context)
+        if key is not None:
+            cookie = {"name": COOKIE, "value": key, "url": str(server.client.base_url)}
+            context.add_cookies([{**cookie, "httpOnly": True, "sameSite": "Strict"}])
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("console", note)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("request", lambda request: _refuse_foreign(request.url, troubles))
+        page.goto(path)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert not troubles, troubles
+
+
+def send(
+    server: Process, files: list[tuple[str, bytes]], pipeline: Any = "web", **options: Any
+) -> str:
+    """Submit files as one batch and return its id."""
+    named = [("files", file) for file in files]
+    chosen = pipeline if isinstance(pipeline, str) else json.dumps(pipeline)
+    fields = {"pipeline": chosen, "options": json.dumps(options)}
+    answer = server.client.post("/v1/batches", files=named, data=fields)
+    assert answer.status_code == 202, answer.text
+    return answer.json()["id"]
+
+
+def look(server: Process, batch_id: str) -> Any:
+    """Return a batch as the API has it."""
+    return server.client.get(f"/v1/batches/{batch_id}").json()
+
+
+def wait_ended(server: Process, batch_id: str) -> Any:
+    """Wait until a batch has ended, and return it."""
+    for _ in range(600):
+        batch = look(server, batch_id)
+        if batch["ended_at"]:
+            return batch
+        time.sleep(0.05)
+    raise AssertionError(f"the batch never ended: {batch}")
+
+
+def multiply(server: Process, batch_id: str, number: int) -> None:
+    """Make `number` finished items of a batch's first one, in its SQLite database itself."""
+    with closing(sqlite3.connect(server.data_dir / "batchmill.sqlite3", timeout=30)) as database:
+        columns = [row[1] for row in database.execute("PRAGMA table_info(items)")]
+        changed = {
+            "id": "printf('itm_%020d', n) || substr(batch_id, -12)",
+            "position": "n",
+            "name": "printf('folder %03d/%07d.jpg', n / 1000, n)",
+            "status": "CASE n % 50 WHEN 7 THEN 'cancelled' ELSE 'skipped' END",
+            "skip_reason": "CASE n % 50 WHEN 7 THEN NULL ELSE 'duplicate' END",
+            "outputs": "'[]'",
+        }
+        values = ", ".join(changed.get(name, name) for name in columns)
+        cancelled = (number + 42) // 50
+        database.execute(
+            f"INSERT INTO items ({', '.join(columns)}) WITH RECURSIVE counter(n) AS"  # noqa: S608
+            " (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < ?)"
+            f" SELECT {values} FROM items, counter WHERE batch_id = ? AND position = 0",
+            (number - 1, batch_id),
+        )
+        database.execute(
+            "UPDATE batches SET n_skipped = n_skipped + ?, n_cancelled = n_cancelled + ?,"
+            " revision = revision + 1 WHERE id = ?",
+            (number - 1 - cancelled, cancelled, batch_id),
+        )
+        database.commit()
+
+
+def shoot(page: Page, name: str) -> None:
+    """Leave a picture of what is seen now."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png")
+
+
+def axe_violations(page: Page) -> list[str]:
+    """Return what axe-core finds wrong with a page, a sentence for each."""
+    if not AXE.exists():
+        _absent("axe-core is not installed: npm ci in frontend")
+    # Evaluated by the debugger, which the page's policy does not bind.
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")["violations"]
+    return [
+        f"{each['id']}: {each['help']}: {node['html'][:200]}"
+        for each in found
+        for node in each["nodes"]
+    ]
+
+
+def _refuse_foreign(url: str, troubles: list[str]) -> None:
+    if not url.startswith(("http://127.0.0.1:", "blob:http://127.0.0.1:")):
+        troubles.append(f"the page asked another host: {url}")
+
+
+def _absent(reason: str) -> None:
+    """Skip at home, fail in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)

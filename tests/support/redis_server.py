@@ -1,0 +1,108 @@
+"""Real Redis for tests: the one at BATCHMILL_TEST_REDIS_URL, or a private one to be killed."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+VARIABLE = "BATCHMILL_TEST_REDIS_URL"
+
+
+@contextmanager
+def own_queue() -> Iterator[tuple[str, str]]:
+    """Yield the shared server's address and a queue of the test's own, and empty it afterwards."""
+    url, queue = _shared_url(), f"test-{uuid4().hex}"
+    yield url, queue
+    with Redis.from_url(url) as client:
+        for key in client.scan_iter(f"bull:{queue}:*", count=1000):
+            client.delete(key)
+
+
+class PrivateRedis:
+    """A Redis of the test's own on a free port; it keeps nothing when it is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that runs now."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it, empty, and wait until it answers."""
+        program = shutil.which("redis-server") or shutil.which("valkey-server")
+        if program is None:
+            _not_here("redis-server is not installed")
+        options = {"port": self._port, "bind": "127.0.0.1", "save": "", "dir": self._folder}
+        arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+        self._process = subprocess.Popen([str(program), *arguments], stdout=subprocess.DEVNULL)
+        for _ in range(600):
+            try:
+                self.client().ping()
+            except RedisConnectionError:
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError("redis-server did not start")
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def freeze(self) -> None:
+        """Let it answer nothing more, with its connections open."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
+    def client(self) -> Redis:
+        """Return a client to look into it, or to empty it."""
+        return Redis.from_url(self.url)
+
+
+@contextmanager
+def private(folder: Path) -> Iterator[PrivateRedis]:
+    """Run a Redis that the test may break."""
+    server = PrivateRedis(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def _shared_url() -> str:
+    url = os.environ.get(VARIABLE)
+    if not url:
+        _not_here(f"{VARIABLE} is not set")
+    return str(url)
+
+
+def _not_here(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason}: CI must test the engine")
+    pytest.skip(reason)

@@ -1,0 +1,112 @@
+"""The batch page while files wait: control, a great many rows, and a server that goes away."""
+
+import pytest
+from playwright.sync_api import expect
+
+from support.browser import multiply, send, shoot
+from support.processes import serving
+from support.served import Server
+
+NUMBER = 100_000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server that takes files and works on none."""
+    with serving(tmp_path_factory.mktemp("idle") / "data", "--no-worker") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def huge_id(server) -> str:
+    """A batch of a hundred thousand items."""
+    batch_id = send(server, [("first.jpg", b"not looked at")], name="Huge")
+    multiply(server, batch_id, NUMBER)
+    return batch_id
+
+
+def test_a_batch_is_paused_resumed_and_cancelled(server, open_page):
+    batch_id = send(server, [(f"{n}.jpg", b"waits") for n in range(3)])
+    page = open_page(f"/batches/{batch_id}")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator(".state")).to_have_text("Paused: paused by the user")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator(".state")).not_to_have_text("Paused: paused by the user")
+    page.get_by_role("button", name="Cancel").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("3 files will not be processed")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    assert page.evaluate("document.activeElement.textContent") == "Cancel"
+    page.get_by_role("button", name="Cancel").click()
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".state")).to_have_text("Cancelled")
+    expect(page.get_by_role("button", name="Cancelled 3")).to_be_visible()
+
+
+def test_a_hundred_thousand_rows_scroll_with_few_nodes(server, open_page, huge_id):
+    page = open_page(f"/batches/{huge_id}")
+    grid = page.get_by_role("grid")
+    expect(grid).to_have_attribute("aria-rowcount", str(NUMBER + 1))
+    nodes = []
+    for share in (0.9, 0.1, 0.5, 1.0, 0.33):
+        page.evaluate(
+            "share => { const g = document.querySelector('.grid');"
+            " g.scrollTop = share * (g.scrollHeight - g.clientHeight) }",
+            share,
+        )
+        first = page.locator(".canvas .row").nth(8)
+        expect(first.locator(".cell-status")).to_be_visible()
+        nodes.append(page.evaluate("document.querySelectorAll('*').length"))
+    assert max(nodes) < 800
+    page.evaluate("document.querySelector('.grid').scrollTop = 0")
+    grid.focus()
+    page.keyboard.press("End")
+    expect(page.locator(f"#row-{NUMBER - 1} bdi")).to_have_text("folder 099/0099999.jpg")
+    expect(page.locator(f"#row-{NUMBER - 1}")).to_be_in_viewport()
+    shoot(page, "batch-huge")
+    for _ in range(3):
+        page.keyboard.press("PageUp")
+    page.keyboard.press("Home")
+    expect(page.locator("#row-0 bdi")).to_have_text("first.jpg")
+
+
+def test_a_filter_over_a_hundred_thousand_rows_goes_on_page_by_page(server, open_page, huge_id):
+    page = open_page(f"/batches/{huge_id}")
+    page.get_by_role("button", name="Cancelled 2,000").click()
+    expect(page.locator("#row-0 bdi")).to_have_text("folder 000/0000007.jpg")
+    grid = page.get_by_role("grid")
+    grid.focus()
+    page.keyboard.press("End")
+    expect(page.locator("#row-199 bdi")).to_have_text("folder 009/0009957.jpg")
+    page.get_by_role("searchbox").fill("folder 042/00427")
+    expect(page.locator("#row-0 bdi")).to_have_text("folder 042/0042700.jpg")
+
+
+def test_a_blocked_stream_leaves_polling(server, open_page):
+    batch_id = send(server, [("a.jpg", b"waits")])
+    page = open_page("/")
+    page.route("**/v1/events?**", lambda route: route.abort())
+    page.goto(f"/batches/{batch_id}")
+    expect(page.locator(".live-badge")).to_have_text("Every few seconds")
+    server.client.post(f"/v1/batches/{batch_id}/pause")
+    expect(page.locator(".state")).to_have_text("Paused: paused by the user")
+
+
+def test_a_server_that_goes_away_is_said_to_and_found_again(browser, tmp_path):
+    with Server(tmp_path / "server") as server:
+        page = browser.new_page(base_url=server.url)
+        page.goto("/")
+        batch_id = page.evaluate(
+            "async () => { const form = new FormData(); form.set('pipeline', 'web');"
+            " form.append('files', new Blob(['none']), 'a.jpg');"
+            " return (await (await fetch('/v1/batches', {method: 'POST', body: form})).json()).id }"
+        )
+        page.goto(f"/batches/{batch_id}")
+        expect(page.locator(".live-badge")).to_have_text("Live")
+        server.kill()
+        expect(page.locator(".live-badge")).to_have_text("Offline")
+        expect(page.get_by_role("heading", level=1)).to_have_text("web, 1 file")
+        server.start()
+        expect(page.locator(".live-badge")).to_have_text("Live")
+        page.context.close()

@@ -1,0 +1,51 @@
+"""What every page has in common: addresses, colours, the way from one to another."""
+
+import pytest
+
+from support.browser import PHONE, axe_violations
+
+
+@pytest.mark.parametrize("path", ["/", "/queue", "/keys", "/settings", "/nonsense"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_wrong(open_page, path: str, dark: bool):
+    if path == "/nonsense":
+        page = open_page("/", dark=dark)
+        page.evaluate("history.pushState(null, '', '/nonsense')")
+        page.evaluate("dispatchEvent(new PopStateEvent('popstate'))")
+    else:
+        page = open_page(path, dark=dark)
+    page.wait_for_selector("main :is(h1, h2)")
+
+    assert axe_violations(page) == []
+
+
+def test_links_change_the_page_without_loading_it_again(open_page):
+    page = open_page("/")
+    page.evaluate("window.mark = 1")
+    page.get_by_role("link", name="Queue").click()
+    page.get_by_role("heading", level=1).wait_for()
+
+    assert page.url.endswith("/queue")
+    assert page.title() == "Queue and workers – batchmill"
+    assert page.evaluate("window.mark") == 1
+    page.go_back()
+    page.get_by_role("heading", name="No batches yet").wait_for()
+
+
+def test_the_chosen_colours_outlast_a_reload(open_page):
+    page = open_page("/")
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    light = page.evaluate(ground)
+    page.get_by_role("button", name="Colours: as the system").click()
+    page.get_by_role("button", name="Colours: light").click()
+    page.reload()
+    page.get_by_role("button", name="Colours: dark").wait_for()
+
+    assert page.evaluate(ground) != light
+
+
+def test_nothing_is_wider_than_a_phone(open_page):
+    page = open_page("/", **PHONE)
+    page.wait_for_selector("main h2")
+
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
