@@ -11,7 +11,7 @@ from batchmill.errors.request import InvalidFieldError, NotFoundError
 from batchmill.model.batch import OwnerId
 from batchmill.service import control
 from batchmill.service.query import PAGE_ROWS, Reading, Wanted
-from batchmill.service.submit import Caller
+from batchmill.service.submit import Caller, drafted
 from support.mills import (
     a_mill,
     batch_of,
@@ -40,6 +40,18 @@ def test_only_its_owner_reads_a_batch_and_its_items(database, tmp_path):
             await yours.batch(batch_id)
         with pytest.raises(NotFoundError):
             await yours.item(item.id)
+
+    asyncio.run(story())
+
+
+def test_a_batch_whose_files_still_arrive_is_told_like_every_other(database, tmp_path):
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        async with drafted(mill, Caller()) as batch_id:
+            told = await Reading(mill, None).batch(batch_id)
+            await control.purge(mill, batch_id)
+        assert (told.status, told.counts.total) == ("uploading", 0)
+        assert told.pipeline == {"steps": []}
 
     asyncio.run(story())
 

@@ -164,8 +164,14 @@ async def _remove_draft(mill: Mill, batch_id: BatchId) -> None:
         await control.purge(mill, batch_id)
 
 
+# Listings show it while its files arrive, so its pipeline has the shape of every other.
 _DRAFT = NewBatch(
-    pipeline={}, pipeline_name="", family="", tier="anonymous", priority=0, keep_open=True
+    pipeline={"steps": []},
+    pipeline_name="",
+    family="",
+    tier="anonymous",
+    priority=0,
+    keep_open=True,
 )
 
 
