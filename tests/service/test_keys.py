@@ -1,9 +1,10 @@
 """Keys are random, kept as hashes, revocable, and make no stronger ones; windows count for all."""
 
 import asyncio
+from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from batchmill.db import access
 from batchmill.db.connect import Database
@@ -34,6 +35,29 @@ def test_a_secret_opens_its_key_until_it_is_revoked(database: Database) -> None:
         await keys.revoke(database, key_id, owner_id=ANNA)
         assert await keys.authenticate(database, secret) is None
         assert [key.id for key in await keys.listed(database, ANNA)] == [key_id]
+
+    asyncio.run(story())
+
+
+def test_a_key_says_when_it_was_last_used_to_the_hour(database: Database) -> None:
+    async def story() -> None:
+        key, secret = await keys.create(database, Grant("shop", ANNA), by=None)
+        assert key.used_at is None
+        await keys.authenticate(database, secret)
+        first = await used()
+        assert first is not None
+        await keys.authenticate(database, secret)
+        assert await used() == first
+        an_hour = timedelta(milliseconds=keys.USE_NOTED_MS)
+        await database.run(
+            lambda conn: conn.execute(update(api_keys).values(used_at=first - 2 * an_hour))
+        )
+        await keys.authenticate(database, secret)
+        assert (await used() or first) >= first
+
+    async def used() -> datetime | None:
+        (key,) = await keys.listed(database, ANNA)
+        return key.used_at
 
     asyncio.run(story())
 

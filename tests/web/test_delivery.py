@@ -62,6 +62,15 @@ def test_no_other_file_can_be_had(built, name: str):
     assert built.get(f"/assets/{name}").status_code == 404
 
 
+def test_a_person_at_an_unknown_address_gets_the_page_that_says_so_and_a_program_does_not(built):
+    browser = built.get("/bathces/bat_1", headers={"Accept": "text/html,*/*;q=0.8"})
+
+    assert (browser.status_code, browser.text) == (404, "<!doctype html><title>page</title>")
+    assert "content-security-policy" in browser.headers
+    assert "doctype" not in built.get("/bathces/bat_1").text
+    assert built.post("/nothing", headers={"Accept": "text/html"}).status_code == 404
+
+
 def test_a_page_that_is_not_built_says_what_to_do(tmp_path: Path):
     answer = TestClient(Starlette(routes=routes(tmp_path / "absent"))).get("/")
 

@@ -194,6 +194,8 @@ export interface Key {
   tier: string
   scopes: Scope[]
   created_at: string
+  /** To the hour. */
+  used_at: string | null
   revoked_at: string | null
 }
 

@@ -85,7 +85,10 @@ def browse(options: ListOptions) -> int:
     async def ask(database: "Database") -> None:
         for key in await keys.listed(database, None):
             state = "revoked" if key.revoked_at else ",".join(key.scopes)
-            print(f"{key.id}  {key.tier:<12}  {key.owner_id:<16}  {state:<18}  {key.name}")
+            used = f"used {key.used_at:%Y-%m-%d}" if key.used_at else "never used"
+            print(
+                f"{key.id}  {key.tier:<12}  {key.owner_id:<16}  {state:<18}  {used:<15}  {key.name}"
+            )
 
     return _with_database(options.data_dir, ask)
 

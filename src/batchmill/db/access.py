@@ -40,6 +40,12 @@ def key_of_secret(conn: Connection, secret_sha256: str) -> ApiKey | None:
     return None if row is None else _key(row)
 
 
+def note_use(conn: Connection, key_id: KeyId, *, every_ms: int, now: Clock = NOW) -> None:
+    """Note that a key is in use, unless that was noted less than `every_ms` ago."""
+    long_ago = or_(api_keys.c.used_at.is_(None), api_keys.c.used_at < now - every_ms)
+    conn.execute(update(api_keys).where(api_keys.c.id == key_id, long_ago).values(used_at=now))
+
+
 def keys_of(conn: Connection, owner_id: OwnerId | None) -> Sequence[ApiKey]:
     """Return an owner's keys, revoked ones too, newest first; None: everybody's."""
     query = _select().order_by(api_keys.c.id.desc())

@@ -3,11 +3,14 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from batchmill import logs
 from batchmill.db import access
 from batchmill.db.connect import Connection, Database
+from batchmill.errors.outage import OutageError
 from batchmill.errors.request import (
     ForbiddenError,
     InvalidOptionError,
@@ -26,6 +29,7 @@ PREFIX = "bm_"
 SECRET_BYTES = 32
 LEAST_CHARACTERS = 35
 ADMIN_LINK = "admin_link"
+USE_NOTED_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +121,17 @@ async def redeem_admin_link(database: Database, token: str) -> str:
 
 
 async def authenticate(database: Database, secret: str) -> ApiKey | None:
-    """Return the living key with this secret; None: there is none."""
+    """Return the living key with this secret; None: there is none.
+
+    That it was used is noted once an hour, so that reading stays reading.
+    """
     if not secret.startswith(PREFIX):
         return None
-    return await database.read(access.key_of_secret, digest(secret))
+    key = await database.read(access.key_of_secret, digest(secret))
+    if key is not None and _is_long_ago(key.used_at):
+        with suppress(OutageError):  # a full disk must not keep people from looking
+            await database.run(access.note_use, key.id, every_ms=USE_NOTED_MS)
+    return key
 
 
 async def listed(database: Database, owner_id: OwnerId | None) -> Sequence[ApiKey]:
@@ -170,6 +181,10 @@ def _add(conn: Connection, grant: Grant, secret: str) -> ApiKey:
     if made is None:
         raise LookupError("a key that was just made is gone")
     return made
+
+
+def _is_long_ago(used_at: datetime | None) -> bool:
+    return used_at is None or datetime.now(UTC) - used_at > timedelta(milliseconds=USE_NOTED_MS)
 
 
 def _refuse_stronger(grant: Grant, by: ApiKey | None) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 STATIC: Final = Path(__file__).with_name("static")
 ADDRESSES: Final = ("/", "/batches/{batch_id}", "/queue", "/keys", "/settings", "/sign-in")
@@ -51,11 +53,14 @@ def routes(folder: Path = STATIC) -> list[Route]:
     document = folder / "index.html"
     files = {path.name: path for path in (folder / "assets").glob("*")}
 
-    async def page(request: Request) -> Response:
+    async def page(request: Request, status: int = 200) -> Response:
         if not document.exists():
             return PlainTextResponse(NOT_BUILT, 503, {"Cache-Control": "no-store"})
         headers = {"Content-Security-Policy": CSP, "Cache-Control": "no-cache"}
-        return _send(request, document, headers)
+        return _send(request, document, headers, status)
+
+    async def unknown(request: Request) -> Response:
+        return await page(request, 404)
 
     async def asset(request: Request) -> Response:
         found = files.get(request.path_params["name"])
@@ -71,10 +76,21 @@ def routes(folder: Path = STATIC) -> list[Route]:
 
     found = [*((each, page) for each in ADDRESSES), *((f"/{each}", module) for each in MODULES)]
     found.append(("/assets/{name}", asset))
-    return [Route(address, answer, include_in_schema=False) for address, answer in found]
+    known = [Route(address, answer, include_in_schema=False) for address, answer in found]
+    return [*known, _Unknown("/{path:path}", unknown, include_in_schema=False)]
 
 
-def _send(request: Request, path: Path, headers: Mapping[str, str]) -> Response:
+class _Unknown(Route):
+    """What a person opened and nobody else answers: programs get the API's own answer."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match whatever asks for a document."""
+        match, found = super().matches(scope)
+        wanted = match is Match.FULL and "text/html" in Headers(scope=scope).get("accept", "")
+        return (match, found) if wanted else (Match.NONE, {})
+
+
+def _send(request: Request, path: Path, headers: Mapping[str, str], status: int = 200) -> Response:
     """Send a file in the smallest encoding that the client takes."""
     told = {**headers, "Vary": "Accept-Encoding"}
     media_type = MEDIA_TYPES[path.suffix]
@@ -82,8 +98,8 @@ def _send(request: Request, path: Path, headers: Mapping[str, str]) -> Response:
         smaller = path.with_name(path.name + ENCODINGS[encoding])
         if smaller.exists():
             told["Content-Encoding"] = encoding
-            return FileResponse(smaller, headers=told, media_type=media_type)
-    return FileResponse(path, headers=told, media_type=media_type)
+            return FileResponse(smaller, status, headers=told, media_type=media_type)
+    return FileResponse(path, status, headers=told, media_type=media_type)
 
 
 def _taken(accepted: str) -> Iterable[str]:

@@ -9,7 +9,7 @@ import { Notice, ProblemNotice } from '../../components/notice'
 import { SecretDialog } from '../../components/secret'
 import { Table, type Column } from '../../components/table'
 import { done, problem } from '../../components/toast'
-import { instant } from '../../format'
+import { ago, instant } from '../../format'
 import { SessionAwaited } from '../../components/session_awaited'
 import { useLoaded } from '../../loading'
 import { useSession } from '../../session'
@@ -100,6 +100,7 @@ function columns(session: Session, onRevoke: (key: Key) => void): Column<Key>[] 
     { title: names.tier, cell: (key) => key.tier },
     { title: names.scopes, cell: (key) => key.scopes.map((scope) => texts.keys.scopes[scope].name).join(', ') },
     { title: names.made, cell: (key) => <time dateTime={key.created_at}>{instant(key.created_at)}</time> },
+    { title: names.used, cell: (key) => <Used at={key.used_at} /> },
     { title: names.state, cell: (key) => <State row={key} /> },
   ]
   if (!session.admin) return all
@@ -120,6 +121,10 @@ function Name({ row, own }: { row: Key; own: boolean }) {
       {own && <span class="tag">{texts.keys.yours}</span>}
     </>
   )
+}
+
+function Used({ at }: { at: string | null }) {
+  return at === null ? <span class="quiet">{texts.keys.neverUsed}</span> : <time dateTime={at}>{ago(at)}</time>
 }
 
 function State({ row }: { row: Key }) {
