@@ -297,11 +297,12 @@ def test_pages_of_allowed_origins_may_call_and_others_may_not(tmp_path):
         )
         asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
         before = server.client.options("/v1/batches", headers=asked)
+        elsewhere = server.client.options("/v1/batches", headers={**asked, "Host": "mill.lan"})
 
     assert good.status_code == 202
     assert good.headers["access-control-allow-origin"] == "https://shop.example"
     assert "Location" in good.headers["access-control-expose-headers"]
-    assert before.status_code == 200
+    assert before.status_code == elsewhere.status_code == 200
     assert bad.status_code == 403
     assert "access-control-allow-origin" not in bad.headers
 
@@ -324,6 +325,17 @@ def test_a_request_that_came_through_a_proxy_is_not_taken_for_a_local_one(server
     answer = server.client.get("/v1/batches", headers={header: "127.0.0.1"})
 
     _refused(answer, 401, "unauthenticated")
+
+
+def test_strangers_without_a_key_see_batches_by_their_address_and_in_no_list(tmp_path):
+    with servers.running(tmp_path, anonymous="on") as server:
+        server.client.headers["X-Forwarded-For"] = "203.0.113.7"
+        batch_id = server.send(b"one")["id"]
+        listed = server.client.get("/v1/batches").json()
+        seen = server.client.get(f"/v1/batches/{batch_id}")
+
+    assert (listed["data"], listed["has_more"]) == ([], False)
+    assert seen.json()["id"] == batch_id
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/v1/batches", "/v1/nothing", "/v1/presets"])

@@ -16,6 +16,7 @@ from batchmill.model.batch import ENDED, Batch, BatchStatus
 from batchmill.model.item import ItemId
 from batchmill.service import control
 from batchmill.service.control import RetryScope
+from batchmill.service.query import Page
 from batchmill.wire import asked, told
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -48,7 +49,12 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """List batches, newest first; `active` leaves out those that have ended."""
+    """List batches, newest first; `active` leaves out those that have ended.
+
+    Callers who share an owner with strangers see none: each knows the addresses of its own.
+    """
+    if not asking.caller.may_list:
+        return answers.conditional(request, answers.page(Page((), None), answers.batch))
     if created_after is not None and created_after.tzinfo is None:
         raise InvalidFieldError("`created_after` needs a time zone, as in 2026-01-31T12:00:00Z.")
     among = tuple(sorted(set(BatchStatus) - ENDED)) if active else ()
