@@ -149,6 +149,11 @@ def test_a_report_is_a_table_or_lines_on_stdout_or_in_a_file(
     assert len(rows) == 6
 
 
+def _hear_ctrl_c() -> None:
+    """Undo what a shell does to what it starts in the background: it lets it ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ending_a_watch_does_not_touch_the_batch(remote: Run, server: Server, tmp_path: Path):
     batch = slow_batch(remote, tmp_path)
     watching = subprocess.Popen(
@@ -156,6 +161,7 @@ def test_ending_a_watch_does_not_touch_the_batch(remote: Run, server: Server, tm
         env=environment(BATCHMILL_SERVER=server.url),
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=_hear_ctrl_c,  # noqa: PLW1509 - it only sets a signal
     )
     assert watching.stdout is not None
     watching.stdout.readline()

@@ -90,6 +90,7 @@ def test_a_server_that_wants_a_key_asks_for_it_on_every_page(browser: Browser, t
         shoot(page, "key-wanted")
         page.get_by_label("API key").fill(made["secret"])
         page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_label("API key")).to_have_count(0)
         page.goto("/settings")
 
         expect(page.get_by_text("BATCHMILL_ANONYMOUS").first).to_be_visible()
