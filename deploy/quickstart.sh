@@ -16,7 +16,7 @@ random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 mkdir -p secrets
 chmod 700 secrets
 [ -s secrets/postgres_password ] || random 24 > secrets/postgres_password
-[ -s secrets/admin_key ] || random 32 > secrets/admin_key
+[ -s secrets/admin_key ] || { printf bm_; random 32; } > secrets/admin_key
 printf 'postgresql+psycopg://batchmill:%s@postgres/batchmill' "$(cat secrets/postgres_password)" > secrets/database_url
 chmod 644 secrets/*
 

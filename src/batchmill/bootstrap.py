@@ -222,7 +222,9 @@ def _signer(settings: Settings) -> Signer:
         UsageError: a key is too short, or several processes would each have another.
     """
     signing_keys = [key.get_secret_value() for key in settings.signing_keys]
-    if not signing_keys and settings.redis_url is not None and settings.public_url is not None:
+    # Signed is only what a model is to fetch, from the public address.
+    signs = settings.has_model and settings.public_url is not None
+    if signs and not signing_keys and settings.redis_url is not None:
         raise UsageError(
             "Servers and workers that share work must sign alike: set BATCHMILL_SIGNING_KEYS to the"
             f" same key of {KEY_BYTES} characters or more for all of them."

@@ -20,7 +20,6 @@ from support import compose
 from support.pictures import scene
 from support.served import environment
 
-ADMIN_KEY = "bm_" + "0123456789abcdef" * 3
 WORKERS = 2
 
 
@@ -28,16 +27,17 @@ class Fleet:
     """The compose file's services, with this machine's addresses instead of theirs."""
 
     def __init__(self, folder: Path, database_url: str) -> None:
+        secrets = compose.quickstart(folder)
+        (secrets / "database_url").write_text(database_url)
+        self.admin_key = (secrets / "admin_key").read_text()
         self.services = compose.read()["services"]
         self.ports = {name: _free_port() for name in ("redis", "server", "worker1", "worker2")}
         self.server = f"http://127.0.0.1:{self.ports['server']}"
         self._folder = folder
         self._here = {
             "redis:6379": f"127.0.0.1:{self.ports['redis']}",
-            "/run/secrets": str(folder),
+            "/run/secrets": str(secrets),
         }
-        (folder / "database_url").write_text(database_url)
-        (folder / "admin_key").write_text(ADMIN_KEY)
 
     def environment(self, service: str, port: int) -> dict[str, str]:
         """What the image and the compose file set for a container."""
@@ -120,7 +120,7 @@ def test_the_commands_of_the_compose_file_serve_work_and_end(tmp_path: Path):
         for number in range(1, 1 + WORKERS):
             started.append(stack.enter_context(fleet.batchmill("worker", f"worker{number}")))
         client = stack.enter_context(
-            httpx.Client(base_url=fleet.server, headers={"X-API-Key": ADMIN_KEY}, timeout=30)
+            httpx.Client(base_url=fleet.server, headers={"X-API-Key": fleet.admin_key}, timeout=30)
         )
         _until(lambda: client.get("/readyz").is_success)
         _until(lambda: client.get("/v1/queue").json()["workers"] == WORKERS)

@@ -1,5 +1,6 @@
 """Dockerfile, compose file, manifests and scripts, checked as far as no engine is needed."""
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -13,7 +14,12 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
+import databases
 from batchmill import environment
+from batchmill.bootstrap import opened
+from batchmill.errors.outage import DatabaseUnavailableError
+from batchmill.errors.request import UsageError
+from batchmill.service import keys
 from support import compose
 from support.compose import DEPLOY
 
@@ -177,6 +183,41 @@ def test_manifests_name_settings_that_exist_and_secrets_that_are_filled_in():
     assert set(files) <= set(by_kind["Secret"]["stringData"])
 
 
+def test_what_the_manifests_set_is_enough_to_start(tmp_path: Path):
+    configured = next(each["data"] for each in MANIFESTS if each["kind"] == "ConfigMap")
+    filled_in = {
+        **_example_secrets(),
+        "database_url": "postgresql+psycopg://nobody@127.0.0.1:9/x",
+    }
+    for name, value in filled_in.items():
+        (tmp_path / name).write_text(value)
+    env = {name: value.replace("/secrets", str(tmp_path)) for name, value in configured.items()}
+    settings = environment.load({**env, "BATCHMILL_DATA_DIR": str(tmp_path / "data")})
+
+    # Nothing is refused: it gets as far as the database, and there is none.
+    with pytest.raises(DatabaseUnavailableError):
+        asyncio.run(opened(settings).__aenter__())
+
+
+def test_the_admin_key_of_the_example_has_the_right_form_but_is_refused_itself(tmp_path: Path):
+    example = _example_secrets()["admin_key"]
+
+    assert _lets_in(example.replace("AT-LEAST-32-RANDOM-CHARACTERS", "x" * 32), tmp_path)
+    with pytest.raises(UsageError):
+        _lets_in(example, tmp_path)
+
+
+def _example_secrets() -> dict[str, str]:
+    secrets: dict[str, str] = next(m["stringData"] for m in MANIFESTS if m["kind"] == "Secret")
+    return secrets
+
+
+def _lets_in(admin_key: str, folder: Path) -> bool:
+    with databases.new_database("sqlite", folder) as database:
+        asyncio.run(keys.ensure_admin(database, admin_key))
+        return asyncio.run(keys.authenticate(database, admin_key)) is not None
+
+
 def test_workers_are_scaled_by_a_number_that_the_server_tells():
     from batchmill.api.metrics import _gauges
     from batchmill.model.batch import Counts
@@ -197,6 +238,18 @@ def test_workers_are_scaled_by_a_number_that_the_server_tells():
 def test_the_quickstart_script_has_no_shell_trap():
     program = Path(sys.executable).with_name("shellcheck")  # of the extra `test`
     subprocess.run([program, DEPLOY / "quickstart.sh"], check=True)
+
+
+def test_the_quickstart_script_makes_an_admin_key_that_a_server_takes(tmp_path: Path):
+    secrets = compose.quickstart(tmp_path)
+
+    assert _lets_in((secrets / "admin_key").read_text(), tmp_path)
+
+
+def test_the_quickstart_script_for_windows_makes_such_a_key_too():
+    script = (DEPLOY / "quickstart.ps1").read_text(encoding="utf-8")
+
+    assert f"Set-Secret 'admin_key' ('{keys.PREFIX}' + (New-Secret 32))" in script
 
 
 def test_the_units_are_ones_that_systemd_understands(tmp_path: Path):

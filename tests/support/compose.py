@@ -1,6 +1,9 @@
 """Reads deploy/compose.yaml as Compose does: variables filled in, merged, lists of words."""
 
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,3 +37,17 @@ def image_environment() -> dict[str, str]:
     """Return the variables of ours that the image sets."""
     text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     return dict(re.findall(r"^(?:ENV)? +(BATCHMILL_\w+)=(\S+)", text, re.MULTILINE))
+
+
+def quickstart(folder: Path) -> Path:
+    """Run the quickstart script where `docker` does nothing; return the secrets that it made."""
+    script = folder / "deploy" / "quickstart.sh"
+    script.parent.mkdir()
+    shutil.copy(DEPLOY / script.name, script)
+    docker = folder / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text("#!/bin/sh\n")
+    docker.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{docker.parent}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(["bash", script], env=environ, check=True, stdout=subprocess.DEVNULL)
+    return script.parent / "secrets"
