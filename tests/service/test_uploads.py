@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 
+from batchmill.db import batches
 from batchmill.db.connect import Database
 from batchmill.db.schema import uploads as table
 from batchmill.db.types import at
+from batchmill.errors.outage import StorageFullError
 from batchmill.errors.request import (
     EmptyArchiveError,
     InvalidFieldError,
@@ -24,6 +28,7 @@ from batchmill.service import submit, uploads
 from batchmill.service.mill import Mill
 from batchmill.service.submit import Caller, Order
 from batchmill.service.uploads import UploadedFile
+from batchmill.storage.local import LocalStorage
 from support.archives import Entry, archive
 from support.mills import PIPELINE, a_mill
 
@@ -31,6 +36,18 @@ ANNA = Caller(OwnerId("own_anna"))
 BERTA = Caller(OwnerId("own_berta"))
 ORDER = Order(PIPELINE, keep_open=True)
 TWO = archive(Entry(b"a", b"1" * 60), Entry(b"b", b"22"))
+
+
+class OneMore(LocalStorage):
+    """A storage with room for one file more."""
+
+    room = 1
+
+    async def put(self, key: str, path: Path, **more: Any) -> None:
+        if not self.room:
+            raise StorageFullError
+        self.room -= 1
+        await super().put(key, path, **more)
 
 
 async def _pieces(body: bytes) -> AsyncIterator[bytes]:
@@ -49,8 +66,14 @@ async def taken_by_a_batch(mill: Mill, *wanted: UploadId, caller: Caller = ANNA)
         submit.drafted(mill, caller) as batch_id,
         uploads.taken(mill, caller, files) as (lent, take),
     ):
-        await submit.accept(mill, batch_id, caller, order=ORDER, files=lent, also=take)
+        await submit.accept(mill, batch_id, caller, order=ORDER, files=lent, also=take(lent))
     return batch_id
+
+
+async def added(mill: Mill, batch_id: BatchId, every: list[Upload]) -> int:
+    files = [UploadedFile(each.id) for each in every]
+    async with uploads.taken(mill, ANNA, files) as (lent, take):
+        return await submit.add_files(mill, batch_id, ANNA, lent, take=take)
 
 
 def names(mill: Mill) -> list[str]:
@@ -92,7 +115,7 @@ def test_an_open_batch_takes_uploads_too_and_each_once(database: Database, tmp_p
         batch_id = await taken_by_a_batch(mill, (await sent(mill, b"first")).id)
         upload = await sent(mill, TWO)
         async with uploads.taken(mill, ANNA, [UploadedFile(upload.id)]) as (lent, take):
-            assert await submit.add_files(mill, batch_id, ANNA, lent, also=take) == 2
+            assert await submit.add_files(mill, batch_id, ANNA, lent, take=take) == 2
         with pytest.raises(NotFoundError):
             async with uploads.taken(mill, ANNA, [UploadedFile(upload.id)]):
                 pass
@@ -113,6 +136,39 @@ def test_an_upload_can_be_used_again_after_a_submission_that_failed(
         await uploads.append(mill, ANNA, plain, _pieces(b""), offset_bytes=4)
         await taken_by_a_batch(mill, plain.id)
         assert names(mill) == [empty.id]
+
+    asyncio.run(story())
+
+
+def test_a_refused_file_leaves_the_batch_and_all_uploads_named_beside_it_as_they_were(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        batch_id = await taken_by_a_batch(mill, (await sent(mill, b"first")).id)
+        every = [await sent(mill, body) for body in (b"photo", archive(), b"third")]
+        with pytest.raises(EmptyArchiveError):
+            await added(mill, batch_id, every)
+        assert await added(mill, batch_id, [every[0], every[2]]) == 2
+        assert names(mill) == [every[1].id]
+
+    asyncio.run(story())
+
+
+def test_what_there_was_no_space_for_stays_an_upload(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path)
+        batch_id = await taken_by_a_batch(mill, (await sent(mill, b"first")).id)
+        every = [await sent(mill, body) for body in (TWO, b"third")]
+        full = replace(mill, storage=OneMore(tmp_path / "storage"))
+        with pytest.raises(StorageFullError):
+            await added(full, batch_id, every)
+        await uploads.tidy(mill)
+        assert names(mill) == [every[1].id]
+        assert await added(mill, batch_id, [every[1]]) == 1
+        batch = await mill.database.read(batches.get, batch_id, owner_id=ANNA.owner_id)
+        assert batch is not None
+        assert batch.counts.total == 4
 
     asyncio.run(story())
 

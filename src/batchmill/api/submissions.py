@@ -106,9 +106,10 @@ async def start(asking: Context, sent: Submission, keep: Keep | None = None) -> 
         submit.drafted(mill, caller) as batch_id,
         taken(mill, caller, sent.files) as (files, take),
     ):
+        take_all = take(files)
 
         def also(conn: Connection) -> None:
-            take(conn)
+            take_all(conn)
             started = batches.get(conn, batch_id, owner_id=caller.owner_id)
             if started is not None and keep is not None:
                 keep(conn, accepted(started))
@@ -126,7 +127,7 @@ async def append(request: Request, asking: Context, batch_id: BatchId, sent: Mor
     async def make(_: Keep) -> Response:
         mill, caller = asking.mill, asking.caller
         async with taken(mill, caller, sent.files) as (files, take):
-            added = await submit.add_files(mill, batch_id, caller, files, also=take)
+            added = await submit.add_files(mill, batch_id, caller, files, take=take)
         grown = answers.batch(await asking.reading.batch(batch_id))
         return answers.answer(told.Added(added=added, batch=grown), 202)
 

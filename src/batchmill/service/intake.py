@@ -52,35 +52,56 @@ class AbsentFile:
     reason: str | None = None
 
 
+AnySent = SentFile | AbsentFile
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Items that are added at once, and the files that come with them: each in one page alone."""
+
+    items: list[NewItem]
+    files: list[SentFile]
+
+
 async def stored(
-    storage: Storage,
-    batch_id: BatchId,
-    files: Sequence[SentFile | AbsentFile],
-    *,
-    limits: TierLimits,
-) -> AsyncIterator[list[NewItem]]:
+    storage: Storage, batch_id: BatchId, files: Sequence[AnySent], *, limits: TierLimits
+) -> AsyncIterator[Page]:
     """Put files into storage and yield the items they become, in order, in pages.
+
+    What can be refused is refused before the first page.
 
     Raises:
         UnreadableArchiveError, EmptyArchiveError, TooLargeError: a ZIP can't be used.
         StorageFullError: no space.
     """
-    plain: list[NewItem] = []
-    for file in files:
-        if isinstance(file, AbsentFile):
-            plain.append(_absent(file))
-            continue
-        media = await asyncio.to_thread(media_of, file)
-        if media is not ZIP:
-            plain.append(await _store_file(storage, batch_id, file, media))
-            continue
-        if plain:
-            yield plain
-            plain = []
-        async for page in _store_archive(storage, batch_id, file, limits):
-            yield page
-    if plain:
+    looked_at = [(file, await asyncio.to_thread(_look, file, limits)) for file in files]
+    plain = Page([], [])
+    for file, found in looked_at:
+        match file, found:
+            case SentFile(), ArchiveIndex():
+                if plain.items:
+                    yield plain
+                    plain = Page([], [])
+                async for page in _store_archive(storage, batch_id, file, found):
+                    yield page
+            case SentFile(), (MediaType() | None) as media:
+                plain.items.append(await _store_file(storage, batch_id, file, media))
+                plain.files.append(file)
+            case AbsentFile(), _:
+                plain.items.append(_absent(file))
+    if plain.items:
         yield plain
+
+
+def _look(file: AnySent, limits: TierLimits) -> MediaType | ArchiveIndex | None:
+    """Return the type of a file by its content, or what an archive holds."""
+    if isinstance(file, AbsentFile):
+        return None
+    media = media_of(file)
+    if media is not ZIP:
+        return media
+    bounds = ArchiveLimits(limits.archive_entries, limits.archive_bytes)
+    return index_archive(file.path, name=file.name, limits=bounds)
 
 
 def media_of(file: SentFile) -> MediaType | None:
@@ -111,19 +132,17 @@ async def _store_file(
 
 
 async def _store_archive(
-    storage: Storage, batch_id: BatchId, file: SentFile, limits: TierLimits
-) -> AsyncIterator[list[NewItem]]:
-    bounds = ArchiveLimits(limits.archive_entries, limits.archive_bytes)
-    index = await asyncio.to_thread(index_archive, file.path, name=file.name, limits=bounds)
+    storage: Storage, batch_id: BatchId, file: SentFile, index: ArchiveIndex
+) -> AsyncIterator[Page]:
+    files = [file]
     key = keys.input_key(batch_id, ids.archive_id())
     async with _kept(index) as kept:
         await storage.put(key, file.path, media_type=ZIP.mime, sha256=file.sha256)
         pages = kept.pages(key, rows=PAGE_ROWS)
         while page := await asyncio.to_thread(next, pages, None):
-            yield [
-                NewItem(item_id, source)
-                for item_id, source in zip(ids.item_ids(len(page)), page, strict=True)
-            ]
+            sources = zip(ids.item_ids(len(page)), page, strict=True)
+            yield Page([NewItem(item_id, source) for item_id, source in sources], files)
+            files = []
 
 
 @asynccontextmanager
@@ -134,4 +153,5 @@ async def _kept(index: ArchiveIndex) -> AsyncIterator[ArchiveIndex]:
     try:
         yield index.at(path)
     finally:
-        await asyncio.to_thread(path.unlink)
+        # Once its upload is taken, `uploads.tidy` may have been here before.
+        await asyncio.to_thread(path.unlink, missing_ok=True)

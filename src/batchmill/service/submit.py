@@ -30,11 +30,13 @@ from batchmill.model.pipeline import Pipeline
 from batchmill.model.priority import engine_priority
 from batchmill.service import control, ids, webhooks
 from batchmill.service.dispatch import dispatch
-from batchmill.service.intake import AbsentFile, SentFile, stored
+from batchmill.service.intake import AnySent, stored
 from batchmill.service.mill import Mill
 
 Also = Callable[[Connection], None]
 """Something to be done in the same transaction; it may run more than once after a deadlock."""
+Take = Callable[[Sequence[AnySent]], Also]
+"""What is to be done in the transaction that adds the first items of some files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ async def accept(
     caller: Caller,
     *,
     order: Order,
-    files: Sequence[SentFile | AbsentFile],
+    files: Sequence[AnySent],
     also: Also = nothing,
 ) -> None:
     """Turn a draft and its files into a running batch; durable on return.
@@ -123,7 +125,7 @@ async def accept(
     position, last = 0, list[NewItem]()
     async for page in stored(mill.storage, batch_id, files, limits=limits):
         await mill.database.run(_add, batch_id, last, first_position=position)
-        position, last = position + len(last), page
+        position, last = position + len(last), page.items
     await mill.database.run(_start, batch_id, new_batch, last, first_position=position, also=also)
     logs.info(Event.BATCH_ACCEPTED, batch=batch_id, items=position + len(last))
     await dispatch(mill, batch_id)
@@ -133,16 +135,18 @@ async def add_files(
     mill: Mill,
     batch_id: BatchId,
     caller: Caller,
-    files: Sequence[SentFile | AbsentFile],
+    files: Sequence[AnySent],
     *,
-    also: Also = nothing,
+    take: Take = lambda _: nothing,
 ) -> int:
     """Add files to an open batch; return how many items they became.
 
-    `also` happens in the transaction that adds the first of them, or not at all.
+    `take` gets each file in the transaction that adds its first items, or not at all.
 
     Raises:
         NotFoundError: there is no such batch. ConflictError: it is not open.
+        UnreadableArchiveError, EmptyArchiveError, TooLargeError: a ZIP can't be used; nothing is
+            added.
         StorageFullError: no space; what was added before it remains.
     """
     batch = await mill.database.read(batches.get, batch_id, owner_id=caller.owner_id)
@@ -152,8 +156,8 @@ async def add_files(
     total = 0
     limits = mill.settings.tier(caller.tier)
     async for page in stored(mill.storage, batch_id, files, limits=limits):
-        await mill.database.run(append, batch_id, page, also=nothing if total else also)
-        total += len(page)
+        await mill.database.run(append, batch_id, page.items, also=take(page.files))
+        total += len(page.items)
     await dispatch(mill, batch_id)
     return total
 

@@ -32,9 +32,9 @@ from batchmill.model.media import SNIFF_BYTES, ZIP, sniff
 from batchmill.model.names import label
 from batchmill.model.upload import Upload, UploadId
 from batchmill.service import ids
-from batchmill.service.intake import AbsentFile, SentFile
+from batchmill.service.intake import AnySent, SentFile
 from batchmill.service.mill import Mill
-from batchmill.service.submit import Also, Caller
+from batchmill.service.submit import Also, Caller, Take
 from batchmill.storage import growing
 from batchmill.storage.disk import PIECE_BYTES, Room
 from batchmill.storage.growing import Checksum
@@ -54,7 +54,7 @@ class UploadedFile:
     custom_id: str | None = None
 
 
-AnyFile = SentFile | AbsentFile | UploadedFile
+AnyFile = AnySent | UploadedFile
 
 
 async def begin(
@@ -138,8 +138,8 @@ async def remove(mill: Mill, caller: Caller, upload_id: UploadId) -> None:
 @asynccontextmanager
 async def taken(
     mill: Mill, caller: Caller, files: Sequence[AnyFile]
-) -> AsyncIterator[tuple[list[SentFile | AbsentFile], Also]]:
-    """Yield all files as files of ours, and what takes the uploads: a part of a transaction.
+) -> AsyncIterator[tuple[list[AnySent], Take]]:
+    """Yield all files as files of ours, and what takes uploads of some: a part of a transaction.
 
     The files are second names of the uploads', which stay until the transaction has happened: if
     anything fails, the uploads can be used again.
@@ -153,18 +153,24 @@ async def taken(
     wanted = [file.upload_id for file in files if isinstance(file, UploadedFile)]
     if len(set(wanted)) < len(wanted):
         raise InvalidFieldError("An upload can be used once only; `inputs` names one twice.")
-    lent: list[Path] = []
+    lent: dict[Path, UploadId] = {}
+
+    def take(files: Sequence[AnySent]) -> Also:
+        paths = [file.path for file in files if isinstance(file, SentFile)]
+        ours = [lent[path] for path in paths if path in lent]
+        return lambda conn: _take(conn, ours, caller.owner_id)
+
     try:
         yield (
             [
                 await _lend(mill, caller, file, lent) if isinstance(file, UploadedFile) else file
                 for file in files
             ],
-            lambda conn: _take(conn, wanted, caller.owner_id),
+            take,
         )
         await asyncio.to_thread(_unlink, [_path(mill, upload_id) for upload_id in wanted])
     finally:
-        await asyncio.to_thread(_unlink, lent)
+        await asyncio.to_thread(_unlink, list(lent))
 
 
 async def tidy(mill: Mill) -> None:
@@ -216,12 +222,14 @@ def _take(conn: Connection, wanted: Sequence[UploadId], owner_id: OwnerId) -> No
             raise NotFoundError("upload", upload_id)
 
 
-async def _lend(mill: Mill, caller: Caller, file: UploadedFile, lent: list[Path]) -> SentFile:
+async def _lend(
+    mill: Mill, caller: Caller, file: UploadedFile, lent: dict[Path, UploadId]
+) -> SentFile:
     upload, arrived = await look(mill, caller, file.upload_id)
     if arrived < upload.length_bytes:
         raise UploadUnfinishedError(upload.name, arrived, upload.length_bytes)
     path = _path(mill, upload.id).with_name(f"{upload.id}.{uuid4().hex}")
-    lent.append(path)
+    lent[path] = upload.id
     head, sha256 = await asyncio.to_thread(_link, _path(mill, upload.id), path)
     limits = mill.settings.tier(caller.tier)
     if upload.length_bytes > limits.file_bytes and sniff(head) is not ZIP:
