@@ -1,15 +1,18 @@
 """What the settings name is what is built."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from batchmill.bootstrap import opened
+from batchmill.bootstrap import opened, working
 from batchmill.config import Settings
 from batchmill.errors.request import UsageError
 from batchmill.storage.objects import Bucket
+from support.processes import descendants
 
 
 async def store(settings: Settings, path: Path) -> None:
@@ -47,6 +50,21 @@ def test_files_lie_in_the_bucket_that_is_named(own_bucket: Bucket, tmp_path: Pat
     )
     store_a_file(settings, tmp_path / "f")
     assert not (tmp_path / "storage").exists()
+
+
+def test_a_worker_goes_on_although_its_first_nursery_died(tmp_path: Path) -> None:
+    async def story() -> None:
+        settings, before = Settings(data_dir=tmp_path, children=1), descendants(os.getpid())
+        async with opened(settings) as mill, working(mill, stopping=asyncio.Event()) as pool:
+            async with asyncio.timeout(60):
+                while not (nurseries := set(descendants(os.getpid())) - set(before)):
+                    await asyncio.sleep(0.01)
+                for nursery in nurseries:
+                    os.kill(nursery, signal.SIGKILL)
+                await pool.start()
+            assert pool.stats().idle == 1
+
+    asyncio.run(story())
 
 
 def test_a_storage_that_nobody_knows_is_a_usage_error(tmp_path: Path) -> None:

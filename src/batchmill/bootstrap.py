@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
+from batchmill import logs
 from batchmill.api.app import create_app
 from batchmill.api.probes import create_probes
 from batchmill.api.server import answer, is_loopback, listening, url
@@ -19,7 +20,9 @@ from batchmill.db.migrate import migrate
 from batchmill.engines.base import Engine
 from batchmill.engines.memory import MemoryEngine
 from batchmill.environment import Origin
+from batchmill.errors.outage import RunnerUnavailableError
 from batchmill.errors.request import UsageError
+from batchmill.logs import Event
 from batchmill.outgoing.calls import Outgoing, Rules
 from batchmill.runner.pool import Pool, Recycling
 from batchmill.runner.scratch import Scratch
@@ -77,12 +80,20 @@ async def working(mill: Mill, *, stopping: asyncio.Event) -> AsyncIterator[Pool]
             remote = Remote(asyncio.Semaphore(settings.remote_slots), made)
             attempt = attempts_in(mill, pool, remote, on_remote=places.leave)
             running = work(mill, attempt, slots=slots, stopping=stopping, places=places)
-            async with background(pool.start()), background(running) as worker:
+            async with background(_warm_up(pool)), background(running) as worker:
                 yield pool
                 stopping.set()
                 await asyncio.wait({worker})
     finally:
         await pool.aclose()
+
+
+async def _warm_up(pool: Pool) -> None:
+    """Start the children ahead of the first files, whose attempts otherwise start them."""
+    try:
+        await pool.start()
+    except RunnerUnavailableError as error:
+        logs.warning(Event.WORKER_BARE, detail=error.detail)
 
 
 async def serve(

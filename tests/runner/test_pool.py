@@ -131,8 +131,8 @@ def test_hog_of_memory_is_reported_and_the_child_replaced(with_mill):
 @pytest.mark.parametrize("use", ["spin", "hang"])
 def test_job_over_its_wall_time_is_killed(with_mill, use):
     async def story(mill):
-        with pytest.raises(AttemptTimeoutError, match=r"longer than 0\.3 s") as caught:
-            await mill.run(use, wall_s=0.3)
+        with pytest.raises(AttemptTimeoutError, match=r"longer than 2 s") as caught:
+            await mill.run(use, wall_s=2)
         assert caught.value.step == use
         assert (await mill.run("copy")).outputs
 
@@ -212,8 +212,10 @@ def test_public_text_of_an_unforeseen_error_has_no_traceback_and_no_path(with_mi
 def test_progress_is_forwarded_at_most_once_a_second(with_mill):
     async def story(mill):
         heard: list[Progress] = []
+        clock = asyncio.get_running_loop().time
+        begun_at = clock()
         await mill.run("count", seconds=2.2, on_progress=heard.append)
-        assert 1 <= len(heard) <= 3
+        assert 1 <= len(heard) <= 1 + clock() - begun_at
         assert {progress.step for progress in heard} == {"count"}
         fractions = [progress.fraction for progress in heard]
         assert sorted(fractions) == fractions
@@ -258,13 +260,38 @@ def test_nursery_that_is_killed_is_replaced(with_mill):
     with_mill(story)
 
 
+def test_runs_at_once_bury_each_dead_child_once(with_mill):
+    async def story(mill):
+        await mill.pool.start()
+        nursery = (await mill.run("tell_parent")).data["parent"]
+        os.kill(nursery, signal.SIGKILL)
+        await mill.bereft()
+        await asyncio.gather(mill.run("copy"), mill.run("copy"))
+        assert len(mill.pool.pids()) <= 2
+
+    with_mill(story, size=2)
+
+
+def test_closing_the_pool_ends_a_run_whose_child_is_just_being_started(with_mill):
+    async def story(mill):
+        running = asyncio.create_task(mill.run("hang", wall_s=5))
+        async with asyncio.timeout(60):
+            while not list(mill.pool.scratch.path.glob("child-*")):
+                await asyncio.sleep(0)
+        await mill.pool.aclose()
+        with pytest.raises(RunnerUnavailableError):
+            await running
+
+    with_mill(story)
+
+
 def test_closing_the_pool_ends_runs_that_are_under_way(with_mill):
     async def story(mill):
         hanging = [mill.job("hang") for _ in range(3)]
         running = [
             asyncio.create_task(mill.pool.run(job, owner="anna", wall_s=60)) for job in hanging
         ]
-        await mill.busy()
+        await mill.busy(2)
         await mill.pool.aclose()
         outcomes = await asyncio.gather(*running, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {
@@ -327,7 +354,7 @@ asyncio.run(main())
         pids = [int(word) for word in worker.stdout.readline().split()]
         worker.kill()
     assert len(pids) == 2
-    assert _all_gone(pids, within_s=10)
+    assert _all_gone(pids, within_s=60)
 
 
 def test_pool_without_its_executor_says_that_the_runner_is_away(tmp_path):

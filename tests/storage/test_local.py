@@ -54,6 +54,25 @@ async def test_what_a_cancelled_put_leaves_does_not_come_back(tmp_path: Path) ->
     assert not (tmp_path / "storage/a").exists()
 
 
+async def test_a_cancelled_fetch_writes_nothing_after_its_end(tmp_path: Path) -> None:
+    storage, whole = LocalStorage(tmp_path / "storage"), 64 * 2**20
+    await put(storage, "a/0", tmp_path, bytes(whole))
+    targets = [tmp_path / f"fetched-{number}" for number in range(20)]
+    for target in targets:
+        fetching = asyncio.create_task(storage.fetch("a/0", target))
+        await asyncio.sleep(0)
+        fetching.cancel()
+        await asyncio.wait({fetching})
+        assert target.exists()
+    copying = asyncio.create_task(
+        storage.fetch_range("a/0", tmp_path / "range", start=0, length=whole)
+    )
+    await asyncio.sleep(0)
+    copying.cancel()
+    await asyncio.wait({copying})
+    assert (tmp_path / "range").stat().st_size == whole
+
+
 async def test_across_devices_bytes_are_copied_both_ways(small_disk: Path, tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path / "storage")
     await put(storage, "a/0", small_disk, b"from the other disk")

@@ -40,16 +40,16 @@ class Mill:
         job = self.job(*uses, **more)
         return await self.pool.run(job, owner=owner, wall_s=wall_s, on_progress=on_progress)
 
-    async def busy(self) -> None:
-        """Wait until a child is at work."""
-        async with asyncio.timeout(30):
-            while not self.pool.stats().busy:
+    async def busy(self, children: int = 1) -> None:
+        """Wait until so many children are at work."""
+        async with asyncio.timeout(60):
+            while self.pool.stats().busy < children:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
 
     async def bereft(self) -> None:
         """Wait until the pool knows that its children are dead."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while self.pool.pids():
                 await asyncio.sleep(0.01)
 

@@ -29,6 +29,8 @@ EXECUTOR = "batchmill.runner.execute"
 SUSPICIOUS = frozenset({"unreadable_file", "operation_failed", "out_of_memory"})
 """Codes of errors after which the state of a decoder is not trusted any more."""
 
+_CLOSED = "the pool is closed"
+
 
 @dataclass(frozen=True, slots=True)
 class Recycling:
@@ -165,8 +167,8 @@ class Pool:
 
     async def _take(self, owner: str) -> Child:
         """Return a child for `owner`: its own, else a fresh one, else in place of the eldest."""
-        for dead in [child for child in self._idle if not child.alive]:
-            self._idle.remove(dead)
+        while dead := next((child for child in self._idle if not child.alive), None):
+            self._idle.remove(dead)  # looked for anew: another run may have ended its fellows
             await self._end(dead)
         for child in self._idle:
             if child.owner in (owner, None):
@@ -184,7 +186,7 @@ class Pool:
         self._population += 1
         try:
             place.make()
-            child = await (await self._living_nursery()).fork(place)
+            child = await self._fork(place)
         except BaseException as error:
             self._population -= 1
             discard(Path(place.root))
@@ -195,10 +197,17 @@ class Pool:
         self.sandbox = child.sandbox
         return child
 
+    async def _fork(self, place: Place) -> Child:
+        child = await (await self._living_nursery()).fork(place)
+        if self._closed:  # meanwhile, and `aclose` did not know of this child
+            await child.kill()
+            raise RunnerUnavailableError(detail=_CLOSED)
+        return child
+
     async def _living_nursery(self) -> Nursery:
         async with self._starting:
             if self._closed:
-                raise RunnerUnavailableError(detail="the pool is closed")
+                raise RunnerUnavailableError(detail=_CLOSED)
             if self._nursery is None or not self._nursery.alive:
                 folder = self.scratch.path
                 self._nursery = await Nursery.start(self._executor, self._environ, folder)

@@ -53,12 +53,15 @@ class LocalStorage:
         await disk.in_thread(self._put, key, path)
 
     async def fetch(self, key: str, target: Path) -> None:
-        """Link the file to `target`, which must not exist; copy it across devices."""
-        await asyncio.to_thread(self._fetch, key, target)
+        """Link the file to `target`, which must not exist; copy it across devices.
+
+        When cancelled it ends first, so that nothing appears in a folder that was given back.
+        """
+        await disk.in_thread(self._fetch, key, target)
 
     async def fetch_range(self, key: str, target: Path, *, start: int, length: int) -> None:
-        """Copy a range to `target`, which must not exist."""
-        await asyncio.to_thread(self._fetch_range, key, target, start, length)
+        """Copy a range to `target`, which must not exist. When cancelled it ends first."""
+        await disk.in_thread(self._fetch_range, key, target, start, length)
 
     async def read(
         self, key: str, *, start: int = 0, stop: int | None = None
