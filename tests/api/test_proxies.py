@@ -13,10 +13,12 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 
 from batchmill import logs
+from batchmill.api.auth import is_at_the_machine
 from batchmill.api.proxies import Proxies
-from batchmill.config import TierLimits, Tiers
+from batchmill.config import Settings, TierLimits, Tiers
 from batchmill.environment import load
 from batchmill.errors.request import UsageError
 from support import server as servers
@@ -147,3 +149,33 @@ def test_a_proxy_that_is_no_address_is_refused_at_the_start(value: str) -> None:
 def test_proxies_are_addresses_and_networks_separated_by_commas() -> None:
     settings = load({"BATCHMILL_TRUSTED_PROXIES": "10.0.0.7, 192.168.0.0/16,fd00::/8"})
     assert list(map(str, settings.trusted_proxies)) == ["10.0.0.7/32", "192.168.0.0/16", "fd00::/8"]
+
+
+def asks(version: str = "1.1", *headers: str, nearest: str = "127.0.0.1") -> Request:
+    given = [(name.encode(), b"x") for name in headers]
+    scope = {"type": "http", "http_version": version, "client": (nearest, 4711), "headers": given}
+    return Request(scope)
+
+
+@pytest.mark.parametrize("public_url", [None, "http://localhost:3001", "http://[::1]:3001/"])
+def test_who_sits_at_the_machine_counts_as_being_there(public_url: str | None) -> None:
+    settings = Settings(public_url=public_url)
+    assert is_at_the_machine(asks(), settings)
+    assert is_at_the_machine(asks(nearest="::1"), settings)
+    assert not is_at_the_machine(asks(nearest="203.0.113.7"), settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "request_"),
+    [
+        (Settings(public_url="https://mill.example"), asks()),
+        (Settings(public_url="http://192.0.2.7:3001"), asks()),
+        (Settings.model_validate({"trusted_proxies": ["127.0.0.1"]}), asks()),
+        (Settings(), asks("1.0")),  # as nginx speaks where only proxy_pass was written
+        (Settings(), asks("1.1", "x-forwarded-proto")),
+    ],
+)
+def test_nobody_is_at_the_machine_where_a_proxy_may_stand_between(
+    settings: Settings, request_: Request
+) -> None:
+    assert not is_at_the_machine(request_, settings)

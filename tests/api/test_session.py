@@ -1,5 +1,7 @@
 """Who a browser is: signing in with a key or the one-time link, signing out, other sites' pages."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -47,6 +49,23 @@ def test_a_key_becomes_a_cookie_that_scripts_and_other_sites_cannot_use(server, 
     assert (session["owner"], session["tier"], session["admin"]) == ("anna", "pro", False)
     assert session["key"]["name"] == "a key"
     assert made["secret"] not in str(session)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"public_url": "https://mill.example"},
+        {"trusted_proxies": ["127.0.0.1"]},
+        {},
+    ],
+)
+def test_the_cookie_goes_by_tls_alone_where_browsers_come_by_tls(tmp_path: Path, settings):
+    with servers.running(tmp_path, **settings) as running:
+        database = running.mill.database
+        token = running.run(keys.offer_admin_link(database))
+        proxy = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+        cookie = running.client.get("/login", params={"token": token}, headers=proxy).headers
+    assert ("; secure" in cookie["set-cookie"].lower()) == bool(settings)
 
 
 def test_signing_out_forgets_the_key_and_leaves_it_valid(server, browser):

@@ -1,9 +1,11 @@
 """Who asks: the one place that turns a request into a caller."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 from fastapi import Request
 
+from batchmill.config import Settings
 from batchmill.errors.request import ForbiddenError, UnauthenticatedError
 from batchmill.model.access import Scope
 from batchmill.model.batch import LOCAL_OWNER, OwnerId
@@ -13,7 +15,10 @@ from batchmill.service.submit import Caller
 
 COOKIE = "batchmill_key"
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
+FORWARDED = (
+    *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
+    *("cf-connecting-ip", "true-client-ip"),
+)
 """What proxies add: behind one, the nearest address says nothing about the caller."""
 STRANGERS = OwnerId("anonymous")
 """The one owner of all that callers without a key send from other machines."""
@@ -31,19 +36,30 @@ async def caller(request: Request) -> Caller:
     if secret is not None:
         return await _of_key(mill, secret, request.method)
     allowed = mill.settings.anonymous
-    if allowed != "off" and is_loopback(request):
+    if allowed != "off" and is_at_the_machine(request, mill.settings):
         return Caller()
     if allowed == "on":
         return Caller(owner_id=STRANGERS, may_list=False)
     raise UnauthenticatedError("This server wants an API key from callers like you.")
 
 
-def is_loopback(request: Request) -> bool:
-    """Say whether the request comes from this machine itself, and not through a proxy on it."""
-    if request.client is None or any(name in request.headers for name in FORWARDED):
+def is_at_the_machine(request: Request, settings: Settings) -> bool:
+    """Say whether the request comes from this machine itself, and not through a proxy on it.
+
+    A proxy may add no header at all. So nobody counts as being here once the settings say that
+    there is one, and no request in HTTP/1.0, which little else than nginx still speaks.
+    """
+    if settings.trusted_proxies or not _is_here(urlsplit(settings.public_url or "").hostname):
         return False
+    if request.scope["http_version"] == "1.0" or any(name in request.headers for name in FORWARDED):
+        return False
+    return request.client is not None and _is_here(request.client.host)
+
+
+def _is_here(host: str | None) -> bool:
+    """Say whether a name or address is this machine's own; no name at all is."""
     try:
-        return ipaddress.ip_address(request.client.host).is_loopback
+        return host in {None, "localhost"} or ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
 

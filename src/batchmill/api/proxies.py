@@ -1,4 +1,4 @@
-"""Finds out who really calls: the address that trusted proxies have written down."""
+"""Finds out who really calls, and how: what trusted proxies have written down."""
 
 import re
 from collections.abc import Sequence
@@ -34,7 +34,10 @@ class Proxies:
             await self._app(scope, receive, send)
             return
         nearest, port = scope["client"]
-        caller = self._caller(nearest, Headers(scope=scope))
+        headers = Headers(scope=scope)
+        caller = self._caller(nearest, headers)
+        if caller != nearest and headers.get("x-forwarded-proto") == "https":
+            scope["scheme"] = "https"
         scope["client"] = (caller, port if caller == nearest else 0)
         with logs.bound(client=caller):
             await self._app(scope, receive, send)

@@ -47,10 +47,11 @@ async def sign_in(request: Request) -> Response:
 
 
 @router.delete("/v1/session", status_code=204)
-async def sign_out() -> Response:
+async def sign_out(request: Request) -> Response:
     """Forget the browser's key; the key itself stays valid."""
     response = Response(status_code=204)
-    response.delete_cookie(auth.COOKIE, httponly=True, samesite="strict")
+    secure = _is_encrypted(request)
+    response.delete_cookie(auth.COOKIE, httponly=True, samesite="strict", secure=secure)
     return response
 
 
@@ -74,6 +75,12 @@ def _known_by(response: Response, request: Request, secret: str) -> Response:
         max_age=COOKIE_S,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure=_is_encrypted(request),
     )
     return response
+
+
+def _is_encrypted(request: Request) -> bool:
+    """Tell whether browsers come by TLS: it ends at a proxy, so the request itself can't tell."""
+    public_url = request.app.state.mill.settings.public_url or ""
+    return request.url.scheme == "https" or public_url.lower().startswith("https://")
