@@ -9,7 +9,11 @@ from typing import Any
 
 import uvicorn
 
+from batchmill.api.connection import Connection
 from batchmill.errors.request import UsageError
+
+SILENCE_S = 20
+"""How long a connection may bring no request, and how long a request's headers may take."""
 
 
 class _Server(uvicorn.Server):
@@ -57,6 +61,7 @@ async def answer(
     *,
     stopping: asyncio.Event,
     on_ready: Callable[[str], None],
+    silence_s: int = SILENCE_S,
 ) -> None:
     """Answer requests until `stopping` is set; then the running ones have ten seconds to end."""
     config = uvicorn.Config(
@@ -67,7 +72,8 @@ async def answer(
         server_header=False,
         proxy_headers=False,  # it would believe whoever calls from this machine; see `proxies`
         timeout_graceful_shutdown=10,
-        timeout_keep_alive=20,
+        timeout_keep_alive=silence_s,
+        http=Connection,
     )
     server = _Server(config, on_ready=lambda: on_ready(url(listener)))
     async with asyncio.TaskGroup() as group:
