@@ -358,6 +358,27 @@ def test_a_model_that_does_not_count_its_tokens_keeps_to_the_budget_too(
     assert result.items[0].data["usage"]["cost_usd"] is None
 
 
+@pytest.mark.parametrize(
+    ("usual", "free"),
+    [
+        ("drop", False),
+        ("break_off", False),
+        ("fault", False),
+        ("busy", True),
+        ("bad_request", True),
+    ],
+)
+def test_only_what_surely_was_not_answered_costs_nothing(
+    tmp_path: Path, vision: VisionServer, usual: str, free: bool
+):
+    vision.usual = usual
+    budget = {"use": "describe", "with": {"budget_usd": 0.003}}
+
+    process_batch_sync(pictures(tmp_path, 6), {"steps": [budget]}, concurrency=1, retries=0)
+
+    assert (len(vision.asked) == 6) == free
+
+
 def test_a_budget_without_prices_is_refused(
     tmp_path: Path, vision: VisionServer, monkeypatch: pytest.MonkeyPatch
 ):

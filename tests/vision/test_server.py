@@ -1,6 +1,7 @@
 """describe through a whole server: API, database, storage, worker, children; a model beside it."""
 
 import threading
+import time
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -202,13 +203,15 @@ class Reader:
 def test_with_a_public_url_the_model_fetches_the_copy_once(
     tmp_path: Path, vision: VisionServer, picture: bytes
 ):
-    reader = Reader(vision)
+    reader, started_s = Reader(vision), time.time()
 
     with whole_server.running(
         tmp_path / "data", **settings(vision, public_url="own", anonymous="on")
     ) as server:
         ended(server, send(server, picture))
         (url,), (answer,) = reader.urls, reader.answers
+        expires_s = int(url.split("/signed/")[1].split(".")[0])
+        assert expires_s > started_s + 2 * 30  # it may have to be asked twice
         afterwards = httpx.get(url)
         assert httpx.head(url).status_code == 405
         assert httpx.post(url).status_code == 405

@@ -114,9 +114,17 @@ class ModelUnavailableError(OutageError):
     remedy = "Look whether the model's server is up; BATCHMILL_LLM_BASE_URL says where it is."
 
     def __init__(
-        self, name: str, how: str, *, retry_after_s: float | None = None, detail: str | None = None
+        self,
+        name: str,
+        how: str,
+        *,
+        unasked: bool = False,
+        retry_after_s: float | None = None,
+        detail: str | None = None,
     ) -> None:
         super().__init__(f"The model's server {how} when it was asked about {name}.", detail=detail)
+        self.unasked = unasked
+        """Whether the question surely was not answered, and so costs nothing."""
         self.retry_after_s = retry_after_s
 
 

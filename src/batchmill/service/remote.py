@@ -28,6 +28,10 @@ _DAY_MS: Final = 86_400_000
 _BATCH_MS: Final = 366 * _DAY_MS
 """Longer than any batch is kept."""
 _MICROUSD: Final = 1_000_000
+_CALLS: Final = 2
+"""An answer that can't be used is asked for once more, with the same address."""
+_BESIDE_S: Final = 30
+"""For what lies between the calls: the copy on its way to the storage, reading the answer."""
 
 
 def remote_of(mill: Mill, remote: Remote, claimed: Claimed) -> Remote:
@@ -102,7 +106,7 @@ def _correct(conn: Connection, budgets: Sequence[Budget], difference: int) -> No
 
 def _publisher(mill: Mill, claimed: Claimed) -> Publish:
     settings, held = mill.settings, claimed.claim
-    valid_s = min(settings.signed_url_s, ceil(settings.llm_timeout_s))
+    valid_s = min(settings.signed_url_s, ceil(_CALLS * settings.llm_timeout_s) + _BESIDE_S)
 
     @asynccontextmanager
     async def publish(path: Path, media_type: str) -> AsyncIterator[str]:

@@ -181,18 +181,24 @@ def _of_status(name: str, error: "openai.APIStatusError") -> ItemError | OutageE
         return ModelBusyError(name, wait_s, detail=detail)
     if status >= _FAULT or status in _PASSING:
         how = f"answered with a fault (HTTP {status})"
-        return ModelUnavailableError(name, how, retry_after_s=wait_s, detail=detail)
+        refused = status < _FAULT
+        return ModelUnavailableError(
+            name, how, unasked=refused, retry_after_s=wait_s, detail=detail
+        )
     if status in _KEY_REFUSED:
         return ModelKeyRefusedError(status, detail=detail)
     return ModelRejectedError(name, status, _reason(error.body), detail=detail)
 
 
 def _of_connection(name: str, error: "openai.APIConnectionError") -> OutageError:
+    import httpx2
     import openai
 
     slow = isinstance(error, openai.APITimeoutError)
     how = "did not answer in time" if slow else "could not be reached, or broke off,"
-    return ModelUnavailableError(name, how, detail=redact(repr(error.__cause__ or error)))
+    unasked = isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
+    detail = redact(repr(error.__cause__ or error))
+    return ModelUnavailableError(name, how, unasked=unasked, detail=detail)
 
 
 def _reason(body: object) -> str:

@@ -62,6 +62,25 @@ def test_what_is_no_object_is_refused(text: str):
         read(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```" + " " * 1_000_000,
+        "```json" * 150_000,
+        "```" + "\n{" * 500_000,
+    ],
+)
+def test_a_megabyte_of_nonsense_is_refused_in_no_more_than_a_few_passes(text: str):
+    with pytest.raises(ModelAnswerError):
+        read(text)
+
+
+def test_a_megabyte_of_accents_becomes_a_short_line():
+    accents = "a" + "\u0301" * 250_000 + "\u0316" * 250_000
+    title = read(json.dumps({**RIGHT, "title": accents}))["title"]
+    assert len(title) == questions.TITLE_CHARACTERS
+
+
 def test_keywords_in_one_line_and_other_names_are_understood():
     sent = {**RIGHT, "keywords": "red, bicycle ,Red,, wall", "altText": RIGHT["alt_text"]}
     del sent["alt_text"]

@@ -14,8 +14,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from batchmill.errors.item import ItemError, ModelAnswerError, ModelRefusalError
-from batchmill.errors.outage import OutageError
+from batchmill.errors.item import (
+    ItemError,
+    ModelAnswerError,
+    ModelKeyRefusedError,
+    ModelQuotaError,
+    ModelRefusalError,
+    ModelRejectedError,
+)
+from batchmill.errors.outage import ModelBusyError, ModelUnavailableError, OutageError
 from batchmill.errors.request import ModelKeyMissingError
 from batchmill.model.media import Family
 from batchmill.model.pipeline import Step
@@ -180,7 +187,7 @@ class _Asking:
         }
 
     async def _paid(self, question: Question) -> Answer:
-        """Ask within the budget. When this is cancelled, what was reserved counts as spent."""
+        """Ask within the budget; what may have been answered counts as spent, heard or not."""
         prices, purse = self.clients.prices, self.clients.purse
         if prices is None or purse is None:
             return await self.ask(question)
@@ -190,15 +197,24 @@ class _Asking:
         await purse.reserve(reserved, most=_cap(self.options))
         try:
             answer = await self.ask(question)
-        except ModelAnswerError:  # it may have cost all that
-            raise
-        except (ItemError, OutageError):
-            await purse.settle(reserved, 0)
+        except (ItemError, OutageError) as error:
+            if _was_refused(error):
+                await purse.settle(reserved, 0)
             raise
         if answer.input_tokens:  # else its server doesn't count, and nothing better is known
             spent = prices.microusd(answer.input_tokens, answer.output_tokens)
             await purse.settle(reserved, spent)
         return answer
+
+
+def _was_refused(error: ItemError | OutageError) -> bool:
+    """Tell whether a question surely was not answered: whatever else went wrong may be billed."""
+    match error:
+        case ModelUnavailableError():
+            return error.unasked
+        case ModelBusyError() | ModelRejectedError() | ModelKeyRefusedError() | ModelQuotaError():
+            return True
+    return False
 
 
 def _cap(options: DescribeOptions) -> int | None:

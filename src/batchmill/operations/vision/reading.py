@@ -9,8 +9,11 @@ from typing import Any, Final, NoReturn
 from batchmill.errors.item import ModelAnswerError
 from batchmill.operations.vision import questions
 
-_FENCE: Final = re.compile(r"```(?:json|JSON)?\s*(.+?)```", re.DOTALL)
+_FENCE: Final = re.compile(r"```(?:json|JSON)?(.+?)```", re.DOTALL)
+"""Nothing in it may match the same characters in two ways: it would try all the places between."""
 _OPENINGS_TRIED: Final = 50
+_LOOKED_AT: Final = 4
+"""Times as much of a text is looked at as is kept: ordering accents takes the square of it."""
 _BETWEEN_LETTERS: Final = frozenset("\u200c\u200d")
 """Joiners: invisible, but Persian, Indic scripts and emoji are wrong without them."""
 _OTHER_NAMES: Final = {"alt_text": ("altText", "alt")}
@@ -38,9 +41,8 @@ def description(text: str, *, name: str, keywords: int) -> dict[str, Any]:
 
 def plain(text: str, most: int) -> str:
     """Return one line without control or invisible characters, cut after a word if too long."""
-    kept = "".join(
-        each if _is_visible(each) else " " for each in unicodedata.normalize("NFC", text)
-    )
+    normal = unicodedata.normalize("NFC", text.strip()[: most * _LOOKED_AT])
+    kept = "".join(each if _is_visible(each) else " " for each in normal)
     line = " ".join(kept.split())
     if len(line) <= most:
         return line
