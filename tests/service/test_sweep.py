@@ -12,12 +12,13 @@ from batchmill.db import batches, idempotency, workers
 from batchmill.db.connect import Database
 from batchmill.db.schema import batches as batch_table
 from batchmill.db.schema import idempotency as answers
-from batchmill.db.types import at
+from batchmill.db.types import NOW, at
 from batchmill.errors.request import EmptyBatchError
 from batchmill.model.batch import BatchId, BatchStatus, NewBatch, OwnerId
 from batchmill.model.item import ItemStatus, WorkerId
 from batchmill.service import delivery, ids, sweep
 from batchmill.service.submit import Caller, Order, accept, drafted
+from batchmill.storage import keys
 from batchmill.storage.local import LocalStorage
 from batchmill.worker import background
 from support.mills import (
@@ -76,6 +77,42 @@ def test_a_storage_that_hangs_holds_up_tidying_but_not_the_sweep(
             assert (await items_of(mill, batch_id))[0].attempt == 1
 
     asyncio.run(story())
+
+
+def test_a_file_that_cannot_be_removed_ends_neither_the_sweep_nor_the_removal_of_others(
+    database: Database, tmp_path: Path
+) -> None:
+    class Stuck(LocalStorage):
+        async def delete_prefix(self, prefix: str) -> int:
+            if prefix in stuck:
+                raise PermissionError(prefix)
+            return await super().delete_prefix(prefix)
+
+    stuck: set[str] = set()
+
+    async def story() -> None:
+        storage = Stuck(tmp_path / "storage")
+        mill = replace(a_mill(database, tmp_path, cleanup_interval_ms=1_000), storage=storage)
+        first, second = await send(mill, 1), await send(mill, 1)
+        orphans = sorted(BatchId(ids.batch_id()) for _ in range(2))
+        for orphan in orphans:
+            (tmp_path / f"storage/batches/{orphan}/in").mkdir(parents=True)
+        stuck.update(keys.batch_prefix(each) for each in (first, orphans[0]))
+        for age_s, batch_id in ((20, first), (10, second)):
+            ended = {"status": BatchStatus.COMPLETED, "expires_at": NOW - age_s * 1_000}
+            await database.run(batches.change, batch_id, **ended)
+        async with background(sweep.run(mill)):
+            async with asyncio.timeout(30):
+                while stored_batches(tmp_path) != {first, orphans[0]}:
+                    await asyncio.sleep(0.02)
+            batch = await send(mill, 1)
+            await until(mill, batch, lambda batch: batch.counts.queued == 1)
+
+    asyncio.run(story())
+
+
+def stored_batches(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "storage/batches").iterdir()}
 
 
 def test_a_living_lease_is_left_alone(database: Database, tmp_path: Path) -> None:

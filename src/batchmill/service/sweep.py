@@ -4,7 +4,8 @@ It never decides anything that the database doesn't say: no file times, no memor
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 
 from batchmill import logs
@@ -45,13 +46,24 @@ async def run(mill: Mill) -> None:
 
 async def _repeat(mill: Mill, steps: Sequence[Step], every_s: float) -> None:
     while True:
-        try:
+        leads = False
+        with _survived():
             leads = await lead(mill)
-            for step in steps if leads else ():
+        for step in steps if leads else ():
+            with _survived():
                 await step(mill)
-        except OutageError as error:
-            logs.warning(Event.SWEEP_INTERRUPTED, code=error.code, detail=error.detail)
         await asyncio.sleep(every_s)
+
+
+@contextmanager
+def _survived(**fields: str) -> Iterator[None]:
+    """Go on behind the block when something is away, or a file can't be removed; tell of it."""
+    try:
+        yield
+    except OutageError as error:
+        logs.warning(Event.SWEEP_INTERRUPTED, code=error.code, detail=error.detail, **fields)
+    except OSError as error:
+        logs.warning(Event.SWEEP_INTERRUPTED, detail=str(error), **fields)
 
 
 async def lead(mill: Mill) -> bool:
@@ -124,13 +136,15 @@ async def forget_dead(mill: Mill) -> None:
 async def remove_abandoned(mill: Mill) -> None:
     """Remove uploads that stopped without an end."""
     for batch_id in await mill.database.read(batches.abandoned):
-        await control.purge(mill, batch_id)
+        with _survived(batch=batch_id):
+            await control.purge(mill, batch_id)
 
 
 async def remove_outdated(mill: Mill) -> None:
     """Remove what has been kept for its time: batches, notices, answers for repeated requests."""
     for batch_id in await mill.database.read(batches.outdated, limit=CHUNK_ROWS):
-        await control.purge(mill, batch_id)
+        with _survived(batch=batch_id):
+            await control.purge(mill, batch_id)
     age_ms = mill.settings.idempotency_s * 1000
     await mill.database.run(idempotency.forget_older, age_ms=age_ms)
     await mill.database.run(access.forget_windows)
@@ -146,7 +160,8 @@ async def remove_orphans(mill: Mill) -> None:
         existing = await mill.database.read(batches.existing, chunk)
         for batch_id in set(chunk) - existing:
             logs.warning(Event.STORAGE_ORPHAN, batch=batch_id)
-            await mill.storage.delete_prefix(keys.batch_prefix(batch_id))
+            with _survived(batch=batch_id):
+                await mill.storage.delete_prefix(keys.batch_prefix(batch_id))
 
 
 async def stop_overdue(mill: Mill) -> None:
