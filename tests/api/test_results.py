@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 
+from batchmill.service import submit
 from support import documents
 
 
@@ -185,6 +186,19 @@ def test_an_estimate_comes_from_files_that_went_through_the_same_steps(server):
     assert planned(62) is None
     assert (found["known_files"], found["slots"], found["cost_usd"]) == (4, 2, 10.0)
     assert 0 < found["low_seconds"] < found["high_seconds"] <= 3.1 * found["low_seconds"]
+
+
+def test_a_batch_whose_files_still_arrive_is_no_plan_and_hinders_none(server):
+    draft = submit.drafted(server.mill, submit.Caller())
+    batch_id = server.run(draft.__aenter__())
+
+    of_draft = server.client.get(f"/v1/batches/{batch_id}/plan")
+    other = server.client.post("/v1/plans", json={"pipeline": "web", "files": []})
+    server.run(draft.__aexit__(None, None, None))
+    server.client.delete(f"/v1/batches/{batch_id}")
+
+    assert (of_draft.status_code, of_draft.json()["code"]) == (409, "conflict")
+    assert other.status_code == 200
 
 
 def test_a_plan_can_be_made_from_names_and_sizes(server):

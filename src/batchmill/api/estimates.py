@@ -7,7 +7,7 @@ from batchmill.api.context import Context
 from batchmill.db import batches, listing, workers
 from batchmill.db.connect import Connection
 from batchmill.model import pipeline as pipelines
-from batchmill.model.batch import Batch
+from batchmill.model.batch import Batch, BatchStatus
 from batchmill.model.item import ItemStatus
 from batchmill.model.pipeline import Pipeline
 from batchmill.model.progress import forecast
@@ -24,7 +24,8 @@ async def estimate(asking: Context, pipeline: Pipeline, files: int) -> told.Esti
     alike = [
         batch
         for batch in latest
-        if batch.pipeline and pipelines.parse(batch.pipeline).digest() == pipeline.digest()
+        if batch.status is not BatchStatus.UPLOADING  # its steps are not known yet
+        and pipelines.parse(batch.pipeline).digest() == pipeline.digest()
     ]
     slots = await database.read(workers.known_slots)
     side_by_side = min(slots, pipeline.concurrency or slots)

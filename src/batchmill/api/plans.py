@@ -13,8 +13,9 @@ from batchmill.api import body, estimates, orders, submissions, uploads
 from batchmill.api.context import Context
 from batchmill.api.problems import checked
 from batchmill.db import listing
+from batchmill.errors.request import ConflictError
 from batchmill.model import pipeline as pipelines
-from batchmill.model.batch import Batch
+from batchmill.model.batch import Batch, BatchStatus
 from batchmill.model.media import BY_MIME, TYPES, ZIP
 from batchmill.model.pipeline import Pipeline
 from batchmill.operations import registry
@@ -82,7 +83,13 @@ async def read(request: Request, asking: Context, folder: Path, *, sample: int) 
 
 
 async def of_batch(batch: Batch, asking: Context, *, sample: int) -> told.Plan:
-    """Say the same of a batch that exists: of all its files, ended or not."""
+    """Say the same of a batch that exists: of all its files, ended or not.
+
+    Raises:
+        ConflictError: its first files are still arriving.
+    """
+    if batch.status is BatchStatus.UPLOADING:
+        raise ConflictError("The batch's files are still arriving; ask again when they are here.")
     seen = _Seen.of((), sample)
     async for items in asking.reading.every_item(batch, listing.Filter()):
         found = (item.input for item in items)
