@@ -79,6 +79,17 @@ describe('the whole list', () => {
     rows.put({ id: 'itm_3', batch_id: 'b', position: 3, name: '', status: 'failed', progress: 1, attempts: 2, error: null })
     expect(rows.at(3)).toMatchObject({ status: 'failed', attempts: 2, position: 3 })
   })
+
+  test('news of single files read no page: the batch tells when to', async () => {
+    const server = new Server(numbers(10))
+    const rows = open(server)
+    rows.look(0, 9)
+    await settled()
+    rows.put({ id: 'itm_3', batch_id: 'b', position: 3, name: '', status: 'failed', progress: 1, attempts: 2, error: null })
+    rows.look(0, 9)
+    await settled()
+    expect(server.asked.length).toBe(1)
+  })
 })
 
 describe('a filtered list', () => {
@@ -127,20 +138,34 @@ describe('a filtered list', () => {
   })
 })
 
-test('a page that could not be read is told of, and read when one looks again', async () => {
+test('a page that could not be read is told of, and asked for again by itself', async () => {
   const server = new Server(numbers(10))
   let away = true
   const problems: unknown[] = []
   const read = (ask: Ask) => (away ? Promise.reject(new Error('away')) : server.read(ask))
-  const rows = new Rows(EVERYTHING, 10, read, (error) => error && problems.push(error))
+  const rows = new Rows(EVERYTHING, 10, read, (error) => error && problems.push(error), 1)
   rows.look(0, 9)
   await settled()
-  expect(problems).toEqual([new Error('away')])
+  expect(problems[0]).toEqual(new Error('away'))
   expect(rows.at(0)).toBeUndefined()
   away = false
-  rows.refresh(10)
-  await settled()
-  expect(rows.at(0)?.position).toBe(0)
+  await expect.poll(() => rows.at(0)?.position).toBe(0)
+})
+
+test('however often one looks at a page that could not be read, it is not asked for at once', async () => {
+  let asked = 0
+  const read = () => {
+    asked += 1
+    return Promise.reject(new Error('away'))
+  }
+  const rows = new Rows(EVERYTHING, 10, read, () => rows.look(0, 9))
+  rows.look(0, 9)
+  for (const _ of numbers(5)) {
+    rows.refresh(10)
+    await settled()
+  }
+  rows.close()
+  expect(asked).toBe(1)
 })
 
 test('nothing is told after the page was left', async () => {

@@ -57,8 +57,11 @@ function Toolbar({ counts, wanted, onWant }: ItemListProps) {
   const timer = useRef<number | undefined>(undefined)
   useEffect(() => focusAtSlash(() => input.current?.focus()), [])
   useEffect(() => {
-    if (wanted.q === '' && input.current && input.current !== document.activeElement) input.current.value = ''
+    if (wanted.q !== '' || !input.current || input.current === document.activeElement) return
+    input.current.value = ''
+    clearTimeout(timer.current) // what was chosen after the last letter counts
   }, [wanted])
+  useEffect(() => () => clearTimeout(timer.current), [])
   const search = (q: string) => {
     clearTimeout(timer.current)
     timer.current = window.setTimeout(() => onWant(q ? { ...EVERYTHING, q } : EVERYTHING), SEARCH_MS)

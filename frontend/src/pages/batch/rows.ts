@@ -10,6 +10,7 @@ import type { Item, ItemEvent, ItemStatus, Page } from '../../api/types'
 export const PAGE_ROWS = 100
 export const PAGES_KEPT = 12
 const AT_ONCE = 2
+const RETRY_MS = 2_000
 
 export interface Wanted {
   status: ItemStatus | null
@@ -41,12 +42,15 @@ export class Rows {
   private end: number | null = null
   private near = { first: 0, last: 0 }
   private closed = false
+  /** Set after a page could not be read: until then nothing is asked. */
+  private retry: ReturnType<typeof setTimeout> | undefined
 
   constructor(
     private readonly wanted: Wanted,
     private total: number,
     private readonly read: ReadPage,
     private readonly onChange: (error?: unknown) => void,
+    private readonly retryMs = RETRY_MS,
   ) {}
 
   /** How many rows can be scrolled to now. */
@@ -86,13 +90,12 @@ export class Rows {
     this.next()
   }
 
-  /** Show at once what an event tells of an item that is held. */
+  /** Show at once what an event tells of an item that is held; the rest comes with the next refresh. */
   put(event: ItemEvent): void {
     for (const page of this.kept.values()) {
       const item = page.items.find((each) => each.id === event.id)
       if (!item) continue
       Object.assign(item, { status: event.status, progress: event.progress, attempts: event.attempts, error: event.error })
-      page.stale = true
       this.onChange()
       return
     }
@@ -100,6 +103,7 @@ export class Rows {
 
   close(): void {
     this.closed = true
+    clearTimeout(this.retry)
     this.kept.clear()
   }
 
@@ -108,6 +112,7 @@ export class Rows {
   }
 
   private next(): void {
+    if (this.retry !== undefined) return
     for (let page = this.near.first; page <= this.near.last && this.reading.size < AT_ONCE; page += 1) {
       const known = this.kept.get(page)
       if ((!known || known.stale) && !this.reading.has(page) && this.canRead(page)) void this.readOne(page)
@@ -128,11 +133,20 @@ export class Rows {
       this.onChange()
     } catch (error) {
       this.reading.delete(page)
-      if (!this.closed) this.onChange(error)
-      return // what failed is asked for again by the next look or refresh, not at once
+      if (!this.closed) this.failed(error)
+      return
     }
     this.forget()
     this.next()
+  }
+
+  private failed(error: unknown): void {
+    clearTimeout(this.retry)
+    this.retry = setTimeout(() => {
+      this.retry = undefined
+      this.next()
+    }, this.retryMs)
+    this.onChange(error)
   }
 
   private place(page: number): { start: number | null; cursor: string | null } {

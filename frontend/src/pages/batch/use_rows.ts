@@ -24,17 +24,17 @@ export function useRows(batch: Batch, wanted: Wanted): Shown {
       })
     return new Rows(wanted, batch.counts.total, read, (error) => {
       setProblem(error ?? null)
-      setVersion((number) => number + 1)
+      if (error === undefined) setVersion((number) => number + 1)
     })
   }, [batch.id, wanted])
   useEffect(() => () => rows.close(), [rows])
-  const total = useRef(batch.counts.total)
-  total.current = batch.counts.total
+  const latest = useRef({ rows, total: 0 })
+  latest.current = { rows, total: batch.counts.total }
   const timer = useRef<number | undefined>(undefined)
   useEffect(() => {
     timer.current ??= window.setTimeout(() => {
       timer.current = undefined
-      rows.refresh(total.current)
+      latest.current.rows.refresh(latest.current.total)
     }, REFRESH_MS)
   }, [batch.revision, rows])
   useEffect(() => () => clearTimeout(timer.current), [])
