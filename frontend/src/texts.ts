@@ -110,7 +110,7 @@ export const texts = {
     noneFitted: 'None of these is one of the missing files: name, size and date must be the same.',
     refused: (number: number) => `The server did not take ${items(number)}:`,
     without: 'Finish without them',
-    notKept: 'This browser keeps nothing for pages: close it only when all is sent.',
+    notKept: 'This browser cannot keep so long a list, or may keep nothing: close this page only when all is sent.',
   },
   here: {
     offer: (number: number) =>

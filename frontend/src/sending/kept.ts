@@ -1,4 +1,5 @@
 /** What this browser keeps of a sending, so that it goes on after the page was closed. */
+import { claimed } from './claims'
 
 export interface KeptFile {
   path: string
@@ -8,24 +9,33 @@ export interface KeptFile {
   url: string | null
   /** Whether all of it is on the server. */
   sent: boolean
-  /** Whether the batch has it. */
-  added: boolean
+  /** Whether the batch was asked to take it, and no answer was written down: it may have it. */
+  adding: boolean
+}
+
+/** Files that the batch has: of them nothing else need be known. */
+export interface Added {
+  files: number
+  bytes: number
 }
 
 export interface Kept {
   batchId: string
   title: string
+  /** Those that the batch does not have yet. */
   files: KeptFile[]
+  added: Added
 }
 
 const PREFIX = 'batchmill.sending.'
 
-/** False where the browser keeps nothing, or no more. */
+/** False where the browser keeps nothing, or no more: then nothing older is kept either, for it would no longer be true. */
 export function keep(kept: Kept): boolean {
   try {
     localStorage.setItem(PREFIX + kept.batchId, JSON.stringify(kept))
     return true
   } catch {
+    forget(kept.batchId)
     return false
   }
 }
@@ -40,16 +50,8 @@ export function forget(batchId: string): void {
 
 /** Return sendings that were interrupted; one that another tab goes on with is not. */
 export async function interrupted(): Promise<Kept[]> {
-  const going = await heldNames()
-  return all().filter((kept) => !going.has(PREFIX + kept.batchId))
-}
-
-/** Tell other tabs that this one sends, until it is closed or the returned function is called. */
-export function claim(batchId: string): () => void {
-  let release = (): void => undefined
-  const held = new Promise<void>((done) => (release = done))
-  void navigator.locks?.request(PREFIX + batchId, () => held)
-  return release
+  const going = await claimed()
+  return all().filter((kept) => !going.has(kept.batchId))
 }
 
 function all(): Kept[] {
@@ -68,10 +70,4 @@ function read(text: string | null): Kept[] {
   } catch {
     return []
   }
-}
-
-/** Locks are missing where the page comes without TLS from another machine. */
-async function heldNames(): Promise<Set<string>> {
-  const held = (await navigator.locks?.query())?.held ?? []
-  return new Set(held.map((lock) => lock.name ?? ''))
 }

@@ -3,7 +3,8 @@
  *
  *     waiting ──► sending ──► sent ──► added to the batch
  *        ▲            │
- *        └── pause, no answer        refused: the server will not have this file
+ *        ├── pause, no answer        refused: the server will not have this file
+ *        └── the server has forgotten the upload
  *
  * A sending outlives its component and, as far as `kept.ts` goes, its page.
  */
@@ -12,7 +13,8 @@ import { post, problemOf, ProblemError } from '../api/client'
 import type { Batch } from '../api/types'
 import { texts } from '../texts'
 import type { Picked } from './gather'
-import { claim, forget, keep, type Kept } from './kept'
+import { claim } from './claims'
+import { forget, keep, type Added, type Kept } from './kept'
 import { Pace } from './pace'
 
 export type EntryState = 'waiting' | 'sending' | 'sent' | 'added' | 'refused'
@@ -29,8 +31,8 @@ export interface Entry {
   sentBytes: number
   error: string | null
   upload: Upload | null
-  /** Begun by an earlier page, which may have added it without writing that down. */
-  readonly recovered: boolean
+  /** The batch was asked to take it and has not answered yet: it may have it. */
+  adding: boolean
 }
 
 export interface Order {
@@ -44,6 +46,8 @@ const ADDED_AT_ONCE = 20
 const RETRY_MS = 3_000
 const SAVE_MS = 1_000
 const IN_ONE_REQUEST_BYTES = 2_000_000
+/** Refusals of the moment: not signed in, overloaded, or the upload is in other hands. */
+const PASSING = [401, 403, 408, 409, 423, 429]
 
 export class Sending {
   readonly pace = new Pace()
@@ -62,6 +66,8 @@ export class Sending {
     readonly title: string,
     readonly entries: Entry[],
     private readonly onChange: () => void,
+    /** What an earlier page had brought into the batch. */
+    private readonly earlier: Added = { files: 0, bytes: 0 },
   ) {
     this.release = claim(batchId)
     addEventListener('pagehide', this.save)
@@ -75,11 +81,19 @@ export class Sending {
   }
 
   get totalBytes(): number {
-    return this.entries.reduce((sum, entry) => sum + entry.bytes, 0)
+    return this.entries.reduce((sum, entry) => sum + entry.bytes, this.earlier.bytes)
   }
 
   get sentBytes(): number {
-    return this.entries.reduce((sum, entry) => sum + (isOver(entry) ? entry.bytes : entry.sentBytes), 0)
+    return this.entries.reduce((sum, entry) => sum + (isOver(entry) ? entry.bytes : entry.sentBytes), this.earlier.bytes)
+  }
+
+  get totalFiles(): number {
+    return this.entries.length + this.earlier.files
+  }
+
+  get sentFiles(): number {
+    return this.entries.filter(isOver).length + this.earlier.files
   }
 
   /** Entries whose file this page does not have. */
@@ -187,7 +201,7 @@ export class Sending {
     const answer = error.originalResponse
     entry.upload = null
     if (!error.originalRequest) return this.refuse(entry, texts.home.unreadable)
-    if (!answer || answer.getStatus() >= 500 || answer.getStatus() === 423 || answer.getStatus() === 409) {
+    if (!answer || passes(answer.getStatus())) {
       this.wait(entry)
       return this.offline(answer ? await sentenceOf(answer.getStatus(), answer.getBody()) : texts.app.unreachable)
     }
@@ -237,29 +251,31 @@ export class Sending {
         const ready = this.entries.filter((entry) => entry.state === 'sent')
         const more = this.entries.some((entry) => entry.state === 'sending' || (entry.state === 'waiting' && entry.file))
         if (ready.length === 0 || (more && !all && ready.length < ADDED_AT_ONCE)) break
-        const alone = ready.find((entry) => entry.recovered)
-        await this.addSome(alone ? [alone] : ready.slice(0, ADDED_AT_ONCE))
+        await this.addSome(ready.slice(0, ADDED_AT_ONCE))
       }
       if (!all && this.entries.every((entry) => entry.state === 'added')) await this.close()
     } catch (error) {
-      if (error instanceof ProblemError && !error.isOutage) this.stopped(error)
+      if (error instanceof ProblemError && !isOnlyNow(error)) this.stopped(error)
       else this.offline(error instanceof Error ? error.message : String(error))
     }
   }
 
   private async addSome(some: Entry[]): Promise<void> {
-    const inputs = some.map((entry) => ({ upload_id: entry.url?.split('/').pop() ?? '' }))
+    const asked = new Set(some.filter((entry) => entry.adding))
+    for (const entry of some) entry.adding = true
     this.save() // so that a page that is closed now knows which uploads may be gone
     try {
-      await post(`/v1/batches/${this.batchId}/items`, { body: { inputs } })
+      await post(`/v1/batches/${this.batchId}/items`, { body: { inputs: some.map((entry) => ({ upload_id: uploadOf(entry) })) } })
+      for (const entry of some) entry.state = 'added'
     } catch (error) {
-      const gone = error instanceof ProblemError && error.status === 404 && error.message.includes(inputs[0]?.upload_id ?? '')
-      // One that is gone, of an earlier page, was added just before that was closed.
-      if (!gone || !some.every((entry) => entry.recovered)) throw error
+      if (isRefusal(error)) for (const entry of some) entry.adding = asked.has(entry)
+      const gone = goneOf(error, some)
+      if (!gone) throw error
+      if (gone.adding) gone.state = 'added'
+      else Object.assign(gone, { state: 'waiting', url: null, sentBytes: 0 })
     }
-    for (const entry of some) entry.state = 'added'
     this.save()
-    this.onChange()
+    this.pump()
   }
 
   /** The batch takes no more: it was cancelled, closed or removed meanwhile. */
@@ -294,27 +310,48 @@ export class Sending {
   private readonly save = (): void => {
     clearTimeout(this.saveTimer)
     this.saveTimer = undefined
-    if (this.state === 'done') return
-    const files = this.entries.map(({ path, bytes, modified, url, state }) => {
-      return { path, bytes, modified, url, sent: state === 'sent' || state === 'added', added: state === 'added' }
+    if (this.state === 'done' || !this.survives) return
+    const files = this.entries.filter((entry) => entry.state !== 'added').map(({ path, bytes, modified, url, state, adding }) => {
+      return { path, bytes, modified, url, sent: state === 'sent', adding }
     })
-    this.survives = keep({ batchId: this.batchId, title: this.title, files })
+    this.survives = keep({ batchId: this.batchId, title: this.title, files, added: this.added })
+  }
+
+  private get added(): Added {
+    const added = this.entries.filter((entry) => entry.state === 'added')
+    return {
+      files: this.earlier.files + added.length,
+      bytes: added.reduce((sum, entry) => sum + entry.bytes, this.earlier.bytes),
+    }
   }
 }
 
 export function entryOf({ path, file }: Picked): Entry {
   const { size, lastModified } = file
-  return { path, bytes: size, modified: lastModified, file, state: 'waiting', url: null, sentBytes: 0, error: null, upload: null, recovered: false }
+  return { path, bytes: size, modified: lastModified, file, state: 'waiting', url: null, sentBytes: 0, error: null, upload: null, adding: false }
 }
 
 export function entriesOf(kept: Kept): Entry[] {
-  return kept.files.map(({ path, bytes, modified, url, sent, added }) => {
-    const state = added ? 'added' : sent ? 'sent' : 'waiting'
-    return { path, bytes, modified, file: null, state, url, sentBytes: 0, error: null, upload: null, recovered: true }
+  return kept.files.map(({ sent, ...file }) => {
+    return { ...file, file: null, state: sent ? 'sent' : 'waiting', sentBytes: 0, error: null, upload: null }
   })
 }
 
+/** Whether what the server refuses now may be taken later. */
+export const passes = (status: number): boolean => status >= 500 || PASSING.includes(status)
+
 export const isOver = (entry: Entry): boolean => entry.state === 'sent' || entry.state === 'added'
+
+const isRefusal = (error: unknown): boolean => error instanceof ProblemError && !error.isOutage
+/** A batch that is closed says 409: that does not pass. */
+const isOnlyNow = (error: ProblemError): boolean => error.isOutage || (passes(error.status) && error.status !== 409)
+const uploadOf = (entry: Entry): string => entry.url?.split('/').pop() ?? ''
+
+/** Find the entry whose upload the server does not know (any more). */
+function goneOf(error: unknown, some: Entry[]): Entry | undefined {
+  if (!(error instanceof ProblemError) || error.status !== 404) return undefined
+  return some.find((entry) => uploadOf(entry) !== '' && error.message.includes(uploadOf(entry)))
+}
 
 const mark = (path: string, bytes: number, modified: number): string => `${bytes} ${modified} ${path}`
 const base = (path: string): string => path.slice(path.lastIndexOf('/') + 1)

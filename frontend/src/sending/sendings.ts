@@ -21,10 +21,10 @@ export async function send(picked: Picked[], order: Order): Promise<Sending> {
 
 /** Take up what an earlier page left; it waits for its files to be chosen again. */
 export async function takeUp(): Promise<void> {
+  const left = await interrupted()
   const known = new Set(sendings.map((sending) => sending.batchId))
-  for (const kept of await interrupted()) {
-    if (!known.has(kept.batchId)) sendings = [...sendings, new Sending(kept.batchId, kept.title, entriesOf(kept), tell)]
-  }
+  const taken = left.filter((kept) => !known.has(kept.batchId))
+  sendings = [...sendings, ...taken.map((kept) => new Sending(kept.batchId, kept.title, entriesOf(kept), tell, kept.added))]
   tell()
 }
 
@@ -46,7 +46,7 @@ function tell(): void {
   setTimeout(() => {
     told = false
     sendings = sendings.filter((sending) => sending.state !== 'done')
-    window.onbeforeunload = sendings.some((sending) => sending.goesOn) ? warn : null
+    window.onbeforeunload = sendings.some((sending) => sending.goesOn || !sending.survives) ? warn : null
     window.dispatchEvent(new Event(EVENT))
   }, TELL_MS)
 }

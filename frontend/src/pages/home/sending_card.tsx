@@ -10,9 +10,8 @@ import { isOver, type Sending } from '../../sending/sending'
 import { texts } from '../../texts'
 
 export function SendingCard({ sending }: { sending: Sending }) {
-  const { entries } = sending
-  const sent = entries.filter(isOver).length
-  const percent = sending.totalBytes ? (sending.sentBytes / sending.totalBytes) * 100 : (sent / entries.length) * 100
+  const { sentFiles, totalFiles, sentBytes, totalBytes } = sending
+  const percent = totalBytes ? (sentBytes / totalBytes) * 100 : (sentFiles / totalFiles) * 100
   const needsFiles = sending.missing.length > 0
   return (
     <section class="sending card" aria-label={texts.sending.label(sending.title)}>
@@ -24,7 +23,7 @@ export function SendingCard({ sending }: { sending: Sending }) {
       </div>
       <Progress label={texts.sending.progress} percent={percent} />
       <p class="quiet sending-numbers" role="status">
-        {texts.sending.count(sent, entries.length)} · {bytes(sending.sentBytes)} / {bytes(sending.totalBytes)}
+        {texts.sending.count(sentFiles, totalFiles)} · {bytes(sentBytes)} / {bytes(totalBytes)}
         <Speed sending={sending} />
       </p>
       {sending.trouble && <p class="trouble">{texts.sending.trouble(sending.trouble, sending.state === 'offline')}</p>}
