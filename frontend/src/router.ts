@@ -31,6 +31,13 @@ export function navigate(href: string, { replace = false } = {}): void {
   if (replace) history.replaceState(null, '', href)
   else history.pushState(null, '', href)
   window.dispatchEvent(new Event(MOVED))
+  if (!replace) toTheTop()
+}
+
+/** Begin where a new document would begin, for the eye and for the keyboard. */
+function toTheTop(): void {
+  window.scrollTo(0, 0)
+  document.getElementById('main')?.focus({ preventScroll: true })
 }
 
 export function useRoute(): Route {
@@ -53,6 +60,7 @@ export function onLinkClick(event: MouseEvent): void {
   const link = (event.target as Element).closest('a')
   const plain = event.button === 0 && !(event.metaKey || event.ctrlKey || event.shiftKey || event.altKey)
   if (!link || !plain || event.defaultPrevented || link.target || link.hasAttribute('download')) return
+  if (link.getAttribute('href')?.startsWith('#')) return // a place on this page
   if (link.origin !== location.origin || routeOf(link.pathname).page === 'unknown') return
   event.preventDefault()
   navigate(link.pathname + link.search)

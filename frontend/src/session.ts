@@ -1,7 +1,7 @@
 /** Whom the server takes this browser for; read once, and again after signing in or out. */
 import { createContext } from 'preact'
-import { useContext } from 'preact/hooks'
-import { get, post, ProblemError, remove } from './api/client'
+import { useContext, useEffect } from 'preact/hooks'
+import { get, onRefused, post, ProblemError, remove } from './api/client'
 import type { Session } from './api/types'
 import { useLoaded } from './loading'
 
@@ -21,7 +21,8 @@ export const useSession = (): Known => useContext(SessionContext)
 
 /** Ask the server; for the frame of the page alone. */
 export function useKnown(): Known {
-  const { value, error, reload } = useLoaded((signal) => get<Session>('/v1/session', { signal }), [])
+  const { value, error, reload, refresh } = useLoaded((signal) => get<Session>('/v1/session', { signal }), [])
+  useEffect(() => onRefused(refresh), [refresh])
   const refused = error instanceof ProblemError && error.status === 401
   return { session: refused ? null : value, refusal: refused ? error : null, trouble: refused ? null : error, reload }
 }

@@ -1,6 +1,7 @@
 /** The frame of every page: its head, the links between pages, and the page that is meant. */
 import { Account } from './account'
 import { IconButton } from './components/button'
+import { Guarded } from './components/guarded'
 import type { IconName } from './components/icons'
 import { Notice } from './components/notice'
 import { Toasts } from './components/toast'
@@ -16,6 +17,7 @@ import { SendingNote } from './sending/sending_note'
 import { SessionContext, useKnown } from './session'
 import { texts } from './texts'
 import { useTheme, type Theme } from './theme'
+import { useTitle } from './title'
 
 const LINKS: readonly { page: PageName; href: string; text: string }[] = [
   { page: 'home', href: '/', text: texts.app.home },
@@ -38,11 +40,13 @@ export function Shell() {
           {texts.app.skip}
         </a>
         <Head page={route.page} />
-        {!refused && <QueueNotice key={who} onQueue={route.page === 'queue'} />}
+        <Guarded silent>{!refused && <QueueNotice key={who} onQueue={route.page === 'queue'} />}</Guarded>
         <main id="main" tabIndex={-1}>
-          <Page key={who} route={refused ? { ...route, page: 'signIn' } : route} />
+          <Guarded key={`${who} ${route.page} ${route.id}`}>
+            <Page route={refused ? { ...route, page: 'signIn' } : route} />
+          </Guarded>
         </main>
-        {route.page !== 'home' && <SendingNote />}
+        <Guarded silent>{route.page !== 'home' && <SendingNote />}</Guarded>
         <Toasts />
       </div>
     </SessionContext.Provider>
@@ -87,7 +91,7 @@ function Page({ route }: { route: Route }) {
     case 'home':
       return <HomePage query={route.query} />
     case 'batch':
-      return <BatchPage key={route.id} id={route.id} />
+      return <BatchPage id={route.id} />
     case 'queue':
       return <QueuePage />
     case 'keys':
@@ -97,6 +101,11 @@ function Page({ route }: { route: Route }) {
     case 'signIn':
       return <SignInPage query={route.query} />
     case 'unknown':
-      return <Notice heading="h1" title={texts.app.unknownTitle} text={texts.app.unknownText} />
+      return <Unknown />
   }
+}
+
+function Unknown() {
+  useTitle(texts.app.unknownTitle)
+  return <Notice heading="h1" title={texts.app.unknownTitle} text={texts.app.unknownText} />
 }

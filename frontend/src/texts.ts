@@ -52,6 +52,9 @@ export const texts = {
     loading: 'Loading …',
     unreachable: 'The server does not answer. Is it running?',
     strangeAnswer: (code: number) => `The server gave no answer that this page understands (HTTP ${code}).`,
+    notOurs: 'Something else answered in place of the server, as a proxy or a sign-in page of your network does.',
+    brokenTitle: 'This page is broken',
+    brokenText: (what: string) => `That is a fault of the page; your files and batches are as they were, and the other pages work. ${what}`,
     unknownTitle: 'There is no such page',
     unknownText: 'The address may be misspelt.',
     live: { connecting: 'Connecting', live: 'Live', polling: 'Every few seconds', offline: 'Offline' },
@@ -70,6 +73,10 @@ export const texts = {
     dropTitle: 'Drop pictures, documents, folders or a ZIP',
     dropNow: 'Let go to add them',
     dropText: 'or paste a picture, or choose:',
+    reading: 'Reading what was dropped …',
+    unread: (number: number) =>
+      number === 1 ? 'One file or folder could not be read and is left out.' : `${number.toLocaleString('en')} files or folders could not be read and are left out.`,
+    stale: (sentence: string) => `${sentence} What you see is the last that was heard; the page goes on trying.`,
     choose: 'Choose files',
     chooseFolder: 'Choose a folder',
     picked: items,
@@ -115,7 +122,7 @@ export const texts = {
   },
   here: {
     offer: (number: number) =>
-      `The server is away. Meanwhile this browser can make ${number === 1 ? 'the picture' : `the ${number.toLocaleString('en')} pictures`} ready for a web page by itself: at most 1024×1024 px, WebP. Nothing is sent.`,
+      `The server is away. Meanwhile this browser can make ${number === 1 ? 'the picture' : `the ${number.toLocaleString('en')} pictures`} ready for a web page by itself: at most 1024×1024 px, WebP. Should the server be back by then, the pictures are sent there.`,
     start: 'Do it in this browser',
     done: { browser: 'Done in this browser; the server had no part in it.', server: 'The server is back, and did it.' },
   },
@@ -135,6 +142,7 @@ export const texts = {
     missingTitle: 'There is no such batch',
     missingText: 'It may have been removed after its retention time, or belong to somebody else.',
     all: 'All batches',
+    untitled: 'A new batch',
     title: (pipeline: string, number: number) => `${pipeline}, ${items(number)}`,
     percentTitle: (percent: string, title: string) => `${percent} · ${title}`,
     pipeline: 'Pipeline',
@@ -155,6 +163,9 @@ export const texts = {
     grown: (bytes: string) => `${bytes} more`,
     pause: 'Pause',
     resume: 'Resume',
+    close: 'Take no more files',
+    closeTitle: 'For when no more files come: the batch ends as soon as those that are here have ended.',
+    closed: 'The batch takes no more files.',
     cancel: 'Cancel',
     cancelTitle: 'Cancel this batch?',
     cancelText: (left: number) =>
@@ -220,6 +231,7 @@ export const texts = {
     outputs: 'Results',
     noOutputs: { waiting: 'Results appear here when the file has been processed.', none: 'No file was made.' },
     original: 'The file as it was sent',
+    notYetFound: 'Data appears here when the file has been processed.',
     nothingFound: 'The pipeline of this batch gives no data.',
     skipped: {
       duplicate: 'Skipped: the same file is in this batch already.',

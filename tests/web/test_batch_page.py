@@ -233,15 +233,6 @@ def test_an_absent_batch_is_said_to_be_absent(open_page):
     expect(page.get_by_role("heading", name="There is no such batch")).to_be_visible()
 
 
-def test_a_batch_that_is_removed_meanwhile_is_gone_from_the_page(server, open_page, files):
-    batch_id = send(server, files[:1])
-    page = open_page(f"/batches/{batch_id}")
-    row(page, 0).wait_for()
-    server.client.delete(f"/v1/batches/{batch_id}")
-
-    expect(page.get_by_role("heading", name="There is no such batch")).to_be_visible()
-
-
 def test_a_phone_shows_it_all_in_one_column(open_page, batch_id):
     page = open_page(f"/batches/{batch_id}", **PHONE)
     row(page, 2).wait_for()

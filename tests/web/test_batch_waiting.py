@@ -44,6 +44,26 @@ def test_a_batch_is_paused_resumed_and_cancelled(server, open_page):
     expect(page.get_by_role("button", name="Cancelled 3")).to_be_visible()
 
 
+def test_a_batch_whose_sender_is_gone_can_be_closed(server, open_page):
+    batch_id = send(server, [("a.jpg", b"waits")], keep_open=True)
+    page = open_page(f"/batches/{batch_id}")
+    page.get_by_role("button", name="Take no more files").click()
+
+    expect(page.get_by_text("The batch takes no more files.")).to_be_visible()
+    expect(page.get_by_role("button", name="Take no more files")).to_have_count(0)
+    assert server.client.get(f"/v1/batches/{batch_id}").json()["open"] is False
+
+
+def test_a_batch_that_is_removed_meanwhile_is_gone_from_the_page(server, open_page):
+    batch_id = send(server, [("a.jpg", b"waits")])
+    page = open_page(f"/batches/{batch_id}")
+    page.locator("#row-0").wait_for()
+    server.client.delete(f"/v1/batches/{batch_id}")
+
+    expect(page.get_by_role("heading", name="There is no such batch")).to_be_visible()
+    expect(page).to_have_title("There is no such batch – batchmill")
+
+
 def test_a_hundred_thousand_rows_scroll_with_few_nodes(server, open_page, huge_id):
     page = open_page(f"/batches/{huge_id}")
     grid = page.get_by_role("grid")
@@ -99,6 +119,7 @@ def test_a_server_that_goes_away_is_said_to_and_found_again(browser, tmp_path):
         page.goto("/")
         batch_id = page.evaluate(
             "async () => { const form = new FormData(); form.set('pipeline', 'web');"
+            " form.set('options', '{\"keep_open\": true}');"
             " form.append('files', new Blob(['none']), 'a.jpg');"
             " return (await (await fetch('/v1/batches', {method: 'POST', body: form})).json()).id }"
         )

@@ -28,8 +28,28 @@ def test_links_change_the_page_without_loading_it_again(open_page):
     assert page.url.endswith("/queue")
     assert page.title() == "Queue and workers – batchmill"
     assert page.evaluate("window.mark") == 1
+    assert page.evaluate("document.activeElement.id") == "main"
     page.go_back()
     page.get_by_role("heading", name="No batches yet").wait_for()
+
+
+def test_what_breaks_one_page_leaves_the_others(open_page):
+    page = open_page("/keys")
+    page.route("**/v1/queue", lambda route: route.fulfill(json={}))
+    page.get_by_role("link", name="Batches").click()
+    page.get_by_role("heading", name="This page is broken").wait_for()
+    assert axe_violations(page) == []
+    page.get_by_role("link", name="Keys").click()
+
+    page.get_by_role("heading", name="API keys").wait_for()
+
+
+def test_the_skip_link_leads_past_the_head(open_page):
+    page = open_page("/queue")
+    page.get_by_role("link", name="Skip to the content").press("Enter")
+
+    assert page.evaluate("document.activeElement.id") == "main"
+    assert page.evaluate("location.pathname + location.hash") == "/queue#main"
 
 
 def test_the_chosen_colours_outlast_a_reload(open_page):

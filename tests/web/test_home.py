@@ -183,8 +183,11 @@ def test_a_number_out_of_range_is_not_sent(open_page, server: Process, photos: P
     quality.fill("101")
     sent = "/v1/batches?limit=1000"
     before = server.client.get(sent).json()["data"]
+    page.get_by_text("Options", exact=True).click()
+    expect(quality).to_be_hidden()
     page.get_by_role("button", name="Start", exact=True).click()
 
+    expect(quality).to_be_visible()
     assert quality.evaluate("field => field.validity.rangeOverflow")
     assert page.locator(".order").is_visible()
     assert server.client.get(sent).json()["data"] == before

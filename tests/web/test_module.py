@@ -49,6 +49,13 @@ MODULE = """async ([settings, order, files]) => {
   }
 }"""
 
+CALLED_OFF = """async (server) => {
+  const { Batchmill } = await import('./batchmill.js')
+  const order = { pipeline: 'web', signal: AbortSignal.abort() }
+  const files = [new File(['x'], 'a.jpg')]
+  return new Batchmill({ server }).process(files, order).catch((error) => error.name)
+}"""
+
 
 @dataclass
 class Site:
@@ -207,6 +214,28 @@ def test_a_batch_that_was_sent_by_half_is_cancelled_there(page: Page, server: Pr
     assert (done["via"], len(done["items"])) == ("browser", 51)
     half = server.client.get("/v1/batches?limit=1").json()["data"][0]
     assert (half["counts"]["total"], half["status"]) == (50, "cancelled")
+
+
+def test_an_outage_while_results_are_collected_names_the_batch_that_has_them(
+    page: Page, server: Process
+):
+    headers = {"Access-Control-Allow-Origin": "*"}
+    page.route("**/items?limit=*", lambda route: route.fulfill(status=503, headers=headers))
+
+    settings = {"server": str(server.client.base_url)}
+    done = call(page, settings, {"pipeline": "web"}, photo(9, 80, 60))
+
+    newest = server.client.get("/v1/batches?limit=1").json()["data"][0]["id"]
+    assert (done["via"], newest in done["reason"]) == ("browser", True)
+
+
+def test_what_was_called_off_before_it_began_is_not_sent(page: Page, server: Process):
+    asked = []
+    page.on("request", lambda request: asked.append(request.method))
+
+    said = page.evaluate(CALLED_OFF, str(server.client.base_url))
+
+    assert (said, "POST" in asked) == ("AbortError", False)
 
 
 @pytest.mark.parametrize(

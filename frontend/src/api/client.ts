@@ -46,6 +46,15 @@ export function outputAddress(itemId: string, name: string): string {
   return `/v1/items/${itemId}/outputs/${name.split('/').map(encodeURIComponent).join('/')}`
 }
 
+const SESSION = '/v1/session'
+const REFUSED = 'batchmill:refused'
+
+/** Call back when the server no longer takes us for whom it took us; returns what ends that. */
+export function onRefused(act: () => void): () => void {
+  window.addEventListener(REFUSED, act)
+  return () => window.removeEventListener(REFUSED, act)
+}
+
 async function call<T>(method: string, path: string, asked: Asked): Promise<T> {
   const init: RequestInit = { method, signal: asked.signal ?? null }
   if (asked.body !== undefined) {
@@ -53,8 +62,14 @@ async function call<T>(method: string, path: string, asked: Asked): Promise<T> {
     init.headers = { 'Content-Type': 'application/json' }
   }
   const response = await send(address(path, asked.query), init)
+  if (response.status === 401 && path !== SESSION) window.dispatchEvent(new Event(REFUSED))
   if (!response.ok) throw await problemOf(response)
-  return (response.status === 204 ? undefined : await response.json()) as T
+  return (response.status === 204 ? undefined : await response.json().catch(notOurs)) as T
+}
+
+function notOurs(reason: unknown): never {
+  if (reason instanceof SyntaxError) throw new ProblemError(texts.app.notOurs, 'strange_answer', 502)
+  throw reason
 }
 
 async function send(path: string, init: RequestInit): Promise<Response> {

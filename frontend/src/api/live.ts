@@ -4,6 +4,9 @@
  *
  *     connecting ──► live ──(stream breaks)──► polling ──(no answer)──► offline
  *                     ▲───────(stream opens again)────────┴───────────────┘
+ *
+ * A browser gives a server six connections, and a stream holds one: what nobody sees, or what hardly
+ * changes any more, is asked for now and then instead.
  */
 import { get, ProblemError } from './client'
 import { ITEM_STATUSES, type Batch, type ItemEvent } from './types'
@@ -19,13 +22,14 @@ export interface Follower {
   onDeleted?(batchId: string): void
 }
 
-const POLL_MS = 2_000
 const RECONNECT_MS = 5_000
+/** How long to wait before asking again: without a stream, of what is calm, in a hidden tab. */
+const PAUSES_MS = { polling: 2_000, calm: 5_000, hidden: 15_000 }
 
-/** Follow batches until the returned function is called. */
-export function follow(ids: readonly string[], follower: Follower): () => void {
+/** Follow batches until the returned function is called; `calm` ones, which have ended, without a stream. */
+export function follow(ids: readonly string[], calm: boolean, follower: Follower, pausesMs = PAUSES_MS): () => void {
   if (ids.length === 0) return () => undefined
-  const following = new Following(ids, follower)
+  const following = new Following(ids, calm, follower, pausesMs)
   return () => following.stop()
 }
 
@@ -39,17 +43,38 @@ class Following {
 
   constructor(
     private readonly ids: readonly string[],
+    private readonly calm: boolean,
     private readonly follower: Follower,
+    private readonly pausesMs: typeof PAUSES_MS,
   ) {
     this.say('connecting')
-    this.connect()
+    document.addEventListener('visibilitychange', this.turn)
+    this.turn()
   }
 
   stop(): void {
     this.stopped = true
+    document.removeEventListener('visibilitychange', this.turn)
+    this.rest()
+  }
+
+  private readonly turn = (): void => {
+    this.rest()
+    if (document.hidden || this.calm) this.lookLater(this.pauseMs)
+    else this.connect()
+  }
+
+  private rest(): void {
     this.source?.close()
+    this.isOpen = false
     clearTimeout(this.poll)
+    this.poll = undefined
     clearTimeout(this.reconnect)
+  }
+
+  private get pauseMs(): number {
+    if (document.hidden) return this.pausesMs.hidden
+    return this.calm ? this.pausesMs.calm : this.pausesMs.polling
   }
 
   private connect(): void {
@@ -78,17 +103,20 @@ class Following {
   private broke(source: EventSource): void {
     this.isOpen = false
     if (this.stopped) return
-    if (this.poll === undefined) this.poll = window.setTimeout(() => this.look(), POLL_MS / 4)
+    if (this.poll === undefined) this.lookLater(this.pauseMs / 4)
     if (source.readyState !== EventSource.CLOSED) return
     clearTimeout(this.reconnect)
     this.reconnect = window.setTimeout(() => this.connect(), RECONNECT_MS)
   }
 
+  private lookLater(ms: number): void {
+    clearTimeout(this.poll)
+    this.poll = window.setTimeout(() => void this.look(), ms)
+  }
+
   private async look(): Promise<void> {
     for (const id of this.ids) await this.lookAt(id)
-    if (!this.stopped && !this.isOpen) {
-      this.poll = window.setTimeout(() => this.look(), POLL_MS)
-    }
+    if (!this.stopped && !this.isOpen) this.lookLater(this.pauseMs)
   }
 
   private async lookAt(id: string): Promise<void> {
@@ -100,8 +128,8 @@ class Following {
       this.follower.onItemsChanged?.(id)
     } catch (error) {
       if (this.stopped || !(error instanceof ProblemError)) return
-      if (error.status === 404) this.follower.onDeleted?.(id)
-      else if (!this.isOpen) this.say('offline')
+      if (error.status === 404 || error.status === 403) this.follower.onDeleted?.(id)
+      else if (!this.isOpen && error.isOutage) this.say('offline')
     }
   }
 

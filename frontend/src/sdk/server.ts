@@ -23,8 +23,8 @@ interface Limits {
   waitMs: number
 }
 
-const FILES_AT_ONCE = 50
 /** What every caller may send in one request. */
+const FILES_AT_ONCE = 50
 
 export class Server {
   constructor(
@@ -55,7 +55,10 @@ export class Server {
       throw error
     }
     const { batchId } = sent
-    return { via: 'server', reason: null, batchId, items: await this.items(batchId) }
+    const items = await this.items(batchId).catch((error: unknown) => {
+      throw error instanceof BatchmillError && error.isOutage ? uncollected(batchId, error) : error
+    })
+    return { via: 'server', reason: null, batchId, items }
   }
 
   /** Send files in requests of as many as everybody may; tells `sent` how far it came. */
@@ -64,6 +67,7 @@ export class Server {
     const { pipeline } = order
     let before = 0
     for (let first = 0; first < files.length; first += FILES_AT_ONCE) {
+      order.signal?.throwIfAborted()
       const some = files.slice(first, first + FILES_AT_ONCE)
       const form = new FormData()
       if (!sent.batchId) {
@@ -189,6 +193,10 @@ function problem(status: number, body: { detail?: string; code?: string } | null
 
 function late(batchId: string, waitMs: number): BatchmillError {
   return new BatchmillError(`Batch ${batchId} has not ended within ${waitMs / 1_000} s; it goes on there.`, 'timeout', 504)
+}
+
+function uncollected(batchId: string, { message, code, status }: BatchmillError): BatchmillError {
+  return new BatchmillError(`${message} Batch ${batchId} has ended; its results are there.`, code, status)
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {

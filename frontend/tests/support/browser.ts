@@ -14,6 +14,33 @@ class Shelf {
   keys = (): string[] => Object.keys(this.kept)
 }
 
+/** As much of an EventSource as opens a stream and closes it. */
+class Stream extends EventTarget {
+  static readonly CLOSED = 2
+  readyState = 0
+  onopen: (() => void) | null = null
+  onerror: (() => void) | null = null
+  private readonly aborting = new AbortController()
+
+  constructor(path: string) {
+    super()
+    void this.read(path).catch(() => undefined).then(() => {
+      this.readyState = Stream.CLOSED
+      if (!this.aborting.signal.aborted) this.onerror?.()
+    })
+  }
+
+  close = (): void => this.aborting.abort()
+
+  private async read(path: string): Promise<void> {
+    const response = await fetch(path, { signal: this.aborting.signal })
+    if (!response.ok) return
+    this.onopen?.()
+    const reader = response.body?.getReader()
+    while (reader && !(await reader.read()).done) this.readyState = 1
+  }
+}
+
 /** Be a page of this server, in a browser that keeps texts of so many characters. */
 export function bePageOf(origin: string, { keepsCharacters = 5_000_000 } = {}): Shelf {
   const shelf = new Shelf(keepsCharacters)
@@ -25,6 +52,8 @@ export function bePageOf(origin: string, { keepsCharacters = 5_000_000 } = {}): 
   const events = new EventTarget()
   Object.assign(globalThis, {
     window: globalThis,
+    document: Object.assign(new EventTarget(), { hidden: false }),
+    EventSource: Stream,
     location: new URL(origin),
     localStorage,
     addEventListener: events.addEventListener.bind(events),
@@ -33,6 +62,12 @@ export function bePageOf(origin: string, { keepsCharacters = 5_000_000 } = {}): 
     fetch: ((path: string, init?: RequestInit) => straight(new URL(path, origin), init)) as typeof fetch,
   })
   return shelf
+}
+
+/** Show the page's tab, or hide it behind another. */
+export function see(seen: boolean): void {
+  Object.assign(document, { hidden: !seen })
+  document.dispatchEvent(new Event('visibilitychange'))
 }
 
 const straight = globalThis.fetch

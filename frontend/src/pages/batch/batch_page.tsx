@@ -5,29 +5,36 @@ import type { Batch } from '../../api/types'
 import { Notice, ProblemNotice } from '../../components/notice'
 import { count, percent } from '../../format'
 import { useLive } from '../../live_hook'
-import { useLoaded } from '../../loading'
+import { useLoaded, useTicking } from '../../loading'
 import { texts } from '../../texts'
 import { useTitle } from '../../title'
 import { Failures } from './failures'
 import { Head } from './head'
 import { ItemList } from './item_list'
 import { ItemPanel } from './item_panel'
+import { withNews } from './news'
 import { Overview } from './overview'
 import { EVERYTHING, type Wanted } from './rows'
 import { useRows } from './use_rows'
 import './batch.css'
 
+const PLACE_MS = 5_000
 const path = (id: string): string => `/v1/batches/${id}`
 
 export function BatchPage({ id }: { id: string }) {
   const { value, error, reload } = useLoaded((signal) => get<Batch>(path(id), { signal }), [id])
   if (error instanceof ProblemError && error.status === 404) return <Missing />
   if (error) return <ProblemNotice heading="h1" error={error} onRetry={reload} />
-  if (!value) return <p class="quiet">{texts.app.loading}</p>
-  return <Loaded first={value} />
+  return value ? <Loaded first={value} /> : <Awaited />
+}
+
+function Awaited() {
+  useTitle(texts.app.loading)
+  return <p class="quiet">{texts.app.loading}</p>
 }
 
 function Missing() {
+  useTitle(texts.batch.missingTitle)
   return (
     <Notice heading="h1" title={texts.batch.missingTitle} text={texts.batch.missingText}>
       <a href="/">{texts.batch.all}</a>
@@ -38,7 +45,8 @@ function Missing() {
 /** The name that people gave it, or else what it does and to how many files. */
 export function titleOf(batch: Batch): string {
   const pipeline = batch.pipeline.name ?? batch.pipeline.steps.map((step) => step.use).join(' → ')
-  return batch.name ?? texts.batch.title(pipeline, batch.counts.total)
+  if (batch.name) return batch.name
+  return pipeline ? texts.batch.title(pipeline, batch.counts.total) : texts.batch.untitled // its files still arrive
 }
 
 function Loaded({ first }: { first: Batch }) {
@@ -47,15 +55,15 @@ function Loaded({ first }: { first: Batch }) {
   const [wanted, setWanted] = useState<Wanted>(EVERYTHING)
   const [chosen, setChosen] = useState<number | null>(null)
   const { rows, version, problem } = useRows(batch, wanted)
-  // Late answers of older questions do not turn the page back.
-  const put = useCallback((news: Batch) => setBatch((old) => (news.revision >= old.revision ? news : old)), [])
-  const state = useLive([first.id], {
+  const put = useCallback((news: Batch) => setBatch((old) => withNews(old, news)), [])
+  const state = useLive([first.id], batch.ended_at !== null, {
     onBatch: put,
     onItem: (item) => rows.put(item),
     onItemsChanged: () => undefined, // the batch's new revision has the rows read again
     onDeleted: () => setDeleted(true),
   })
   useTabTitle(batch)
+  usePlace(batch, put)
   // Grows with every time that somebody enters a file by keyboard.
   const [entered, setEntered] = useState(0)
   const close = () => {
@@ -108,6 +116,15 @@ function Loaded({ first }: { first: Batch }) {
       </p>
     </div>
   )
+}
+
+/** The place in the queue changes with other batches, of which no news come here. */
+function usePlace(batch: Batch, put: (batch: Batch) => void): void {
+  const waits = batch.status === 'queued'
+  const look = useCallback(() => {
+    if (waits) void get<Batch>(path(batch.id)).then(put).catch(() => undefined) // the badge tells of outages
+  }, [batch.id, waits])
+  useTicking(look, PLACE_MS)
 }
 
 function useTabTitle(batch: Batch): void {

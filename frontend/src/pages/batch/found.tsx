@@ -3,14 +3,15 @@ import type { Item } from '../../api/types'
 import { Table } from '../../components/table'
 import { count } from '../../format'
 import { texts } from '../../texts'
-import { documentOf, type FoundDocument, type FoundTable } from './document'
+import { documentOf, isSimple, type FoundDocument, type FoundTable } from './document'
 import { facesOf } from './faces'
 
-export function Found({ item }: { item: Item }) {
+/** `read`: whether the item is here whole; lists have it without its data. */
+export function Found({ item, read }: { item: Item; read: boolean }) {
   const data = item.data ?? {}
   const document = documentOf(data)
   const faces = 'faces' in data ? facesOf(data) : null
-  if (Object.keys(data).length === 0) return <p class="quiet">{texts.item.nothingFound}</p>
+  if (Object.keys(data).length === 0) return <p class="quiet">{nothing(item, read)}</p>
   return (
     <div class="stack">
       {faces && <p>{faces.length ? texts.item.faces(faces.length) : texts.item.noFaces}</p>}
@@ -24,16 +25,20 @@ export function Found({ item }: { item: Item }) {
   )
 }
 
+function nothing(item: Item, read: boolean): string {
+  if (!item.ended_at) return texts.item.notYetFound
+  return read ? texts.item.nothingFound : texts.app.loading
+}
+
 function DocumentFacts({ document }: { document: FoundDocument }) {
   const names = texts.item.document
-  const { text } = document
   const facts: [string, string | null][] = [
     [names.kind, document.kind],
     [names.title, document.title],
     [names.author, document.author],
-    [names.pages, text?.pages == null ? null : count(text.pages)],
-    [names.words, text?.words == null ? null : count(text.words)],
-    [names.language, document.language?.code ?? null],
+    [names.pages, document.pages === null ? null : count(document.pages)],
+    [names.words, document.words === null ? null : count(document.words)],
+    [names.language, document.language],
     [names.encoding, document.encoding],
   ]
   return (
@@ -68,7 +73,7 @@ function FoundTableView({ table }: { table: FoundTable }) {
         columns={[
           { title: texts.item.column, cell: (column) => <bdi>{column.name}</bdi> },
           { title: texts.item.columnType, cell: (column) => [column.type, column.unit].filter(Boolean).join(' ') },
-          { title: texts.item.range, cell: (column) => [column.min, column.max].filter((each) => each != null).join(' – ') },
+          { title: texts.item.range, cell: (column) => [column.min, column.max].filter(isSimple).join(' – ') },
           { title: texts.item.empty, cell: (column) => count(column.nulls), number: true },
         ]}
       />
@@ -98,10 +103,6 @@ function Plain({ data }: { data: Record<string, unknown> }) {
 function plainText(value: unknown): string | null {
   if (Array.isArray(value)) return value.length && value.every(isSimple) ? value.join(', ') : null
   return isSimple(value) ? String(value) : null
-}
-
-function isSimple(value: unknown): boolean {
-  return ['string', 'number', 'boolean'].includes(typeof value)
 }
 
 function Pairs({ facts }: { facts: [string, string | null][] }) {

@@ -10,6 +10,7 @@ import { LiveBadge } from '../../components/live_badge'
 import { Menu } from '../../components/menu'
 import { done, problem } from '../../components/toast'
 import { instant } from '../../format'
+import { useSendings } from '../../sending/sendings'
 import { texts } from '../../texts'
 import { titleOf } from './batch_page'
 
@@ -28,7 +29,7 @@ export function Head(props: HeadProps) {
           <bdi>{titleOf(batch)}</bdi>
         </h1>
         <StatusChip batch={batch} />
-        <LiveBadge state={state} />
+        {(batch.ended_at === null || state === 'offline') && <LiveBadge state={state} />}
         <Facts batch={batch} />
       </div>
       <Actions {...props} />
@@ -68,7 +69,7 @@ function Facts({ batch }: { batch: Batch }) {
 function Actions({ batch, onChange }: HeadProps) {
   const [busy, setBusy] = useState('')
   const [asking, setAsking] = useState(false)
-  const act = async (verb: 'pause' | 'resume' | 'cancel' | 'retry', said: string) => {
+  const act = async (verb: 'pause' | 'resume' | 'cancel' | 'close' | 'retry', said: string) => {
     setBusy(verb)
     try {
       if (verb === 'retry') {
@@ -89,6 +90,7 @@ function Actions({ batch, onChange }: HeadProps) {
   const failed = counts.failed + counts.quarantined
   const left = counts.pending + counts.queued + counts.processing + counts.retrying
   const goesOn = batch.ended_at === null && batch.status !== 'cancelling'
+  const isFed = useSendings().some((sending) => sending.batchId === batch.id)
   return (
     <div class="batch-actions">
       {failed > 0 && (
@@ -104,6 +106,11 @@ function Actions({ batch, onChange }: HeadProps) {
       {goesOn && batch.paused && (
         <Button kind="primary" icon="play" busy={busy === 'resume'} onClick={() => act('resume', texts.batch.resumedDone)}>
           {texts.batch.resume}
+        </Button>
+      )}
+      {goesOn && batch.open && !isFed && (
+        <Button icon="check" busy={busy === 'close'} title={texts.batch.closeTitle} onClick={() => act('close', texts.batch.closed)}>
+          {texts.batch.close}
         </Button>
       )}
       {goesOn && (

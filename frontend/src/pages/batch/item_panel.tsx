@@ -48,7 +48,7 @@ export function ItemPanel({ row, entered, onClose, onStep }: ItemPanelProps) {
       ) : (
         <Tabs label={texts.item.label} tabs={TABS} chosen={tab} onChoose={setTab}>
           {tab === 'preview' && <Preview item={item} />}
-          {tab === 'found' && <Found item={item} />}
+          {tab === 'found' && <Found item={item} read={value?.id === row.id} />}
           {tab === 'details' && <Details item={item} />}
         </Tabs>
       )}

@@ -1,4 +1,5 @@
 /** What runs, with its bars, and what has ended. */
+import { useState } from 'preact/hooks'
 import type { Batch } from '../../api/types'
 import { Button } from '../../components/button'
 import { LiveBadge } from '../../components/live_badge'
@@ -16,6 +17,7 @@ export function Batches({ batches }: { batches: BatchList }) {
   const ended = shown.filter((batch) => batch.ended_at !== null)
   return (
     <>
+      {error !== null && <p class="trouble" role="alert">{texts.home.stale(error instanceof Error ? error.message : String(error))}</p>}
       {running.length > 0 && (
         <section aria-labelledby="running-title">
           <div class="list-head">
@@ -33,8 +35,21 @@ export function Batches({ batches }: { batches: BatchList }) {
           <List batches={ended} />
         </section>
       )}
-      {batches.hasMore && <Button onClick={() => void batches.more().catch(problem)}>{texts.home.more}</Button>}
+      {batches.hasMore && <Older batches={batches} />}
     </>
+  )
+}
+
+function Older({ batches }: { batches: BatchList }) {
+  const [busy, setBusy] = useState(false)
+  const read = () => {
+    setBusy(true)
+    void batches.more().catch(problem).finally(() => setBusy(false))
+  }
+  return (
+    <Button busy={busy} onClick={read}>
+      {texts.home.more}
+    </Button>
   )
 }
 

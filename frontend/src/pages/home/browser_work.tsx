@@ -25,8 +25,8 @@ export function BrowserWork({ picked }: { picked: Picked[] }) {
       .finally(() => setPercent(null))
   }
   return (
-    <div class="again" role="status">
-      <p>{done ? texts.here.done[done.via] : texts.here.offer(pictures.length)}</p>
+    <div class="again">
+      <p role="status">{done ? texts.here.done[done.via] : texts.here.offer(pictures.length)}</p>
       {percent === null && !done && (
         <Button icon="image" onClick={work}>
           {texts.here.start}

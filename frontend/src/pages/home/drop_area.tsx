@@ -7,10 +7,12 @@ import { texts } from '../../texts'
 
 interface DropAreaProps {
   small: boolean
+  /** Whether something that was dropped is still being read. */
+  reading: boolean
   onPick: (picked: Picked[]) => void
 }
 
-export function DropArea({ small, onPick }: DropAreaProps) {
+export function DropArea({ small, reading, onPick }: DropAreaProps) {
   const files = useRef<HTMLInputElement>(null)
   const folder = useRef<HTMLInputElement>(null)
   const over = useDraggedOver()
@@ -24,7 +26,7 @@ export function DropArea({ small, onPick }: DropAreaProps) {
       <Icon name="upload" class="drop-icon" />
       <div>
         <h2 id="drop-title">{over ? texts.home.dropNow : texts.home.dropTitle}</h2>
-        <p class="quiet">{texts.home.dropText}</p>
+        <p class="quiet" role="status">{reading ? texts.home.reading : texts.home.dropText}</p>
       </div>
       <div class="drop-actions">
         <Button kind={small ? 'plain' : 'primary'} icon="file" onClick={() => files.current?.click()}>

@@ -3,7 +3,7 @@ import { useEffect, useState } from 'preact/hooks'
 import { get } from '../../api/client'
 import type { Batch } from '../../api/types'
 import { problem } from '../../components/toast'
-import { fromDrop, fromList, type Picked } from '../../sending/gather'
+import { fromDrop, fromList, merged, without, type Picked } from '../../sending/gather'
 import { takeUp, useSendings } from '../../sending/sendings'
 import { useLoaded } from '../../loading'
 import { texts } from '../../texts'
@@ -26,22 +26,22 @@ export function HomePage({ query }: { query: URLSearchParams }) {
   const batches = useBatches(sendings.map((sending) => sending.batchId))
   const like = useLike(query.get('like'))
   useEffect(() => void takeUp(), [])
-  usePaste((more) => setPicked((before) => merged(before, more)))
   const add = (more: Picked[]) => setPicked((before) => merged(before, more))
+  const reading = usePaste(add)
   const busy = picked.length > 0 || sendings.length > 0
   const first = batches.shown?.length === 0
   return (
     <div class="home">
       <h1 class="silent">{texts.home.title}</h1>
       <div class="home-main">
-        <DropArea small={!first || busy} onPick={add} />
+        <DropArea small={!first || busy} reading={reading} onPick={add} />
         {picked.length > 0 && (
-          <OrderForm picked={picked} like={like} onClear={() => setPicked([])} onSent={() => setPicked([])} />
+          <OrderForm picked={picked} like={like} onClear={() => setPicked([])} onSent={(sent) => setPicked((before) => without(before, sent))} />
         )}
         {sendings.map((sending) => (
           <SendingCard key={sending.batchId} sending={sending} />
         ))}
-        {first && !busy ? <FirstVisit /> : <Batches batches={batches} />}
+        {first && !busy && !batches.error ? <FirstVisit /> : <Batches batches={batches} />}
       </div>
       <aside class="home-side">
         <Tiles news={endedOf(batches.shown)} />
@@ -61,14 +61,22 @@ function useLike(id: string | null): Batch | null {
   return value
 }
 
-/** Files pasted or dropped anywhere on the page count. */
-function usePaste(add: (picked: Picked[]) => void): void {
+/** Files pasted or dropped anywhere on the page count; returns whether some are still being read. */
+function usePaste(add: (picked: Picked[]) => void): boolean {
+  const [drops, setDrops] = useState(0)
+  const take = async (dropped: DataTransfer) => {
+    setDrops((number) => number + 1)
+    const { picked, unread } = await fromDrop(dropped)
+    setDrops((number) => number - 1)
+    add(picked)
+    if (unread > 0) problem(texts.home.unread(unread))
+  }
   useEffect(() => {
     const paste = (event: ClipboardEvent) => add(fromList(event.clipboardData?.files ?? []))
     const over = (event: DragEvent) => event.preventDefault()
     const drop = (event: DragEvent) => {
       event.preventDefault()
-      if (event.dataTransfer) fromDrop(event.dataTransfer).then(add).catch(problem)
+      if (event.dataTransfer) void take(event.dataTransfer)
     }
     window.addEventListener('paste', paste)
     window.addEventListener('dragover', over)
@@ -79,11 +87,5 @@ function usePaste(add: (picked: Picked[]) => void): void {
       window.removeEventListener('drop', drop)
     }
   }, [])
-}
-
-/** The same file chosen twice is sent once. */
-function merged(before: Picked[], more: Picked[]): Picked[] {
-  const name = ({ path, file }: Picked) => `${file.size} ${file.lastModified} ${path}`
-  const known = new Set(before.map(name))
-  return [...before, ...more.filter((each) => !known.has(name(each)))]
+  return drops > 0
 }

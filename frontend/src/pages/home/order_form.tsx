@@ -18,7 +18,7 @@ interface OrderFormProps {
   picked: Picked[]
   like: Batch | null
   onClear: () => void
-  onSent: () => void
+  onSent: (sent: Picked[]) => void
 }
 
 /** Stands for the pipeline of the batch that is to be done again. */
@@ -56,10 +56,12 @@ export function OrderForm({ picked, like, onClear, onSent }: OrderFormProps) {
       await send(picked, { pipeline, step_options: options, name: title.trim() || nameOf(picked) })
       if (preset) remember(preset.name)
       done(texts.home.started)
-      onSent()
+      setTitle('')
+      onSent(picked)
     } catch (refused) {
       problem(refused)
       setAway(isOutage(refused))
+    } finally {
       setBusy(false)
     }
   }
@@ -82,7 +84,7 @@ export function OrderForm({ picked, like, onClear, onSent }: OrderFormProps) {
           <PresetChoice key={each.name} name={each.name} title={each.name} summary={each.summary} chosen={chosen} onChoose={choose} />
         ))}
       </fieldset>
-      <details class="options">
+      <details class="options" onInvalidCapture={({ currentTarget: options }) => (options.open = true)}>
         <summary>{texts.home.options}</summary>
         <label class="field">
           <span>{texts.home.name}</span>

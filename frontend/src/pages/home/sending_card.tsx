@@ -22,11 +22,13 @@ export function SendingCard({ sending }: { sending: Sending }) {
         <a href={`/batches/${sending.batchId}`}>{texts.sending.look}</a>
       </div>
       <Progress label={texts.sending.progress} percent={percent} />
-      <p class="quiet sending-numbers" role="status">
+      <p class="quiet sending-numbers">
         {texts.sending.count(sentFiles, totalFiles)} · {bytes(sentBytes)} / {bytes(totalBytes)}
         <Speed sending={sending} />
       </p>
-      {sending.trouble && <p class="trouble">{texts.sending.trouble(sending.trouble, sending.state === 'offline')}</p>}
+      <div class="said" role="status">
+        {sending.trouble && <p class="trouble">{texts.sending.trouble(sending.trouble, sending.state === 'offline')}</p>}
+      </div>
       {needsFiles && <ChooseAgain sending={sending} />}
       <Refused sending={sending} />
       <Actions sending={sending} />

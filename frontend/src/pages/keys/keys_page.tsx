@@ -9,7 +9,7 @@ import { Notice, ProblemNotice } from '../../components/notice'
 import { SecretDialog } from '../../components/secret'
 import { Table, type Column } from '../../components/table'
 import { done, problem } from '../../components/toast'
-import { ago, instant } from '../../format'
+import { instant } from '../../format'
 import { SessionAwaited } from '../../components/session_awaited'
 import { useLoaded } from '../../loading'
 import { useSession } from '../../session'
@@ -17,6 +17,7 @@ import { texts } from '../../texts'
 import { useTitle } from '../../title'
 import { KeyDialog } from './key_dialog'
 import './keys.css'
+import { usedText } from './used'
 
 export function KeysPage() {
   useTitle(texts.keys.title)
@@ -124,7 +125,7 @@ function Name({ row, own }: { row: Key; own: boolean }) {
 }
 
 function Used({ at }: { at: string | null }) {
-  return at === null ? <span class="quiet">{texts.keys.neverUsed}</span> : <time dateTime={at}>{ago(at)}</time>
+  return at === null ? <span class="quiet">{texts.keys.neverUsed}</span> : <time dateTime={at}>{usedText(at)}</time>
 }
 
 function State({ row }: { row: Key }) {
