@@ -120,6 +120,15 @@ def test_a_download_is_sent_on_to_a_signed_address_of_the_bucket(
     assert server.client.head(output["url"]).status_code == 200
 
 
+def test_a_picture_that_a_page_shows_comes_from_the_server(server: WholeServer, pictures: Path):
+    output = items(server, send(server, pictures))[0]["outputs"][0]
+    shown = {"Accept": "image/avif,image/webp,image/apng,image/*,*/*;q=0.8"}
+
+    got = server.client.get(output["url"], headers=shown)
+
+    assert (got.status_code, len(got.content)) == (200, output["bytes"])
+
+
 def test_the_archive_of_a_batch_is_read_from_the_bucket(server: WholeServer, pictures: Path):
     batch_id = send(server, pictures)
     items(server, batch_id)

@@ -73,10 +73,7 @@ async def look(item_id: str, request: Request, asking: Asking) -> Response:
 @router.head("/items/{item_id}/input", include_in_schema=False)
 @router.get("/items/{item_id}/input", response_class=Response)
 async def original(item_id: str, request: Request, asking: Asking) -> Response:
-    """Download the file as it was sent; takes Range, If-Range and If-None-Match.
-
-    Where the server is set so, it answers 307 with an address of the bucket, valid for a while.
-    """
+    """Download the file as it was sent; takes Range, If-Range and If-None-Match."""
     item, batch = await asking.reading.item(item_id)
     return await download.send(request, await input_file(asking, item, batch))
 
@@ -84,7 +81,11 @@ async def original(item_id: str, request: Request, asking: Asking) -> Response:
 @router.head("/items/{item_id}/outputs/{name:path}", include_in_schema=False)
 @router.get("/items/{item_id}/outputs/{name:path}", response_class=Response)
 async def output(item_id: str, name: str, request: Request, asking: Asking) -> Response:
-    """Download a file that was made; takes Range, If-Range and If-None-Match."""
+    """Download a file that was made; takes Range, If-Range and If-None-Match.
+
+    Where the server is set so, it answers 307 with an address of the bucket, valid for a while; but
+    not to a picture's place on a page (`Accept: image/…`), which may show none of another host.
+    """
     item, _ = await asking.reading.item(item_id)
     for made in _outputs(item):
         if made.name == name:
@@ -128,12 +129,20 @@ async def _at_the_bucket(request: Request, asking: Context, made: Output) -> Res
     """Send a download on to a signed address; None: the server has to answer it itself."""
     settings = asking.mill.settings
     known = answers.has_current(request, f'"{made.sha256}"')
-    if not settings.download_redirect or request.method != "GET" or known:
+    if not settings.download_redirect or request.method != "GET" or known or _is_shown(request):
         return None
     address = await asking.mill.storage.address(made.key, expires_s=settings.signed_url_s)
     if address is None:
         return None
     return RedirectResponse(address, 307, {"Cache-Control": "private, no-store"})
+
+
+def _is_shown(request: Request) -> bool:
+    """Whether a page asks for a picture to show: `web.page.CSP` lets ours take none from elsewhere.
+
+    Every browser says so in Accept; Sec-Fetch-Dest is missing where the page came without TLS.
+    """
+    return request.headers.get("accept", "").startswith("image/")
 
 
 def _outputs(item: Item) -> tuple[Output, ...]:
