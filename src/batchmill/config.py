@@ -81,6 +81,9 @@ class TierLimits(Group):
     )
     cpu_s: float = Field(60, gt=0, description="Processor time of an attempt")
     open_uploads: int = Field(1_000, ge=1, description="Uploads that no batch has taken yet")
+    open_uploads_bytes: ByteSize = Field(
+        ByteSize(20 * GIB), ge=1, description="Those uploads together, as long as they will be"
+    )
     retries_errors: int = Field(5, ge=0, description="Most retries after transient errors")
     retries_crashes: int = Field(1, ge=0, description="Most retries after a crash of the child")
     retries_timeouts: int = Field(3, ge=0, description="Most retries after a time limit")
@@ -91,6 +94,11 @@ class TierLimits(Group):
     llm_day_usd: float | None = Field(
         None, ge=0, description="Most US dollars that an owner may spend there in 24 hours"
     )
+
+    @property
+    def whole_batch_bytes(self) -> int:
+        """The most that all files of a batch may have together, however they arrive."""
+        return max(self.batch_bytes, self.zip_bytes)
 
     def attempt(self, *, wall_s: float) -> Limits:
         """Return the bounds of one attempt that may take `wall_s`."""
@@ -104,6 +112,7 @@ _RAISED: Final = TierLimits(
     batch_bytes=ByteSize(50 * GIB),
     files_per_request=1_000,
     open_uploads=10_000,
+    open_uploads_bytes=ByteSize(200 * GIB),
     archive_entries=1_000_000,
     entry_bytes=ByteSize(GB),
     archive_bytes=ByteSize(100 * GB),

@@ -208,6 +208,58 @@ def test_only_an_archive_may_be_larger_than_a_file(database: Database, tmp_path:
     asyncio.run(story())
 
 
+def test_uploads_are_part_of_what_a_batch_may_have(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        tiers = {"anonymous": {"file_bytes": 10, "zip_bytes": 10, "batch_bytes": 25}}
+        mill = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
+        files = [await sent(mill, b"0123456789") for _ in range(4)]
+        with pytest.raises(TooLargeError, match="together"):
+            await taken_by_a_batch(mill, *(each.id for each in files[:3]))
+        batch_id = await taken_by_a_batch(mill, files[0].id)
+        with pytest.raises(TooLargeError, match="together"):
+            await added(mill, batch_id, files[1:3])
+        assert await added(mill, batch_id, files[1:2]) == 1
+        with pytest.raises(TooLargeError, match="together"):
+            await added(mill, batch_id, files[2:3])
+        stored = (tmp_path / f"storage/batches/{batch_id}/in").iterdir()
+        assert len(list(stored)) == 2
+        assert names(mill) == sorted(each.id for each in files[2:])
+
+    asyncio.run(story())
+
+
+def test_what_could_not_be_added_takes_no_room_in_the_batch(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        tiers = {"anonymous": {"zip_bytes": 30, "batch_bytes": 30}}
+        mill = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
+        batch_id = await taken_by_a_batch(mill, (await sent(mill, b"0123456789")).id)
+        empty, full = await sent(mill, archive()), await sent(mill, b"1" * 20)
+        for _ in range(3):
+            with pytest.raises((EmptyArchiveError, TooLargeError)):
+                await added(mill, batch_id, [empty])
+        assert await added(mill, batch_id, [full]) == 1
+
+    asyncio.run(story())
+
+
+def test_open_uploads_are_together_no_larger_than_the_tier_says(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        tiers = {"anonymous": {"open_uploads_bytes": 100}}
+        mill = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
+        first = await sent(mill, b"x", length=60)
+        with pytest.raises(TooManyUploadsError, match="100"):
+            await sent(mill, b"x", length=41)
+        await sent(mill, b"x", length=60, caller=BERTA)
+        await uploads.remove(mill, ANNA, first.id)
+        await sent(mill, b"x", length=100)
+
+    asyncio.run(story())
+
+
 def test_what_is_over_is_removed_and_nothing_else(database: Database, tmp_path: Path) -> None:
     async def story() -> None:
         mill = a_mill(database, tmp_path)

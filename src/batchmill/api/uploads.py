@@ -123,7 +123,7 @@ def form_limits(asking: Context) -> FormLimits:
     return FormLimits(
         file_bytes=limits.file_bytes,
         zip_bytes=limits.zip_bytes,
-        request_bytes=max(limits.batch_bytes, limits.zip_bytes) + FORM_OVERHEAD_BYTES,
+        request_bytes=limits.whole_batch_bytes + FORM_OVERHEAD_BYTES,
         files=limits.files_per_request,
         field_bytes=settings.json_bytes,
         reserve_bytes=settings.disk_reserve_bytes,

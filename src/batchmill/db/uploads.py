@@ -35,10 +35,11 @@ def get(
     return None if row is None else Upload(*row)
 
 
-def count(conn: Connection, owner_id: OwnerId) -> int:
-    """Count an owner's open uploads."""
-    query = select(func.count()).select_from(uploads).where(uploads.c.owner_id == owner_id)
-    return int(conn.scalar(query) or 0)
+def held(conn: Connection, owner_id: OwnerId) -> tuple[int, int]:
+    """Count an owner's open uploads and the bytes that they will have."""
+    query = select(func.count(), func.coalesce(func.sum(uploads.c.length_bytes), 0))
+    number, total_bytes = conn.execute(query.where(uploads.c.owner_id == owner_id)).one()
+    return int(number), int(total_bytes)
 
 
 def extend(

@@ -328,14 +328,17 @@ class ChecksumError(RequestError):
 
 
 class TooManyUploadsError(RequestError):
-    """The caller has as many open uploads as callers of its tier may have."""
+    """The caller has as many open uploads, or bytes in them, as its tier may have."""
 
     code = "too_many_uploads"
     status = 429
     remedy = "Use the finished uploads in a batch, or remove some with DELETE."
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"You have {limit} uploads that no batch has taken yet.")
+    def __init__(self, limit: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"No more than {limit} uploads, together of {limit_bytes / 1e9:g} GB, may wait for a"
+            " batch to take them."
+        )
 
 
 class IdempotencyMismatchError(RequestError):

@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from batchmill import logs
-from batchmill.db import batches, items
+from batchmill.db import access, batches, items
 from batchmill.db.connect import Connection
 from batchmill.db.types import NOW
 from batchmill.errors.request import (
@@ -21,6 +22,7 @@ from batchmill.errors.request import (
     EmptyBatchError,
     InvalidOptionError,
     NotFoundError,
+    TooLargeError,
 )
 from batchmill.logs import Event
 from batchmill.model.access import ApiKey
@@ -30,11 +32,13 @@ from batchmill.model.pipeline import Pipeline
 from batchmill.model.priority import engine_priority
 from batchmill.service import control, ids, webhooks
 from batchmill.service.dispatch import dispatch
-from batchmill.service.intake import AnySent, stored
+from batchmill.service.intake import AnySent, SentFile, stored
 from batchmill.service.mill import Mill
 
 Also = Callable[[Connection], None]
 """Something to be done in the same transaction; it may run more than once after a deadlock."""
+_OPEN_MS: Final = 31 * 86_400_000
+"""Longer than a batch is kept open; then its count is forgotten."""
 Take = Callable[[Sequence[AnySent]], Also]
 """What is to be done in the transaction that adds the first items of some files."""
 
@@ -94,6 +98,12 @@ async def drafted(mill: Mill, caller: Caller) -> AsyncIterator[BatchId]:
         raise
 
 
+def too_much(most_bytes: int) -> TooLargeError:
+    """Return what refuses files that are too many bytes for one batch."""
+    limit = f"{most_bytes / 1e9:g} GB"
+    return TooLargeError(f"The files of the batch are together larger than the limit of {limit}.")
+
+
 def nothing(_conn: Connection) -> None:
     """Do nothing more in a transaction."""
 
@@ -122,6 +132,8 @@ async def accept(
     webhook_id = order.webhook and await webhooks.named(mill, caller.owner_id, order.webhook)
     new_batch = _new_batch(caller, order, webhook_id)
     limits = mill.settings.tier(caller.tier)
+    if order.keep_open:
+        await mill.database.run(_count_first, batch_id, files)
     position, last = 0, list[NewItem]()
     async for page in stored(mill.storage, batch_id, files, limits=limits):
         await mill.database.run(_add, batch_id, last, first_position=position)
@@ -146,20 +158,54 @@ async def add_files(
     Raises:
         NotFoundError: there is no such batch. ConflictError: it is not open.
         UnreadableArchiveError, EmptyArchiveError, TooLargeError: a ZIP can't be used; nothing is
-            added.
+            added; or the batch would have too many bytes.
         StorageFullError: no space; what was added before it remains.
     """
     batch = await mill.database.read(batches.get, batch_id, owner_id=caller.owner_id)
     if batch is None:
         raise NotFoundError("batch", batch_id)
     _refuse_closed(batch)
-    total = 0
     limits = mill.settings.tier(caller.tier)
-    async for page in stored(mill.storage, batch_id, files, limits=limits):
-        await mill.database.run(append, batch_id, page.items, also=take(page.files))
-        total += len(page.items)
+    total = 0
+    async with _room_in(mill, batch_id, files, limits.whole_batch_bytes):
+        async for page in stored(mill.storage, batch_id, files, limits=limits):
+            await mill.database.run(append, batch_id, page.items, also=take(page.files))
+            total += len(page.items)
     await dispatch(mill, batch_id)
     return total
+
+
+def _count_first(conn: Connection, batch_id: BatchId, files: Sequence[AnySent]) -> None:
+    """Note what an open batch begins with; its request had limits of its own."""
+    size = _sent_bytes(files)
+    access.use_up(conn, _room(batch_id), size, most=size, window_ms=_OPEN_MS)
+
+
+@asynccontextmanager
+async def _room_in(
+    mill: Mill, batch_id: BatchId, files: Sequence[AnySent], most_bytes: int
+) -> AsyncIterator[None]:
+    """Count files towards what a batch may have, before they take any space.
+
+    Counted as sent: an archive's entries have no part in it.
+    """
+    room, size = _room(batch_id), _sent_bytes(files)
+    use_up = partial(access.use_up, most=most_bytes, window_ms=_OPEN_MS)
+    if not await mill.database.run(use_up, room, size):
+        raise too_much(most_bytes)
+    try:
+        yield
+    except BaseException:
+        await asyncio.shield(mill.database.run(access.correct_use, room, -size))
+        raise
+
+
+def _room(batch_id: BatchId) -> str:
+    return f"bytes {batch_id}"
+
+
+def _sent_bytes(files: Sequence[AnySent]) -> int:
+    return sum(file.bytes for file in files if isinstance(file, SentFile))
 
 
 async def _remove_draft(mill: Mill, batch_id: BatchId) -> None:

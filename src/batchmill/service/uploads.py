@@ -34,7 +34,7 @@ from batchmill.model.upload import Upload, UploadId
 from batchmill.service import ids
 from batchmill.service.intake import AnySent, SentFile
 from batchmill.service.mill import Mill
-from batchmill.service.submit import Also, Caller, Take
+from batchmill.service.submit import Also, Caller, Take, too_much
 from batchmill.storage import growing
 from batchmill.storage.disk import PIECE_BYTES, Room
 from batchmill.storage.growing import Checksum
@@ -65,7 +65,7 @@ async def begin(
     Raises:
         TooLargeError: it would be larger than any file may be.
         StorageFullError: it would not fit on the disk.
-        TooManyUploadsError: the caller has too many already.
+        TooManyUploadsError: the caller has too many already, or too large ones.
     """
     limits, upload_id = mill.settings.tier(caller.tier), ids.upload_id()
     most_bytes = max(limits.file_bytes, limits.zip_bytes)
@@ -147,7 +147,8 @@ async def taken(
     Raises:
         NotFoundError: an upload is gone; the transaction raises it too.
         UploadUnfinishedError: a part is missing.
-        TooLargeError: one is no ZIP, and larger than other files may be.
+        TooLargeError: one is no ZIP, and larger than other files may be; or all together are
+            over the limit of a batch.
         InvalidFieldError: one is named twice.
     """
     wanted = [file.upload_id for file in files if isinstance(file, UploadedFile)]
@@ -161,13 +162,7 @@ async def taken(
         return lambda conn: _take(conn, ours, caller.owner_id)
 
     try:
-        yield (
-            [
-                await _lend(mill, caller, file, lent) if isinstance(file, UploadedFile) else file
-                for file in files
-            ],
-            take,
-        )
+        yield await _all_lent(mill, caller, files, lent), take
         await asyncio.to_thread(_unlink, [_path(mill, upload_id) for upload_id in wanted])
     finally:
         await asyncio.to_thread(_unlink, list(lent))
@@ -195,9 +190,11 @@ def _enter(
     /,
     **values: Any,  # noqa: ANN401 - columns
 ) -> Upload:
-    most = mill.settings.tier(caller.tier).open_uploads
-    if uploads.count(conn, caller.owner_id) >= most:
-        raise TooManyUploadsError(most)
+    limits = mill.settings.tier(caller.tier)
+    number, total_bytes = uploads.held(conn, caller.owner_id)
+    total_bytes += values["length_bytes"]
+    if number >= limits.open_uploads or total_bytes > limits.open_uploads_bytes:
+        raise TooManyUploadsError(limits.open_uploads, limits.open_uploads_bytes)
     expiry_ms = mill.settings.upload_expiry_s * 1000
     uploads.insert(conn, upload_id, owner_id=caller.owner_id, expiry_ms=expiry_ms, **values)
     return _get(conn, upload_id, caller.owner_id)
@@ -220,6 +217,20 @@ def _take(conn: Connection, wanted: Sequence[UploadId], owner_id: OwnerId) -> No
     for upload_id in sorted(wanted):  # in one order, so that two takers can't block each other
         if not uploads.remove(conn, upload_id, owner_id=owner_id):
             raise NotFoundError("upload", upload_id)
+
+
+async def _all_lent(
+    mill: Mill, caller: Caller, files: Sequence[AnyFile], lent: dict[Path, UploadId]
+) -> list[AnySent]:
+    most_bytes = mill.settings.tier(caller.tier).whole_batch_bytes
+    total_bytes, found = 0, list[AnySent]()
+    for each in files:
+        file = await _lend(mill, caller, each, lent) if isinstance(each, UploadedFile) else each
+        total_bytes += file.bytes if isinstance(file, SentFile) else 0
+        if lent and total_bytes > most_bytes:
+            raise too_much(most_bytes)
+        found.append(file)
+    return found
 
 
 async def _lend(
