@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import databases
-from batchmill.db import batches, items, listing
+from batchmill.db import batches, items, listing, turns
 from batchmill.db.connect import Database
 from batchmill.db.types import at
 from batchmill.model.batch import Batch, BatchId, BatchStatus, NewBatch, OwnerId
@@ -208,7 +208,7 @@ class Deliveries(RuleBasedStateMachine):
 
     @invariant()
     def the_owner_has_no_more_than_a_share_queued(self) -> None:
-        assert self.do(batches.load_of_owner, OWNER)[1] <= WINDOW
+        assert self.do(turns.load_of_owner, OWNER)[1] <= WINDOW
 
     def teardown(self) -> None:
         """From any state, an engine that works and a sweep bring every item to its end."""

@@ -23,11 +23,12 @@ from sqlalchemy import (
     update,
 )
 
+from batchmill.db import prepared
+from batchmill.db.prepared import Formula, plus
 from batchmill.db.schema import batches
 from batchmill.db.types import NOW, Clock, at, to_ms
 from batchmill.model.batch import (
     ENDED,
-    RUNNABLE,
     Batch,
     BatchId,
     BatchStatus,
@@ -36,6 +37,8 @@ from batchmill.model.batch import (
     OwnerId,
 )
 from batchmill.model.item import ItemStatus
+
+Number = int | ColumnElement[int]
 
 COUNTED = tuple(ItemStatus)
 STANDSTILL_MS = 60_000
@@ -181,8 +184,12 @@ def change(
     **values: Any,  # noqa: ANN401
 ) -> bool:
     """Set columns of a batch if `where` still holds; every change raises its revision."""
+    found = {
+        name: value.expression() if isinstance(value, Formula) else value
+        for name, value in values.items()
+    }
     statement = update(batches).where(batches.c.id == batch_id, *where)
-    statement = statement.values(revision=batches.c.revision + 1, **values)
+    statement = statement.values(revision=batches.c.revision + 1, **found)
     return conn.execute(statement).rowcount == 1
 
 
@@ -218,15 +225,14 @@ def count(
     **values: Any,  # noqa: ANN401
 ) -> None:
     """Move items between the counters of a batch: `{QUEUED: -1, PROCESSING: +1}`."""
-    moved = {
-        f"n_{status}": batches.c[f"n_{status}"] + delta for status, delta in deltas.items() if delta
-    }
-    change(conn, batch_id, **moved, **values)
+    moved = {f"n_{status}": add(f"n_{status}", delta) for status, delta in deltas.items() if delta}
+    changed = {"revision": add("revision", 1), **moved, **values}
+    prepared.change(conn, batches, {"id": batch_id}, changed)
 
 
-def add(column: str, amount: int) -> ColumnElement[int]:
-    """Return the expression that adds to a counter column, for `change` and `count`."""
-    return batches.c[column] + amount
+def add(column: str, amount: int) -> Formula:
+    """Return the value that adds to a counter column, for `change` and `count`."""
+    return plus(batches.c[column], amount)
 
 
 def pace(batch: Batch, *, run_ms: int, now: Clock = NOW) -> dict[str, Any]:
@@ -236,82 +242,21 @@ def pace(batch: Batch, *, run_ms: int, now: Clock = NOW) -> dict[str, Any]:
     """
     settled = {
         "run_ms": add("run_ms", run_ms),
-        "run_s2": batches.c.run_s2 + (run_ms / 1000) ** 2,
+        "run_s2": plus(batches.c.run_s2, (run_ms / 1000) ** 2),
         "settled_at": now,
     }
     since = batch.settled_at or batch.run_started_at
     if since is None:
         return settled
-    passed = now - at(to_ms(since))
     done = max(1, batch.counts.finished - batch.run_base)
     standstill = max(STANDSTILL_MS, STANDSTILL_ITEMS * batch.busy_ms // done)
-    busy_ms = batches.c.busy_ms + case((passed > standstill, 0), else_=passed)
+    busy_ms = Formula(_busy_ms, (batches.c.busy_ms, now), (to_ms(since), standstill))
     return settled | {"busy_ms": busy_ms}
 
 
-def earliest_retry(due_at: ColumnElement[int]) -> ColumnElement[int]:
-    """Return the expression that lowers `retry_due_at` to `due_at` where that is earlier."""
-    known = func.coalesce(batches.c.retry_due_at, due_at)
-    return case((known <= due_at, known), else_=due_at)
-
-
-def next_turn(
-    conn: Connection,
-    owner_id: OwnerId,
-    *,
-    window: int,
-    without: Sequence[str] = (),
-    now: Clock = NOW,
-) -> tuple[BatchId, str] | None:
-    """Name the owner's batch whose turn it is: due items, room in its window, longest waiting.
-
-    Returns its id and family.
-
-    Batches of the families in `without` have to wait whatever room they have.
-    """
-    due = (batches.c.n_pending > 0) | ((batches.c.n_retrying > 0) & (batches.c.retry_due_at <= now))
-    in_flight = batches.c.n_queued + batches.c.n_processing
-    query = (
-        select(batches.c.id, batches.c.family)
-        .where(batches.c.owner_id == owner_id, _runnable(), due)
-        .where(in_flight < func.coalesce(batches.c.concurrency, window))
-        .where(batches.c.family.not_in(without))
-        .order_by(batches.c.priority, batches.c.turn_at, batches.c.id)
-        .limit(1)
-    )
-    row = conn.execute(query).one_or_none()
-    return None if row is None else (row.id, row.family)
-
-
-def load_of_owner(conn: Connection, owner_id: OwnerId) -> tuple[int, int, int]:
-    """Sum the owner's pending, queued and processing items over all batches that still run."""
-    columns = (batches.c.n_pending, batches.c.n_queued, batches.c.n_processing)
-    sums = (func.coalesce(func.sum(column), 0) for column in columns)
-    query = select(*sums).where(
-        batches.c.owner_id == owner_id, batches.c.status.in_(sorted(RUNNABLE))
-    )
-    pending, queued, processing = conn.execute(query).one()
-    return int(pending), int(queued), int(processing)
-
-
-def in_flight_of_family(conn: Connection, family: str) -> int:
-    """Sum the queued and processing items of a family over all batches that still run."""
-    in_flight = func.sum(batches.c.n_queued + batches.c.n_processing)
-    query = select(func.coalesce(in_flight, 0)).where(
-        batches.c.family == family, batches.c.status.in_(sorted(RUNNABLE))
-    )
-    return int(conn.scalar(query) or 0)
-
-
-def waiting_of_family(conn: Connection, family: str, *, tier: str) -> int:
-    """Sum the waiting items of a family that callers of a tier have sent."""
-    waiting = func.sum(batches.c.n_pending + batches.c.n_queued + batches.c.n_retrying)
-    query = select(func.coalesce(waiting, 0)).where(
-        batches.c.family == family,
-        batches.c.tier == tier,
-        batches.c.status.in_(sorted(RUNNABLE)),
-    )
-    return int(conn.scalar(query) or 0)
+def earliest_retry(now: Clock, wait_ms: int) -> Formula:
+    """Return the value that lowers `retry_due_at` to `now + wait_ms` where that is earlier."""
+    return Formula(_earlier, (batches.c.retry_due_at, now), (wait_ms,))
 
 
 def overdue(conn: Connection, *, now: Clock = NOW) -> Sequence[BatchId]:
@@ -320,13 +265,6 @@ def overdue(conn: Connection, *, now: Clock = NOW) -> Sequence[BatchId]:
     query = select(batches.c.id).where(
         batches.c.status == BatchStatus.PROCESSING, batches.c.time_limit_s > 0, due_at < now
     )
-    return list(conn.scalars(query))
-
-
-def owners_waiting(conn: Connection, *, now: Clock = NOW) -> Sequence[OwnerId]:
-    """Name the owners who have items that dispatch could take now."""
-    due = (batches.c.n_pending > 0) | ((batches.c.n_retrying > 0) & (batches.c.retry_due_at <= now))
-    query = select(batches.c.owner_id).where(_runnable(), due).distinct()
     return list(conn.scalars(query))
 
 
@@ -369,8 +307,17 @@ def delete(conn: Connection, batch_id: BatchId) -> bool:
     return conn.execute(batches.delete().where(batches.c.id == batch_id)).rowcount == 1
 
 
-def _runnable() -> ColumnElement[bool]:
-    return batches.c.status.in_(sorted(RUNNABLE)) & batches.c.paused.is_(False)
+def _busy_ms(
+    busy_ms: ColumnElement[int], now: Clock, since_ms: Number, standstill_ms: Number
+) -> ColumnElement[int]:
+    passed = now - since_ms
+    return busy_ms + case((passed > standstill_ms, 0), else_=passed)
+
+
+def _earlier(known: ColumnElement[int], now: Clock, wait_ms: Number) -> ColumnElement[int]:
+    due_at = now + wait_ms
+    known = func.coalesce(known, due_at)
+    return case((known <= due_at, known), else_=due_at)
 
 
 def _select() -> Any:  # noqa: ANN401 - a Select of every column

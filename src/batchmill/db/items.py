@@ -8,12 +8,16 @@ in, and the row count says whether it was right. The caller holds the batch row'
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
+    Update,
     and_,
+    bindparam,
     func,
     literal,
     or_,
@@ -21,8 +25,10 @@ from sqlalchemy import (
     update,
 )
 
+from batchmill.db import prepared
+from batchmill.db.prepared import plus
 from batchmill.db.schema import items
-from batchmill.db.types import NOW, Clock
+from batchmill.db.types import NOW, Clock, one_of
 from batchmill.model.batch import BatchId
 from batchmill.model.item import (
     WAITING,
@@ -35,6 +41,9 @@ from batchmill.model.item import (
     Spent,
     WorkerId,
 )
+
+CLOCKS = 8
+"""Most statements that are kept for clocks of tests."""
 
 
 def insert(
@@ -69,13 +78,8 @@ def due(
     """Return `(id, status, dispatch_no)` of what to queue next: due retries, then by position."""
     found: list[tuple[ItemId, ItemStatus, int]] = []
     for status in (ItemStatus.RETRYING, ItemStatus.PENDING):
-        query = (
-            select(items.c.id, items.c.status, items.c.dispatch_no)
-            .where(items.c.batch_id == batch_id, items.c.status == status, items.c.due_at <= now)
-            .order_by(items.c.due_at, items.c.position)
-            .limit(limit - len(found))
-        )
-        found += [(row[0], ItemStatus(row[1]), row[2]) for row in conn.execute(query)]
+        given = {"batch_id": batch_id, "status": status, "most": limit - len(found)}
+        found += [(row[0], status, row[1]) for row in conn.execute(_due(now), given)]
         if len(found) >= limit:
             break
     return found
@@ -83,17 +87,7 @@ def due(
 
 def mark_queued(conn: Connection, ids: Sequence[ItemId], *, now: Clock = NOW) -> int:
     """Move pending or retrying items to `queued` and give each a new dispatch number."""
-    statement = (
-        update(items)
-        .where(items.c.id.in_(ids), items.c.status.in_(sorted(WAITING)))
-        .values(
-            status=ItemStatus.QUEUED,
-            dispatch_no=items.c.dispatch_no + 1,
-            queued_at=now,
-            due_at=literal(0),
-        )
-    )
-    return conn.execute(statement).rowcount
+    return conn.execute(_marking_queued(now), {"ids": ids}).rowcount
 
 
 def claim(
@@ -106,19 +100,16 @@ def claim(
     now: Clock = NOW,
 ) -> bool:
     """Take a queued item for one attempt; False: somebody was faster, or it moved on."""
-    statement = (
-        update(items)
-        .where(items.c.id == item_id, items.c.status == ItemStatus.QUEUED, items.c.attempt == seen)
-        .values(
-            status=ItemStatus.PROCESSING,
-            attempt=seen + 1,
-            lease_until=now + lease_ms,
-            worker_id=worker_id,
-            started_at=now,
-            progress=0.0,
-        )
-    )
-    return conn.execute(statement).rowcount == 1
+    same = {"id": item_id, "status": ItemStatus.QUEUED, "attempt": seen}
+    values = {
+        "status": ItemStatus.PROCESSING,
+        "attempt": seen + 1,
+        "lease_until": plus(now, lease_ms),
+        "worker_id": worker_id,
+        "started_at": now,
+        "progress": 0.0,
+    }
+    return prepared.change(conn, items, same, values) == 1
 
 
 def renew(conn: Connection, claims: Sequence[Claim], *, lease_ms: int, now: Clock = NOW) -> None:
@@ -134,8 +125,7 @@ def held(conn: Connection, claims: Sequence[Claim]) -> set[ItemId]:
 
 def report_progress(conn: Connection, claim: Claim, fraction: float) -> bool:
     """Store how far the running attempt is, 0…1."""
-    statement = update(items).where(_held(claim)).values(progress=fraction)
-    return conn.execute(statement).rowcount == 1
+    return _change_held(conn, claim, progress=fraction)
 
 
 def finish(
@@ -189,29 +179,25 @@ def retry_later(
     failure: Failure,
     *,
     spent: Spent,
-    due_at: ColumnElement[int],
+    wait_ms: int,
+    now: Clock = NOW,
 ) -> bool:
-    """Let an item wait until `due_at` for its next attempt. False: the claim is stale."""
-    statement = (
-        update(items)
-        .where(_held(claim))
-        .values(
-            status=ItemStatus.RETRYING,
-            due_at=due_at,
-            lease_until=None,
-            worker_id=None,
-            progress=0.0,
-            **_error_values(failure),
-            **asdict(spent),
-        )
+    """Let an item wait for `wait_ms` before its next attempt. False: the claim is stale."""
+    return _change_held(
+        conn,
+        claim,
+        status=ItemStatus.RETRYING,
+        due_at=plus(now, wait_ms),
+        progress=0.0,
+        **_RELEASED,
+        **_error_values(failure),
+        **asdict(spent),
     )
-    return conn.execute(statement).rowcount == 1
 
 
 def hand_back(conn: Connection, claim: Claim) -> bool:
     """Return a claimed item unfinished, as at shutdown; no budget changes."""
-    statement = update(items).where(_held(claim)).values(**_HANDED_BACK)
-    return conn.execute(statement).rowcount == 1
+    return _change_held(conn, claim, **_HANDED_BACK)
 
 
 def expired(
@@ -339,6 +325,32 @@ def delete_chunk(conn: Connection, batch_id: BatchId, *, limit: int) -> int:
     return len(ids)
 
 
+@lru_cache(maxsize=CLOCKS)
+def _due(now: Clock) -> Select[Any]:
+    return (
+        select(items.c.id, items.c.dispatch_no)
+        .where(items.c.batch_id == bindparam("batch_id"), items.c.status == bindparam("status"))
+        .where(items.c.due_at <= now)
+        .order_by(items.c.due_at, items.c.position)
+        .limit(bindparam("most"))
+    )
+
+
+@lru_cache(maxsize=CLOCKS)
+def _marking_queued(now: Clock) -> Update:
+    ids = items.c.id.in_(bindparam("ids", expanding=True))
+    return (
+        update(items)
+        .where(ids, one_of(items.c.status, WAITING))
+        .values(
+            status=ItemStatus.QUEUED,
+            dispatch_no=items.c.dispatch_no + 1,
+            queued_at=now,
+            due_at=literal(0),
+        )
+    )
+
+
 _NO_ERROR: dict[str, Any] = {
     "error_code": None,
     "error_message": None,
@@ -355,8 +367,13 @@ _HANDED_BACK: dict[str, Any] = {
 
 
 def _settle(conn: Connection, claim: Claim, now: ColumnElement[int], **values: Any) -> bool:  # noqa: ANN401
-    statement = update(items).where(_held(claim)).values(ended_at=now, **_RELEASED, **values)
-    return conn.execute(statement).rowcount == 1
+    return _change_held(conn, claim, ended_at=now, **_RELEASED, **values)
+
+
+def _change_held(conn: Connection, claim: Claim, **values: Any) -> bool:  # noqa: ANN401
+    """Change an item whose claim still stands."""
+    held = {"id": claim.item_id, "attempt": claim.attempt, "status": ItemStatus.PROCESSING}
+    return prepared.change(conn, items, held, values) == 1
 
 
 def _move(conn: Connection, ids: Sequence[ItemId], seen: ItemStatus, **values: Any) -> int:  # noqa: ANN401

@@ -6,9 +6,10 @@ Pages are keyset pages: each starts after the last row of the one before, by an 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, func, literal, or_, select
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, literal, or_, select
 
 from batchmill.db.schema import items
 from batchmill.model.batch import BatchId
@@ -31,7 +32,7 @@ LAST = "\U0010ffff"
 
 def get(conn: Connection, item_id: ItemId) -> Item | None:
     """Read one item."""
-    row = conn.execute(_select().where(items.c.id == item_id)).one_or_none()
+    row = conn.execute(_by_id(), {"item_id": item_id}).one_or_none()
     return None if row is None else _item(row)
 
 
@@ -144,6 +145,12 @@ def _narrowed(query: Select[Any], only: Filter) -> Select[Any]:
         prefix = only.name_prefix
         query = query.where(items.c.name >= prefix, items.c.name < prefix + LAST)
     return query
+
+
+@cache
+def _by_id() -> Select[Any]:
+    """Return the statement of `get`, which runs once an item: made once."""
+    return _select().where(items.c.id == bindparam("item_id"))
 
 
 def _select() -> Select[Any]:

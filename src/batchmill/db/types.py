@@ -1,9 +1,10 @@
 """Column types and the clock that read the same on SQLite, PostgreSQL and MariaDB."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Dialect, String, literal, types
+from sqlalchemy import BigInteger, ColumnElement, Dialect, String, literal, literal_column, types
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -66,6 +67,18 @@ NOW: Clock = database_now()
 def at(milliseconds: int) -> Clock:
     """Return a constant for the `now` of a statement."""
     return literal(milliseconds, BigInteger())
+
+
+def one_of(column: ColumnElement[str], words: Iterable[str]) -> ColumnElement[bool]:
+    """Return `column IN (…)` with words of ours in its text: bound ones are packed out each time.
+
+    Raises:
+        ValueError: a word is more than letters and underscores.
+    """
+    chosen = sorted(words)
+    if not all(word.replace("_", "").isalpha() for word in chosen):
+        raise ValueError(f"not words: {chosen}")
+    return column.in_([literal_column(f"'{word}'", String()) for word in chosen])
 
 
 _BINARY = "utf8mb4_bin"

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from batchmill.db import batches, failures, items, listing, workers
+from batchmill.db import batches, failures, items, listing, turns, workers
 from batchmill.db.connect import Connection
+from batchmill.db.prepared import plus
 from batchmill.db.types import NOW, Clock
 from batchmill.errors.item import Budget
 from batchmill.model import pipeline as pipelines
@@ -109,12 +110,12 @@ def take(
     batch = batches.lock(conn, batch_id)
     if batch is None or not batch.runnable:
         return Taken()
-    pending, queued, processing = batches.load_of_owner(conn, batch.owner_id)
+    pending, queued, processing = turns.load_of_owner(conn, batch.owner_id)
     share = window - queued
     room = min(share, batch.window(window) - batch.counts.in_flight)
     if batch.family in caps:
         workers.go_alone(conn, cap_name(batch.family))
-        room = min(room, caps[batch.family] - batches.in_flight_of_family(conn, batch.family))
+        room = min(room, caps[batch.family] - turns.in_flight_of_family(conn, batch.family))
     rows = items.due(conn, batch_id, limit=room, now=now) if room > 0 else []
     if rows:
         items.mark_queued(conn, [item_id for item_id, _, _ in rows], now=now)
@@ -144,9 +145,9 @@ def take_turn(
 ) -> Taken:
     """Take items of the owner's batch that has waited longest for its turn."""
     full: list[str] = []
-    while turn := batches.next_turn(conn, owner_id, window=window, without=full, now=now):
+    while turn := turns.next_turn(conn, owner_id, window=window, without=full, now=now):
         batch_id, family = turn
-        if family not in caps or batches.in_flight_of_family(conn, family) < caps[family]:
+        if family not in caps or turns.in_flight_of_family(conn, family) < caps[family]:
             return take(conn, batch_id, window=window, caps=caps, now=now)
         full.append(family)
     return Taken()
@@ -282,7 +283,8 @@ def end_values(
     if counts.unfinished or batch.open or batch.status.ended:
         return {}
     status = final_status(counts, cancelled=batch.status is BatchStatus.CANCELLING)
-    return {"status": status, "ended_at": now, "expires_at": now + retention_ms, "paused": False}
+    kept = plus(now, retention_ms)
+    return {"status": status, "ended_at": now, "expires_at": kept, "paused": False}
 
 
 def _complete(
@@ -311,9 +313,10 @@ def _fail(
     status = retry.verdict(spent, failed.budget, failed.policy, retryable=failure.retryable)
     if status is ItemStatus.RETRYING:
         wait_s = max(failed.retry_after_s, retry.backoff_s(used))
-        due_at = now + round(wait_s * 1000)
-        kept = items.retry_later(conn, held, failure, spent=spent, due_at=due_at)
-        return (status, {"retry_due_at": batches.earliest_retry(due_at)}) if kept else (None, {})
+        wait_ms = round(wait_s * 1000)
+        if not items.retry_later(conn, held, failure, spent=spent, wait_ms=wait_ms, now=now):
+            return None, {}
+        return status, {"retry_due_at": batches.earliest_retry(now, wait_ms)}
     no, message = failures.group_of(batch.id, failure, claimed.input.name)
     kept = items.fail(conn, held, failure, status=status, spent=spent, failure_no=no, run_ms=run_ms)
     if not kept:

@@ -1,6 +1,6 @@
 """Dispatch: the only place from which items become queued."""
 
-from batchmill.db import batches
+from batchmill.db import turns
 from batchmill.model.batch import BatchId, OwnerId
 from batchmill.service import delivery
 from batchmill.service.mill import Mill
@@ -36,5 +36,5 @@ async def dispatch_owner(mill: Mill, owner_id: OwnerId) -> int:
 
 async def dispatch_waiting(mill: Mill) -> None:
     """Dispatch what is due and fits: retries, and what a kill after a finish left waiting."""
-    for owner_id in await mill.database.read(batches.owners_waiting):
+    for owner_id in await mill.database.read(turns.owners_waiting):
         await dispatch_owner(mill, owner_id)

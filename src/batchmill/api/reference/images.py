@@ -18,7 +18,7 @@ from batchmill.api.once import Keep, answer_once
 from batchmill.api.reference import looking, results, sending
 from batchmill.api.reference.sending import Expected
 from batchmill.config import ImagesSettings
-from batchmill.db import batches, statistics
+from batchmill.db import statistics, turns
 from batchmill.db.connect import Connection
 from batchmill.errors.request import InvalidFieldError, NotFoundError, QueueFullError
 from batchmill.model.batch import Batch, Counts
@@ -164,7 +164,7 @@ def _require_room(conn: Connection, asking: Context, *, more: int = 0) -> None:
     caller, limit = asking.caller, asking.mill.settings.images.queue_size
     if caller.tier != LIMITED_TIER:
         return
-    if batches.waiting_of_family(conn, IMAGES, tier=LIMITED_TIER) + more > limit:
+    if turns.waiting_of_family(conn, IMAGES, tier=LIMITED_TIER) + more > limit:
         raise QueueFullError(limit)
 
 
