@@ -94,8 +94,8 @@ class Database:
         """
 
         def call() -> T:
-            with translated(), self.engine.begin() as conn:
-                return function(conn, *args, **kwargs)
+            with translated():
+                return _on_living(self.engine, lambda conn: function(conn, *args, **kwargs))
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
@@ -213,13 +213,39 @@ class _PooledWriter:
     def _run(self, function: Callable[[Connection], T]) -> T:
         for tried in range(1, _DEADLOCK_TRIES + 1):
             try:
-                with self._engine.begin() as conn:
-                    return function(conn)
+                return _on_living(self._engine, function)
             except DBAPIError as error:
                 if tried == _DEADLOCK_TRIES or _sql_state(error) not in _DEADLOCKS:
                     raise _public(error) from error
             time.sleep(random.uniform(0, 0.01 * 2 ** min(tried, 6)))  # noqa: S311 - jitter
         raise AssertionError("unreachable")
+
+
+def _on_living(engine: Engine, function: Callable[[Connection], T]) -> T:
+    """Run a transaction, once more if its connection had died while it lay in the pool.
+
+    Asking first whether it lives would cost every transaction a round trip. What broke off at the
+    commit is not run again: it may have happened.
+    """
+    try:
+        return _transaction(engine, function)
+    except _DiedError:
+        with engine.begin() as conn:
+            return function(conn)
+
+
+def _transaction(engine: Engine, function: Callable[[Connection], T]) -> T:
+    with engine.begin() as conn:
+        try:
+            return function(conn)
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise _DiedError from error
+            raise
+
+
+class _DiedError(Exception):
+    """The connection broke before the commit was asked for."""
 
 
 @contextlib.contextmanager
@@ -294,7 +320,6 @@ def _server_engine(url: str) -> Engine:
         url,
         pool_size=SERVER_THREADS,
         max_overflow=SERVER_THREADS,
-        pool_pre_ping=True,
         pool_recycle=1800,
         isolation_level="READ COMMITTED",
     )

@@ -1,0 +1,55 @@
+"""Connections that die: in the pool nobody notices, in the middle a call is run again whole."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, create_engine, text
+
+import databases
+from batchmill.db.connect import Database
+
+OWN = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
+KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL {}"}
+
+
+@pytest.fixture(params=databases.SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    with databases.new_database(request.param, tmp_path) as database:
+        yield database
+
+
+def own_number(conn: Connection) -> int:
+    return int(conn.execute(text(OWN[conn.dialect.name])).scalar_one())
+
+
+def end(database: Database, number: int) -> None:
+    """End a connection from another one."""
+    engine = create_engine(database.engine.url)
+    with engine.connect() as conn:
+        conn.execute(text(KILL[conn.dialect.name].format(number)))
+    engine.dispose()
+
+
+def test_a_connection_that_died_in_the_pool_is_replaced_and_nobody_notices(server: Database):
+    async def story() -> None:
+        for ask in (server.run, server.read):
+            before = await ask(own_number)
+            await asyncio.to_thread(end, server, before)
+            assert await ask(own_number) != before
+
+    asyncio.run(story())
+
+
+def test_a_call_whose_connection_dies_in_the_middle_is_run_again_whole(server: Database):
+    numbers = []
+
+    def breaking(conn: Connection) -> int:
+        numbers.append(own_number(conn))
+        if len(numbers) == 1:
+            end(server, numbers[0])
+        return own_number(conn)
+
+    assert asyncio.run(server.run(breaking)) == numbers[1]
+    assert len(numbers) == 2
