@@ -8,16 +8,12 @@ in, and the row count says whether it was right. The caller holds the batch row'
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
-    Update,
     and_,
-    bindparam,
     func,
     literal,
     or_,
@@ -28,10 +24,9 @@ from sqlalchemy import (
 from batchmill.db import prepared
 from batchmill.db.prepared import plus
 from batchmill.db.schema import items
-from batchmill.db.types import NOW, Clock, one_of
+from batchmill.db.types import NOW, Clock
 from batchmill.model.batch import BatchId
 from batchmill.model.item import (
-    WAITING,
     Claim,
     Failure,
     ItemId,
@@ -41,9 +36,6 @@ from batchmill.model.item import (
     Spent,
     WorkerId,
 )
-
-CLOCKS = 8
-"""Most statements that are kept for clocks of tests."""
 
 
 def insert(
@@ -70,24 +62,6 @@ def insert(
     ]
     if rows:
         conn.execute(items.insert(), rows)
-
-
-def due(
-    conn: Connection, batch_id: BatchId, *, limit: int, now: Clock = NOW
-) -> Sequence[tuple[ItemId, ItemStatus, int]]:
-    """Return `(id, status, dispatch_no)` of what to queue next: due retries, then by position."""
-    found: list[tuple[ItemId, ItemStatus, int]] = []
-    for status in (ItemStatus.RETRYING, ItemStatus.PENDING):
-        given = {"batch_id": batch_id, "status": status, "most": limit - len(found)}
-        found += [(row[0], status, row[1]) for row in conn.execute(_due(now), given)]
-        if len(found) >= limit:
-            break
-    return found
-
-
-def mark_queued(conn: Connection, ids: Sequence[ItemId], *, now: Clock = NOW) -> int:
-    """Move pending or retrying items to `queued` and give each a new dispatch number."""
-    return conn.execute(_marking_queued(now), {"ids": ids}).rowcount
 
 
 def claim(
@@ -323,32 +297,6 @@ def delete_chunk(conn: Connection, batch_id: BatchId, *, limit: int) -> int:
     if ids:
         conn.execute(items.delete().where(items.c.id.in_(ids)))
     return len(ids)
-
-
-@lru_cache(maxsize=CLOCKS)
-def _due(now: Clock) -> Select[Any]:
-    return (
-        select(items.c.id, items.c.dispatch_no)
-        .where(items.c.batch_id == bindparam("batch_id"), items.c.status == bindparam("status"))
-        .where(items.c.due_at <= now)
-        .order_by(items.c.due_at, items.c.position)
-        .limit(bindparam("most"))
-    )
-
-
-@lru_cache(maxsize=CLOCKS)
-def _marking_queued(now: Clock) -> Update:
-    ids = items.c.id.in_(bindparam("ids", expanding=True))
-    return (
-        update(items)
-        .where(ids, one_of(items.c.status, WAITING))
-        .values(
-            status=ItemStatus.QUEUED,
-            dispatch_no=items.c.dispatch_no + 1,
-            queued_at=now,
-            due_at=literal(0),
-        )
-    )
 
 
 _NO_ERROR: dict[str, Any] = {

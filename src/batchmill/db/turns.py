@@ -1,4 +1,4 @@
-"""Whose turn it is: what an owner and a family have under way, and which batch is next.
+"""Whose turn it is: what an owner and a family have under way, which batch and items are next.
 
 The hot path asks these after every few items, so their statements are built once.
 """
@@ -7,11 +7,22 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Update,
+    bindparam,
+    func,
+    literal,
+    select,
+    update,
+)
 
-from batchmill.db.schema import batches
+from batchmill.db.schema import batches, items
 from batchmill.db.types import NOW, Clock, one_of
 from batchmill.model.batch import RUNNABLE, BatchId, OwnerId
+from batchmill.model.item import WAITING, ItemId, ItemStatus
 
 CLOCKS = 8
 """Most statements that are kept for clocks of tests."""
@@ -60,6 +71,24 @@ def waiting_of_family(conn: Connection, family: str, *, tier: str) -> int:
     return int(conn.scalar(query) or 0)
 
 
+def due(
+    conn: Connection, batch_id: BatchId, *, limit: int, now: Clock = NOW
+) -> Sequence[tuple[ItemId, ItemStatus, int]]:
+    """Return `(id, status, dispatch_no)` of what to queue next: due retries, then by position."""
+    found: list[tuple[ItemId, ItemStatus, int]] = []
+    for status in (ItemStatus.RETRYING, ItemStatus.PENDING):
+        given = {"batch_id": batch_id, "status": status, "most": limit - len(found)}
+        found += [(row[0], status, row[1]) for row in conn.execute(_due_items(now), given)]
+        if len(found) >= limit:
+            break
+    return found
+
+
+def mark_queued(conn: Connection, ids: Sequence[ItemId], *, now: Clock = NOW) -> int:
+    """Move pending or retrying items to `queued` and give each a new dispatch number."""
+    return conn.execute(_marking_queued(now), {"ids": ids}).rowcount
+
+
 def owners_waiting(conn: Connection, *, now: Clock = NOW) -> Sequence[OwnerId]:
     """Name the owners who have items that dispatch could take now."""
     query = select(batches.c.owner_id).where(_runnable(), _due(now)).distinct()
@@ -75,6 +104,32 @@ def _next_turn(now: Clock) -> Select[Any]:
         .where(batches.c.owner_id == bindparam("owner_id"), _runnable(), _due(now), room)
         .order_by(batches.c.priority, batches.c.turn_at, batches.c.id)
         .limit(1)
+    )
+
+
+@lru_cache(maxsize=CLOCKS)
+def _due_items(now: Clock) -> Select[Any]:
+    return (
+        select(items.c.id, items.c.dispatch_no)
+        .where(items.c.batch_id == bindparam("batch_id"), items.c.status == bindparam("status"))
+        .where(items.c.due_at <= now)
+        .order_by(items.c.due_at, items.c.position)
+        .limit(bindparam("most"))
+    )
+
+
+@lru_cache(maxsize=CLOCKS)
+def _marking_queued(now: Clock) -> Update:
+    ids = items.c.id.in_(bindparam("ids", expanding=True))
+    return (
+        update(items)
+        .where(ids, one_of(items.c.status, WAITING))
+        .values(
+            status=ItemStatus.QUEUED,
+            dispatch_no=items.c.dispatch_no + 1,
+            queued_at=now,
+            due_at=literal(0),
+        )
     )
 
 

@@ -116,9 +116,9 @@ def take(
     if batch.family in caps:
         workers.go_alone(conn, cap_name(batch.family))
         room = min(room, caps[batch.family] - turns.in_flight_of_family(conn, batch.family))
-    rows = items.due(conn, batch_id, limit=room, now=now) if room > 0 else []
+    rows = turns.due(conn, batch_id, limit=room, now=now) if room > 0 else []
     if rows:
-        items.mark_queued(conn, [item_id for item_id, _, _ in rows], now=now)
+        turns.mark_queued(conn, [item_id for item_id, _, _ in rows], now=now)
     if rows or batch.counts.retrying:
         _count_taken(conn, batch, [status for _, status, _ in rows], now)
     # Who has little left goes before who has much, within bounds: nobody is put off for ever.
