@@ -18,7 +18,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 HISTORY = PACKAGE / "db" / "migrations" / "versions"
 """Scripts that Alembic writes: a list of columns, long by nature, never changed afterwards."""
 CORE = ("model", "db", "service", "attempt", "engines", "runner")
-CORE_LINES = 7_420  # docs/decisions/0004-size-of-the-core.md
+CORE_LINES = 7_650  # docs/decisions/0004-size-of-the-core.md
 FILE_LINES = 400
 FUNCTION_LINES = 40
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
