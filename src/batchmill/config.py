@@ -290,7 +290,9 @@ class Settings(Group):
         60_000, ge=1_000, description="How often expired batches, files and rows are removed"
     )
     idempotency_s: int = Field(86_400, ge=60, description="How long an Idempotency-Key counts")
-    upload_expiry_s: int = Field(86_400, ge=60, description="How long an open upload is kept")
+    upload_expiry_s: int = Field(
+        86_400, ge=60, description="How long uploads and open batches wait for more"
+    )
     disk_reserve_bytes: ByteSize = Field(ByteSize(GIB), ge=0, description="Disk kept free")
     memory_reserve_bytes: ByteSize = Field(
         ByteSize(512 * MIB), ge=0, description="Memory kept free"

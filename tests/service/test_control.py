@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from batchmill.db import failures, listing
+from batchmill.db import batches, failures, listing
 from batchmill.db.connect import Database
+from batchmill.db.types import NOW, at
 from batchmill.errors.item import UnreadableFileError
 from batchmill.errors.request import ConflictError, NotFoundError
 from batchmill.model.batch import BatchStatus, OwnerId
@@ -222,6 +223,36 @@ def test_closing_an_open_batch_whose_items_have_ended_ends_it(
             await until(mill, batch_id, lambda batch: batch.counts.completed == 1)
         batch = await control.close(mill, batch_id, owner_id=None)
         assert batch.status is BatchStatus.COMPLETED
+
+    asyncio.run(story())
+
+
+def test_a_batch_that_nobody_closed_ends_once_nothing_was_added_for_long(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path, upload_expiry_s=60)
+        async with working(mill, scripted(tmp_path, nothing_special)):
+            left, grown = await send(mill, 1, keep_open=True), await send(mill, 1, keep_open=True)
+            for batch_id in (left, grown):
+                await database.run(batches.change, batch_id, upload_until=at(0))
+            await add_files(mill, grown, Caller(), [a_file(mill.uploads, "x.txt")])
+            await control.close_left_open(mill)
+            assert (await until_ended(mill, left)).counts.completed == 1
+            assert (await batch_of(mill, grown)).open
+
+    asyncio.run(story())
+
+
+def test_an_open_batch_waits_for_its_first_files_too(database: Database, tmp_path: Path) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path, upload_expiry_s=60)
+        batch_id = await send(mill, 0, keep_open=True)
+        await control.close_left_open(mill)
+        assert (await batch_of(mill, batch_id)).open
+        await database.run(batches.change, batch_id, upload_until=NOW - 1)
+        await swept(mill)
+        assert (await batch_of(mill, batch_id)).status is BatchStatus.COMPLETED
 
     asyncio.run(story())
 

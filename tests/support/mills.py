@@ -93,7 +93,7 @@ async def send_many(mill: Mill, number: int, **order: Any) -> BatchId:
     batch_id = await send(mill, 1, keep_open=True, **order)
     (item,) = await items_of(mill, batch_id)
     rest = [NewItem(each, item.input) for each in ids.item_ids(number - 1)]
-    await mill.database.run(append, batch_id, rest)
+    await mill.database.run(append, batch_id, rest, open_ms=60_000)
     await control.close(mill, batch_id, owner_id=None)
     return batch_id
 

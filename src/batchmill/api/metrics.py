@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from batchmill.db import batches, workers
+from batchmill.db import statistics, workers
 from batchmill.db.workers import WorkerRow
 from batchmill.model.batch import Counts
 from batchmill.model.item import ItemStatus
@@ -79,7 +79,7 @@ async def exposition(mill: Mill, requests: Requests, *, streams: int) -> bytes:
     Raises:
         DatabaseUnavailableError: the database does not answer.
     """
-    counts = await mill.database.read(batches.totals, None)
+    counts = await mill.database.read(statistics.totals, None)
     alive = await mill.database.read(workers.alive)
     free_bytes = await mill.storage.free_bytes()
     now = CollectorRegistry()

@@ -29,6 +29,7 @@ from batchmill.db.schema import batches
 from batchmill.db.types import NOW, Clock, at, to_ms
 from batchmill.model.batch import (
     ENDED,
+    RUNNABLE,
     Batch,
     BatchId,
     BatchStatus,
@@ -282,6 +283,17 @@ def abandoned(conn: Connection, *, now: Clock = NOW) -> Sequence[BatchId]:
     return list(conn.scalars(query))
 
 
+def waits_no_more(*, now: Clock = NOW) -> ColumnElement[bool]:
+    """Return the condition that an open batch has waited for its next files long enough."""
+    return batches.c.open & (batches.c.upload_until < now)
+
+
+def left_open(conn: Connection) -> Sequence[BatchId]:
+    """Name batches that nobody closed, and to which nothing was added for long."""
+    query = select(batches.c.id).where(batches.c.status.in_(sorted(RUNNABLE)), waits_no_more())
+    return list(conn.scalars(query))
+
+
 def outdated(conn: Connection, *, limit: int, now: Clock = NOW) -> Sequence[BatchId]:
     """Name ended batches whose retention time is over."""
     query = select(batches.c.id).where(batches.c.expires_at < now).limit(limit)
@@ -291,15 +303,6 @@ def outdated(conn: Connection, *, limit: int, now: Clock = NOW) -> Sequence[Batc
 def existing(conn: Connection, ids: Sequence[BatchId]) -> set[BatchId]:
     """Return those of `ids` that there are: storage folders of others are orphans."""
     return set(conn.scalars(select(batches.c.id).where(batches.c.id.in_(ids))))
-
-
-def totals(conn: Connection, owner_id: OwnerId | None) -> Counts:
-    """Sum the counters of all batches of an owner: the queue's statistics."""
-    sums = [func.coalesce(func.sum(batches.c[f"n_{status}"]), 0) for status in COUNTED]
-    query = select(*sums)
-    if owner_id is not None:
-        query = query.where(batches.c.owner_id == owner_id)
-    return Counts(*(int(value) for value in conn.execute(query).one()))
 
 
 def delete(conn: Connection, batch_id: BatchId) -> bool:

@@ -13,6 +13,11 @@ from batchmill.model.batch import RUNNABLE, BatchStatus, Counts, OwnerId
 from batchmill.model.item import ItemStatus, WorkerId
 
 
+def totals(conn: Connection, owner_id: OwnerId | None) -> Counts:
+    """Sum the counters of all batches of an owner; None: of everybody."""
+    return _counts(conn.execute(select(*_sums()).where(_of(owner_id))).one())
+
+
 def by_family(conn: Connection) -> Mapping[str, Counts]:
     """Sum the counters of all batches, by family."""
     query = select(batches.c.family, *_sums()).group_by(batches.c.family)

@@ -156,6 +156,13 @@ async def close(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> B
     return await _own(mill, batch_id, owner_id)
 
 
+async def close_left_open(mill: Mill) -> None:
+    """Close batches that nobody closed: what has arrived is processed, and they end."""
+    retention_ms = mill.settings.retention_s * 1000
+    for batch_id in await mill.database.read(batches.left_open):
+        await mill.database.run(_close, batch_id, retention_ms=retention_ms, if_left=True)
+
+
 async def describe(
     mill: Mill,
     batch_id: BatchId,
@@ -285,13 +292,16 @@ def _run(batch: Batch, finished: int, *, is_first: bool) -> dict[str, Any]:
     return {**run, **pace, **status, "ended_at": None, "expires_at": None}
 
 
-def _close(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> None:
+def _close(
+    conn: Connection, batch_id: BatchId, *, retention_ms: int, if_left: bool = False
+) -> None:
+    """Close a batch; `if_left`: unless files came since it was found left open."""
     batch = batches.lock(conn, batch_id)
     if batch is None or not batch.open:
         return
     ended = delivery.end_values(replace(batch, open=False), {}, retention_ms=retention_ms)
-    batches.change(conn, batch_id, open=False, **ended)
-    if ended:
+    where = (batches.waits_no_more(),) if if_left else ()
+    if batches.change(conn, batch_id, *where, open=False, **ended) and ended:
         notices.announce(conn, batch_id)
 
 

@@ -130,7 +130,7 @@ async def accept(
     if not files and not order.keep_open:
         raise EmptyBatchError
     webhook_id = order.webhook and await webhooks.named(mill, caller.owner_id, order.webhook)
-    new_batch = _new_batch(caller, order, webhook_id)
+    started = _started(_new_batch(caller, order, webhook_id), mill)
     limits = mill.settings.tier(caller.tier)
     if order.keep_open:
         await mill.database.run(_count_first, batch_id, files)
@@ -138,7 +138,7 @@ async def accept(
     async for page in stored(mill.storage, batch_id, files, limits=limits):
         await mill.database.run(_add, batch_id, last, first_position=position)
         position, last = position + len(last), page.items
-    await mill.database.run(_start, batch_id, new_batch, last, first_position=position, also=also)
+    await mill.database.run(_start, batch_id, started, last, first_position=position, also=also)
     logs.info(Event.BATCH_ACCEPTED, batch=batch_id, items=position + len(last))
     await dispatch(mill, batch_id)
 
@@ -166,10 +166,11 @@ async def add_files(
         raise NotFoundError("batch", batch_id)
     _refuse_closed(batch)
     limits = mill.settings.tier(caller.tier)
-    total = 0
+    total, open_ms = 0, _open_ms(mill)
     async with _room_in(mill, batch_id, files, limits.whole_batch_bytes):
         async for page in stored(mill.storage, batch_id, files, limits=limits):
-            await mill.database.run(append, batch_id, page.items, also=take(page.files))
+            also = take(page.files)
+            await mill.database.run(append, batch_id, page.items, open_ms=open_ms, also=also)
             total += len(page.items)
     await dispatch(mill, batch_id)
     return total
@@ -244,6 +245,21 @@ def _new_batch(caller: Caller, order: Order, webhook_id: str | None) -> NewBatch
     )
 
 
+def _started(new_batch: NewBatch, mill: Mill) -> dict[str, Any]:
+    """Return the columns that turn a draft into this batch."""
+    return {
+        **batches.order_values(new_batch),
+        "status": BatchStatus.QUEUED,
+        "created_at": NOW,
+        "upload_until": NOW + _open_ms(mill) if new_batch.keep_open else None,
+    }
+
+
+def _open_ms(mill: Mill) -> int:
+    """Return how long an open batch waits for more files."""
+    return mill.settings.upload_expiry_s * 1000
+
+
 def _priority(caller: Caller, order: Order) -> int:
     try:
         return engine_priority(caller.tier, order.priority)
@@ -268,39 +284,52 @@ def _refuse_closed(batch: Batch) -> None:
 
 
 def _add(
-    conn: Connection, batch_id: BatchId, new: Sequence[NewItem], *, first_position: int
+    conn: Connection,
+    /,
+    batch_id: BatchId,
+    new: Sequence[NewItem],
+    *,
+    first_position: int,
+    **values: Any,  # noqa: ANN401 - columns
 ) -> None:
     if not new:
         return
     items.insert(conn, batch_id, new, first_position=first_position)
-    batches.count(conn, batch_id, {ItemStatus.PENDING: len(new)}, **_bytes_in(new))
+    batches.count(conn, batch_id, {ItemStatus.PENDING: len(new)}, **_bytes_in(new), **values)
 
 
 def _start(
     conn: Connection,
     batch_id: BatchId,
-    new_batch: NewBatch,
+    started: Mapping[str, Any],
     new: Sequence[NewItem],
     *,
     first_position: int,
     also: Also,
 ) -> None:
     _add(conn, batch_id, new, first_position=first_position)
-    started = {"status": BatchStatus.QUEUED, "upload_until": None, "created_at": NOW}
-    if not batches.start(conn, batch_id, **started, **batches.order_values(new_batch)):
+    if not batches.start(conn, batch_id, **started):
         raise ConflictError("The upload took too long and its place was given up; send it again.")
     also(conn)
 
 
 def append(
-    conn: Connection, batch_id: BatchId, new: Sequence[NewItem], *, also: Also = nothing
+    conn: Connection,
+    batch_id: BatchId,
+    new: Sequence[NewItem],
+    *,
+    open_ms: int,
+    also: Also = nothing,
 ) -> None:
-    """Add items behind the last one of an open batch; their bytes are in storage."""
+    """Add items behind the last one of an open batch; their bytes are in storage.
+
+    From now on it waits `open_ms` for more.
+    """
     batch = batches.lock(conn, batch_id)
     if batch is None:
         raise NotFoundError("batch", batch_id)
     _refuse_closed(batch)
-    _add(conn, batch_id, new, first_position=batch.counts.total)
+    _add(conn, batch_id, new, first_position=batch.counts.total, upload_until=NOW + open_ms)
     also(conn)
 
 

@@ -181,6 +181,7 @@ STEPS: tuple[Step, ...] = (
 )
 TIDY_STEPS: tuple[Step, ...] = (
     forget_dead,
+    control.close_left_open,
     remove_abandoned,
     remove_outdated,
     remove_orphans,

@@ -34,7 +34,9 @@ class BatchOptions(Asked):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         None, description="Files processed at once; 1 is one after another; default: all slots"
     )
-    keep_open: bool = Field(default=False, description="Wait for more files until `close`")
+    keep_open: bool = Field(
+        default=False, description="Wait for more files until `close`, or until none come for long"
+    )
     on_failure: OnFailure = OnFailure()
     webhook: str | None = Field(
         None, max_length=2_000, description="Id or address of a webhook of yours to be told"

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 from batchmill.api import answers, auth, submissions
 from batchmill.api.context import Asking, Context
 from batchmill.api.problems import checked
-from batchmill.db import batches, pauses, statistics, workers
+from batchmill.db import pauses, statistics, workers
 from batchmill.db.connect import Connection
 from batchmill.errors.request import InvalidFieldError
 from batchmill.model.batch import OwnerId
@@ -55,7 +55,7 @@ def _read(conn: Connection, owner_id: OwnerId | None, *, free_bytes: int | None)
     alive = workers.alive(conn)
     pause = pauses.standing(conn, pauses.QUEUE)
     return operating.Queue(
-        counts=answers.counts(batches.totals(conn, owner_id)),
+        counts=answers.counts(statistics.totals(conn, owner_id)),
         slots=sum(worker.slots for worker in alive if not worker.draining),
         workers=sum(worker.slots > 0 for worker in alive),
         paused=pause is not None,
