@@ -75,7 +75,6 @@ def upgrade() -> None:
         sa.Column("busy_ms", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("settled_at", Instant(), nullable=True),
         sa.Column("result_token", text(32), nullable=True),
-        sa.Column("webhook_id", text(40), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("batches_by_expiry", "batches", ["expires_at"], unique=False)
@@ -130,7 +129,6 @@ def upgrade() -> None:
         sa.Column("input_bytes", sa.BigInteger(), nullable=False),
         sa.Column("input_sha256", text(64), nullable=True),
         sa.Column("input_type", text(100), nullable=True),
-        sa.Column("input_absent", text(200), nullable=True),
         sa.Column("entry", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("options", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("progress", sa.Float(), server_default="0", nullable=False),
@@ -172,37 +170,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
-        "notices",
-        sa.Column("id", text(40), nullable=False),
-        sa.Column("webhook_id", text(40), nullable=False),
-        sa.Column("batch_id", text(40), nullable=False),
-        sa.Column("status", text(12), nullable=False),
-        sa.Column("body", sa.JSON(), nullable=False),
-        sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("created_at", Instant(), nullable=False),
-        sa.Column("due_at", Instant(), nullable=False),
-        sa.Column("ended_at", Instant(), nullable=True),
-        sa.Column("answered", sa.Integer(), nullable=True),
-        sa.Column("error", text(200), nullable=True),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index("notices_by_age", "notices", ["created_at"], unique=False)
-    op.create_index("notices_by_due", "notices", ["status", "due_at", "webhook_id"], unique=False)
-    op.create_index("notices_by_webhook", "notices", ["webhook_id", "id"], unique=False)
-
-    op.create_table(
-        "pauses",
-        sa.Column("name", text(40), nullable=False),
-        sa.Column("reason", text(200), nullable=False),
-        sa.Column("since", Instant(), nullable=False),
-        sa.PrimaryKeyConstraint("name"),
-    )
-    op.create_table(
         "rate_windows",
         sa.Column("name", text(200), nullable=False),
         sa.Column("started_at", Instant(), nullable=False),
         sa.Column("ends_at", Instant(), nullable=False),
-        sa.Column("used", sa.BigInteger(), nullable=False),
+        sa.Column("used", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_index("rate_windows_by_end", "rate_windows", ["ends_at"], unique=False)
@@ -213,31 +185,6 @@ def upgrade() -> None:
         sa.Column("value", text(200), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
-    op.create_table(
-        "uploads",
-        sa.Column("id", text(40), nullable=False),
-        sa.Column("owner_id", text(40), nullable=False),
-        sa.Column("name", text(1024), nullable=False),
-        sa.Column("metadata", text(4000), nullable=False),
-        sa.Column("length_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("expires_at", Instant(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index("uploads_by_expiry", "uploads", ["expires_at"], unique=False)
-    op.create_index("uploads_by_owner", "uploads", ["owner_id"], unique=False)
-
-    op.create_table(
-        "webhooks",
-        sa.Column("id", text(40), nullable=False),
-        sa.Column("owner_id", text(40), nullable=False),
-        sa.Column("url", text(2_000), nullable=False),
-        sa.Column("secret", text(100), nullable=False),
-        sa.Column("every_batch", sa.Boolean(), nullable=False),
-        sa.Column("created_at", Instant(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index("webhooks_by_owner", "webhooks", ["owner_id", "id"], unique=False)
-
     op.create_table(
         "workers",
         sa.Column("id", text(40), nullable=False),
@@ -260,10 +207,6 @@ def downgrade() -> None:
     op.drop_table("idempotency")
     op.drop_table("items")
     op.drop_table("leaders")
-    op.drop_table("notices")
-    op.drop_table("pauses")
     op.drop_table("rate_windows")
     op.drop_table("secrets")
-    op.drop_table("uploads")
-    op.drop_table("webhooks")
     op.drop_table("workers")
