@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Batch } from '../src/api/types'
+import { titleOf } from '../src/pages/batch/batch_page'
 import { documentOf } from '../src/pages/batch/document'
 import { withNews } from '../src/pages/batch/news'
 import { usedText } from '../src/pages/keys/used'
@@ -18,6 +19,12 @@ describe('news of a batch', () => {
   test('that are older than what is known are dropped', () => {
     expect(withNews(waiting, batch(2, 'uploading', null))).toBe(waiting)
   })
+})
+
+test('a batch is called by its name, or by what is done to how many files', () => {
+  const batch = (name: string | null, ...steps: string[]) =>
+    ({ name, pipeline: { steps: steps.map((use) => ({ use })) }, counts: { total: 2 } }) as Batch
+  expect([batch('Fair', 'resize'), batch(null, 'resize', 'convert'), batch(null)].map(titleOf)).toEqual(['Fair', 'resize → convert, 2 files', 'A new batch'])
 })
 
 describe('a document in data that any operation may have written', () => {

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { claim, claimed } from '../src/sending/claims'
 import { interrupted, keep, type Kept, type KeptFile } from '../src/sending/kept'
 import { entriesOf, entryOf, passes, Sending } from '../src/sending/sending'
+import { takeUp } from '../src/sending/sendings'
 import { bePageOf } from './support/browser'
 import { serve, type Served } from './support/server'
 
@@ -73,14 +74,35 @@ test('a list that has grown too long for the browser leaves no older one behind'
   sending.drop()
 })
 
+describe('what an earlier page left', () => {
+  test('is taken up once, however often a page looks for it at the same time', async () => {
+    const { asked, origin } = await knowing('a')
+    bePageOf(origin)
+    keep(kept([file('a')]))
+    await Promise.all([takeUp(), takeUp()])
+    await expect.poll(() => asked.at(-1)).toBe('POST /v1/batches/bat_1/close')
+    expect(asked).toEqual(['POST /v1/batches/bat_1/items', 'POST /v1/batches/bat_1/close'])
+    await expect.poll(() => window.onbeforeunload).toBeNull()
+  })
+
+  test('warns before it is closed where the browser keeps it no longer', async () => {
+    const shelf = bePageOf((await knowing()).origin)
+    keep(kept([file('a', { sent: false, url: null })]))
+    shelf.most = 0
+    await takeUp()
+    await expect.poll(() => window.onbeforeunload).toBeTypeOf('function')
+  })
+})
+
 test('a sending of another tab is left to it, also where the browser has no locks', async () => {
   bePageOf('http://127.0.0.1')
-  keep(kept([file('a')]))
-  const release = claim('bat_1')
-  expect(await claimed()).toEqual(new Set(['bat_1']))
+  const theirs = { ...kept([file('a')]), batchId: 'bat_2' }
+  keep(theirs)
+  const release = claim('bat_2')
+  expect(await claimed()).toContain('bat_2')
   expect(await interrupted()).toEqual([])
   release()
-  expect(await interrupted()).toEqual([kept([file('a')])])
+  expect(await interrupted()).toEqual([theirs])
 })
 
 test.each([

@@ -3,7 +3,7 @@
 /** Keeps so many characters and then refuses, as browsers do. */
 class Shelf {
   private readonly kept: Record<string, string> = {}
-  constructor(private readonly most: number) {}
+  constructor(public most: number) {}
 
   getItem = (key: string): string | null => this.kept[key] ?? null
   removeItem = (key: string): boolean => delete this.kept[key]
