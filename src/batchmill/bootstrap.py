@@ -53,7 +53,8 @@ async def opened(settings: Settings) -> AsyncIterator[Mill]:
         database, engine = Database(settings.database), _engine(settings)
         try:
             with _sole_process(settings) if database.is_sqlite else _any_process():
-                await asyncio.to_thread(migrate, database.engine)
+                if await asyncio.to_thread(migrate, database.engine):
+                    logs.info(Event.SCHEMA_MIGRATED)
                 mill = _mill(settings, database, engine, scratch=scratch, signer=signer)
                 if database.is_sqlite:
                     await sweep.take_over(mill)
@@ -92,6 +93,8 @@ async def _warm_up(pool: Pool) -> None:
     """Start the children ahead of the first files, whose attempts otherwise start them."""
     try:
         await pool.start()
+        if pool.sandbox is not None and not pool.sandbox.complete:
+            logs.warning(Event.SANDBOX_MISSING, **pool.sandbox.missing())
     except RunnerUnavailableError as error:
         logs.warning(Event.WORKER_BARE, detail=error.detail)
 
@@ -123,7 +126,7 @@ async def serve(
             await stack.enter_async_context(upkeep(mill, slots=slots))
             app = create_app(mill, page.routes(), origins)
             answering = await stack.enter_async_context(
-                background(answer(app, listener, stopping=stopping, on_ready=on_ready))
+                background(answer(app, listener, stopping=stopping, on_ready=_noted(on_ready)))
             )
             if with_worker:
                 pool = await stack.enter_async_context(working(mill, stopping=stopping))
@@ -134,6 +137,17 @@ async def serve(
             await stopping.wait()
             app.state.draining.set()
             await asyncio.wait({answering})
+    logs.info(Event.SERVER_STOPPED)
+
+
+def _noted(on_ready: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what also logs the address."""
+
+    def started(address: str) -> None:
+        logs.info(Event.SERVER_STARTED, url=address)
+        on_ready(address)
+
+    return started
 
 
 async def work_only(settings: Settings, *, on_ready: Callable[[str], None] = print) -> None:

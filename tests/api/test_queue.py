@@ -86,6 +86,15 @@ def test_only_an_administrator_pauses_the_queue(server, berta):
     assert not server.client.get("/v1/queue").json()["paused"]
 
 
+def test_where_workers_run_is_told_to_administrators_alone(server, berta):
+    ours = server.client.get("/v1/workers").json()["data"]
+    bertas = server.client.get("/v1/workers", headers=berta).json()["data"]
+
+    assert all(worker["host"] and worker["pid"] for worker in ours)
+    assert [(worker["host"], worker["pid"]) for worker in bertas] == [(None, None)] * len(ours)
+    assert [worker["id"] for worker in bertas] == [worker["id"] for worker in ours]
+
+
 def test_a_worker_says_what_it_has_in_hand_and_when_it_was_seen(server, berta):
     batch_id = server.post_files(b"wait", headers=berta).json()["id"]
 

@@ -1,5 +1,6 @@
 """What the server refuses, and how it says so: plain sentences, stable codes, nothing private."""
 
+import asyncio
 import base64
 import json
 import socket
@@ -8,7 +9,9 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.requests import Request
 
+from batchmill.api import body as body_of
 from support import server as servers
 
 
@@ -49,6 +52,11 @@ def _refused(answer: httpx.Response, status: int, code: str) -> str:
     assert problem["type"] == f"urn:batchmill:error:{code}"
     assert "Traceback" not in answer.text
     return problem["detail"]
+
+
+def _cursor(key: list) -> str:
+    """Return a cursor as the server would write it."""
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
 
 
 @pytest.mark.parametrize(
@@ -108,6 +116,70 @@ def test_options_of_a_step_that_is_not_there_are_refused(server):
 )
 def test_malformed_json_is_refused(server, body):
     _refused(_json(server, body), 400, "malformed_request")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("items?group=ffffffffffffffff", 422),
+        ("items?group=-1", 422),
+        ("items?start=1000000000000000000000000000000", 422),
+        (f"items?cursor={_cursor(['', 10**30])}", 422),
+        (f"items?cursor={_cursor(['', -(10**30)])}", 422),
+        (f"items?q=x&cursor={_cursor([chr(0), 1])}", 422),
+        (f"items?q=x&cursor={_cursor([chr(0xD800), 1])}", 422),
+        ("items?q=%00", 400),
+        ("items?error=%00", 400),
+    ],
+)
+def test_what_no_database_takes_is_refused_before_one_is_asked(server, path, status):
+    batch = server.send(b"x")
+    answer = server.client.get(f"/v1/batches/{batch['id']}/{path}")
+    assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/v1/webhooks/%00/deliveries", None),
+        ("DELETE", "/v1/keys/%00", None),
+        ("POST", "/v1/batches", {"pipeline": "web", "keep_open": True, "name": "a\0"}),
+        ("POST", "/v1/batches", {"pipeline": "web", "keep_open": True, "metadata": {"\0": 1}}),
+        ("POST", "/v1/queue/pause", {"reason": "\0"}),
+    ],
+)
+def test_the_character_that_no_text_has_is_refused_everywhere(server, method, path, body):
+    answer = server.client.request(method, path, json=body)
+    assert answer.status_code == (404 if "%00" in path else 400), answer.text
+
+
+def test_a_group_that_is_no_number_of_ours_cannot_be_retried(server):
+    batch = server.send(b"bad")
+    server.wait(batch["id"])
+    for group in ("f" * 16, "f" * 40, "1_0", "-1"):
+        asked = {"scope": "group", "group": group}
+        answer = server.client.post(f"/v1/batches/{batch['id']}/retry", json=asked)
+        _refused(answer, 422, "invalid_field")
+
+
+def test_what_the_server_does_with_a_piece_is_no_silence_of_the_client():
+    async def story() -> list[bytes]:
+        messages = [
+            {"type": "http.request", "body": b"a", "more_body": True},
+            {"type": "http.request", "body": b"b", "more_body": False},
+        ]
+
+        async def receive():
+            return messages.pop(0)
+
+        found = []
+        request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+        async for piece in body_of.stream(request, silence_s=0.05):
+            found.append(piece)
+            await asyncio.sleep(0.2)  # as long as a full disk or a busy processor may take
+        return found
+
+    assert b"".join(asyncio.run(story())) == b"ab"
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
@@ -334,7 +406,10 @@ def test_strangers_without_a_key_see_batches_by_their_address_and_in_no_list(tmp
         listed = server.client.get("/v1/batches").json()
         seen = server.client.get(f"/v1/batches/{batch_id}")
 
+        workers = server.client.get("/v1/workers")
+
     assert (listed["data"], listed["has_more"]) == ([], False)
+    assert workers.status_code == 401
     assert seen.json()["id"] == batch_id
 
 

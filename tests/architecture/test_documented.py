@@ -11,6 +11,7 @@ from batchmill.cli.main import app
 from batchmill.environment import ALIASES, settings
 from batchmill.errors import item, outage, request
 from batchmill.errors.base import BatchmillError
+from batchmill.logs import Event
 
 ROOT = Path(__file__).parents[2]
 SOURCE = "\n".join(
@@ -32,6 +33,10 @@ def test_every_error_has_its_own_code_and_remedy():
 def test_every_error_stands_with_its_family():
     for family in (request.RequestError, item.ItemError, outage.OutageError):
         assert {each.__module__ for each in _errors(family)} == {family.__module__}
+
+
+def test_every_event_of_the_list_is_logged_somewhere():
+    assert [event for event in Event if f"Event.{event.name}" not in SOURCE] == []
 
 
 def test_every_line_is_logged_through_the_closed_list():

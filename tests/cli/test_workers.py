@@ -22,6 +22,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield started
 
 
+def test_a_worker_that_is_being_started_is_not_taken_for_the_one_before(tmp_path: Path):
+    member = crew.Member("worker-1", tmp_path)
+    (tmp_path / "worker-1.lock").write_text(str(os.getpid()))
+    member.log.mkdir()  # so that starting stops right after it has locked
+    with pytest.raises(IsADirectoryError):
+        member.start([], os.environ)
+
+    assert member.pid is None
+
+
 def test_a_key_opens_its_owners_batches_alone_until_it_is_revoked(
     batchmill: Run, server: Server, photos: Path
 ):

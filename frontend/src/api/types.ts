@@ -172,8 +172,9 @@ export interface Problem {
 
 export interface Worker {
   id: string
-  host: string
-  pid: number
+  /** For administrators alone, as `pid`. */
+  host: string | null
+  pid: number | null
   /** 0: it only serves. */
   slots: number
   draining: boolean

@@ -19,6 +19,8 @@ from batchmill.errors.request import (
 MAX_DEPTH = 32
 """How deep a JSON body may nest; a pipeline needs six levels."""
 
+NO_NULL = "The character U+0000 is in no text that can be kept."
+
 
 @dataclass(frozen=True, slots=True)
 class JsonBody:
@@ -43,13 +45,14 @@ async def stream(request: Request, *, silence_s: float) -> AsyncIterator[bytes]:
     while True:
         try:
             async with asyncio.timeout(silence_s):
-                yield await anext(pieces)
+                piece = await anext(pieces)
         except StopAsyncIteration:
             return
         except TimeoutError as error:
             raise BodyTimeoutError(
                 f"No part of the request's body arrived for {silence_s:g} s."
             ) from error
+        yield piece  # outside: what the server does with it is no silence
 
 
 async def read_json(request: Request, *, limit_bytes: int, silence_s: float) -> JsonBody:
@@ -58,7 +61,7 @@ async def read_json(request: Request, *, limit_bytes: int, silence_s: float) -> 
     Raises:
         WrongMediaTypeError: the body is of another type.
         TooLargeError: it is longer than `limit_bytes` or nested deeper than `MAX_DEPTH`.
-        MalformedRequestError: it is no JSON, or holds NaN or text that is not Unicode.
+        MalformedRequestError: it is no JSON, or holds NaN or text that can't be kept.
     """
     raw = bytearray()
     async for piece in stream(request, silence_s=silence_s):
@@ -75,11 +78,13 @@ def parse(raw: bytes | str) -> Any:  # noqa: ANN401 - the JSON border
 
     Raises:
         TooLargeError: it is nested deeper than `MAX_DEPTH`.
-        MalformedRequestError: it is no JSON, or holds NaN or text that is not Unicode.
+        MalformedRequestError: it is no JSON, or holds NaN or text that can't be kept.
     """
     try:
         value = json.loads(raw, parse_constant=_refuse_number, parse_float=_finite)
         for text in _texts(value):
+            if "\0" in text:
+                raise MalformedRequestError(NO_NULL)
             text.encode()
     except RecursionError as error:
         raise _too_deep() from error

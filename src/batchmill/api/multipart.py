@@ -298,6 +298,8 @@ def _received(part: _Part, file: Written) -> ReceivedFile:
 
 
 def _text(part: _Part) -> str:
+    if b"\0" in part.kept:
+        raise MalformedUploadError(f"The field {part.name!r} holds U+0000, which no text has.")
     try:
         return part.kept.decode()
     except UnicodeDecodeError as error:

@@ -8,16 +8,23 @@ from difflib import get_close_matches
 from fastapi import Request
 from fastapi.routing import APIRoute
 
+from batchmill.api.body import NO_NULL
 from batchmill.api.problems import REFERENCE
-from batchmill.errors.request import InvalidFieldError
+from batchmill.errors.request import InvalidFieldError, MalformedRequestError, NotFoundError
 
 
 async def only_known(request: Request) -> None:
-    """Check the names of a request's query parameters.
+    """Check the names of a request's query parameters, and that no database stumbles on a value.
 
     Raises:
         InvalidFieldError: one is unknown; the message names the nearest.
+        MalformedRequestError, NotFoundError: the address holds a character that no text has.
     """
+    for name, value in request.path_params.items():
+        if "\0" in str(value):
+            raise NotFoundError(name.removesuffix("_id"), value)
+    if any("\0" in value for value in request.query_params.values()):
+        raise MalformedRequestError(NO_NULL)
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute):
         return

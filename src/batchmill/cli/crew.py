@@ -67,6 +67,7 @@ class Member:
         except BlockingIOError as error:
             os.close(lock)
             raise UsageError(f"{self.name} is being started by another command.") from error
+        os.truncate(lock, 0)  # now: until the new one is known, nobody may take the old for it
         with self.log.open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - ourselves
                 [sys.executable, "-m", "batchmill", "worker", *arguments],
@@ -77,7 +78,6 @@ class Member:
                 pass_fds=(lock,),
                 start_new_session=True,
             )
-        os.truncate(lock, 0)
         os.pwrite(lock, str(process.pid).encode(), 0)
         os.close(lock)
         return process

@@ -158,4 +158,5 @@ def _row(worker: "Worker") -> tuple[str, ...]:
     from batchmill.cli.text import clean, day
 
     slots = "draining" if worker.draining else str(worker.slots)
-    return worker.id, clean(worker.host), str(worker.pid), slots, day(worker.started_at)
+    host, pid = clean(worker.host or "-"), str(worker.pid or "-")
+    return worker.id, host, pid, slots, day(worker.started_at)

@@ -16,16 +16,13 @@ class BatchStatus(StrEnum):
     """Where a batch is; `paused` is a separate flag that can stand beside any of these."""
 
     UPLOADING = "uploading"
-    VALIDATING = "validating"
     QUEUED = "queued"
     PROCESSING = "processing"
-    FINALIZING = "finalizing"
     COMPLETED = "completed"
     COMPLETED_WITH_ERRORS = "completed_with_errors"
     FAILED = "failed"
     CANCELLING = "cancelling"
     CANCELLED = "cancelled"
-    EXPIRED = "expired"
 
     @property
     def ended(self) -> bool:
@@ -39,7 +36,6 @@ ENDED = frozenset(
         BatchStatus.COMPLETED_WITH_ERRORS,
         BatchStatus.FAILED,
         BatchStatus.CANCELLED,
-        BatchStatus.EXPIRED,
     }
 )
 RUNNABLE = frozenset({BatchStatus.QUEUED, BatchStatus.PROCESSING})

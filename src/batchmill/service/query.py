@@ -26,6 +26,8 @@ SAMPLED_GROUPS = 25
 SAMPLES = 3
 PAGE_ROWS = 1_000
 MERGED_GROUPS = 200
+MOST = 2**63 - 1
+"""The largest number that databases know."""
 _ID = re.compile(r"(bat|itm)_[0-9a-z]{1,36}")
 
 
@@ -251,6 +253,13 @@ def _failures(conn: Connection, batch_id: BatchId) -> Sequence[SampledGroup]:
     ]
 
 
+def _can_be_asked_for(part: str | int) -> bool:
+    """Tell whether databases take a value; half a character raises UnicodeEncodeError."""
+    if isinstance(part, str):
+        return b"\0" not in part.encode()
+    return abs(part) <= MOST
+
+
 def _page(rows: Sequence[T], limit: int, key: Callable[[T], list[str | int]]) -> Page[T]:
     """Cut the one row that was read too many: it only says that there are more."""
     shown = rows[:limit]
@@ -267,6 +276,7 @@ def _read_cursor(cursor: str, *kinds: type) -> list[Any]:
         padded = cursor + "=" * (-len(cursor) % 4)
         key: list[Any] = json.loads(base64.b64decode(padded, altchars="-_", validate=True))
         right = isinstance(key, list) and [type(part) for part in key] == list(kinds)
+        right = right and all(map(_can_be_asked_for, key))
     except (binascii.Error, ValueError, RecursionError):
         right = False
     if not right:

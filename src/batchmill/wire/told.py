@@ -254,8 +254,8 @@ class Worker(Told):
     """A living process; one that only serves has no slots."""
 
     id: str
-    host: str
-    pid: int
+    host: str | None = Field(description="For administrators alone")
+    pid: int | None = Field(description="For administrators alone")
     slots: int
     draining: bool
     started_at: datetime

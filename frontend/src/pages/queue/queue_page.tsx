@@ -21,17 +21,19 @@ const SHOWN = 50
 
 interface Seen {
   queue: Queue
-  workers: Worker[]
+  /** Null for callers who are shown no lists. */
+  workers: Worker[] | null
   batches: Page<Batch>
 }
 
 async function look(signal: AbortSignal): Promise<Seen> {
+  const { lists } = await get<Session>('/v1/session', { signal })
   const [queue, workers, batches] = await Promise.all([
     get<Queue>('/v1/queue', { signal }),
-    get<Listing<Worker>>('/v1/workers', { signal }),
+    lists ? get<Listing<Worker>>('/v1/workers', { signal }) : null,
     get<Page<Batch>>('/v1/batches', { query: { active: 'true', limit: SHOWN }, signal }),
   ])
-  return { queue, workers: workers.data, batches }
+  return { queue, workers: workers && workers.data, batches }
 }
 
 export function QueuePage() {
@@ -74,10 +76,12 @@ function Loaded({ seen, session, away, onChange }: LoadedProps) {
           <h2>{texts.queue.lanes}</h2>
           <Lanes lanes={queue.lanes} />
         </section>
-        <section class="stack">
-          <h2>{texts.queue.workers}</h2>
-          <Workers workers={workers} />
-        </section>
+        {workers && (
+          <section class="stack">
+            <h2>{texts.queue.workers}</h2>
+            <Workers workers={workers} />
+          </section>
+        )}
       </div>
     </>
   )

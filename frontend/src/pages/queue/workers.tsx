@@ -11,8 +11,12 @@ const COLUMNS: Column<Worker>[] = [
     title: said.workerColumns.name,
     cell: (worker) => (
       <>
-        <bdi>{worker.host}</bdi>
-        <br />
+        {worker.host && (
+          <>
+            <bdi>{worker.host}</bdi>
+            <br />
+          </>
+        )}
         <code class="quiet wrapping">{worker.id}</code>
       </>
     ),

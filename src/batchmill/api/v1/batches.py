@@ -1,5 +1,6 @@
 """Batches: submit, look, change, stop, go on, remove."""
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated
@@ -16,13 +17,14 @@ from batchmill.model.batch import ENDED, Batch, BatchStatus
 from batchmill.model.item import ItemId
 from batchmill.service import control
 from batchmill.service.control import RetryScope
-from batchmill.service.query import Page
+from batchmill.service.query import MOST, Page
 from batchmill.wire import asked, told
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 Limit = Annotated[int, Query(ge=1, le=1_000, description="Most objects of a page")]
 Cursor = Annotated[str | None, Query(max_length=8_000, description="`next_cursor` of a page")]
+_GROUP = re.compile("[0-9a-f]{1,16}")
 Text = Annotated[str | None, Query(max_length=200)]
 
 
@@ -181,12 +183,17 @@ def _scope(wanted: asked.Retry) -> RetryScope:
             "`scope` is `failed` alone, `group` with the `group`'s id, or `ids` with `ids`."
         )
     if wanted.group is not None:
-        return RetryScope(failure_no=_number(wanted.group))
+        return RetryScope(failure_no=group_number(wanted.group))
     return RetryScope(ids=tuple(map(ItemId, wanted.ids)) if wanted.ids is not None else None)
 
 
-def _number(group: str) -> int:
-    try:
-        return int(group, 16)
-    except ValueError as error:
-        raise InvalidFieldError("`group` must be the id of a failure group.") from error
+def group_number(group: str) -> int:
+    """Read the id of a failure group.
+
+    Raises:
+        InvalidFieldError: it is none.
+    """
+    number = int(group, 16) if _GROUP.fullmatch(group) else MOST + 1
+    if number > MOST:
+        raise InvalidFieldError("`group` must be the id of a failure group.")
+    return number

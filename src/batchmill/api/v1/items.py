@@ -10,10 +10,10 @@ from batchmill.api import answers, download
 from batchmill.api.context import Asking, Context
 from batchmill.api.download import Download, read_output
 from batchmill.api.originals import input_file
-from batchmill.api.v1.batches import Cursor, Limit
-from batchmill.errors.request import InvalidFieldError, NotFoundError
+from batchmill.api.v1.batches import Cursor, Limit, group_number
+from batchmill.errors.request import NotFoundError
 from batchmill.model.item import Item, ItemStatus, Output
-from batchmill.service.query import Wanted
+from batchmill.service.query import MOST, Wanted
 from batchmill.wire import told
 
 router = APIRouter(prefix="/v1", tags=["items"])
@@ -32,7 +32,7 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
     error: Annotated[str | None, Query(max_length=64, description="An error's code")] = None,
     group: Annotated[str | None, Query(max_length=16, description="A failure group's id")] = None,
     q: Annotated[str | None, Query(max_length=200, description="Start of the name")] = None,
-    start: Annotated[int | None, Query(ge=0, description="Position to begin at")] = None,
+    start: Annotated[int | None, Query(ge=0, le=MOST, description="Position to begin at")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
@@ -105,18 +105,6 @@ async def thumbnail(item_id: str, request: Request, asking: Asking) -> Response:
     return await download.send(
         request, output_file(asking, min(small, key=lambda made: made.bytes))
     )
-
-
-def group_number(group: str) -> int:
-    """Read the id of a failure group.
-
-    Raises:
-        InvalidFieldError: it is none.
-    """
-    try:
-        return int(group, 16)
-    except ValueError as error:
-        raise InvalidFieldError("`group` must be the id of a failure group.") from error
 
 
 def output_file(asking: Context, made: Output) -> Download:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
-from batchmill.api import answers, docs_page
+from batchmill.api import answers, auth, docs_page
 from batchmill.api.context import Asking
 from batchmill.api.health import readiness
 from batchmill.api.metrics import MEDIA_TYPE, exposition
@@ -51,7 +51,9 @@ async def docs(request: Request) -> Response:
 
 @router.get("/v1/workers", response_model=told.Listing[told.Worker])
 async def browse_workers(request: Request, asking: Asking) -> Response:
-    """List the processes that are alive."""
+    """List the processes that are alive. Administrators are told where, too."""
+    auth.refuse_lists(asking.caller)
+    admin = auth.is_admin(asking.caller)
     database = asking.mill.database
     alive, running = await asyncio.gather(
         database.read(workers.alive), database.read(statistics.running_of_workers)
@@ -60,8 +62,8 @@ async def browse_workers(request: Request, asking: Asking) -> Response:
     found = [
         told.Worker(
             id=row.id,
-            host=row.host,
-            pid=row.pid,
+            host=row.host if admin else None,
+            pid=row.pid if admin else None,
             slots=row.slots,
             draining=row.draining,
             started_at=row.started_at,
