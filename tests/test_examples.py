@@ -94,7 +94,7 @@ def test_the_web_form_gives_back_a_smaller_picture(place: Path, server: Server, 
         try:
             assert form.stdout is not None
             address = form.stdout.readline().split()[-1]
-            page = httpx.get(address)
+            page = httpx.get(address, timeout=60)
             made = httpx.post(f"{address}/small", content=picture, timeout=60)
             wrong = httpx.post(f"{address}/small", content=b"no picture", timeout=60)
         finally:

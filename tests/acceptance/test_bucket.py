@@ -1,7 +1,12 @@
 """Results in a bucket that speaks S3: where they are, what is left, and what if it dies."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+import select
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -111,10 +116,10 @@ def test_a_download_is_sent_on_to_a_signed_address_of_the_bucket(
     assert sent_on.status_code == 307
     address = sent_on.headers["location"]
     assert address.startswith(f"{own_bucket.endpoint}/bucket/")
-    got = httpx.get(address)
+    got = httpx.get(address, timeout=60)
     assert (len(got.content), got.headers["content-type"]) == (output["bytes"], "image/webp")
     assert "image0.webp" in got.headers["content-disposition"]
-    assert httpx.get(address.split("?")[0]).status_code == 403
+    assert httpx.get(address.split("?")[0], timeout=60).status_code == 403
     known = {"If-None-Match": f'"{output["sha256"]}"'}
     assert server.client.get(output["url"], headers=known).status_code == 304
     assert server.client.head(output["url"]).status_code == 200
@@ -232,16 +237,51 @@ def test_results_of_a_sequential_batch_are_at_the_cdn(
     assert {file["storage"] for file in told["files"]} == {"bucket"}
 
 
+@contextmanager
+def through_a_door(bucket: Bucket, *, puts: int, then: Callable[[], None]) -> Iterator[Bucket]:
+    """The same bucket behind a door that does `then` when more is put after `puts` answers."""
+    there = urlsplit(bucket.endpoint or "")
+    answered, once = 0, threading.Lock()
+
+    def serve(guest: socket.socket) -> None:
+        nonlocal answered
+        with guest, socket.create_connection((there.hostname, there.port)) as host:
+            putting = False
+            while ready := select.select([guest, host], [], [])[0]:
+                piece = ready[0].recv(2**16)
+                if not piece:
+                    return
+                if ready[0] is guest and piece.startswith(b"PUT /"):
+                    if answered >= puts:
+                        with once:
+                            then()
+                        return
+                    putting = True
+                (host if ready[0] is guest else guest).sendall(piece)
+                if ready[0] is host and putting:
+                    answered, putting = answered + 1, False
+
+    class Guest(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                serve(self.request)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Guest) as door:
+        door.daemon_threads = True
+        threading.Thread(target=door.serve_forever, daemon=True).start()
+        yield replace(bucket, endpoint=f"http://127.0.0.1:{door.server_address[1]}")
+        door.shutdown()
+
+
 def test_a_bucket_that_dies_within_a_batch_costs_no_result(pictures: Path, tmp_path: Path):
     with ExitStack() as stack:
-        bucket = stack.enter_context(seaweed.running(tmp_path))
+        kill = stack.enter_context(ExitStack())
+        bucket = kill.enter_context(seaweed.running(tmp_path))
+        bucket = stack.enter_context(through_a_door(bucket, puts=2, then=kill.close))
         settings = {"results_url": bucket.url, "cdn_url": CDN, "input_dirs": (pictures,)}
         settings |= settings_of(bucket)
         with whole_server.running(tmp_path / "data", **settings) as server:
             address = submit(server, pictures)
-            server.until(address, lambda status: status["results"]["successful"] >= 2)
-            stack.close()  # kill -9 of the bucket's server
-
             told = server.until(address, lambda status: status["results"]["pending"] == 0)
 
             assert told["status"] == "completed", told

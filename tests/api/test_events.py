@@ -67,13 +67,13 @@ def test_items_are_told_of_as_they_end(server):
 
 
 def test_many_items_at_once_are_told_of_in_one_message(server):
-    batch_id = server.send(*[b"x"] * 2, keep_open=True)["id"]
+    batch_id = server.send(*[b"wait"] * 2, keep_open=True)["id"]
     with listening(server, f"/v1/batches/{batch_id}/events") as messages:
         next(messages)
         for _ in range(3):
             server.client.post(
                 f"/v1/batches/{batch_id}/items",
-                files=[("files", (f"{n}", b"y")) for n in range(50)],
+                files=[("files", (f"{n}", b"wait")) for n in range(50)],
             )
         server.client.post(f"/v1/batches/{batch_id}/cancel")
         names = [message.name for message in messages]

@@ -33,7 +33,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServer]:
     settings = {
         "outgoing_http": True,
         "outgoing_loopback": True,
-        "url_timeout_s": 2,
         "input_prefixes": ("incoming", "batches", "results"),
         "tiers": Tiers(anonymous=LIMITS),
     }
@@ -126,21 +125,29 @@ def test_one_address_that_fails_fails_its_item_alone(server, receiver, picture, 
 @pytest.mark.parametrize(
     ("behave", "reason"),
     [
-        (receivers.hang, "no whole answer within 2 s"),
-        (receivers.drip, "no whole answer within 2 s"),
         (receivers.flood, "it is larger than the limit of 1 MB"),
         (lambda guest: answer(guest, 302, location="http://127.0.0.1/"), "it redirects"),
         (lambda guest: guest.close(), "the connection broke off"),
     ],
 )
 def test_a_server_that_misbehaves_is_named_in_the_items_error(server, receiver, behave, reason):
+    assert reason in _why_unfetched(server, receiver, behave)
+
+
+def test_a_server_that_keeps_silent_or_drips_is_given_up_in_time(tmp_path, receiver):
+    settings = {"outgoing_http": True, "outgoing_loopback": True, "url_timeout_s": 0.5}
+    with whole_server.running(tmp_path, **settings) as impatient:
+        for behave in (receivers.hang, receivers.drip):
+            told = _why_unfetched(impatient, receiver, behave)
+            assert "no whole answer within 0.5 s" in told
+
+
+def _why_unfetched(server: WholeServer, receiver: Receiver, behave: receivers.Behave) -> str:
     receiver.behave = behave
-
     (item,) = ended(server, submit(server, {"url": receiver.url}))
-
     assert item["error"]["code"] == "input_unfetched"
-    assert reason in item["error"]["message"]
     assert left_behind(server) == []
+    return item["error"]["message"]
 
 
 def test_inputs_that_are_too_much_together_are_refused_as_a_whole(server, receiver):

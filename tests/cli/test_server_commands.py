@@ -3,7 +3,6 @@
 import csv
 import json
 import signal
-import socket
 import subprocess
 import sys
 import zipfile
@@ -14,6 +13,7 @@ import pytest
 
 from cli.conftest import Run
 from support.pictures import scene
+from support.ports import shut_port
 from support.served import Server, environment
 
 
@@ -149,11 +149,6 @@ def test_a_report_is_a_table_or_lines_on_stdout_or_in_a_file(
     assert len(rows) == 6
 
 
-def _hear_ctrl_c() -> None:
-    """Undo what a shell does to what it starts in the background: it lets it ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ending_a_watch_does_not_touch_the_batch(remote: Run, server: Server, tmp_path: Path):
     batch = slow_batch(remote, tmp_path)
     watching = subprocess.Popen(
@@ -161,7 +156,6 @@ def test_ending_a_watch_does_not_touch_the_batch(remote: Run, server: Server, tm
         env=environment(BATCHMILL_SERVER=server.url),
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=_hear_ctrl_c,  # noqa: PLW1509 - it only sets a signal
     )
     assert watching.stdout is not None
     watching.stdout.readline()
@@ -243,18 +237,15 @@ def test_the_doctor_finds_all_well_beside_a_server(batchmill: Run, server: Serve
 
 def test_the_doctor_says_what_is_wrong_and_what_to_do(batchmill: Run, tmp_path: Path):
     (tmp_path / "file").write_bytes(b"")
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-
-    done = batchmill(
-        "doctor",
-        BATCHMILL_DATA_DIR=str(tmp_path / "file"),
-        BATCHMILL_REDIS_URL=f"redis://127.0.0.1:{port}",
-        BATCHMILL_DATABASE_URL=f"postgresql://nobody@127.0.0.1:{port}/none",
-        BATCHMILL_SERVER="http://127.0.0.1:9",
-        BATCHMILL_DATA_DRI="typo",
-    )
+    with shut_port() as port:
+        done = batchmill(
+            "doctor",
+            BATCHMILL_DATA_DIR=str(tmp_path / "file"),
+            BATCHMILL_REDIS_URL=f"redis://127.0.0.1:{port}",
+            BATCHMILL_DATABASE_URL=f"postgresql://nobody@127.0.0.1:{port}/none",
+            BATCHMILL_SERVER="http://127.0.0.1:9",
+            BATCHMILL_DATA_DRI="typo",
+        )
 
     verdicts = {line[6:].partition(":")[0]: line[:4].strip() for line in done.stdout.splitlines()}
     assert done.returncode == 1

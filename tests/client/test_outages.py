@@ -146,7 +146,7 @@ def test_a_server_that_is_killed_for_good_in_the_middle_is_replaced_by_this_proc
         for name in (f"{number}.png", f"slow-{number}.png"):
             scene(96, 64, seed=number).write_to_file(str(tmp_path / name))
     files, slow_files = sorted(tmp_path.glob("?.png")), sorted(tmp_path.glob("slow-*.png"))
-    with Server(tmp_path / "server") as server:
+    with Server(tmp_path / "server", BATCHMILL_CHILDREN="2") as server:
         with Client(server.url, patience_s=1, fallback="local") as client:
             client.submit(slow_files, slow)  # so that the batch below has to wait
             killer = threading.Timer(1, server.kill)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from redis import Redis
 import databases
 from support import compose
 from support.pictures import scene
+from support.ports import free_port
 from support.served import environment
 
 WORKERS = 2
@@ -31,7 +31,7 @@ class Fleet:
         (secrets / "database_url").write_text(database_url)
         self.admin_key = (secrets / "admin_key").read_text()
         self.services = compose.read()["services"]
-        self.ports = {name: _free_port() for name in ("redis", "server", "worker1", "worker2")}
+        self.ports = {name: free_port() for name in ("redis", "server", "worker1", "worker2")}
         self.server = f"http://127.0.0.1:{self.ports['server']}"
         self._folder = folder
         self._here = {
@@ -83,13 +83,6 @@ class Fleet:
         return subprocess.run(command, env=env, check=False, capture_output=True).returncode == 0
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def _running(command: list[str], env: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
@@ -135,7 +128,7 @@ def test_the_commands_of_the_compose_file_serve_work_and_end(tmp_path: Path):
             fleet.healthy("server", "server"),
             *(fleet.healthy("worker", f"worker{n}") for n in range(1, 1 + WORKERS)),
         ]
-        stranger = httpx.get(f"{fleet.server}/v1/batches").status_code
+        stranger = httpx.get(f"{fleet.server}/v1/batches", timeout=60).status_code
         for process in started:
             process.send_signal(signal.SIGTERM)
         codes = [process.wait(60) for process in started]

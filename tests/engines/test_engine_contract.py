@@ -140,12 +140,16 @@ def test_no_more_than_the_slots_run_at_once(make_engine: Callable[[], Engine]) -
     async def story() -> None:
         engine, stopping = make_engine(), asyncio.Event()
         running = most = ended = 0
+        full = asyncio.Event()
 
         async def handle(_item_id: ItemId) -> None:
             nonlocal running, most, ended
             running += 1
             most = max(most, running)
-            await asyncio.sleep(0.01)
+            if running == 3:
+                full.set()
+            await full.wait()
+            await asyncio.sleep(0.01)  # in which a fourth could begin
             running -= 1
             ended += 1
             if ended == 12:

@@ -1,7 +1,6 @@
 import asyncio
 import ssl
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,10 +185,8 @@ async def test_headers_without_end_break_the_call_off(receiver: Receiver):
 
 async def test_an_answer_that_nobody_reads_costs_nothing(receiver: Receiver):
     receiver.behave = receivers.flood
-    started = time.monotonic()
-    async with Outgoing(HERE).call("POST", receiver.url, timeout_s=30):
-        pass
-    assert time.monotonic() - started < 30
+    async with Outgoing(HERE).call("POST", receiver.url, timeout_s=10**6):
+        pass  # it would be read for ever
 
 
 async def test_a_receiver_that_is_away_or_leaves_is_a_failed_call(receiver: Receiver):

@@ -109,13 +109,13 @@ def test_the_victim_of_a_deadlock_is_repeated(
         tries.append(first)
         batches.lock(conn, first)
         if tries.count(first) == 1:
-            both_hold_one.wait(10)
+            both_hold_one.wait(60)
         batches.lock(conn, second)
 
     async def story() -> None:
         mill = a_mill(two_databases[0], tmp_path)
         one, two = await send_many(mill, 1), await send_many(mill, 1)
-        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(two_databases[0].run(lock_both, one, two))
             group.create_task(two_databases[1].run(lock_both, two, one))
 

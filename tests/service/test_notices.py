@@ -37,7 +37,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def mill(database: Database, tmp_path: Path) -> Mill:
-    made = a_mill(database, tmp_path, webhook_timeout_s=1)
+    made = a_mill(database, tmp_path)
     return replace(made, outgoing=Outgoing(Rules(http=True, loopback=True)))
 
 

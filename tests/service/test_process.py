@@ -74,6 +74,9 @@ def test_what_a_settled_item_made_is_kept_while_the_worker_is(tmp_path: Path, dr
         async with working(mill, scripted(tmp_path, nothing_special)):
             batch_id = await send(mill, 1)
             await until_ended(mill, batch_id)
+            async with asyncio.timeout(60):  # what is committed is seen before the call returns
+                while not database.settling:
+                    await asyncio.sleep(0)
             assert database.settling == 1
         (item,) = await items_of(mill, batch_id)
         assert (item.status, item.attempt) == (ItemStatus.COMPLETED, 1)
@@ -278,7 +281,7 @@ def test_an_attempt_whose_batch_is_cancelled_is_stopped(database: Database, tmp_
             await until(mill, batch_id, lambda batch: batch.counts.processing == 2)
             batch = await control.cancel(mill, batch_id, owner_id=None)
             assert batch.status is BatchStatus.CANCELLED
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await stopped.wait()
         assert (await batch_of(mill, batch_id)).counts.cancelled == 5
 

@@ -289,6 +289,7 @@ def test_a_retrying_item_is_not_taken_before_it_is_due(database: Database, tmp_p
             delivery.Failure("outage", "away", retryable=True),
             "errors",
             delivery.retry.RetryPolicy(),
+            retry_after_s=600,
         )
         await database.run(delivery.settle, claimed, failed, run_ms=1, retention_ms=10**9)
         await swept(mill)

@@ -105,10 +105,11 @@ async def test_a_finished_file_that_became_read_only_is_asked_about_in_vain(path
 
 
 async def test_while_one_request_writes_another_is_turned_away(path: Path) -> None:
-    second = asyncio.Event()
+    begun, second = asyncio.Event(), asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
         yield b"one"
+        begun.set()
         await second.wait()
         yield b"two"
 
@@ -116,7 +117,7 @@ async def test_while_one_request_writes_another_is_turned_away(path: Path) -> No
     first = asyncio.create_task(
         growing.append(room, path, slow(), offset_bytes=0, length_bytes=100)
     )
-    await asyncio.sleep(0.05)
+    await begun.wait()
     with pytest.raises(UploadBusyError):
         await send(path, b"in between")
     second.set()

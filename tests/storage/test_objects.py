@@ -31,7 +31,7 @@ def names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-async def eventually(what: Callable[[], Awaitable[object]], *, limit_s: float = 20) -> None:
+async def eventually(what: Callable[[], Awaitable[object]], *, limit_s: float = 60) -> None:
     async with asyncio.timeout(limit_s):
         while not await what():
             await asyncio.sleep(0.05)

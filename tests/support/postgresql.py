@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from support.ports import free_port
 
 ACCOUNT = "postgres"
 """PostgreSQL refuses to run as root; then it runs as this user."""
@@ -32,7 +33,7 @@ def running(folder: Path) -> Iterator[PrivatePostgresql]:
         shutil.chown(cluster, ACCOUNT)
     initdb = [_program("initdb"), "--auth=trust", f"--username={ACCOUNT}", "--no-sync"]
     subprocess.run([*initdb, str(cluster)], check=True, stdout=subprocess.DEVNULL, **_as())
-    port = _free_port()
+    port = free_port()
     options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": ""}
     command = [_program("postgres"), "-D", str(cluster)]
     command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
@@ -61,10 +62,3 @@ def _program(name: str) -> str:
     if program is None:
         pytest.skip(f"{name} is not installed")
     return program
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

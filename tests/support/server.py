@@ -65,7 +65,7 @@ class Server:
 
     def run(self, coroutine):
         """Run a coroutine on the server's loop and return its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
     def send(self, *bodies: bytes, names: list[str] | None = None, **options):
         """Send files as one batch and return the answer's JSON."""
@@ -89,7 +89,7 @@ class Server:
     def wait(self, batch_id: str, until=None):
         """Look at a batch until it has ended, or `until` holds; return its JSON."""
         until = until or (lambda batch: batch["ended_at"] is not None)
-        for _ in range(600):
+        for _ in range(3_000):
             batch = self.client.get(f"/v1/batches/{batch_id}").json()
             if until(batch):
                 return batch
@@ -98,7 +98,7 @@ class Server:
 
     def eventually(self, true: Callable[[], bool]) -> bool:
         """Wait until something becomes true; False: it never did."""
-        for _ in range(250):
+        for _ in range(3_000):
             if true():
                 return True
             threading.Event().wait(0.02)
@@ -141,11 +141,11 @@ def running(folder: Path, *, slots: int = 2, **settings) -> Iterator[Server]:
 
     with listening("127.0.0.1", 0) as sock:
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        with httpx.Client(base_url=url, timeout=30) as client:
+        with httpx.Client(base_url=url, timeout=60) as client:
             thread = threading.Thread(target=lambda: asyncio.run(main(sock, client)))
             thread.start()
             try:
-                assert ready.wait(30)
+                assert ready.wait(60)
                 yield started[0]
             finally:
                 stop.set()

@@ -32,7 +32,7 @@ class WholeServer:
 
     def run(self, coroutine):
         """Run a coroutine on the server's loop and return its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
     def until(self, path: str, holds) -> Any:
         """Ask for JSON at `path` until it is as wanted; return it."""
@@ -46,7 +46,7 @@ class WholeServer:
     def until_status(self, url: str, status: int) -> httpx.Response:
         """Ask for an address until it is answered so; return that answer."""
         for _ in range(600):
-            answer = httpx.get(url)
+            answer = httpx.get(url, timeout=60)
             if answer.status_code == status:
                 return answer
             threading.Event().wait(0.05)
@@ -81,7 +81,7 @@ def running(folder: Path, *, with_worker: bool = True, **settings: Any) -> Itera
         async with opened(chosen) as mill, upkeep(mill, slots=2 if with_worker else 0):
             app = create_app(mill)
             answering = answer(app, sock, stopping=stopping, on_ready=lambda _: ready.set())
-            with httpx.Client(base_url=url, timeout=30) as client:
+            with httpx.Client(base_url=url, timeout=60) as client:
                 started.append(WholeServer(mill, client, url, asyncio.get_running_loop()))
                 async with background(answering) as serving:
                     if with_worker:

@@ -63,7 +63,7 @@ def files_below(*folders: Path) -> list[Path]:
 
 def test_five_questions_are_under_way_at_once_and_never_more(tmp_path: Path, vision: VisionServer):
     together = threading.Barrier(5)
-    vision.look = lambda _: together.wait(30)
+    vision.look = lambda _: together.wait(60)
 
     result = process_batch_sync(pictures(tmp_path / "in", 15), "describe")
 
@@ -177,7 +177,7 @@ def test_ten_pictures_wait_for_the_model_in_two_rounds_instead_of_ten(
     alone = process_batch_sync(paths, "describe", concurrency=1)
     one_by_one = vision.most
     rounds = threading.Barrier(5)
-    vision.look = lambda _: rounds.wait(30)
+    vision.look = lambda _: rounds.wait(60)
 
     together = process_batch_sync(paths, "describe", concurrency=5)
 
@@ -193,12 +193,12 @@ def test_a_question_over_the_limit_is_broken_off_and_the_others_go_on(
 ):
     vision.then("never")
 
-    result = process_batch_sync(pictures(tmp_path, 3), "describe", concurrency=1, timeout_s=2)
+    result = process_batch_sync(pictures(tmp_path, 3), "describe", concurrency=1, timeout_s=6)
 
     assert [item.ok for item in result.items] == [False, True, True]
     assert result.items[0].error is not None
     assert result.items[0].error.code == "attempt_timeout"
-    assert vision.asked[0].closed.wait(10)
+    assert vision.asked[0].closed.wait(60)
 
 
 def test_a_process_over_the_limit_is_killed_while_the_batch_goes_on(
@@ -214,7 +214,7 @@ def test_a_process_over_the_limit_is_killed_while_the_batch_goes_on(
         [slow, *others],
         {"steps": steps},
         concurrency=1,
-        timeout_s=2,
+        timeout_s=6,
         on_progress=lambda _: alive.append(our_processes()),
     )
 
@@ -273,14 +273,14 @@ def test_no_temporary_file_stays_of_a_cancelled_batch(
     async def cancelled() -> None:
         batch = process_batch(pictures(tmp_path / "in", 6), "describe", output_dir=tmp_path / "out")
         running = asyncio.create_task(batch)
-        await asyncio.to_thread(arrived.wait, 30)
+        await asyncio.to_thread(arrived.wait, 60)
         running.cancel()
         await running
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(cancelled())
     assert not files_below(temporary, tmp_path / "out")
-    assert all(asked.closed.wait(10) for asked in vision.asked)
+    assert all(asked.closed.wait(60) for asked in vision.asked)
     assert not our_processes()
 
 

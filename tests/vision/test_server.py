@@ -55,7 +55,7 @@ def test_a_batch_is_described_five_at_a_time_by_two_children(
     tmp_path: Path, vision: VisionServer, picture: bytes
 ):
     together = threading.Barrier(5)
-    vision.look = lambda _: together.wait(30)
+    vision.look = lambda _: together.wait(60)
 
     with whole_server.running(tmp_path / "data", **settings(vision)) as server:
         batch_id = send(server, picture, 10)
@@ -74,9 +74,10 @@ def test_other_files_are_worked_on_while_the_model_is_slow(
 ):
     vision.usual = "never"
     five = threading.Semaphore(0)
+    patient = settings(vision, llm_timeout_s=600)
     vision.look = lambda _: five.release()
 
-    with whole_server.running(tmp_path / "data", children=1, **settings(vision)) as server:
+    with whole_server.running(tmp_path / "data", children=1, **patient) as server:
         waiting = send(server, picture, 5)
         assert all(five.acquire(timeout=60) for _ in range(5))
         quick = send(server, picture, 3, pipeline="web")
@@ -84,14 +85,14 @@ def test_other_files_are_worked_on_while_the_model_is_slow(
         assert server.client.get(f"/v1/batches/{waiting}").json()["counts"]["processing"] == 5
         server.client.post(f"/v1/batches/{waiting}/cancel")
         assert ended(server, waiting)["counts"]["cancelled"] == 5
-        assert all(asked.closed.wait(30) for asked in vision.asked)
+        assert all(asked.closed.wait(60) for asked in vision.asked)
 
 
 def test_never_more_questions_at_once_than_remote_slots(
     tmp_path: Path, vision: VisionServer, picture: bytes
 ):
     together = threading.Barrier(2)
-    vision.look = lambda _: together.wait(30)
+    vision.look = lambda _: together.wait(60)
 
     with whole_server.running(tmp_path / "data", **settings(vision, remote_slots=2)) as server:
         assert ended(server, send(server, picture, 6))["counts"]["completed"] == 6
@@ -109,7 +110,7 @@ def test_a_question_that_is_under_way_at_shutdown_is_asked_again_after_the_start
     with whole_server.running(tmp_path / "data", **settings(vision, drain_s=0)) as server:
         batch_id = send(server, picture)
         assert arrived.wait(60)
-    assert vision.asked[0].closed.wait(30)
+    assert vision.asked[0].closed.wait(60)
     with whole_server.running(tmp_path / "data", **settings(vision)) as server:
         assert ended(server, batch_id)["counts"]["completed"] == 1
 
@@ -197,7 +198,7 @@ class Reader:
 
     def _read(self, asked: Any) -> None:
         self.urls.append(asked.image_url)
-        self.answers.append(httpx.get(asked.image_url))
+        self.answers.append(httpx.get(asked.image_url, timeout=60))
 
 
 def test_with_a_public_url_the_model_fetches_the_copy_once(
@@ -212,10 +213,10 @@ def test_with_a_public_url_the_model_fetches_the_copy_once(
         (url,), (answer,) = reader.urls, reader.answers
         expires_s = int(url.split("/signed/")[1].split(".")[0])
         assert expires_s > started_s + 2 * 30  # it may have to be asked twice
-        afterwards = httpx.get(url)
+        afterwards = httpx.get(url, timeout=60)
         assert httpx.head(url).status_code == 405
-        assert httpx.post(url).status_code == 405
-        assert httpx.get(f"{url}x").status_code == 403
+        assert httpx.post(url, timeout=60).status_code == 405
+        assert httpx.get(f"{url}x", timeout=60).status_code == 403
 
     assert url.startswith(f"{server.url}/signed/")
     assert answer.status_code == 200
@@ -234,7 +235,8 @@ def test_the_address_is_dead_after_a_failure_too(
     with whole_server.running(tmp_path / "data", **settings(vision, public_url="own")) as server:
         ended(server, send(server, picture))
         assert [answer.status_code for answer in reader.answers] == [200] * len(reader.urls)
-        assert [httpx.get(url).status_code for url in reader.urls] == [404] * len(reader.urls)
+        again = [httpx.get(url, timeout=60).status_code for url in reader.urls]
+        assert again == [404] * len(reader.urls)
 
 
 def test_the_address_is_dead_after_a_cancellation_too(
@@ -248,10 +250,10 @@ def test_the_address_is_dead_after_a_cancellation_too(
         batch_id = send(server, picture)
         assert arrived.wait(60)
         url = vision.asked[0].image_url
-        assert httpx.get(url).status_code == 200
+        assert httpx.get(url, timeout=60).status_code == 200
         server.client.post(f"/v1/batches/{batch_id}/cancel")
         ended(server, batch_id)
-        assert vision.asked[0].closed.wait(30)
+        assert vision.asked[0].closed.wait(60)
         server.until_status(url, 404)
 
 
@@ -291,7 +293,7 @@ def test_the_address_opens_nothing_else_and_not_for_long(
         assert arrived.wait(60)
         url = vision.asked[0].image_url
         folder = url.rpartition("/")[0]
-        assert httpx.get(f"{folder}/0").status_code == 403
+        assert httpx.get(f"{folder}/0", timeout=60).status_code == 403
         expired = server.until_status(url, 403)
         assert "expired" in expired.json()["detail"]
         server.client.post(f"/v1/batches/{batch_id}/cancel")
