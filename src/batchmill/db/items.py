@@ -21,12 +21,13 @@ from sqlalchemy import (
     update,
 )
 
-from batchmill.db import prepared
+from batchmill.db import bulk, prepared
 from batchmill.db.prepared import plus
 from batchmill.db.schema import items
 from batchmill.db.types import NOW, Clock
 from batchmill.model.batch import BatchId
 from batchmill.model.item import (
+    ArchiveEntry,
     Claim,
     Failure,
     ItemId,
@@ -55,13 +56,12 @@ def insert(
             "input_bytes": each.input.bytes,
             "input_sha256": each.input.sha256,
             "input_type": each.input.media_type,
-            "entry": asdict(each.input.entry) if each.input.entry else None,
+            "entry": _entry(each.input.entry),
             "input_absent": each.input.absent,
         }
         for position, each in enumerate(new, start=first_position)
     ]
-    if rows:
-        conn.execute(items.insert(), rows)
+    bulk.insert(conn, items, rows)
 
 
 def claim(
@@ -297,6 +297,13 @@ def delete_chunk(conn: Connection, batch_id: BatchId, *, limit: int) -> int:
     if ids:
         conn.execute(items.delete().where(items.c.id.in_(ids)))
     return len(ids)
+
+
+def _entry(entry: ArchiveEntry | None) -> dict[str, int] | None:
+    """Return an entry's fields; `asdict`, which copies them deeply, takes longer than COPY."""
+    if entry is None:
+        return None
+    return {name: getattr(entry, name) for name in ArchiveEntry.__slots__}
 
 
 _NO_ERROR: dict[str, Any] = {
