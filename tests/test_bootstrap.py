@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from batchmill.bootstrap import opened, working
+from batchmill.bootstrap import opened, serve, working
 from batchmill.config import Settings
 from batchmill.errors.request import UsageError
 from batchmill.storage.objects import Bucket
@@ -89,3 +89,9 @@ def test_processes_that_share_work_must_be_told_how_to_sign(tmp_path: Path) -> N
     )
     with pytest.raises(UsageError, match="BATCHMILL_SIGNING_KEYS"):
         store_a_file(settings, tmp_path / "f")
+
+
+def test_a_server_does_not_accept_work_that_nobody_would_do(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--no-worker"):
+        asyncio.run(serve(Settings(data_dir=tmp_path / "data", port=0), with_worker=False))
+    assert not (tmp_path / "data").exists()

@@ -117,6 +117,11 @@ async def serve(
         UsageError: the address or the data folder is taken, or strangers could use everything.
         DatabaseUnavailableError: the database does not answer.
     """
+    if not with_worker and settings.redis_url is None:
+        raise UsageError(
+            "Without a worker somebody else must do the work: set BATCHMILL_REDIS_URL, through"
+            " which a `batchmill worker` gets it, or leave out --no-worker."
+        )
     stopping = asyncio.Event()
     stop_at_signals(stopping)
     with listening(settings.host, settings.port) as listener:

@@ -235,7 +235,9 @@ class Settings(Group):
     input_dirs: Paths = Field((), description="Folders whose files may be named by path")
     presets_dir: Path | None = Field(None, description="Folder of your own presets (*.toml)")
     worker_id: str | None = Field(
-        None, pattern=r"^[\w.-]{1,40}$", description="What this worker's name begins with"
+        None,
+        pattern=r"^[\w.-]{1,31}$",
+        description="What this worker's name begins with, at most 31 characters",
     )
     health_port: int | None = Field(
         None, ge=0, le=65_535, description="Port on which a worker answers probes; unset: none"

@@ -163,6 +163,17 @@ async def test_deleting_a_prefix_removes_links_but_not_what_they_lead_to(tmp_pat
     assert names(tmp_path / "storage") == []
 
 
+async def test_many_may_delete_the_same_folder_at_once(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "storage")
+    for number in range(400):
+        folder = tmp_path / f"storage/a/{number % 20}"
+        folder.mkdir(parents=True, exist_ok=True)
+        a_file(folder / str(number))
+    deleted = await asyncio.gather(*(storage.delete_prefix("a/") for _ in range(8)))
+    assert sum(deleted) == 400
+    assert names(tmp_path / "storage") == []
+
+
 async def test_putting_another_link_of_the_stored_file_consumes_it(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path / "storage")
     await put(storage, "a/0", tmp_path)

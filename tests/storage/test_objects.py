@@ -177,6 +177,23 @@ async def test_a_link_is_never_put(own_bucket: Bucket, tmp_path: Path) -> None:
         await ObjectStorage(own_bucket).put("a/0", tmp_path / "link", media_type="image/png")
 
 
+async def test_a_bucket_that_is_gone_is_an_outage(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    path = a_file(tmp_path / "f")
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        keys = {"access_key_id": "a", "secret_access_key": "b"}
+        gone = ObjectStorage(Bucket("s3://gone", endpoint=endpoint, region="x", **keys))
+        with pytest.raises(StorageUnavailableError):
+            await gone.put("a/0", path, media_type="image/png")
+    assert path.exists()
+
+
 async def test_a_full_disk_under_the_target_of_a_fetch_is_reported(
     own_bucket: Bucket, small_disk: Path, tmp_path: Path
 ) -> None:

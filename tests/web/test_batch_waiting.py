@@ -13,7 +13,8 @@ NUMBER = 100_000
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server that takes files and works on none."""
-    with serving(tmp_path_factory.mktemp("idle") / "data", "--no-worker") as server:
+    data_dir, more_than_there_is = tmp_path_factory.mktemp("idle") / "data", "900TB"
+    with serving(data_dir, BATCHMILL_MEMORY_RESERVE_BYTES=more_than_there_is) as server:
         yield server
 
 

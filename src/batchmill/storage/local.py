@@ -233,10 +233,14 @@ def _clear(folder: int) -> int:
     with os.scandir(folder) as entries:
         for entry in entries:
             if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.name, dir_fd=folder)
-                deleted += 1
+                with suppress(FileNotFoundError):  # another deletion was here before
+                    os.unlink(entry.name, dir_fd=folder)
+                    deleted += 1
                 continue
-            below = os.open(entry.name, flags, dir_fd=folder)
+            try:
+                below = os.open(entry.name, flags, dir_fd=folder)
+            except FileNotFoundError:
+                continue
             try:
                 deleted += _clear(below)
             finally:

@@ -104,7 +104,7 @@ class ObjectStorage:
                 chunk_size=PART_BYTES,
                 max_concurrency=PARTS_AT_ONCE,
             )
-        except BaseError as error:
+        except (BaseError, FileNotFoundError) as error:  # the latter: there is no such bucket
             await self._abort(key)
             raise StorageUnavailableError(detail=str(error)) from error
         except asyncio.CancelledError:
