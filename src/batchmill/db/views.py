@@ -31,9 +31,9 @@ from batchmill.model.families import DOCUMENTS, PHOTOS
 from batchmill.model.item import UNSUCCESSFUL, ItemStatus
 
 BATCH_WORDS: Final = {
-    "processing": (BatchStatus.PROCESSING, BatchStatus.CANCELLING),
+    "processing": (BatchStatus.PROCESSING, BatchStatus.FINALIZING, BatchStatus.CANCELLING),
     "completed": (BatchStatus.COMPLETED, BatchStatus.COMPLETED_WITH_ERRORS),
-    "failed": (BatchStatus.FAILED, BatchStatus.CANCELLED),
+    "failed": (BatchStatus.FAILED, BatchStatus.CANCELLED, BatchStatus.EXPIRED),
 }
 ITEM_WORDS: Final = {
     "processing": (ItemStatus.PROCESSING,),

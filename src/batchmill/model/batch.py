@@ -13,16 +13,24 @@ LOCAL_OWNER = OwnerId("local")
 
 
 class BatchStatus(StrEnum):
-    """Where a batch is; `paused` is a separate flag that can stand beside any of these."""
+    """Where a batch is; `paused` is a separate flag that can stand beside any of these.
+
+    VALIDATING, FINALIZING and EXPIRED are words of the API, so clients know them; nothing is in
+    these states yet, because files are looked at when they are worked on and ended batches are
+    removed whole.
+    """
 
     UPLOADING = "uploading"
+    VALIDATING = "validating"
     QUEUED = "queued"
     PROCESSING = "processing"
+    FINALIZING = "finalizing"
     COMPLETED = "completed"
     COMPLETED_WITH_ERRORS = "completed_with_errors"
     FAILED = "failed"
     CANCELLING = "cancelling"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
 
     @property
     def ended(self) -> bool:
@@ -36,6 +44,7 @@ ENDED = frozenset(
         BatchStatus.COMPLETED_WITH_ERRORS,
         BatchStatus.FAILED,
         BatchStatus.CANCELLED,
+        BatchStatus.EXPIRED,
     }
 )
 RUNNABLE = frozenset({BatchStatus.QUEUED, BatchStatus.PROCESSING})

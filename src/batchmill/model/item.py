@@ -49,6 +49,7 @@ FINAL = frozenset(ItemStatus) - WAITING - IN_FLIGHT
 class SkipReason(StrEnum):
     """Why a file was deliberately not changed."""
 
+    DUPLICATE = "duplicate"
     UNCHANGED = "unchanged"
     LARGER_THAN_SOURCE = "larger_than_source"
     FILTERED = "filtered"

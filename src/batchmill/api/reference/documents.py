@@ -42,11 +42,13 @@ class JobStatus(StrEnum):
 
 BATCHES: Final = {
     BatchStatus.PROCESSING: JobStatus.PROCESSING,
+    BatchStatus.FINALIZING: JobStatus.PROCESSING,
     BatchStatus.CANCELLING: JobStatus.PROCESSING,
     BatchStatus.COMPLETED: JobStatus.COMPLETED,
     BatchStatus.COMPLETED_WITH_ERRORS: JobStatus.COMPLETED,
     BatchStatus.FAILED: JobStatus.FAILED,
     BatchStatus.CANCELLED: JobStatus.FAILED,
+    BatchStatus.EXPIRED: JobStatus.FAILED,
 }
 """Every other status is pending; `db/views.py` says the same in SQL."""
 FILES: Final = {

@@ -40,6 +40,7 @@ LABEL_CHARACTERS: Final = 100
 UNPACK_S: Final = 60.0
 STATES: Final = {
     BatchStatus.PROCESSING: "processing",
+    BatchStatus.FINALIZING: "processing",
     BatchStatus.CANCELLING: "cancelled",
     BatchStatus.CANCELLED: "cancelled",
     BatchStatus.COMPLETED: "completed",

@@ -36,6 +36,7 @@ FORMATS: Final = {"jpg": "jpeg", "tif": "tiff"}
 """Names of formats here that are ours under another name."""
 STATES: Final = {
     BatchStatus.PROCESSING: "processing",
+    BatchStatus.FINALIZING: "processing",
     BatchStatus.COMPLETED: "completed",
     BatchStatus.COMPLETED_WITH_ERRORS: "completed",
     BatchStatus.FAILED: "failed",
