@@ -1,5 +1,6 @@
 """describe through a whole server: API, database, storage, worker, children; a model beside it."""
 
+import json
 import threading
 import time
 from http.client import HTTPConnection
@@ -75,10 +76,11 @@ def test_other_files_are_worked_on_while_the_model_is_slow(
     vision.usual = "never"
     five = threading.Semaphore(0)
     patient = settings(vision, llm_timeout_s=600)
+    unhurried = json.dumps({"timeout_s": 600, "steps": [{"use": "describe"}]})
     vision.look = lambda _: five.release()
 
     with whole_server.running(tmp_path / "data", children=1, **patient) as server:
-        waiting = send(server, picture, 5)
+        waiting = send(server, picture, 5, pipeline=unhurried)
         assert all(five.acquire(timeout=60) for _ in range(5))
         quick = send(server, picture, 3, pipeline="web")
         assert ended(server, quick)["counts"]["completed"] == 3
