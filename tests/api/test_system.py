@@ -2,10 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
+from batchmill.api.health import readiness
+from batchmill.engines.bullmq import BullmqEngine
+from batchmill.service.mill import Mill
+from batchmill.storage.objects import Bucket, ObjectStorage
 from batchmill.wire import asked, told
+from batchmill.wire.operating import Check, Readiness
 from support import server as servers
 
 
@@ -26,6 +32,42 @@ def test_a_server_without_room_on_its_disk_is_not_ready_and_refuses_files(tmp_pa
     assert (answer.status_code, disk["ok"]) == (503, False)
     assert (refused.status_code, refused.json()["code"]) == (507, "storage_full")
     assert int(refused.headers["retry-after"]) > 0
+
+
+def test_a_bucket_that_does_not_answer_makes_the_server_unready(server):
+    away = Bucket("s3://bucket", "http://127.0.0.1:9", None, "id", "secret")
+    found = server.run(_ready(replace(server.mill, storage=ObjectStorage(away))))
+
+    assert (found.ready, _check(found, "storage").ok) == (False, False)
+
+
+def test_a_bucket_that_answers_is_asked_and_makes_the_server_ready(server, own_bucket):
+    found = server.run(_ready(replace(server.mill, storage=ObjectStorage(own_bucket))))
+
+    assert (found.ready, _check(found, "storage").message) == (True, "answers")
+
+
+def test_a_queue_that_is_away_is_told_and_work_is_accepted_all_the_same(server):
+    async def story() -> Readiness:
+        engine = BullmqEngine("redis://127.0.0.1:9", queue="away")
+        try:
+            return await _ready(replace(server.mill, engine=engine))
+        finally:
+            await engine.aclose()
+
+    found = server.run(story())
+
+    assert (found.ready, _check(found, "queue").ok) == (True, False)
+    assert _check(server.run(_ready(server.mill)), "queue").ok
+
+
+async def _ready(mill: Mill) -> Readiness:
+    return await readiness(mill, draining=False)
+
+
+def _check(found: Readiness, name: str) -> Check:
+    (check,) = [check for check in found.checks if check.name == name]
+    return check
 
 
 def test_a_server_that_stops_ends_its_streams_and_is_not_ready(tmp_path):

@@ -1,4 +1,4 @@
-"""Whether the server can take work: database, disk, storage, sandbox."""
+"""Whether the server can take work: database, disk, storage; beside it queue and sandbox."""
 
 import asyncio
 import os
@@ -7,11 +7,15 @@ from pathlib import Path
 
 from batchmill.db import workers
 from batchmill.errors.base import BatchmillError
+from batchmill.errors.request import NotFoundError
+from batchmill.model.item import Delivery, ItemId
 from batchmill.runner.sandbox import Sandbox
 from batchmill.service.mill import Mill
 from batchmill.storage.disk import Room
 from batchmill.wire import operating
 
+_PROBE = "probe"
+"""An object, and an item, that there never is."""
 PATIENCE_S = 2.0
 """How long one check may take before it counts as failed."""
 
@@ -21,14 +25,16 @@ async def readiness(
 ) -> operating.Readiness:
     """Try everything that accepting a batch needs.
 
-    An incomplete sandbox is told, but the server is ready all the same: the system it runs on
-    has no better one.
+    Two things are told, but the server is ready all the same: a queue that is away, because
+    batches are accepted and wait in the database; and an incomplete sandbox, because the system
+    it runs on has no better one.
     """
-    checks = await asyncio.gather(*(_tried(name, check, mill) for name, check in CHECKS.items()))
+    tried = (_tried(name, check, mill) for name, check in (*CHECKS.items(), ("queue", _queue)))
+    *checks, queue = await asyncio.gather(*tried)
     if draining:
         checks.append(operating.Check(name="draining", ok=False, message="The server is stopping."))
     ready = all(check.ok for check in checks)
-    return operating.Readiness(ready=ready, checks=[*checks, *_sandboxed(sandbox)])
+    return operating.Readiness(ready=ready, checks=[*checks, queue, *_sandboxed(sandbox)])
 
 
 def _sandboxed(sandbox: Sandbox | None) -> list[operating.Check]:
@@ -71,7 +77,19 @@ async def _disk(mill: Mill) -> str:
 
 async def _storage(mill: Mill) -> str:
     free = await mill.storage.free_bytes()
-    return "answers" if free is None else f"{free / 1e9:.1f} GB free"
+    if free is not None:
+        return f"{free / 1e9:.1f} GB free"
+    try:
+        async for _ in mill.storage.read(_PROBE, start=0, stop=1):
+            break
+    except NotFoundError:  # who says that it is not there has answered
+        pass
+    return "answers"
+
+
+async def _queue(mill: Mill) -> str:
+    await mill.engine.missing([Delivery(ItemId(_PROBE), 1, 1)])
+    return "answers"
 
 
 CHECKS: dict[str, Callable[[Mill], Awaitable[str]]] = {
