@@ -117,11 +117,7 @@ async def serve(
         UsageError: the address or the data folder is taken, or strangers could use everything.
         DatabaseUnavailableError: the database does not answer.
     """
-    if not with_worker and settings.redis_url is None:
-        raise UsageError(
-            "Without a worker somebody else must do the work: set BATCHMILL_REDIS_URL, through"
-            " which a `batchmill worker` gets it, or leave out --no-worker."
-        )
+    _require_somebody_at_work(settings, with_worker=with_worker)
     stopping = asyncio.Event()
     stop_at_signals(stopping)
     with listening(settings.host, settings.port) as listener:
@@ -143,6 +139,14 @@ async def serve(
             app.state.draining.set()
             await asyncio.wait({answering})
     logs.info(Event.SERVER_STOPPED)
+
+
+def _require_somebody_at_work(settings: Settings, *, with_worker: bool) -> None:
+    if not with_worker and settings.redis_url is None:
+        raise UsageError(
+            "Without a worker somebody else must do the work: set BATCHMILL_REDIS_URL, through"
+            " which a `batchmill worker` gets it, or leave out --no-worker."
+        )
 
 
 def _noted(on_ready: Callable[[str], None]) -> Callable[[str], None]:
