@@ -61,14 +61,15 @@ def test_a_worker_whose_cable_is_pulled_loses_nothing_and_works_on(
 
         server = stack.enter_context(serving(tmp_path / "data", "--no-worker", **settings))
         workers = [hire(host) for host in two]
-        batch_id = send(server, pictures(NUMBER))
+        files = pictures(NUMBER)
+        batch_id = send(server, files)
         wait_for(server, batch_id, 4)
         two[0].unplug()
         time.sleep(2 * float(QUICK["BATCHMILL_LEASE_S"]))
         two[0].plug()
         batch = wait_for(server, batch_id, NUMBER)
         made = hashes(server, batch_id)
-        again = send(server, pictures(NUMBER))
+        again = send(server, files)
         wait_for(server, again, NUMBER)
         remade = hashes(server, again)
         codes = [worker.stop() for worker in workers]

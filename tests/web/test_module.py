@@ -6,11 +6,13 @@ import hashlib
 import json
 import re
 import shutil
+import socket
 import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -116,9 +118,15 @@ def photo(number: int = 0, width: int = 1600, height: int = 1200) -> tuple[str, 
 
 
 def nowhere() -> str:
-    """An address at which nothing listens."""
-    with hosting(Path()) as url:
-        return url
+    """An address at which nothing listens, and nothing will: it is held."""
+    return f"http://127.0.0.1:{_held().getsockname()[1]}"
+
+
+@cache
+def _held() -> socket.socket:
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 def test_the_server_does_the_work_and_says_how_far_it_is(page: Page, server: Process):
