@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmill.model.names import disposition
+from support.archives import Entry, archive
 
 BODY = b"0123456789"
 
@@ -193,3 +194,14 @@ def test_an_original_that_is_gone_is_not_found_under_its_item(server):
 
     assert answer.status_code == 404
     assert answer.json()["detail"] == f"There is no input of item {item_id!r}."
+
+
+def test_an_original_that_the_client_has_is_not_unpacked_again(server):
+    batch_id = server.send(archive(Entry(b"a.txt", b"hello")), names=["a.zip"])["id"]
+    server.wait(batch_id)
+    address = f"/v1/items/{server.items(batch_id)[0]['id']}/input"
+    tag = server.client.get(address).headers["etag"]
+    server.run(server.mill.storage.delete_prefix(f"batches/{batch_id}/"))
+
+    assert server.client.get(address, headers={"If-None-Match": tag}).status_code == 304
+    assert not server.client.get(address).is_success

@@ -75,7 +75,7 @@ async def look(item_id: str, request: Request, asking: Asking) -> Response:
 async def original(item_id: str, request: Request, asking: Asking) -> Response:
     """Download the file as it was sent; takes Range, If-Range and If-None-Match."""
     item, batch = await asking.reading.item(item_id)
-    return await download.send(request, await input_file(asking, item, batch))
+    return await download.send(request, await input_file(request, asking, item, batch))
 
 
 @router.head("/items/{item_id}/outputs/{name:path}", include_in_schema=False)
