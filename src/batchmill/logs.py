@@ -55,6 +55,7 @@ class Event(StrEnum):
     ITEM_LOST = "item.lost", "A claim ran out during the attempt; its work was thrown away."
     ITEM_HANDED_BACK = "item.handed_back", "A worker gave an item back unfinished."
     ITEM_IGNORED = "item.ignored", "A delivery found nothing to do: it was a repeat, or too late."
+    ITEM_LEFT = "item.left", "A machine short of memory or disk left a delivery to others."
     ITEM_INTERRUPTED = "item.interrupted", "Something was away while an item was worked on."
     ITEM_RESCUED = "item.rescued", "The sweep put items back whose worker had gone."
     INPUT_UNFETCHED = (

@@ -9,9 +9,12 @@ from batchmill.db import batches, items
 from batchmill.db.connect import Database
 from batchmill.model.batch import BatchStatus, OwnerId
 from batchmill.model.item import ItemStatus
+from batchmill.service import presence
 from batchmill.service.delivery import Claimed
 from batchmill.service.dispatch import dispatch, dispatch_owner
+from batchmill.service.leases import LeaseKeeper
 from batchmill.service.presence import shortage
+from batchmill.service.process import process_item
 from batchmill.service.submit import Caller, Order, accept, drafted
 from support.mills import (
     PIPELINE,
@@ -130,6 +133,37 @@ def test_nothing_is_started_while_something_is_short(database: Database, tmp_pat
             assert (await until_ended(mill, batch_id)).counts.completed == 3
 
     asyncio.run(story())
+
+
+def test_a_machine_that_is_short_leaves_what_it_is_given_to_others_and_takes_it_later(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        mill = a_mill(database, tmp_path, renew_s=1, lease_s=3)
+        batch_id = await send(mill, 2)
+        mill.vitals.short_of = "only 0.1 GB of disk are free"
+        (first, _) = await items_of(mill, batch_id)
+        attempt = scripted(tmp_path, nothing_special)
+        await process_item(mill, LeaseKeeper(mill), attempt, first.id)
+        assert (await batch_of(mill, batch_id)).counts.queued == 2
+        mill.vitals.short_of = None
+        await process_item(mill, LeaseKeeper(mill), attempt, first.id)
+        assert (await batch_of(mill, batch_id)).counts.completed == 1
+
+    asyncio.run(story())
+
+
+def test_the_slots_of_a_machine_that_is_short_count_for_nothing(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story(memory_reserve_bytes: int) -> int:
+        reserves = {"disk_reserve_bytes": 0, "memory_reserve_bytes": memory_reserve_bytes}
+        mill = a_mill(database, tmp_path, **reserves)
+        await presence.enter(mill, slots=4)
+        return mill.vitals.slots
+
+    assert asyncio.run(story(0)) == 4
+    assert asyncio.run(story(10**18)) == 4
 
 
 def test_a_full_disk_is_said_in_a_sentence(tmp_path: Path) -> None:

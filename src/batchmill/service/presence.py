@@ -36,6 +36,7 @@ async def enter(mill: Mill, *, slots: int) -> None:
         logs.warning(Event.WORK_PAUSED if short_of else Event.WORK_RESUMED, reason=short_of)
         mill.vitals.short_of = short_of
     stats = {"short_of": short_of} if short_of else {}
+    slots = 0 if short_of else slots  # the others must not count on them
     mill.vitals.slots, pause = await mill.database.run(
         _beat, mill.process_id, slots=slots, lease_ms=mill.lease_ms, stats=stats
     )

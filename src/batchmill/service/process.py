@@ -41,6 +41,9 @@ Raises ItemError for a bad file and OutageError when something else is away.
 async def process_item(mill: Mill, keeper: LeaseKeeper, attempt: Attempt, item_id: ItemId) -> None:
     """Carry one item as far as it will go. Safe to call any number of times."""
     try:
+        if await _is_short(mill):
+            logs.debug(Event.ITEM_LEFT, item=item_id)
+            return
         claimed = await mill.database.run(
             delivery.claim, item_id, worker_id=mill.process_id, lease_ms=mill.lease_ms
         )
@@ -53,6 +56,17 @@ async def process_item(mill: Mill, keeper: LeaseKeeper, attempt: Attempt, item_i
     except OutageError as error:
         # The lease runs out and the sweep gives the item to whoever can reach the database.
         logs.warning(Event.ITEM_INTERRUPTED, item=item_id, code=error.code, detail=error.detail)
+
+
+async def _is_short(mill: Mill) -> bool:
+    """Tell whether this machine is short of memory or disk, now and one heartbeat later.
+
+    An item that is not claimed stays queued: the sweep delivers it again, to whoever asks first.
+    The wait keeps a machine that is short from going through the queue.
+    """
+    if mill.vitals.short_of is not None:
+        await asyncio.sleep(mill.settings.renew_s)
+    return mill.vitals.short_of is not None
 
 
 def _is_fed(mill: Mill, counts: Counts) -> bool:
