@@ -128,6 +128,14 @@ def look(server: Process, batch_id: str) -> Any:
     return server.client.get(f"/v1/batches/{batch_id}").json()
 
 
+def until(true: Callable[[], object]) -> None:
+    """Wait until a condition holds, a minute at most."""
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def wait_ended(server: Process, batch_id: str) -> Any:
     """Wait until a batch has ended, and return it."""
     for _ in range(600):
