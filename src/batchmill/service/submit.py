@@ -98,10 +98,12 @@ async def drafted(mill: Mill, caller: Caller) -> AsyncIterator[BatchId]:
         raise
 
 
-def too_much(most_bytes: int) -> TooLargeError:
+def too_much(most_bytes: int, tier: str) -> TooLargeError:
     """Return what refuses files that are too many bytes for one batch."""
-    limit = f"{most_bytes / 1e9:g} GB"
-    return TooLargeError(f"The files of the batch are together larger than the limit of {limit}.")
+    return TooLargeError(
+        f"The files of the batch are together larger than {most_bytes / 1e9:.3g} GB, the limit"
+        f" of the tier {tier} (BATCHMILL_TIERS_{tier.upper()}_BATCH_BYTES)."
+    )
 
 
 def nothing(_conn: Connection) -> None:
@@ -167,7 +169,7 @@ async def add_files(
     _refuse_closed(batch)
     limits = mill.settings.tier(caller.tier)
     total, open_ms = 0, _open_ms(mill)
-    async with _room_in(mill, batch_id, files, limits.whole_batch_bytes):
+    async with _room_in(mill, batch_id, caller, files):
         async for page in stored(mill.storage, batch_id, files, limits=limits):
             also = take(page.files)
             await mill.database.run(append, batch_id, page.items, open_ms=open_ms, also=also)
@@ -184,16 +186,17 @@ def _count_first(conn: Connection, batch_id: BatchId, files: Sequence[AnySent]) 
 
 @asynccontextmanager
 async def _room_in(
-    mill: Mill, batch_id: BatchId, files: Sequence[AnySent], most_bytes: int
+    mill: Mill, batch_id: BatchId, caller: Caller, files: Sequence[AnySent]
 ) -> AsyncIterator[None]:
     """Count files towards what a batch may have, before they take any space.
 
     Counted as sent: an archive's entries have no part in it.
     """
     room, size = _room(batch_id), _sent_bytes(files)
-    use_up = partial(access.use_up, most=most_bytes, window_ms=_OPEN_MS)
+    limits = mill.settings.tier(caller.tier)
+    use_up = partial(access.use_up, most=limits.whole_batch_bytes, window_ms=_OPEN_MS)
     if not await mill.database.run(use_up, room, size):
-        raise too_much(most_bytes)
+        raise too_much(limits.whole_batch_bytes, caller.tier)
     try:
         yield
     except BaseException:

@@ -228,7 +228,7 @@ async def _all_lent(
         file = await _lend(mill, caller, each, lent) if isinstance(each, UploadedFile) else each
         total_bytes += file.bytes if isinstance(file, SentFile) else 0
         if lent and total_bytes > most_bytes:
-            raise too_much(most_bytes)
+            raise too_much(most_bytes, caller.tier)
         found.append(file)
     return found
 
