@@ -1,11 +1,9 @@
 """What the house rules say about the shape of the code, checked on the code itself."""
 
 import ast
-import io
 import re
 import subprocess
 import sys
-import tokenize
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,19 +15,8 @@ PACKAGE = ROOT / "src" / "batchmill"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 HISTORY = PACKAGE / "db" / "migrations" / "versions"
 """Scripts that Alembic writes: a list of columns, long by nature, never changed afterwards."""
-CORE = ("model", "db", "service", "attempt", "engines", "runner")
-CORE_LINES = 7_650  # docs/decisions/0004-size-of-the-core.md
-FILE_LINES = 400
-FUNCTION_LINES = 40
-DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-NO_CODE = (
-    tokenize.COMMENT,
-    tokenize.NL,
-    tokenize.NEWLINE,
-    tokenize.INDENT,
-    tokenize.DEDENT,
-    tokenize.ENDMARKER,
-)
+FILE_LINES = 600
+FUNCTION_LINES = 60
 
 
 def _relative(path: Path) -> str:
@@ -67,35 +54,6 @@ def test_no_file_and_no_function_is_long(path: Path):
     }
     assert _lines(path) <= FILE_LINES
     assert not long
-
-
-def test_the_core_stays_small():
-    sizes = {folder: sum(map(_code_lines, _modules_of(folder))) for folder in CORE}
-
-    assert sum(sizes.values()) <= CORE_LINES, sizes
-
-
-def _modules_of(folder: str) -> list[Path]:
-    return [path for path in (PACKAGE / folder).rglob("*.py") if path.parent != HISTORY]
-
-
-def _code_lines(path: Path) -> int:
-    """Count lines that hold code: explaining more must not cost anything."""
-    text = path.read_text(encoding="utf-8")
-    lines: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type not in NO_CODE:
-            lines |= set(range(token.start[0], token.end[0] + 1))
-    return len(lines - _docstring_lines(ast.parse(text)))
-
-
-def _docstring_lines(tree: ast.Module) -> set[int]:
-    lines: set[int] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, DOCUMENTED) and ast.get_docstring(node):
-            first = node.body[0]
-            lines |= set(range(first.lineno, (first.end_lineno or first.lineno) + 1))
-    return lines
 
 
 def test_every_init_file_but_the_root_is_empty():
