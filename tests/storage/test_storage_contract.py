@@ -2,13 +2,18 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from batchmill.errors.item import InputLostError
+from batchmill.errors.outage import StorageUnavailableError
 from batchmill.errors.request import NotFoundError
 from batchmill.storage.base import Storage
+from batchmill.storage.local import LocalStorage
+from batchmill.storage.objects import Bucket, ObjectStorage
+from batchmill.storage.split import SplitStorage
 
 pytestmark = pytest.mark.anyio
 
@@ -194,3 +199,52 @@ async def test_what_is_no_key_is_refused_everywhere(
 async def test_closing_twice_is_fine(storage: Storage) -> None:
     await storage.aclose()
     await storage.aclose()
+
+
+async def test_what_was_swapped_in_is_read_and_only_what_is_known_is_replaced(
+    storage: Storage,
+) -> None:
+    assert await storage.swap("mark.json", b"one", expected=None)
+    assert not await storage.swap("mark.json", b"two", expected=None)
+    assert not await storage.swap("mark.json", b"two", expected=b"zero")
+    assert await read(storage, "mark.json") == [b"one"]
+    assert await storage.swap("mark.json", b"two", expected=b"one")
+    assert not await storage.swap("mark.json", b"three", expected=b"one")
+    assert await read(storage, "mark.json") == [b"two"]
+
+
+async def test_what_is_absent_is_not_replaced(storage: Storage) -> None:
+    assert not await storage.swap("mark.json", b"two", expected=b"one")
+    with pytest.raises(NotFoundError):
+        await read(storage, "mark.json")
+
+
+@pytest.mark.parametrize("expected", [None, b"before"])
+async def test_of_many_that_swap_at_once_one_succeeds(
+    storage: Storage, expected: bytes | None
+) -> None:
+    if expected is not None:
+        await storage.swap("mark.json", expected, expected=None)
+    bodies = [f"from {number}".encode() for number in range(8)]
+    swapped = await asyncio.gather(
+        *(storage.swap("mark.json", body, expected=expected) for body in bodies)
+    )
+    assert sum(swapped) == 1
+    assert await read(storage, "mark.json") == [bodies[swapped.index(True)]]
+
+
+async def test_each_of_two_storages_that_look_like_one_has_its_own_bytes(
+    own_bucket: Bucket, tmp_path: Path
+) -> None:
+    main, results = LocalStorage(tmp_path / "main"), ObjectStorage(own_bucket)
+    split = SplitStorage(main, results)
+    assert await split.swap("mark.json", b"main", expected=None)
+    assert await split.swap("results/mark.json", b"results", expected=None)
+    assert await read(main, "mark.json") == [b"main"]
+    assert await read(results, "mark.json") == [b"results"]
+
+
+async def test_a_bucket_that_is_not_there_is_away_and_not_empty(own_bucket: Bucket) -> None:
+    elsewhere = ObjectStorage(replace(own_bucket, url="s3://no-such-bucket/prefix"))
+    with pytest.raises(StorageUnavailableError):
+        await folders(elsewhere, "batches/")

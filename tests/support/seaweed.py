@@ -10,7 +10,9 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 import httpx
+import obstore
 import pytest
+from obstore.store import S3Store
 
 from batchmill.storage.objects import Bucket
 from support.ports import free_port
@@ -30,13 +32,28 @@ def running(folder: Path) -> Iterator[Bucket]:
     server, free = _started(folder)
     endpoint = _endpoint(free)
     try:
-        yield Bucket("s3://bucket/prefix", endpoint, "us-east-1", "test-key", "test-secret")
+        bucket = Bucket("s3://bucket/prefix", endpoint, "us-east-1", "test-key", "test-secret")
+        _create(bucket)
+        yield bucket
     finally:
         server.kill()  # a polite end takes it 25 seconds
         server.wait()
         for port in free:  # it leaves its sockets there, wherever TMPDIR is
             for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
                 left.unlink(missing_ok=True)
+
+
+def _create(bucket: Bucket) -> None:
+    """Make the bucket, as whoever runs a real one does: this server does so at the first object."""
+    store = S3Store.from_url(
+        "s3://bucket",
+        client_options={"allow_http": True},
+        endpoint=bucket.endpoint,
+        region=bucket.region,
+        access_key_id=bucket.access_key_id,
+        secret_access_key=bucket.secret_access_key,
+    )
+    obstore.put(store, "made", b"")
 
 
 def _started(folder: Path) -> tuple[subprocess.Popen[bytes], list[int]]:

@@ -74,10 +74,23 @@ class Storage(Protocol):
         """Remove every key below `prefix` (which ends with a slash); return how many."""
         ...
 
+    async def swap(self, key: str, body: bytes, *, expected: bytes | None) -> bool:
+        """Store a few bytes under `key` if `expected` is what lies there (None: nothing does).
+
+        False: something else lies there, and stays. Of several that swap at once one succeeds.
+
+        Raises:
+            OutageError: the storage is away.
+        """
+        ...
+
     def list_folders(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names directly below `prefix`, in any order: for the sweep's orphan check.
 
         A folder whose keys are all gone may still be named: some services keep it for a while.
+
+        Raises:
+            OutageError: the storage is away, so that nothing is known about what it holds.
         """
         ...
 

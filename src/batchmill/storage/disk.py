@@ -1,6 +1,7 @@
 """What every writer of local files shares: durability, room, and no links followed."""
 
 import asyncio
+import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -103,6 +104,45 @@ def copy_range(source: int, target: Path, *, start: int, length: int) -> int:
             out.write(piece)
             done += len(piece)
     return done
+
+
+def swap(path: Path, body: bytes, expected: bytes | None) -> bool:
+    """Replace a small file durably if it holds `expected`; None: if there is none.
+
+    One process of all that share the folder does so at a time. False: it holds something else.
+    """
+    with full_disk_reported(), _locked(path):
+        if read_small(path) != expected:
+            return False
+        part = path.with_name(f".{path.name}.part")
+        part.unlink(missing_ok=True)  # left by a kill
+        with create(part) as out:
+            out.write(body)
+        flush_file(part)
+        part.replace(path)
+        flush_folder(path.parent)
+    return True
+
+
+def read_small(path: Path) -> bytes | None:
+    """Return what a regular file holds; None: there is none."""
+    try:
+        with FileIO(open_regular(path)) as source:
+            return source.readall()
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock beside `path`, in a file of its own: folders can't be locked everywhere."""
+    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    lock = os.open(path.with_name(f".{path.name}.lock"), flags, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

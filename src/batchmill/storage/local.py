@@ -89,6 +89,10 @@ class LocalStorage:
         """Remove a folder with everything in it."""
         return await asyncio.to_thread(self._delete_prefix, prefix)
 
+    async def swap(self, key: str, body: bytes, *, expected: bytes | None) -> bool:
+        """Rename a new file in, under a lock that all processes take."""
+        return await disk.in_thread(disk.swap, self._path(key), body, expected)
+
     async def list_folders(self, prefix: str) -> AsyncIterator[str]:
         """Yield folder names, a thousand a thread hop."""
         try:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
 from batchmill.errors.item import InputLostError
@@ -31,6 +31,7 @@ from batchmill.storage.keys import check_key, check_prefix
 from batchmill.storage.s3_uploads import S3Uploads
 
 if TYPE_CHECKING:
+    from obstore import PutMode, UpdateVersion
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 WINDOW_BYTES = 4 * disk.PIECE_BYTES
@@ -147,6 +148,21 @@ class ObjectStorage:
             raise StorageUnavailableError(detail=str(error)) from error
         return deleted
 
+    async def swap(self, key: str, body: bytes, *, expected: bytes | None) -> bool:
+        """Put on a condition that the service checks: that the object is new, or unchanged."""
+        mode: PutMode | None = "create"
+        if expected is not None:
+            mode = await self._version(key, expected)
+        if mode is None:
+            return False
+        try:
+            await obstore.put_async(self._store, check_key(key), body, mode=mode)
+        except (AlreadyExistsError, PreconditionError):
+            return False
+        except (BaseError, FileNotFoundError) as error:
+            raise StorageUnavailableError(detail=str(error)) from error
+        return True
+
     async def list_folders(self, prefix: str) -> AsyncIterator[str]:
         """Yield the common prefixes, also of unfinished uploads, which show nowhere else.
 
@@ -154,7 +170,7 @@ class ObjectStorage:
         """
         try:
             listed = await obstore.list_with_delimiter_async(self._store, check_prefix(prefix))
-        except BaseError as error:
+        except (BaseError, FileNotFoundError) as error:  # the latter: there is no such bucket
             raise StorageUnavailableError(detail=str(error)) from error
         for folder in listed["common_prefixes"]:
             yield folder.rpartition("/")[2]
@@ -180,6 +196,22 @@ class ObjectStorage:
             raise ValueError(f"a signature lasts 1 to {LONGEST_SIGNATURE_S} s")
         expires = timedelta(seconds=expires_s)
         return await obstore.sign_async(self._store, method, check_key(key), expires)
+
+    async def _version(self, key: str, expected: bytes) -> "UpdateVersion | None":
+        """Return what names the version that has these bytes; None: another one lies there."""
+        try:
+            found = await obstore.get_async(self._store, check_key(key))
+            body = bytes(await found.bytes_async())
+        except FileNotFoundError:
+            return None
+        except BaseError as error:
+            raise StorageUnavailableError(detail=str(error)) from error
+        if body != expected:
+            return None
+        version: UpdateVersion = {"e_tag": found.meta["e_tag"]}
+        if (number := found.meta["version"]) is not None:
+            version["version"] = number
+        return version
 
     async def _windows(self, key: str, start: int, stop: int | None) -> AsyncIterator[_Window]:
         check_key(key)

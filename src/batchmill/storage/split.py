@@ -63,6 +63,11 @@ class SplitStorage:
         deleted = await self._results.delete_prefix(prefix)
         return deleted + await self._main.delete_prefix(prefix)
 
+    async def swap(self, key: str, body: bytes, *, expected: bytes | None) -> bool:
+        """Store a few bytes if `expected` lies where the key says."""
+        storage, inner = self._place(key)
+        return await storage.swap(inner, body, expected=expected)
+
     async def list_folders(self, prefix: str) -> AsyncIterator[str]:
         """Yield the folders below `prefix` in either; those in both are named twice."""
         for storage in (self._main, self._results):
