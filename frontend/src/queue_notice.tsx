@@ -1,4 +1,4 @@
-/** Says on every page that an administrator has paused all work. */
+/** Says on every page that an administrator has paused all work; on the queue's, that a clean-up waits for one. */
 import { useEffect } from 'preact/hooks'
 import { get } from './api/client'
 import type { Queue } from './api/types'
@@ -20,7 +20,7 @@ export function QueueNotice({ onQueue }: { onQueue: boolean }) {
     window.addEventListener(CHANGED, reload)
     return () => window.removeEventListener(CHANGED, reload)
   }, [reload])
-  if (!value?.paused) return null
+  if (!value?.paused) return onQueue && value?.cleanup_pause_reason ? <CleanupNotice reason={value.cleanup_pause_reason} /> : null
   return (
     <aside class="banner" aria-label={texts.queue.state}>
       <Icon name="pause" />
@@ -28,6 +28,17 @@ export function QueueNotice({ onQueue }: { onQueue: boolean }) {
         {texts.queue.pausedBecause} <bdi>{value.pause_reason}</bdi>
       </span>
       {!onQueue && <a href="/queue">{texts.app.queue}</a>}
+    </aside>
+  )
+}
+
+function CleanupNotice({ reason }: { reason: string }) {
+  return (
+    <aside class="banner" aria-label={texts.queue.cleanup}>
+      <Icon name="pause" />
+      <span>
+        {texts.queue.cleanupPaused} <bdi>{reason}</bdi>
+      </span>
     </aside>
   )
 }

@@ -22,6 +22,8 @@ export const operating = {
     },
     state: 'State of the queue',
     pausedBecause: 'All work is paused:',
+    cleanup: 'State of the clean-up',
+    cleanupPaused: 'Leftover files are not removed:',
     pause: 'Pause all work',
     resume: 'Let all work go on',
     paused: 'Paused. Files that run now finish.',

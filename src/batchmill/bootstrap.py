@@ -20,13 +20,13 @@ from batchmill.db.migrate import migrate
 from batchmill.engines.base import Engine
 from batchmill.engines.memory import MemoryEngine
 from batchmill.environment import Origin
-from batchmill.errors.outage import RunnerUnavailableError
+from batchmill.errors.outage import RunnerUnavailableError, StorageUnavailableError
 from batchmill.errors.request import UsageError
 from batchmill.logs import Event
 from batchmill.outgoing.calls import Outgoing, Rules
 from batchmill.runner.pool import Pool, Recycling
 from batchmill.runner.scratch import Scratch
-from batchmill.service import ids, keys, sweep
+from batchmill.service import ids, keys, stores, sweep
 from batchmill.service.bench import attempts_in
 from batchmill.service.mill import Mill
 from batchmill.storage.base import Storage
@@ -39,11 +39,16 @@ from batchmill.worker import Places, background, upkeep, work
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Mill]:
+async def opened(
+    settings: Settings, *, serves: bool = True, adopt: bool = False
+) -> AsyncIterator[Mill]:
     """Build everything that the settings name; the database gets the newest schema.
+
+    A process that `serves` marks stores that are new, and with `adopt` takes over all others.
 
     Raises:
         UsageError: another process already works in this data folder, or settings contradict.
+        WrongStoreError: a store and the database do not belong together.
         DatabaseUnavailableError: the database does not answer.
     """
     _require_shared_database(settings)
@@ -56,6 +61,7 @@ async def opened(settings: Settings) -> AsyncIterator[Mill]:
                 if await asyncio.to_thread(migrate, database.engine):
                     logs.info(Event.SCHEMA_MIGRATED)
                 mill = _mill(settings, database, engine, scratch=scratch, signer=signer)
+                await _claim_stores(mill, serves=serves, adopt=adopt)
                 if database.is_sqlite:
                     await sweep.take_over(mill)
                 yield mill
@@ -63,6 +69,22 @@ async def opened(settings: Settings) -> AsyncIterator[Mill]:
                 await mill.storage.aclose()
         finally:
             await database.aclose()
+
+
+async def _claim_stores(mill: Mill, *, serves: bool, adopt: bool) -> None:
+    """Refuse stores that are not this database's; one that is away is looked at when it is back.
+
+    A worker has nothing to do with open uploads.
+    """
+    try:
+        if not serves:
+            await stores.claim_when_marked(mill)
+            return
+        await asyncio.to_thread(mill.settings.uploads_folder.mkdir, parents=True, exist_ok=True)
+        found = [*stores.of_uploads(mill), *stores.of_batches(mill)]
+        await stores.claim(mill, found, adopt=adopt)
+    except StorageUnavailableError as error:
+        logs.warning(Event.STORAGE_UNCHECKED, code=error.code, detail=error.detail)
 
 
 @asynccontextmanager
@@ -103,6 +125,7 @@ async def serve(
     settings: Settings,
     *,
     with_worker: bool = True,
+    adopt: bool = False,
     on_ready: Callable[[str], None] = print,
     on_admin_link: Callable[[str], None] | None = None,
     origins: Mapping[str, Origin] = MappingProxyType({}),
@@ -110,18 +133,20 @@ async def serve(
     """Serve HTTP, and process items unless told not to, until SIGTERM or SIGINT.
 
     `on_ready` gets the address once requests are answered, `on_admin_link` a link that makes
-    one browser the administrator's. `origins` says where the settings came from. Running items
+    one browser the administrator's. `adopt` takes over stores that are another database's, or
+    newer than it. `origins` says where the settings came from. Running items
     have `drain_s` to end.
 
     Raises:
         UsageError: the address or the data folder is taken, or strangers could use everything.
+        WrongStoreError: a store and the database do not belong together.
         DatabaseUnavailableError: the database does not answer.
     """
     _require_somebody_at_work(settings, with_worker=with_worker)
     stopping = asyncio.Event()
     stop_at_signals(stopping)
     with listening(settings.host, settings.port) as listener:
-        async with opened(settings) as mill, AsyncExitStack() as stack:
+        async with opened(settings, adopt=adopt) as mill, AsyncExitStack() as stack:
             slots = settings.children if with_worker else 0
             await _let_somebody_in(mill)
             await stack.enter_async_context(upkeep(mill, slots=slots))
@@ -166,6 +191,7 @@ async def work_only(settings: Settings, *, on_ready: Callable[[str], None] = pri
 
     Raises:
         UsageError: nothing is shared with servers, or the port for probes is taken.
+        WrongStoreError: the servers use another storage, or none has started yet.
         DatabaseUnavailableError: the database does not answer.
     """
     if settings.redis_url is None or settings.database.startswith("sqlite"):
@@ -177,7 +203,7 @@ async def work_only(settings: Settings, *, on_ready: Callable[[str], None] = pri
     stopping = asyncio.Event()
     stop_at_signals(stopping)
     async with AsyncExitStack() as stack:
-        mill = await stack.enter_async_context(opened(settings))
+        mill = await stack.enter_async_context(opened(settings, serves=False))
         await stack.enter_async_context(upkeep(mill, slots=settings.children))
         if settings.health_port is not None:
             await stack.enter_async_context(_probed(mill, settings.health_port, stopping))

@@ -70,7 +70,21 @@ class Event(StrEnum):
     ENGINE_BACK = "engine.back", "The engine answers again."
     SWEEP_INTERRUPTED = "sweep.interrupted", "The sweep broke off; it comes again."
     RESULT_KEPT = "result.kept", "The bucket did not take a result; it stays in the main storage."
-    STORAGE_ORPHAN = "storage.orphan", "Files of no known batch were removed."
+    STORAGE_ORPHAN = "storage.orphan", "Files of no known batch were removed, a day after the find."
+    STORAGE_MARKED = "storage.marked", "A store carries the mark of this installation from now on."
+    STORAGE_UNCHECKED = (
+        "storage.unchecked",
+        "A store was away at the start; whose it is is looked at before anything is cleaned up.",
+    )
+    CLEANUP_PAUSED = (
+        "cleanup.paused",
+        "Files of no known batch are not removed; `reason` says why, and how many there are.",
+    )
+    CLEANUP_RESUMED = "cleanup.resumed", "Files of no known batch are removed again."
+    CLEANUP_CONFIRMED = (
+        "cleanup.confirmed",
+        "An administrator let files of no known batch be removed.",
+    )
     SANDBOX_MISSING = "sandbox.missing", "The child can't be shut in as tightly as it should be."
     SETTING_UNKNOWN = "setting.unknown", "A BATCHMILL_ variable means nothing here."
     SCHEMA_MIGRATED = "schema.migrated", "The database has the newest schema."

@@ -21,6 +21,7 @@ from batchmill.service import sweep
 from batchmill.storage.objects import Bucket
 from batchmill.storage.s3_uploads import S3Uploads
 from support import seaweed, whole_server
+from support.mills import a_day_later
 from support.pictures import scene
 from support.whole_server import WholeServer
 
@@ -153,8 +154,10 @@ def test_folders_of_no_batch_are_removed_from_the_bucket(
     orphan.write_bytes(b"left behind")
     key = "results/batches/bat_000000000gone/out/itm_1.1/0"
     server.run(store.put(key, orphan, media_type="text/plain"))
+    server.run(sweep.remove_orphans(server.mill))
     assert len(objects(own_bucket)) == len(kept) + 1
 
+    server.run(a_day_later(server.mill))
     server.run(sweep.remove_orphans(server.mill))
 
     assert objects(own_bucket) == kept
@@ -169,8 +172,10 @@ def test_unfinished_uploads_of_no_batch_are_aborted(
     known, gone = f"batches/{batch_id}/out/itm_1.1/0", "batches/bat_gone/out/itm_1.1/0"
     for key in (known, gone):
         server.run(begin(uploads, key))
+    server.run(sweep.remove_orphans(server.mill))
     assert len(server.run(unfinished(uploads))) == 2
 
+    server.run(a_day_later(server.mill))
     server.run(sweep.remove_orphans(server.mill))
 
     assert server.run(unfinished(uploads)) == [f"{uploads.prefix}{known}"]

@@ -14,6 +14,7 @@ from tusclient.client import TusClient
 
 from support import node
 from support import server as servers
+from support.mills import a_day_later
 
 TUS = {"Tus-Resumable": "1.0.0"}
 BYTES = "application/offset+octet-stream"
@@ -299,8 +300,15 @@ def test_a_running_server_removes_files_that_no_upload_has(tmp_path):
         url = begun(tidying, 1)
         left = tmp_path / "uploads" / "upl_left"
         left.touch()
+        assert tidying.eventually(lambda: cleanup(tidying)["orphans"] == 1)
+        assert left.exists()
+        tidying.run(a_day_later(tidying.mill))
         assert tidying.eventually(lambda: not left.exists())
         assert arrived(tidying, url) == 0
+
+
+def cleanup(server):
+    return server.client.get("/v1/storage/cleanup").json()
 
 
 def test_names_are_labels_and_never_paths(server):

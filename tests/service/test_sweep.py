@@ -23,10 +23,12 @@ from batchmill.storage.local import LocalStorage
 from batchmill.worker import background
 from support.mills import (
     PIPELINE,
+    a_day_later,
     a_file,
     a_mill,
     batch_of,
     items_of,
+    marked,
     nothing_special,
     scripted,
     send,
@@ -93,6 +95,7 @@ def test_a_file_that_cannot_be_removed_ends_neither_the_sweep_nor_the_removal_of
     async def story() -> None:
         storage = Stuck(tmp_path / "storage")
         mill = replace(a_mill(database, tmp_path, cleanup_interval_ms=1_000), storage=storage)
+        await marked(mill)
         first, second = await send(mill, 1), await send(mill, 1)
         orphans = sorted(BatchId(ids.batch_id()) for _ in range(2))
         for orphan in orphans:
@@ -101,6 +104,8 @@ def test_a_file_that_cannot_be_removed_ends_neither_the_sweep_nor_the_removal_of
         for age_s, batch_id in ((20, first), (10, second)):
             ended = {"status": BatchStatus.COMPLETED, "expires_at": NOW - age_s * 1_000}
             await database.run(batches.change, batch_id, **ended)
+        await swept(mill)
+        await a_day_later(mill)
         async with background(sweep.run(mill)):
             async with asyncio.timeout(30):
                 while stored_batches(tmp_path) != {first, orphans[0]}:
@@ -198,12 +203,18 @@ def test_files_of_no_known_batch_are_removed_and_others_are_not(
 ) -> None:
     async def story() -> None:
         mill = a_mill(database, tmp_path)
+        await marked(mill)
         await send(mill, 2)
-        orphan = a_file(mill.uploads, "x").path
-        await mill.storage.put("batches/bat_unknown/in/x", orphan, media_type="text/plain")
-        assert len(stored_files(tmp_path)) == 3
+        for name in ("bat_unknown", "not-ours"):
+            left = a_file(mill.uploads, "x").path
+            await mill.storage.put(f"batches/{name}/in/x", left, media_type="text/plain")
+        (tmp_path / "storage/batches/.hidden").mkdir()
         await swept(mill)
-        assert len(stored_files(tmp_path)) == 2
+        assert len(stored_files(tmp_path)) == 4
+        await a_day_later(mill)
+        await swept(mill)
+        assert len(stored_files(tmp_path)) == 3
+        assert (tmp_path / "storage/batches/not-ours/in/x").exists()
 
     asyncio.run(story())
 

@@ -28,9 +28,10 @@ from batchmill.service import submit, uploads
 from batchmill.service.mill import Mill
 from batchmill.service.submit import Caller, Order
 from batchmill.service.uploads import UploadedFile
+from batchmill.storage import keys
 from batchmill.storage.local import LocalStorage
 from support.archives import Entry, archive
-from support.mills import PIPELINE, a_mill
+from support.mills import PIPELINE, a_day_later, a_mill, marked
 
 ANNA = Caller(OwnerId("own_anna"))
 BERTA = Caller(OwnerId("own_berta"))
@@ -77,7 +78,8 @@ async def added(mill: Mill, batch_id: BatchId, every: list[Upload]) -> int:
 
 
 def names(mill: Mill) -> list[str]:
-    return sorted(path.name for path in mill.settings.uploads_folder.iterdir())
+    found = (path.name for path in mill.settings.uploads_folder.iterdir())
+    return sorted(name for name in found if keys.IDENTITY not in name)
 
 
 def test_what_one_server_began_another_goes_on_with(database: Database, tmp_path: Path) -> None:
@@ -263,6 +265,7 @@ def test_open_uploads_are_together_no_larger_than_the_tier_says(
 def test_what_is_over_is_removed_and_nothing_else(database: Database, tmp_path: Path) -> None:
     async def story() -> None:
         mill = a_mill(database, tmp_path)
+        await marked(mill)
         old, new = await sent(mill, b"old"), await sent(mill, b"new")
         await database.run(
             lambda conn: conn.execute(
@@ -274,6 +277,9 @@ def test_what_is_over_is_removed_and_nothing_else(database: Database, tmp_path: 
         folder = mill.settings.uploads_folder
         for name in ("upl_left.by.a.kill", f"{old.id}.part", f"{new.id}.lent", "not-ours"):
             (folder / name).touch()
+        await uploads.tidy(mill)
+        assert names(mill) == sorted([new.id, f"{new.id}.lent", "not-ours", "upl_left.by.a.kill"])
+        await a_day_later(mill)
         await uploads.tidy(mill)
         assert names(mill) == sorted([new.id, f"{new.id}.lent", "not-ours"])
 

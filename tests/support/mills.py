@@ -8,19 +8,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import update
+
 from batchmill.attempt.run import Finished
 from batchmill.config import Settings
 from batchmill.db import batches, listing
 from batchmill.db.connect import Database
+from batchmill.db.schema import orphans
+from batchmill.db.types import NOW
 from batchmill.engines.base import Engine
 from batchmill.engines.memory import MemoryEngine
 from batchmill.model.batch import Batch, BatchId
 from batchmill.model.item import Item, NewItem, Output, Result
 from batchmill.model.pipeline import Pipeline, parse
-from batchmill.service import control, ids, sweep
+from batchmill.service import control, ids, stores, sweep
 from batchmill.service.delivery import Claimed
 from batchmill.service.intake import SentFile
 from batchmill.service.mill import Mill, Vitals
+from batchmill.service.orphans import DAY_MS
 from batchmill.service.process import Attempt
 from batchmill.service.submit import Caller, Order, accept, append, drafted
 from batchmill.storage.local import LocalStorage
@@ -150,6 +155,17 @@ async def swept(mill: Mill) -> None:
     await sweep.sweep(mill)
 
 
+async def marked(mill: Mill) -> None:
+    """Mark all stores, as the start of a server does."""
+    await stores.claim(mill, [*stores.of_batches(mill), *stores.of_uploads(mill)])
+
+
+async def a_day_later(mill: Mill) -> None:
+    """Let every orphan that is entered have been found a day earlier."""
+    earlier = update(orphans).values(first_at=NOW - 2 * DAY_MS)
+    await mill.database.run(lambda conn: conn.execute(earlier))
+
+
 def stored_files(folder: Path) -> list[Path]:
-    """Return every file in the storage."""
-    return sorted(path for path in (folder / "storage").rglob("*") if path.is_file())
+    """Return every file of batches in the storage."""
+    return sorted(path for path in (folder / "storage/batches").rglob("*") if path.is_file())

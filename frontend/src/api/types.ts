@@ -147,6 +147,7 @@ export interface Queue {
   paused: boolean
   pause_reason: string | null
   paused_at: string | null
+  cleanup_pause_reason: string | null
   lanes: Lane[]
   ended: { minute: number; hour: number }
   /** Of the batches sent within the last 24 hours. */

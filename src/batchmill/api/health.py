@@ -5,9 +5,9 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from batchmill.db import workers
+from batchmill.db import pauses, workers
 from batchmill.errors.base import BatchmillError
-from batchmill.errors.request import NotFoundError
+from batchmill.errors.request import ConflictError, NotFoundError
 from batchmill.model.item import Delivery, ItemId
 from batchmill.runner.sandbox import Sandbox
 from batchmill.service.mill import Mill
@@ -25,16 +25,17 @@ async def readiness(
 ) -> operating.Readiness:
     """Try everything that accepting a batch needs.
 
-    Two things are told, but the server is ready all the same: a queue that is away, because
-    batches are accepted and wait in the database; and an incomplete sandbox, because the system
-    it runs on has no better one.
+    Three things are told, but the server is ready all the same: a queue that is away, because
+    batches are accepted and wait in the database; a clean-up that waits for an administrator; and
+    an incomplete sandbox, because the system it runs on has no better one.
     """
-    tried = (_tried(name, check, mill) for name, check in (*CHECKS.items(), ("queue", _queue)))
-    *checks, queue = await asyncio.gather(*tried)
+    tried = (_tried(name, check, mill) for name, check in (*CHECKS.items(), *TOLD.items()))
+    found = await asyncio.gather(*tried)
+    checks, told = found[: len(CHECKS)], found[len(CHECKS) :]
     if draining:
         checks.append(operating.Check(name="draining", ok=False, message="The server is stopping."))
     ready = all(check.ok for check in checks)
-    return operating.Readiness(ready=ready, checks=[*checks, queue, *_sandboxed(sandbox)])
+    return operating.Readiness(ready=ready, checks=[*checks, *told, *_sandboxed(sandbox)])
 
 
 def _sandboxed(sandbox: Sandbox | None) -> list[operating.Check]:
@@ -92,8 +93,17 @@ async def _queue(mill: Mill) -> str:
     return "answers"
 
 
+async def _cleanup(mill: Mill) -> str:
+    pause = await mill.database.read(pauses.of_cleanup)
+    if pause is not None:
+        raise ConflictError(f"paused: {pause.reason}")
+    return "goes on"
+
+
 CHECKS: dict[str, Callable[[Mill], Awaitable[str]]] = {
     "database": _database,
     "disk": _disk,
     "storage": _storage,
 }
+TOLD: dict[str, Callable[[Mill], Awaitable[str]]] = {"queue": _queue, "cleanup": _cleanup}
+"""What the server takes work without."""

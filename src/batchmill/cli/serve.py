@@ -42,6 +42,13 @@ class ServeOptions:
         bool,
         typer.Option("--worker/--no-worker", help="Whether this process also works on files."),
     ] = True
+    adopt_storage: Annotated[
+        bool,
+        typer.Option(
+            "--adopt-storage",
+            help="Take over a storage that lacks this database's mark, or is newer than it.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +96,7 @@ def serve(options: ServeOptions) -> int:
     running = bootstrap.serve(
         _settings(flags),
         with_worker=options.worker,
+        adopt=options.adopt_storage,
         on_ready=_ready,
         on_admin_link=_offer,
         origins=environment.origins(os.environ, environment.read_file(os.environ), flags),

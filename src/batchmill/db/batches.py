@@ -4,7 +4,7 @@ Each function is one statement, takes the connection first and never commits. Wh
 items of a batch calls `lock` first: the batch row is always locked before its items.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -300,7 +300,7 @@ def outdated(conn: Connection, *, limit: int, now: Clock = NOW) -> Sequence[Batc
     return list(conn.scalars(query))
 
 
-def existing(conn: Connection, ids: Sequence[BatchId]) -> set[BatchId]:
+def existing(conn: Connection, ids: Collection[str]) -> set[BatchId]:
     """Return those of `ids` that there are: storage folders of others are orphans."""
     return set(conn.scalars(select(batches.c.id).where(batches.c.id.in_(ids))))
 

@@ -1,15 +1,21 @@
 """Every statement about what an administrator has stopped for a while."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, select, update
+from sqlalchemy.exc import IntegrityError
 
+from batchmill.db import orphans
 from batchmill.db.schema import pauses
 from batchmill.db.types import NOW, Clock
 
 QUEUE = "queue"
 """The name under which all work is paused."""
+
+CLEANUPS = {kind: f"clean-up of {kind}" for kind in (orphans.BATCHES, orphans.UPLOADS)}
+"""The names under which removing orphans of each kind is paused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +33,22 @@ def standing(conn: Connection, name: str) -> Pause | None:
     return None if row is None else Pause(*row)
 
 
-def begin(conn: Connection, name: str, reason: str, *, now: Clock = NOW) -> None:
-    """Pause something; what is paused already only gets another reason."""
+def of_cleanup(conn: Connection) -> Pause | None:
+    """Return the oldest pause of any clean-up; None: all go on."""
+    query = select(pauses.c.reason, pauses.c.since).where(pauses.c.name.in_(CLEANUPS.values()))
+    row = conn.execute(query.order_by(pauses.c.since).limit(1)).one_or_none()
+    return None if row is None else Pause(*row)
+
+
+def begin(conn: Connection, name: str, reason: str, *, now: Clock = NOW) -> bool:
+    """Pause something. False: it is paused already, and only gets another reason."""
     known = update(pauses).where(pauses.c.name == name)
-    if not conn.execute(known.values(reason=reason)).rowcount:
+    if conn.execute(known.values(reason=reason)).rowcount:
+        return False
+    with suppress(IntegrityError), conn.begin_nested():  # another process pauses it as well
         conn.execute(pauses.insert().values(name=name, reason=reason, since=now))
+        return True
+    return False
 
 
 def end(conn: Connection, name: str) -> bool:

@@ -262,3 +262,29 @@ notices = Table(
     Index("notices_by_webhook", "webhook_id", "id"),
     Index("notices_by_age", "created_at"),
 )
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("no", Integer, primary_key=True, autoincrement=False),
+    Column("id", _ID, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("raised_at", Instant, nullable=False),
+)
+
+stores = Table(
+    "stores",
+    metadata,
+    Column("name", text(40), primary_key=True),
+    Column("marked_at", Instant, nullable=False),
+)
+
+orphans = Table(
+    "orphans",
+    metadata,
+    Column("kind", text(24), primary_key=True),
+    Column("name", _ID, primary_key=True),
+    Column("first_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    Column("confirmed", Boolean, nullable=False, server_default="0"),
+)

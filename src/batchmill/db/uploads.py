@@ -1,6 +1,6 @@
 """Every statement about uploads. How much of one has arrived is the size of its file."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select, update
@@ -55,12 +55,18 @@ def remove(conn: Connection, upload_id: UploadId, *, owner_id: OwnerId) -> bool:
     return conn.execute(uploads.delete().where(*_is(upload_id, owner_id))).rowcount == 1
 
 
-def forget_expired(conn: Connection, *, now: Clock = NOW) -> int:
-    """Remove uploads whose time is over; return how many."""
-    return conn.execute(uploads.delete().where(uploads.c.expires_at <= now)).rowcount
+def expired(conn: Connection, *, limit: int, now: Clock = NOW) -> Sequence[UploadId]:
+    """Name uploads whose time is over: nothing makes it go on again."""
+    query = select(uploads.c.id).where(uploads.c.expires_at <= now)
+    return list(conn.scalars(query.limit(limit)))
 
 
-def existing(conn: Connection, ids: Sequence[UploadId]) -> set[UploadId]:
+def forget_expired(conn: Connection, ids: Sequence[UploadId], *, now: Clock = NOW) -> None:
+    """Remove those of `ids` whose time is over."""
+    conn.execute(uploads.delete().where(uploads.c.id.in_(ids), uploads.c.expires_at <= now))
+
+
+def existing(conn: Connection, ids: Collection[str]) -> set[UploadId]:
     """Return those of `ids` that there are: files of others are orphans."""
     return set(conn.scalars(select(uploads.c.id).where(uploads.c.id.in_(ids))))
 

@@ -368,6 +368,17 @@ class UsageError(RequestError):
     remedy = "See `batchmill COMMAND --help`."
 
 
+class WrongStoreError(UsageError):
+    """A storage and the database do not belong together, as the marks in them say."""
+
+    code = "wrong_store"
+    remedy = "Nothing was changed or removed. docs/how-to/operate.md says more."
+
+    def __init__(self, fact: str, advice: str) -> None:
+        super().__init__(f"{fact} {advice}")
+        self.fact = fact
+
+
 def _nearest(name: str, known: list[str]) -> str:
     near = get_close_matches(name, known, n=1)
     if near:

@@ -11,6 +11,11 @@ from batchmill.model.webhook import NoticeId, WebhookId
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
 
 
+def installation_id() -> str:
+    """Return a new id for an installation."""
+    return _new("ins")
+
+
 def batch_id() -> BatchId:
     """Return a new batch id."""
     return BatchId(_new("bat"))

@@ -6,18 +6,20 @@ It never decides anything that the database doesn't say: no file times, no memor
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from functools import partial
 
 from batchmill import logs
 from batchmill.db import access, batches, idempotency, items, webhooks, workers
 from batchmill.db.connect import Connection
+from batchmill.db.orphans import BATCHES
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.batch import RUNNABLE, BatchId, BatchStatus
 from batchmill.model.item import Delivery
-from batchmill.service import control, delivery
+from batchmill.service import control, delivery, orphans, stores
 from batchmill.service.dispatch import dispatch_waiting
 from batchmill.service.mill import Mill
+from batchmill.service.orphans import Kind
 from batchmill.storage import keys
 
 Step = Callable[[Mill], Awaitable[None]]
@@ -153,15 +155,19 @@ async def remove_outdated(mill: Mill) -> None:
 
 
 async def remove_orphans(mill: Mill) -> None:
-    """Remove stored folders of batches that the database does not know."""
-    folders = [BatchId(name) async for name in mill.storage.list_folders(keys.BATCHES)]
-    while chunk := list(islice(folders, CHUNK_ROWS)):
-        del folders[:CHUNK_ROWS]
-        existing = await mill.database.read(batches.existing, chunk)
-        for batch_id in set(chunk) - existing:
-            logs.warning(Event.STORAGE_ORPHAN, batch=batch_id)
-            with _survived(batch=batch_id):
-                await mill.storage.delete_prefix(keys.batch_prefix(batch_id))
+    """Remove, in time, stored folders of batches that the database does not know.
+
+    What lies there under any other name is not ours, and stays.
+    """
+    kind = Kind(BATCHES, stores.of_batches(mill), batches.existing, partial(_remove_orphan, mill))
+    if await orphans.may_be_removed(mill, kind):
+        listed = mill.storage.list_folders(keys.BATCHES)
+        await orphans.remove(mill, kind, {name async for name in listed if keys.is_batch(name)})
+
+
+async def _remove_orphan(mill: Mill, name: str) -> None:
+    logs.warning(Event.STORAGE_ORPHAN, batch=name)
+    await mill.storage.delete_prefix(keys.batch_prefix(BatchId(name)))
 
 
 async def stop_overdue(mill: Mill) -> None:

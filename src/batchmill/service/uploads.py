@@ -8,11 +8,10 @@ comes second finds nothing, and a kill at any moment leaves either the upload or
 import asyncio
 import hashlib
 import os
-import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,6 +19,8 @@ from uuid import uuid4
 from batchmill.config import TierLimits
 from batchmill.db import uploads
 from batchmill.db.connect import Connection
+from batchmill.db.orphans import UPLOADS
+from batchmill.errors.outage import OutageError
 from batchmill.errors.request import (
     InvalidFieldError,
     NotFoundError,
@@ -31,17 +32,16 @@ from batchmill.model.batch import OwnerId
 from batchmill.model.media import SNIFF_BYTES, ZIP, sniff
 from batchmill.model.names import label
 from batchmill.model.upload import Upload, UploadId
-from batchmill.service import ids
+from batchmill.service import ids, orphans, stores
 from batchmill.service.intake import AnySent, SentFile
 from batchmill.service.mill import Mill
+from batchmill.service.orphans import Kind
 from batchmill.service.submit import Also, Caller, Take, too_much
 from batchmill.storage import growing
 from batchmill.storage.disk import PIECE_BYTES, Room
 from batchmill.storage.growing import Checksum
 
 CHUNK_ROWS = 1_000
-_FILE = re.compile(r"(upl_[0-9a-z]+)(\..+)?")
-"""An upload's file, and what may lie beside it for the length of a request."""
 _ZIP_HEAD_BYTES = 4
 
 
@@ -163,23 +163,34 @@ async def taken(
 
     try:
         yield await _all_lent(mill, caller, files, lent), take
-        await asyncio.to_thread(_unlink, [_path(mill, upload_id) for upload_id in wanted])
     finally:
         await asyncio.to_thread(_unlink, list(lent))
+        await _remove_taken(mill, set(lent.values()))
+
+
+async def _remove_taken(mill: Mill, lent: Collection[UploadId]) -> None:
+    """Remove the files of uploads that were there before and have been taken, all or some."""
+    with suppress(OutageError):  # then they are found as orphans
+        left = await mill.database.read(uploads.existing, lent) if lent else set()
+        taken = [_path(mill, upload_id) for upload_id in lent if upload_id not in left]
+        await asyncio.to_thread(_unlink, taken)
 
 
 async def tidy(mill: Mill) -> None:
-    """Remove uploads whose time is over, and files that no upload has; every server does it."""
-    await mill.database.run(uploads.forget_expired)
-    with os.scandir(mill.settings.uploads_folder) as entries:
-        # Looked at before the rows: an upload's row is there before its file.
-        found = [entry.name for entry in entries if _FILE.fullmatch(entry.name)]
-    names = iter(found)
-    while chunk := list(islice(names, CHUNK_ROWS)):
-        owners = [UploadId(name.partition(".")[0]) for name in chunk]
-        known = await mill.database.read(uploads.existing, owners)
-        gone = (name for name, own in zip(chunk, owners, strict=True) if own not in known)
-        await asyncio.to_thread(_unlink, [mill.settings.uploads_folder / name for name in gone])
+    """Remove uploads whose time is over, and in time what no upload has; every server does it."""
+    files = await asyncio.to_thread(growing.files, mill.settings.uploads_folder)
+    while over := await mill.database.read(uploads.expired, limit=CHUNK_ROWS):
+        # The files first: while its row stands, an upload is known, and so is that it is over.
+        paths = [path for upload_id in over for path in files.get(upload_id, ())]
+        await asyncio.to_thread(_unlink, paths)
+        await mill.database.run(uploads.forget_expired, over)
+    kind = Kind(UPLOADS, stores.of_uploads(mill), uploads.existing, partial(_remove_files, files))
+    if await orphans.may_be_removed(mill, kind):
+        await orphans.remove(mill, kind, files)
+
+
+async def _remove_files(files: Mapping[UploadId, Sequence[Path]], name: str) -> None:
+    await asyncio.to_thread(_unlink, files[UploadId(name)])
 
 
 def _enter(

@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,8 +22,10 @@ from batchmill.errors.request import (
     UploadBusyError,
     UploadOffsetError,
 )
+from batchmill.model.upload import UploadId
 from batchmill.storage import disk
 
+_FILE = re.compile(r"(upl_[0-9a-z]{1,36})(\..+)?")
 ALGORITHMS = ("sha1", "sha256")
 
 
@@ -39,6 +42,16 @@ def begin(path: Path) -> None:
     with disk.full_disk_reported():
         disk.create(path).close()
         disk.flush_folder(path.parent)
+
+
+def files(folder: Path) -> dict[UploadId, list[Path]]:
+    """Return the files of each upload: its own, and what lies beside it for a request's length."""
+    found: dict[UploadId, list[Path]] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if match := _FILE.fullmatch(entry.name):
+                found.setdefault(UploadId(match[1]), []).append(Path(entry))
+    return found
 
 
 def arrived_bytes(path: Path) -> int:

@@ -6,6 +6,7 @@ from batchmill.model.batch import BatchId
 from batchmill.model.item import ItemId
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+_BATCH = re.compile(r"bat_[0-9a-z]{1,36}")
 _LONGEST_BYTES = 512
 
 
@@ -38,8 +39,17 @@ BATCHES = "batches/"
 """Below it each batch has a folder named by its id."""
 
 
+IDENTITY = "batchmill-identity.json"
+"""Says which installation a store belongs to."""
+
+
 RESULTS = "results/"
 """Before a key, it means the storage for results, where that is another one."""
+
+
+def is_batch(folder: str) -> bool:
+    """Tell whether a folder below `BATCHES` can be a batch's: what else lies there is not ours."""
+    return _BATCH.fullmatch(folder) is not None
 
 
 def batch_prefix(batch_id: BatchId) -> str:

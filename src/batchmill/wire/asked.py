@@ -114,6 +114,12 @@ class QueuePause(Asked):
     )
 
 
+class CleanupConfirmed(Asked):
+    """That what is found may be removed."""
+
+    confirm: Literal[True] = Field(description="`true`: nothing else is a confirmation")
+
+
 class SignIn(Asked):
     """The key that a browser is to be known by."""
 

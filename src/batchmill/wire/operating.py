@@ -36,10 +36,32 @@ class Queue(Told):
     paused: bool = Field(description="No item of anybody is started")
     pause_reason: str | None
     paused_at: datetime | None
+    cleanup_pause_reason: str | None = Field(
+        None, description="Why files of no known batch are not removed, where that is so"
+    )
     lanes: list[Lane] = Field(description="What has not ended, who runs first first")
     ended: Ended
     last_day: Counts = Field(description="The items of batches sent within the last 24 hours")
     free_bytes: int | None = Field(description="Space left for files; null where none is told")
+
+
+class Orphan(Told):
+    """A batch's folder, or an upload's files, that no known batch or upload has."""
+
+    kind: str = Field(description="batches or uploads")
+    name: str
+    found_at: datetime = Field(description="It is removed a day later")
+    confirmed: bool = Field(description="An administrator has seen it and let it go")
+
+
+class Cleanup(Told):
+    """What is to be removed because nothing that is known has it."""
+
+    paused: bool = Field(description="Only what is confirmed is removed")
+    pause_reason: str | None
+    paused_at: datetime | None
+    orphans: int
+    oldest: list[Orphan] = Field(description="The first 100 that were found")
 
 
 class Session(Told):

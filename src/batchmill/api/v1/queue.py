@@ -53,7 +53,7 @@ async def _queue(asking: Context) -> operating.Queue:
 
 def _read(conn: Connection, owner_id: OwnerId | None, *, free_bytes: int | None) -> operating.Queue:
     alive = workers.alive(conn)
-    pause = pauses.standing(conn, pauses.QUEUE)
+    pause, cleanup = pauses.standing(conn, pauses.QUEUE), pauses.of_cleanup(conn)
     return operating.Queue(
         counts=answers.counts(statistics.totals(conn, owner_id)),
         slots=sum(worker.slots for worker in alive if not worker.draining),
@@ -61,6 +61,7 @@ def _read(conn: Connection, owner_id: OwnerId | None, *, free_bytes: int | None)
         paused=pause is not None,
         pause_reason=pause.reason if pause else None,
         paused_at=pause.since if pause else None,
+        cleanup_pause_reason=cleanup.reason if cleanup else None,
         lanes=[_lane(lane) for lane in statistics.lanes(conn, owner_id)],
         ended=operating.Ended(
             minute=statistics.count_ended(conn, owner_id, window_ms=MINUTE_MS),
