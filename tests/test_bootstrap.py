@@ -10,8 +10,10 @@ from pydantic import SecretStr
 
 from batchmill.bootstrap import opened, serve, working
 from batchmill.config import Settings
-from batchmill.errors.request import UsageError
+from batchmill.errors.request import UsageError, WrongStoreError
+from batchmill.storage import keys
 from batchmill.storage.objects import Bucket
+from support.mills import send
 from support.processes import descendants
 
 
@@ -95,3 +97,75 @@ def test_a_server_does_not_accept_work_that_nobody_would_do(tmp_path: Path) -> N
     with pytest.raises(UsageError, match="--no-worker"):
         asyncio.run(serve(Settings(data_dir=tmp_path / "data", port=0), with_worker=False))
     assert not (tmp_path / "data").exists()
+
+
+def start(settings: Settings, **how: bool) -> None:
+    """Start as far as before the first request, and end again."""
+
+    async def story() -> None:
+        async with opened(settings, **how):
+            pass
+
+    asyncio.run(story())
+
+
+def with_a_batch(folder: Path) -> Path:
+    """Return a data folder that a server has used, with the files of a batch that it knows."""
+
+    async def story() -> None:
+        async with opened(Settings(data_dir=folder, disk_reserve_bytes=0)) as mill:
+            await send(mill, 1)
+
+    asyncio.run(story())
+    return folder
+
+
+def stored(folder: Path) -> list[Path]:
+    return sorted(path for path in (folder / "storage/batches").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_process_with_another_database_than_the_files_does_not_start(
+    serves: bool, tmp_path: Path
+) -> None:
+    folder = with_a_batch(tmp_path)
+    before, wrong = stored(folder), SecretStr(f"sqlite:///{tmp_path}/typo.sqlite3")
+    with pytest.raises(WrongStoreError, match="another installation"):
+        start(Settings(data_dir=folder, database_url=wrong), serves=serves)
+    assert stored(folder) == before != []
+    start(Settings(data_dir=folder))
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_process_with_another_folder_than_the_database_does_not_start(
+    serves: bool, tmp_path: Path
+) -> None:
+    database = SecretStr(f"sqlite:///{with_a_batch(tmp_path)}/batchmill.sqlite3")
+    elsewhere = Settings(data_dir=tmp_path, storage_url=f"{tmp_path}/wrong", database_url=database)
+    with pytest.raises(WrongStoreError, match="mark is missing"):
+        start(elsewhere, serves=serves)
+    assert not (tmp_path / "wrong" / keys.IDENTITY).exists()
+
+
+def test_adopting_takes_over_the_files_of_a_database_that_is_lost(tmp_path: Path) -> None:
+    folder = with_a_batch(tmp_path)
+    before = stored(folder)
+    for left in folder.glob("batchmill.sqlite3*"):
+        left.unlink()
+    with pytest.raises(WrongStoreError):
+        start(Settings(data_dir=folder))
+    start(Settings(data_dir=folder), adopt=True)
+    start(Settings(data_dir=folder))
+    assert stored(folder) == before
+
+
+def test_a_bucket_that_is_away_holds_up_no_start(own_bucket: Bucket, tmp_path: Path) -> None:
+    gone = Settings(
+        data_dir=tmp_path,
+        storage_url="s3://no-such-bucket",
+        s3_endpoint=own_bucket.endpoint,
+        s3_region=own_bucket.region,
+        s3_access_key_id=SecretStr(own_bucket.access_key_id or ""),
+        s3_secret_access_key=SecretStr(own_bucket.secret_access_key or ""),
+    )
+    start(gone)

@@ -9,10 +9,12 @@ import pytest
 from batchmill.api.health import readiness
 from batchmill.engines.bullmq import BullmqEngine
 from batchmill.service.mill import Mill
+from batchmill.storage import keys
 from batchmill.storage.objects import Bucket, ObjectStorage
 from batchmill.wire import asked, told
 from batchmill.wire.operating import Check, Readiness
 from support import server as servers
+from support.mills import a_day_later
 
 
 def test_a_server_that_can_take_work_is_ready(server):
@@ -142,3 +144,40 @@ def test_callers_without_a_key_are_served_as_the_settings_say(tmp_path, allowed)
 
     assert status == (401 if allowed == "off" else 200)
     assert health == 200
+
+
+def test_leftovers_that_wait_for_an_administrator_are_said_everywhere_and_confirmed(tmp_path):
+    with servers.running(tmp_path, cleanup_interval_ms=1_000) as server:
+        names = [f"bat_{number}" for number in range(11)]
+        assert server.eventually((tmp_path / "storage" / keys.IDENTITY).exists)
+        for name in names:
+            (tmp_path / "storage/batches" / name / "in").mkdir(parents=True)
+        assert server.eventually(lambda: cleanup(server)["paused"])
+        server.run(a_day_later(server.mill))
+        ready = server.client.get("/readyz")
+        checks = {check["name"]: check for check in ready.json()["checks"]}
+        assert (ready.status_code, checks["cleanup"]["ok"]) == (200, False)
+        assert "11 folders" in checks["cleanup"]["message"]
+        assert "11 folders" in server.client.get("/v1/queue").json()["cleanup_pause_reason"]
+        assert sorted(each["name"] for each in cleanup(server)["oldest"]) == sorted(names)
+        for wrong in ({}, {"confirm": False}, {"confirm": True, "more": 1}):
+            assert server.client.post("/v1/storage/cleanup", json=wrong).status_code == 422
+        assert len(list((tmp_path / "storage/batches").iterdir())) == 11
+        confirmed = server.client.post("/v1/storage/cleanup", json={"confirm": True}).json()
+        assert not confirmed["paused"]
+        assert server.eventually(lambda: cleanup(server)["orphans"] == 0)
+        assert not (tmp_path / "storage/batches").exists()
+
+
+def cleanup(server):
+    return server.client.get("/v1/storage/cleanup").json()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_leftovers_are_for_administrators(server, method):
+    made = server.client.post("/v1/keys", json={"name": "berta", "owner": "berta"}).json()
+    headers = {"Authorization": f"Bearer {made['secret']}"}
+    answer = server.client.request(
+        method, "/v1/storage/cleanup", headers=headers, json={"confirm": True}
+    )
+    assert answer.status_code == 403

@@ -316,14 +316,24 @@ def test_a_worker_with_another_storage_than_the_servers_is_refused(
 def test_a_worker_that_starts_first_waits_for_a_server_and_marks_nothing(
     database: Database, tmp_path: Path
 ) -> None:
+    class Watched(LocalStorage):
+        async def read(self, key: str, *, start: int = 0, stop: int | None = None):
+            looks.append(key)
+            if len(looks) == 3:
+                looked.set()
+            async for piece in super().read(key, start=start, stop=stop):
+                yield piece
+
+    looks, looked = list[str](), asyncio.Event()
+
     async def story() -> None:
         server = a_mill(database, tmp_path)
-        waiting = asyncio.create_task(stores.claim_when_marked(server))
-        await asyncio.sleep(0)
+        worker = replace(server, storage=Watched(tmp_path / "storage"))
+        waiting = asyncio.create_task(stores.claim_when_marked(worker))
+        await asyncio.wait_for(looked.wait(), 30)
         assert await mark_of(server) is None
         await marked(server)
-        async with asyncio.timeout(30):
-            await waiting
+        await asyncio.wait_for(waiting, 30)
 
     asyncio.run(story())
 
