@@ -19,6 +19,7 @@ def exception(error: ReportedError) -> ItemError | OutageError:
     BatchmillError.__init__(found, error.message[:MESSAGE_CHARACTERS], detail=error.detail)
     if isinstance(found, ItemError):
         found.step = error.step
+        found.keeps_original = error.keep_original
     return found
 
 

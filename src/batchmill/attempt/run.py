@@ -63,9 +63,10 @@ async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench
         await source.stage(staged)
         limit_s = pipeline.timeout_s or bench.limits.wall_s
         state = State(staged, limit_s)
-        running = Running(folder, source.name, bench, limit_s)
+        running = Running(folder, source.name, bench, limit_s, pipeline)
         for segment in segments.cut(pipeline, bench.find):
-            state = await running.run(segment, state)
+            if not state.ended:
+                state = await running.run(segment, state)
         outputs = _named(state.made, source.name, pipeline)
         files = tuple(made.path for made in state.made)
         return Finished(replace(state.result, outputs=outputs), files, folder, scratch.give_back)

@@ -22,7 +22,7 @@ from batchmill.errors.item import (
 from batchmill.errors.outage import RunnerUnavailableError
 from batchmill.model.item import Result, SkipReason
 from batchmill.model.media import BY_MIME, JPEG
-from batchmill.model.pipeline import OnError, Step
+from batchmill.model.pipeline import OnError, Pipeline, Step
 from batchmill.operations.base import Copy, Options, RemoteCall
 from batchmill.runner.messages import OUT, Job, JobStep, Report
 
@@ -39,6 +39,7 @@ class State:
     made: tuple[Made, ...] = ()
     result: Result = field(default_factory=Result)
     begun: bool = False
+    ended: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -75,6 +76,7 @@ class Running:
     name: str
     bench: Workbench
     limit_s: float
+    pipeline: Pipeline
 
     async def run(self, segment: Segment, state: State) -> State:
         """Run one segment and return what it leaves.
@@ -83,11 +85,20 @@ class Running:
             ItemError, OutageError: as the child or the remote call says.
         """
         try:
+            return await self._run(segment, state)
+        except ItemError as error:
+            if not error.keeps_original:
+                raise
+            return await self._original(state, error)
+
+    async def _run(self, segment: Segment, state: State) -> State:
+        try:
             if segment.call is None:
                 return await self._transform(segment, state)
             return await self._call(segment.call, segment, state)
         except AttemptTimeoutError as error:
-            if error.limit_s in (segment.own_s, self.bench.limits.cpu_s):
+            own = {step.timeout_s for step in segment.steps}
+            if error.limit_s in own | {segment.own_s, self.bench.limits.cpu_s}:
                 raise
             raise self._over_limit(error) from error
 
@@ -103,8 +114,8 @@ class Running:
         after = replace(state, made=())
         for number, file in enumerate(state.files, start=1):
             folder = self._new_folder(f"{segment.number}-{number}")
-            wall_s = segment.wall_s(after.remaining_s)
-            report = await self._in_child(jobs, file, folder, data=after.result.data, wall_s=wall_s)
+            job = replace(self._job(jobs, file, folder), data=after.result.data)
+            report = await self._in_child(job, wall_s=segment.wall_s(after.remaining_s))
             after = after.after(report, collect(report, folder, name=self.name))
         return after if after.made else replace(after, made=state.made)
 
@@ -115,7 +126,8 @@ class Running:
             return await self._sent(call, segment, state)
         except ItemError as error:
             error.step = step.id
-            if step.on_error is OnError.FAIL:
+            error.keeps_original = step.on_error is OnError.KEEP_ORIGINAL
+            if step.on_error is not OnError.SKIP:
                 raise
             return state.with_warning(f"{step.use} was left out: {error.message}")
 
@@ -130,7 +142,7 @@ class Running:
         prepare = call.prepare(options)
         jobs = tuple(_job_step(replace(own, condition=step.condition)) for own in prepare)
         wall_s = segment.wall_s(state.remaining_s)
-        report = await self._in_child(jobs, state.files[0], folder, data={}, wall_s=wall_s)
+        report = await self._in_child(self._job(jobs, state.files[0], folder), wall_s=wall_s)
         if report.skipped is SkipReason.FILTERED:
             return state.after(report)
         copies = collect(report, folder, name=self.name)
@@ -175,19 +187,29 @@ class Running:
         (folder / OUT).mkdir(parents=True, exist_ok=True)
         return folder
 
-    async def _in_child(
-        self,
-        steps: tuple[JobStep, ...],
-        source: Path,
-        folder: Path,
-        *,
-        data: dict[str, Any],
-        wall_s: float,
-    ) -> Report:
+    async def _original(self, state: State, error: ItemError) -> State:
+        """End the attempt with the file that it began with, in place of all that was made of it."""
+        folder = self._new_folder("original")
+        steps = tuple(_job_step(each) for each in self.pipeline.steps if "keep" in each.options)
+        job = replace(self._job(steps, state.source, folder), original=True)
+        try:
+            report = await self._in_child(job, wall_s=state.remaining_s)
+        except UnsupportedTypeError as refusal:
+            error.args = (f"{error.message}; the original was not kept: {refusal.message}",)
+            raise error from refusal
+        made = collect(report, folder, name=self.name)
+        kept = replace(state, made=()).after(report, made)
+        kept = kept.with_warning(f"{error.message}; the original was kept")
+        return replace(kept, result=replace(kept.result, skipped=SkipReason.UNCHANGED), ended=True)
+
+    def _job(self, steps: tuple[JobStep, ...], source: Path, folder: Path) -> Job:
+        limits, tolerant = self.bench.limits, self.pipeline.tolerant
+        return Job(str(source), str(folder), self.name, steps, limits=limits, tolerant=tolerant)
+
+    async def _in_child(self, job: Job, *, wall_s: float) -> Report:
         if wall_s <= 0:
             raise AttemptTimeoutError(self.name, self.limit_s)
         bench = self.bench
-        job = Job(str(source), str(folder), self.name, steps, limits=bench.limits, data=data)
         report = await bench.pool.run(
             job, owner=bench.owner, wall_s=wall_s, on_progress=bench.on_progress
         )
@@ -204,12 +226,11 @@ def _copy(name: str, made: Made, report: Report) -> Copy:
 
 
 def _job_step(step: Step) -> JobStep:
-    condition = step.condition
-    bounds = {name: getattr(condition, name) for name in condition.__slots__}
     return JobStep(
         use=step.use,
         options=dict(step.options),
         id=step.id,
         on_error=step.on_error.value,
-        condition={name: bound for name, bound in bounds.items() if bound},
+        timeout_s=step.timeout_s,
+        condition=step.condition.bounds(),
     )

@@ -23,8 +23,8 @@ class Segment:
     def own_s(self) -> float | None:
         """How long the segment may run by its steps' `timeout_s`.
 
-        Pictures are lazy, so transforms can't be timed one by one: their times add up, and
-        bound the segment once every step has one.
+        A child ends itself when a step takes longer than its own; the parent's limit, which no
+        child can escape, is their sum where every step has one.
         """
         times = [step.timeout_s for step in self.steps if step.timeout_s is not None]
         return sum(times) if len(times) == len(self.steps) else None

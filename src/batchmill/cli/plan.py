@@ -14,7 +14,7 @@ from batchmill.errors.request import UsageError
 from batchmill.local import joblog
 from batchmill.local.bench import Rules, cores
 from batchmill.local.inputs import LocalInput, Search, find
-from batchmill.local.pipelines import Changes, changed, resolve
+from batchmill.local.pipelines import Changes, changed, limited, resolve
 from batchmill.model.pipeline import Pipeline
 from batchmill.operations import registry
 from batchmill.operations.base import RemoteCall
@@ -127,7 +127,8 @@ def _check_joblog(options: RunOptions) -> None:
 def _pipeline(options: RunOptions, settings: Settings) -> Pipeline:
     changes = Changes(options.format, options.quality, options.settings or (), options.name)
     pipeline = changed(resolve(options.preset, settings.presets_dir), changes)
-    return replace(pipeline, timeout_s=options.timeout or pipeline.timeout_s or _WALL_S)
+    pipeline = limited(pipeline, {"timeout_s": options.timeout})
+    return replace(pipeline, timeout_s=pipeline.timeout_s or _WALL_S)
 
 
 def _lines(text: bytes) -> list[str]:
@@ -139,12 +140,14 @@ def _lines(text: bytes) -> list[str]:
 def _rules(options: RunOptions, pipeline: Pipeline, settings: Settings) -> Rules:
     jobs = 1 if options.sequential else _jobs(options.jobs) or cores()
     remote = any(isinstance(registry.get(step.use), RemoteCall) for step in pipeline.steps)
-    waiting = (pipeline.concurrency or _REMOTE_CONCURRENCY) if remote and not options.jobs else 0
-    retries = pipeline.retries if options.retries is None else options.retries
+    waiting = _REMOTE_CONCURRENCY if remote and not options.jobs else 0
+    at_once = 1 if options.sequential else max(jobs + _AHEAD, waiting)
+    if pipeline.concurrency and not options.jobs and not options.sequential:
+        at_once = pipeline.concurrency
     return Rules(
-        concurrency=1 if options.sequential else max(jobs + _AHEAD, waiting),
-        children=jobs,
-        retries=1 if retries is None else retries,
+        concurrency=at_once,
+        children=min(jobs, at_once),
+        retries=options.retries,
         limits=settings.tier(_TIER).attempt(wall_s=pipeline.timeout_s or _WALL_S),
         hashed=options.joblog is not None,
     )

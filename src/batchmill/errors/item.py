@@ -19,13 +19,15 @@ class ItemError(BatchmillError):
     remedy = "Read the message; correct the file and retry it."
     step: str | None = None
     """Id of the step that failed, where that is known."""
+    keeps_original = False
+    """Whether `on_error` of the step that failed asks for the original."""
 
 
 class UnreadableFileError(ItemError):
     """The bytes are damaged, truncated or not what their header claims."""
 
     code = "unreadable_file"
-    remedy = "Open the file elsewhere and save it again, or set `tolerant` to accept what is there."
+    remedy = "Open the file elsewhere and save it again, or set the pipeline's `tolerant`."
 
     def __init__(self, name: str, reason: str, *, detail: str | None = None) -> None:
         super().__init__(f"{name} cannot be read: {reason}", detail=detail)

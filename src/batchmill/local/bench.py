@@ -23,6 +23,8 @@ from batchmill.runner.pool import Pool
 
 SCRATCH = ".batchmill-scratch"
 """Folder inside the output folder that holds unfinished files; gone when the run ends."""
+RETRIES = 1
+"""How often a transient failure is tried again where neither caller nor pipeline says."""
 _OWNER = "local"
 
 
@@ -39,19 +41,21 @@ class Rules:
 
     `concurrency` items are under way at once, in `children` processes (by default as many,
     but not more than cores). Retries are for transient errors; a file whose process crashed
-    is tried once more, one that ran out of time is not. `hashed` notes each input's sha256.
+    is tried once more, one that ran out of time is not. `retries` None is what the pipeline
+    says, else `RETRIES`. `hashed` notes each input's sha256.
     """
 
     concurrency: int = 5
     children: int | None = None
-    retries: int = 1
+    retries: int | None = None
     limits: Limits = field(default_factory=Limits)
     hashed: bool = False
 
-    @property
-    def policy(self) -> RetryPolicy:
-        """The retry budgets."""
-        return RetryPolicy(errors=self.retries, crashes=min(1, self.retries), timeouts=0)
+    def policy(self, pipeline: Pipeline, step: str | None) -> RetryPolicy:
+        """Return the retry budgets that hold for a failure in a step."""
+        wanted = pipeline.retries_in(step) if self.retries is None else self.retries
+        retries = RETRIES if wanted is None else wanted
+        return RetryPolicy(errors=retries, crashes=min(1, retries), timeouts=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,9 @@ class Bench:
 
     workbench: Workbench
     pipeline: Pipeline
-    policy: RetryPolicy
+    rules: Rules
     outputs: Outputs
     accepts: frozenset[Family]
-    hashed: bool
 
 
 @asynccontextmanager
@@ -94,7 +97,7 @@ async def open_bench(
             remote=Remote(asyncio.Semaphore(rules.concurrency), clients),
         )
         try:
-            yield Bench(workbench, pipeline, rules.policy, outputs, accepts, rules.hashed)
+            yield Bench(workbench, pipeline, rules, outputs, accepts)
         finally:
             await pool.aclose()
             with suppress(OSError):  # another run may be using it

@@ -81,16 +81,18 @@ async def _tried(item: LocalInput, story: _Story, save: Save, bench: Bench) -> I
             story.spent = replace(story.spent, **{budget: used})
             asked_s = error.retry_after_s or 0.0 if isinstance(error, OutageError) else 0.0
             retryable = error.retryable and asked_s <= LONGEST_WAIT_S
-            status = verdict(story.spent, budget, bench.policy, retryable=retryable)
+            failure = _failure(error)
+            policy = bench.rules.policy(bench.pipeline, failure.step)
+            status = verdict(story.spent, budget, policy, retryable=retryable)
             if status is not ItemStatus.RETRYING:
-                return story.end(status, error=_failure(error))
+                return story.end(status, error=failure)
         await asyncio.sleep(max(asked_s, backoff_s(used, base_s=BACKOFF_S)))
 
 
 async def _attempted(item: LocalInput, story: _Story, save: Save, bench: Bench) -> ItemResult:
     async def stage(target: Path) -> None:
         await asyncio.to_thread(_stage, item, target, bench.workbench.limits)
-        story.facts = await asyncio.to_thread(_examined, story.facts, target, bench.hashed)
+        story.facts = await asyncio.to_thread(_examined, story.facts, target, bench.rules.hashed)
         if _is_stranger(item, story.facts, bench.accepts):
             raise _UnwantedError
 

@@ -61,6 +61,17 @@ def changed(pipeline: Pipeline, changes: Changes) -> Pipeline:
     return registry.check(pipeline)
 
 
+def limited(pipeline: Pipeline, asked: Mapping[str, Any]) -> Pipeline:
+    """Return the pipeline with the fields that are asked for and not None, checked again.
+
+    Raises:
+        InvalidPipelineError: one is out of range.
+    """
+    return parse(
+        pipeline.to_json() | {name: value for name, value in asked.items() if value is not None}
+    )
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from batchmill.local.bench import Bench, Rules, open_bench
 from batchmill.local.inputs import LocalInput, one_file
 from batchmill.local.items import process_item
 from batchmill.local.outputs import Folder, Memory
-from batchmill.local.pipelines import resolve
+from batchmill.local.pipelines import limited, resolve
 from batchmill.local.results import BatchResult, FirstOf, ItemResult, Progress
 from batchmill.logs import Event
 from batchmill.model.pipeline import Pipeline
@@ -28,6 +28,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 OnProgress = Callable[[Progress], None]
+
+CONCURRENCY = 5
+TIMEOUT_S = 30.0
 
 
 class Run(Protocol):
@@ -44,9 +47,9 @@ async def process_batch(  # noqa: PLR0913 - the signature that reference documen
     files: Iterable[str | Path],
     pipeline: Pipeline | Mapping[str, Any] | str,
     *,
-    concurrency: int = 5,
-    timeout_s: float = 30,
-    retries: int = 1,
+    concurrency: int | None = None,
+    timeout_s: float | None = None,
+    retries: int | None = None,
     on_progress: OnProgress | None = None,
     output_dir: str | Path | None = None,
 ) -> BatchResult:
@@ -54,7 +57,9 @@ async def process_batch(  # noqa: PLR0913 - the signature that reference documen
 
     `pipeline` is a preset's name, the path of a TOML or JSON file, or its content. A file that
     takes longer than `timeout_s` is stopped and fails; one that fails for a reason that may
-    pass (network, 429, 5xx, a crash) is tried again `retries` times, 1, 2, 4 … s later.
+    pass (network, 429, 5xx, a crash) is tried again `retries` times, 1, 2, 4 … s later. What
+    you leave out is as the pipeline says; where that says nothing: 5 files at once, 30 s, and
+    1 retry. `retries` here holds for every step.
     `on_progress` is called after each file, on the event loop: an exception that it raises
     ends the batch. Outputs are saved below `output_dir`, where nothing is overwritten; without
     one their bytes are in the results. When cancelled, no process and no temporary file stays.
@@ -67,13 +72,16 @@ async def process_batch(  # noqa: PLR0913 - the signature that reference documen
     inputs = [one_file(Path(file)) for file in files]
     if not inputs:
         raise EmptyBatchError
-    chosen = replace(resolve(pipeline), timeout_s=timeout_s)
+    asked = {"concurrency": concurrency, "timeout_s": timeout_s, "retries": retries}
+    chosen = limited(resolve(pipeline), asked)
+    chosen = replace(chosen, timeout_s=chosen.timeout_s or TIMEOUT_S)
+    at_once = chosen.concurrency or CONCURRENCY
     folder = Path(output_dir) if output_dir else None
     outputs = Folder(folder) if folder else Memory()
     run = _Batch(inputs, on_progress)
-    rules = Rules(concurrency=concurrency, retries=retries)
+    rules = Rules(concurrency=at_once, retries=retries)
     async with open_bench(chosen, outputs, rules, output_dir=folder) as bench:
-        await process_items(run, bench, concurrency=min(concurrency, len(inputs)))
+        await process_items(run, bench, concurrency=min(at_once, len(inputs)))
     result = run.result()
     logs.info(Event.BATCH_ENDED, items=len(inputs), failed=result.failed)
     return result

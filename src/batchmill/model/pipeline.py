@@ -37,10 +37,16 @@ class Condition:
     min_width: int | None = None
     min_height: int | None = None
 
+    def bounds(self) -> dict[str, Any]:
+        """Return the bounds that are set, as JSON has them; 0 is a bound too."""
+        types = {"types": list(self.types)} if self.types else {}
+        numbers = {name: getattr(self, name) for name in sorted(_CONDITION_FIELDS - {"types"})}
+        return types | {name: bound for name, bound in numbers.items() if bound is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operation with its options; `timeout_s` and `retries` override the preset's."""
+    """One operation with its options; its `timeout_s` and `retries` hold for this step alone."""
 
     use: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -62,6 +68,18 @@ class Pipeline:
     retries: int | None = None
     concurrency: int | None = None
     family: str = "images"
+    tolerant: bool = False
+
+    def retries_in(self, step_id: str | None) -> int | None:
+        """Return how often a failure in a step is tried again; None where nothing is said.
+
+        A failure that belongs to no single step, as one while the result is written, counts by
+        what all steps say; where they differ, by the pipeline's `retries`.
+        """
+        steps = [step for step in self.steps if step.id == step_id] or self.steps
+        said = {step.retries for step in steps}
+        own = said.pop() if len(said) == 1 else None
+        return self.retries if own is None else own
 
     def to_json(self) -> dict[str, Any]:
         """Return the shape that `parse` reads; fields at their default may be left out."""
@@ -70,12 +88,21 @@ class Pipeline:
         limits = {"timeout_s": self.timeout_s, "retries": self.retries}
         limits["concurrency"] = self.concurrency
         body["family"] = self.family
+        if self.tolerant:
+            body["tolerant"] = True
         return body | {key: value for key, value in limits.items() if value is not None}
 
     def digest(self) -> str:
-        """Return a sha256 that changes with anything that could change a result."""
-        steps = self.to_json()["steps"]
-        return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()
+        """Return a sha256 that changes with anything that could change a result's bytes or data.
+
+        Its name, limits and retries are no part of it.
+        """
+        steps: Any = [
+            {name: value for name, value in _step_json(step).items() if name not in _EFFORT}
+            for step in self.steps
+        ]
+        whole = {"steps": steps, "tolerant": True} if self.tolerant else steps
+        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
 def parse(body: Mapping[str, Any]) -> Pipeline:
@@ -99,6 +126,7 @@ def parse(body: Mapping[str, Any]) -> Pipeline:
         retries=_count(body.get("retries"), "`retries`"),
         concurrency=_count(body.get("concurrency"), "`concurrency`", least=1),
         family=_text(body.get("family", "images"), "The pipeline's `family`"),
+        tolerant=_flag(body.get("tolerant", False), "`tolerant`"),
     )
 
 
@@ -120,9 +148,20 @@ def _changed(
 
 
 _PIPELINE_FIELDS = frozenset(
-    {"name", "steps", "output", "timeout_s", "retries", "concurrency", "family", "summary"}
+    {
+        "name",
+        "steps",
+        "output",
+        "timeout_s",
+        "retries",
+        "concurrency",
+        "family",
+        "tolerant",
+        "summary",
+    }
 )
 _STEP_FIELDS = frozenset({"use", "with", "id", "timeout_s", "retries", "on_error", "if"})
+_EFFORT = frozenset({"timeout_s", "retries"})
 _CONDITION_FIELDS = frozenset({"types", "min_bytes", "max_bytes", "min_width", "min_height"})
 
 
@@ -148,8 +187,7 @@ def _step_json(step: Step) -> dict[str, Any]:
     body: dict[str, Any] = {"use": step.use, "with": dict(step.options), "id": step.id}
     if step.on_error is not OnError.FAIL:
         body["on_error"] = step.on_error.value
-    bounds = {name: getattr(step.condition, name) for name in sorted(_CONDITION_FIELDS)}
-    condition = {k: list(v) if k == "types" else v for k, v in bounds.items() if v}
+    condition = step.condition.bounds()
     extra = {"timeout_s": step.timeout_s, "retries": step.retries, "if": condition or None}
     return body | {key: value for key, value in extra.items() if value is not None}
 
@@ -204,6 +242,12 @@ def _positive(value: object, what: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 86_400:  # noqa: PLR2004
         raise InvalidPipelineError(f"{what} must be a number of seconds above 0.")
     return float(value)
+
+
+def _flag(value: object, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidPipelineError(f"{what} must be true or false.")
+    return value
 
 
 def _count(value: object, what: str, *, least: int = 0) -> int | None:

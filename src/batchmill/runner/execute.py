@@ -2,24 +2,26 @@
 
 import errno
 import shutil
+import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.item import (
     EmptyFileError,
+    ItemError,
     OperationFailedError,
     OutOfMemoryError,
     UnreadableFileError,
     UnsupportedTypeError,
 )
-from batchmill.errors.outage import StorageFullError
+from batchmill.errors.outage import OutageError, StorageFullError
 from batchmill.model.containers import identify
 from batchmill.model.item import Output, SkipReason
 from batchmill.model.media import Family
@@ -30,6 +32,9 @@ from batchmill.operations.damage import translated
 from batchmill.operations.files import row
 from batchmill.runner.messages import OUT, Job, JobStep, Progress, Report, ReportedError
 from batchmill.runner.names import output_stem, safe_name
+
+if TYPE_CHECKING:
+    from batchmill.operations.picture import Picture
 
 
 def warm() -> None:
@@ -49,6 +54,8 @@ def execute(job: Job, report_progress: Callable[[Progress], None]) -> Report:
     """
     trace = _Trace(report_progress)
     try:
+        if job.original:
+            return _original(job, trace)
         try:
             return _run(job, trace, tolerant=False)
         except UnreadableFileError as damage:
@@ -58,20 +65,21 @@ def execute(job: Job, report_progress: Callable[[Progress], None]) -> Report:
             report = _run(job, trace, tolerant=True)
             return replace(report, warnings=(f"{damage.message}; kept", *report.warnings))
     except BatchmillError as error:
-        return Report(error=_reported(error, trace.step), step_ms=trace.step_ms)
+        return Report(error=_reported(error, trace), step_ms=trace.step_ms)
 
 
 @dataclass(slots=True)
 class _Trace:
-    """Where the job is, and how long each step took."""
+    """Where the job is, for which steps, and how long each step took."""
 
     report_progress: Callable[[Progress], None]
     step: str = ""
+    working_for: Sequence[JobStep] = ()
     step_ms: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        self.step = step
+    def timed(self, step: str, *working_for: JobStep) -> Iterator[None]:
+        self.step, self.working_for = step, working_for
         began = time.perf_counter()
         try:
             yield
@@ -84,34 +92,49 @@ class _Trace:
 
 
 def _run(job: Job, trace: _Trace, *, tolerant: bool) -> Report:
-    with trace.timed("open"), _translating(job, "open"):
-        work = _found(job, trace, tolerant=tolerant)
-    try:
-        with trace.timed("open"), _translating(job, "open"):
-            work = _opened(work)
-        steps = [step for step in job.steps if _applies(step.condition, work)]
-        if not steps:
-            return Report(skipped=SkipReason.FILTERED, step_ms=trace.step_ms)
-        work = _after_all(work, steps, job, trace)
-        with trace.timed("encode"), _translating(job, "encode"):
-            trace.progress(0.0)
-            return _written(work, trace)
-    except BatchmillError as error:
-        if not any(step.on_error == OnError.KEEP_ORIGINAL for step in job.steps):
-            raise
-        return _original(work, trace, error)
+    with trace.timed("open", *job.steps), _translating(job, "open"):
+        work = _opened(_found(job, trace, tolerant=tolerant))
+    steps = [step for step in job.steps if _applies(step.condition, work)]
+    if not steps:
+        return Report(skipped=SkipReason.FILTERED, step_ms=trace.step_ms)
+    work = _after_all(work, steps, job, trace)
+    with trace.timed("encode", *steps), _translating(job, "encode"):
+        trace.progress(0.0)
+        return _written(work, trace)
 
 
 def _after_all(work: Work, steps: list[JobStep], job: Job, trace: _Trace) -> Work:
     for step in steps:
         try:
-            with trace.timed(step.id or step.use), _translating(job, step.use):
-                work = _after(work, step)
+            with trace.timed(step.id or step.use, step), _translating(job, step.use):
+                work = _in_time(work, step)
+        except OutageError:
+            raise
         except BatchmillError as error:
             if step.on_error != OnError.SKIP:
                 raise
             work = work.with_warning(f"{step.use} was left out: {error.message}")
     return work
+
+
+def _in_time(work: Work, step: JobStep) -> Work:
+    """Run a step within its `timeout_s`, which ends this process: no decoder can be stopped else.
+
+    The pixels of such a step are computed at its end; those of others when the result is written.
+    """
+    if step.timeout_s is None:
+        return _after(work, step)
+    signal.setitimer(signal.ITIMER_REAL, step.timeout_s)
+    try:
+        after = _after(work, step)
+        return replace(after, pictures=tuple(map(_computed, after.pictures)))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _computed(picture: "Picture") -> "Picture":
+    untouched = picture.source is not None
+    return picture if untouched else replace(picture, image=picture.image.copy_memory())
 
 
 def _found(job: Job, trace: _Trace, *, tolerant: bool) -> Work:
@@ -220,20 +243,40 @@ def _extra(out: Path, file: ExtraFile) -> Output:
     return row(file.path.replace(out / free), file.media_type)
 
 
-def _original(work: Work, trace: _Trace, error: BatchmillError) -> Report:
-    """Deliver the source's own bytes, metadata and all: that is what was asked for."""
-    stem = output_stem(work.source.name, "", set())
-    target = work.folder / f"{stem}.{work.source.media.extension}"
-    target.unlink(missing_ok=True)
-    shutil.copyfile(work.source.path, target)
-    sentence = f"{error.message}; the original was kept"
-    return Report(
-        outputs=(row(target, work.source.media.mime),),
-        data=dict(work.data),
-        warnings=(*work.warnings, sentence),
-        skipped=SkipReason.UNCHANGED,
-        step_ms=trace.step_ms,
-    )
+def _original(job: Job, trace: _Trace) -> Report:
+    """Deliver the source itself, a picture less the metadata that nothing asks to keep."""
+    with trace.timed("open"), _translating(job, "open"):
+        work = _found(job, trace, tolerant=True)
+        with suppress(ItemError), _translating(job, "open"):
+            work = _opened(work)
+        source = work.source
+        target = work.folder / f"{output_stem(source.name, '', set())}.{source.media.extension}"
+        if source.media.family is Family.IMAGE:
+            target.write_bytes(_cleaned(work, job.steps))
+        else:
+            shutil.copyfile(source.path, target)
+        size = work.pictures[0].size if work.pictures else None
+        return Report(outputs=(row(target, source.media.mime, size=size),), step_ms=trace.step_ms)
+
+
+def _cleaned(work: Work, steps: Sequence[JobStep]) -> bytes:
+    """Return a picture's bytes as the last step that says so wants them kept.
+
+    Raises:
+        UnsupportedTypeError: its metadata can't be told from the rest.
+    """
+    from batchmill.operations.strip.file import stripped
+    from batchmill.operations.strip.policy import MalformedError, Policy
+
+    source = work.source
+    asked = [step.options["keep"] for step in steps if _applies(step.condition, work)]
+    orientation = work.pictures[0].orientation if work.pictures else 1
+    policy = Policy(asked[-1] if asked else "none", orientation)
+    with suppress(MalformedError):
+        content = stripped(source.path.read_bytes(), source.media, policy)
+        if content is not None:
+            return content
+    raise UnsupportedTypeError(f"the metadata of {source.name} can't be removed")
 
 
 # ---------------------------------------------------------------- errors
@@ -273,12 +316,15 @@ def _sound(job: Job) -> bool:
     return is_sound(_source(job), job.limits)
 
 
-def _reported(error: BatchmillError, step: str) -> ReportedError:
+def _reported(error: BatchmillError, trace: _Trace) -> ReportedError:
+    """Describe an error; opening and writing belong to all steps that they are done for."""
     return ReportedError(
         code=error.code,
         message=error.message,
         retryable=error.retryable,
         budget=getattr(error, "budget", "errors"),
-        step=step or None,
+        step=trace.step or None,
         detail=error.detail,
+        keep_original=bool(trace.working_for)
+        and all(step.on_error == OnError.KEEP_ORIGINAL for step in trace.working_for),
     )

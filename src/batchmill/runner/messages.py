@@ -17,12 +17,16 @@ OUT = "out"
 
 @dataclass(frozen=True, slots=True)
 class JobStep:
-    """One transform of a segment: `use` names the operation, `options` is complete."""
+    """One transform of a segment: `use` names the operation, `options` is complete.
+
+    A step that takes longer than its `timeout_s` ends its child by SIGALRM.
+    """
 
     use: str
     options: dict[str, Any] = field(default_factory=dict)
     id: str = ""
     on_error: str = "fail"
+    timeout_s: float | None = None
     condition: dict[str, Any] = field(default_factory=dict)
 
 
@@ -34,6 +38,9 @@ class Job:
     `source` lies outside of it and is read-only, for it may be a hard link to the stored file:
     an operation that keeps the original copies it. `name` is a label for messages and output
     names, never a path. `data` is what earlier steps found out. The report repeats `number`.
+
+    With `original` no step is run: the source itself is the output, with as much of its
+    metadata as the last of the steps that has an option `keep` asks for.
     """
 
     source: str
@@ -42,6 +49,7 @@ class Job:
     steps: tuple[JobStep, ...]
     limits: Limits = field(default_factory=Limits)
     tolerant: bool = False
+    original: bool = False
     data: dict[str, Any] = field(default_factory=dict)
     number: int = 0
 
@@ -56,7 +64,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ReportedError:
-    """An error of the batch's file, as the child saw it. `detail` stays in the log."""
+    """An error of the batch's file, as the child saw it. `detail` stays in the log.
+
+    `keep_original` is what the steps that it belongs to say with `on_error`.
+    """
 
     code: str
     message: str
@@ -64,6 +75,7 @@ class ReportedError:
     budget: str = "errors"
     step: str | None = None
     detail: str | None = None
+    keep_original: bool = False
 
 
 @dataclass(frozen=True, slots=True)

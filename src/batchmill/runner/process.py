@@ -82,18 +82,25 @@ class Child:
     def _explain(self, end: Gone, job: Job, wall_s: float) -> ItemError:
         said = self._line.last_words.text
         status = self._line.returncode
+        step = self.place.last_step(job)
         error: ItemError
         if end.timed_out:
             error = AttemptTimeoutError(job.name, wall_s)
         elif status == -signal.SIGXCPU:
             error = AttemptTimeoutError(job.name, job.limits.cpu_s)
+        elif status == -signal.SIGALRM and (own_s := _own_limit_s(job, step)) is not None:
+            error = AttemptTimeoutError(job.name, own_s)
         elif limits.ran_out_of_memory(said):
             error = OutOfMemoryError(job.name, job.limits.memory_bytes)
         else:
             error = ChildCrashedError(job.name, _how(end, status))
-        error.step = self.place.last_step(job)
+        error.step = step
         error.detail = said or None
         return error
+
+
+def _own_limit_s(job: Job, step_id: str | None) -> float | None:
+    return next((step.timeout_s for step in job.steps if step.id == step_id), None)
 
 
 def _report(body: Any, job: Job) -> Report:  # noqa: ANN401 - the JSON border

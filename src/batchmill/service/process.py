@@ -128,13 +128,13 @@ def _failed(mill: Mill, claimed: Claimed, error: BatchmillError) -> Failed:
         detail=error.detail,
     )
     wait_s = error.retry_after_s or 0.0 if isinstance(error, OutageError) else 0.0
-    return Failed(failure, budget, _policy(mill, claimed), wait_s)
+    return Failed(failure, budget, _policy(mill, claimed, step), wait_s)
 
 
-def _policy(mill: Mill, claimed: Claimed) -> RetryPolicy:
-    """Return how often to try again: the pipeline says it, under the ceiling of the tier."""
+def _policy(mill: Mill, claimed: Claimed, step: str | None) -> RetryPolicy:
+    """Return how often to try again: step or pipeline say it, under the ceiling of the tier."""
     settings, pipeline = mill.settings, pipelines.parse(claimed.pipeline)
-    tier, wanted = settings.tier(claimed.tier), pipeline.retries
+    tier, wanted = settings.tier(claimed.tier), pipeline.retries_in(step)
     errors = tier.retries_errors if wanted is None else min(wanted, tier.retries_errors)
     timeouts = tier.retries_timeouts if wanted is None else min(wanted, tier.retries_timeouts)
     one_by_one = pipeline.family == SEQUENTIAL
