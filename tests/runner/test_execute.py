@@ -76,27 +76,37 @@ def test_a_failing_step_can_be_left_out(photo: Path):
     assert report.warnings[0].startswith("crop was left out: photo.jpg is 200×150 px")
 
 
-def test_a_failing_step_can_deliver_the_original(photo: Path):
+def test_a_failing_step_that_keeps_the_original_says_so(photo: Path):
     steps = (_step("crop", OUTSIDE, on_error="keep_original"), _step("resize", {"width": 40}))
     report = run(photo, [], job_steps=steps)
-    assert report.error is None
-    assert report.skipped == "unchanged"
-    assert outputs(photo, report)[0].read_bytes() == photo.read_bytes()
-    assert report.warnings[0].endswith("the original was kept")
+    assert report.error
+    assert report.error.keep_original
+    assert report.outputs == ()
 
 
-def test_damage_that_shows_only_while_encoding_can_deliver_the_original(photo: Path):
+def test_only_the_step_that_failed_is_asked_for_the_original(photo: Path):
+    steps = (_step("crop", OUTSIDE), _step("convert", on_error="keep_original"))
+    report = run(photo, [], job_steps=steps)
+    assert report.error
+    assert not report.error.keep_original
+
+
+@pytest.mark.parametrize("other", ["keep_original", "fail"])
+def test_damage_that_shows_only_while_encoding_belongs_to_every_step(photo: Path, other: str):
     photo.write_bytes(photo.read_bytes()[:-2000])
-    report = run(photo, [], job_steps=(_step("convert", on_error="keep_original"),))
-    assert report.error is None
-    assert outputs(photo, report)[0].read_bytes() == photo.read_bytes()
+    steps = (_step("convert", on_error="keep_original"), _step("convert", on_error=other))
+    report = run(photo, [], job_steps=steps)
+    assert report.error
+    assert report.error.step == "encode"
+    assert report.error.keep_original is (other == "keep_original")
 
 
-def test_a_file_that_cannot_even_be_opened_can_be_delivered_as_it_is(photo: Path):
-    photo.write_bytes(b"\xff\xd8\xff\xe0 nothing that follows is a picture")
-    report = run(photo, [], job_steps=(_step("convert", on_error="keep_original"),))
+def test_the_original_is_the_source_without_metadata_that_no_step_keeps(photo: Path):
+    report = run(photo, [], job_steps=(), original=True)
     assert report.error is None
-    assert outputs(photo, report)[0].read_bytes() == photo.read_bytes()
+    (output,) = report.outputs
+    assert (output.width, output.height, output.media_type) == (200, 150, "image/jpeg")
+    assert len(outputs(photo, report)[0].read_bytes()) <= photo.stat().st_size
 
 
 # ---------------------------------------------------------------- report

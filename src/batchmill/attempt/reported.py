@@ -17,8 +17,8 @@ def exception(error: ReportedError) -> ItemError | OutageError:
     kind = _class_of(error)
     found = kind.__new__(kind)
     BatchmillError.__init__(found, error.message[:MESSAGE_CHARACTERS], detail=error.detail)
+    found.step = error.step
     if isinstance(found, ItemError):
-        found.step = error.step
         found.keeps_original = error.keep_original
     return found
 

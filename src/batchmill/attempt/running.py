@@ -19,7 +19,7 @@ from batchmill.errors.item import (
     OperationFailedError,
     UnsupportedTypeError,
 )
-from batchmill.errors.outage import RunnerUnavailableError
+from batchmill.errors.outage import OutageError, RunnerUnavailableError
 from batchmill.model.item import Result, SkipReason
 from batchmill.model.media import BY_MIME, JPEG
 from batchmill.model.pipeline import OnError, Pipeline, Step
@@ -124,6 +124,9 @@ class Running:
         step = segment.steps[0]
         try:
             return await self._sent(call, segment, state)
+        except OutageError as error:
+            error.step = step.id
+            raise
         except ItemError as error:
             error.step = step.id
             error.keeps_original = step.on_error is OnError.KEEP_ORIGINAL

@@ -13,6 +13,8 @@ class OutageError(BatchmillError):
     remedy = "Wait and try again; `batchmill doctor` says what is away."
     retry_after_s: float | None = None
     """How long the dependency itself asks to be left alone, where it does."""
+    step: str | None = None
+    """Id of the step that needed it, where that is known."""
 
 
 class StorageFullError(OutageError):

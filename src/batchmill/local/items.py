@@ -171,5 +171,4 @@ def _note(error: ItemError | OutageError, story: _Story) -> None:
 
 
 def _failure(error: ItemError | OutageError) -> Failure:
-    step = error.step if isinstance(error, ItemError) else None
-    return Failure(error.code, error.message, error.retryable, step)
+    return Failure(error.code, error.message, error.retryable, error.step)

@@ -271,7 +271,7 @@ def _cleaned(work: Work, steps: Sequence[JobStep]) -> bytes:
     source = work.source
     asked = [step.options["keep"] for step in steps if _applies(step.condition, work)]
     orientation = work.pictures[0].orientation if work.pictures else 1
-    policy = Policy(asked[-1] if asked else "none", orientation)
+    policy = Policy(asked[-1] if asked else "none", orientation, cut=True)
     with suppress(MalformedError):
         content = stripped(source.path.read_bytes(), source.media, policy)
         if content is not None:

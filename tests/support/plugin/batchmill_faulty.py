@@ -72,6 +72,8 @@ async def _call(source: Source, options: FaultyOptions, clients: object) -> Mapp
         await asyncio.sleep(options.seconds if source.name.startswith("slow") else 0)
         if source.name.startswith("flaky") and CALLS.seen[source.name] == 1:
             raise OutageError("the other server answered 503")
+        if source.name.startswith("wrong"):
+            raise UnreadableFileError(source.name, "the other server says so")
     finally:
         CALLS.running -= 1
     return {"answer": source.name}

@@ -16,7 +16,7 @@ def stripped(content: bytes, policy: Policy) -> bytes:
     """Return a JPEG file with only the metadata that the policy keeps."""
     exif = xmp = None
     kept = []
-    for marker, whole in _parts(content):
+    for marker, whole in _parts(content, cut=policy.cut):
         body = whole[4:]
         if marker == _APP1 and body.startswith(EXIF_PREFIX):
             exif = body[len(EXIF_PREFIX) :] if exif is None else exif
@@ -49,10 +49,13 @@ def _segment(marker: int, head: bytes, body: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(head) + len(body) + 2) + head + body
 
 
-def _parts(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield marker and bytes of every part after SOI, scans with their data, up to EOI."""
+def _parts(content: bytes, *, cut: bool) -> Iterator[tuple[int, bytes]]:
+    """Yield marker and bytes of every part after SOI, scans with their data, up to EOI.
+
+    The last scan of a file that was `cut` off may end with the file.
+    """
     at = 2
-    while True:
+    while not (cut and at == len(content)):
         if content[at] != 0xFF:  # noqa: PLR2004
             raise MalformedError("no marker where one must be")
         marker = content[at + 1]
@@ -64,15 +67,17 @@ def _parts(content: bytes) -> Iterator[tuple[int, bytes]]:
             return
         (length,) = struct.unpack_from(">H", content, at + 2)
         end = at + 2 + length
-        end = _scan_end(content, end) if marker == _SOS else end
+        end = _scan_end(content, end, cut=cut) if marker == _SOS else end
         yield marker, content[at:end]
         at = end
 
 
-def _scan_end(content: bytes, at: int) -> int:
+def _scan_end(content: bytes, at: int, *, cut: bool) -> int:
     """Return where the entropy-coded data that starts at `at` ends: at a marker of its own."""
     while True:
         at = content.find(b"\xff", at)
+        if cut and (at < 0 or at + 1 == len(content)):
+            return len(content)
         if at < 0:
             raise MalformedError("the last scan does not end")
         if content[at + 1] and not 0xD0 <= content[at + 1] <= 0xD7:  # noqa: PLR2004 - stuffed, RSTn

@@ -12,10 +12,14 @@ class MalformedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What is to be kept, and the orientation (EXIF 1…8) that must not get lost."""
+    """What is to be kept, and the orientation (EXIF 1…8) that must not get lost.
+
+    `cut` accepts a JPEG whose end is missing.
+    """
 
     keep: Keep
     orientation: int = 1
+    cut: bool = False
 
     def exif(self, block: bytes | None) -> bytes:
         """Return what is to be written for an EXIF block (from its TIFF header on), or b""."""
