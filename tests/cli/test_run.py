@@ -529,3 +529,74 @@ def test_a_file_that_is_no_joblog_is_left_alone(batchmill: Run, photos: Path):
     assert done.returncode == 2
     assert "is not a joblog" in done.stderr
     assert (photos / "a.png").read_bytes() == before
+
+
+# ------------------------------------------------------------ what flags and pipeline say
+
+
+def pipeline_file(folder: Path, **fields: object) -> str:
+    (folder / "own.json").write_text(json.dumps(fields))
+    return "own.json"
+
+
+def lines_of(done: "subprocess.CompletedProcess[str]") -> list[dict]:
+    assert done.stdout, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("flags", "own", "whole", "attempts"),
+    [
+        ((), {}, {}, 2),
+        ((), {}, {"retries": 0}, 1),
+        ((), {"retries": 0}, {"retries": 3}, 1),
+        ((), {"retries": 1}, {"retries": 0}, 2),
+        (("--retries", 0), {"retries": 3}, {"retries": 3}, 1),
+    ],
+)
+def test_retries_are_the_flags_else_the_steps_else_the_pipelines_else_1(
+    batchmill: Run, photos: Path, *, flags: tuple, own: dict, whole: dict, attempts: int
+):
+    (photos / "a.png").rename(photos / "flaky.png")
+    named = pipeline_file(photos.parent, steps=[{"use": "faulty", **own}], **whole)
+
+    (line,) = lines_of(batchmill("run", named, "photos/flaky.png", "--json", *flags))
+
+    assert line["attempts"] == attempts
+
+
+@pytest.mark.parametrize(
+    ("flags", "whole"), [((), {"timeout_s": 0.5}), (("--timeout", 0.5), {"timeout_s": 500})]
+)
+def test_the_time_limit_is_the_flags_else_the_pipelines(
+    batchmill: Run, photos: Path, *, flags: tuple, whole: dict
+):
+    (photos / "a.png").rename(photos / "slow.png")
+    steps = [{"use": "faulty", "with": {"seconds": 600}}]
+    named = pipeline_file(photos.parent, steps=steps, **whole)
+
+    (line,) = lines_of(batchmill("run", named, "photos/slow.png", "--json", *flags))
+
+    assert "longer than 0.5 s" in line["error"]["message"]
+
+
+def test_a_time_limit_of_0_is_refused(batchmill: Run, photos: Path):
+    done = batchmill("run", "web", photos, "-o", "out", "--timeout", 0)
+
+    assert done.returncode == 2
+    assert "`timeout_s` must be a number of seconds above 0" in done.stderr
+
+
+def test_another_output_path_is_made_when_a_run_goes_on(
+    batchmill: Run, photos: Path, tmp_path: Path
+):
+    steps = [{"use": "resize", "with": {"width": 40}}]
+    run = ("run", "own.json", photos / "a.png", "-o", "out", "--joblog", "log.jsonl", "--json")
+    pipeline_file(tmp_path, steps=steps, output={"path": "{stem}-one.{ext}"})
+    batchmill(*run)
+    pipeline_file(tmp_path, steps=steps, output={"path": "{stem}-two.{ext}"})
+
+    done = batchmill(*run, "--resume")
+
+    assert len(lines_of(done)) == 1
+    assert tree(tmp_path / "out") == ["a-one.png", "a-two.png"]

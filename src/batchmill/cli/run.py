@@ -85,7 +85,8 @@ class RunOptions:
             "-j",
             "--jobs",
             metavar="N|N%",
-            help="Files at once, or a share of the processor cores; by default all cores.",
+            help="Files at once, or a share of the processor cores; by default what the preset "
+            "says, else all cores.",
             rich_help_panel=_WORK,
         ),
     ] = None
@@ -97,7 +98,7 @@ class RunOptions:
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Stop a file after this time; by default what the preset says.",
+            help="Stop a file after this time; by default what the preset says, else 120.",
             rich_help_panel=_WORK,
         ),
     ] = None
@@ -106,7 +107,7 @@ class RunOptions:
         typer.Option(
             metavar="N",
             min=0,
-            help="Retries after errors that may pass; by default what the preset says.",
+            help="Retries after errors that may pass; by default what the preset says, else 1.",
             rich_help_panel=_WORK,
         ),
     ] = None
