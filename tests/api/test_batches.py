@@ -1,5 +1,7 @@
 """Sending, watching and steering batches over a real socket."""
 
+import json
+
 
 def test_files_that_are_sent_come_back_processed(server):
     accepted = server.post_files(b"one", b"two", name="pair", metadata={"for": "a test"})
@@ -130,6 +132,33 @@ def test_step_options_replace_those_of_the_preset(server):
 
     (options,) = [s["with"] for s in batch["pipeline"]["steps"] if s["use"] == "convert"]
     assert options["quality"] == 31
+
+
+def test_options_of_one_step_win_over_those_of_all_steps_of_its_operation(server):
+    steps = [{"use": "resize", "id": "small"}, {"use": "resize", "id": "large"}]
+    options = {"small": {"width": 10}, "resize": {"width": 20, "height": 30}}
+
+    answer = server.client.post(
+        "/v1/batches",
+        files=[("files", ("a", b"one"))],
+        data={
+            "pipeline": json.dumps({"steps": steps}),
+            "options": json.dumps({"step_options": options}),
+        },
+    )
+
+    made = [step["with"] for step in answer.json()["pipeline"]["steps"]]
+    assert [(step["width"], step["height"]) for step in made] == [(10, 30), (20, 30)]
+
+
+def test_the_pipelines_own_name_is_told(server):
+    answer = server.client.post(
+        "/v1/batches",
+        files=[("files", ("a", b"one"))],
+        data={"pipeline": '{"name": "shop", "steps": [{"use": "resize"}]}'},
+    )
+
+    assert answer.json()["pipeline"]["name"] == "shop"
 
 
 def test_nothing_is_left_of_a_request_that_was_refused(server):

@@ -600,3 +600,12 @@ def test_another_output_path_is_made_when_a_run_goes_on(
 
     assert len(lines_of(done)) == 1
     assert tree(tmp_path / "out") == ["a-one.png", "a-two.png"]
+
+
+def test_a_setting_by_operation_holds_for_every_step_of_it(batchmill: Run, photos: Path):
+    steps = [{"use": "resize", "with": {"width": 50}}, {"use": "resize", "with": {"width": 60}}]
+    named = pipeline_file(photos.parent, steps=steps)
+
+    (line,) = lines_of(batchmill("run", named, "photos/a.png", "--json", "--set", "resize.width=7"))
+
+    assert line["outputs"][0]["width"] == 7

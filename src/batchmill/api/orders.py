@@ -76,17 +76,18 @@ def _pipeline(
 
 
 def with_options(pipeline: Pipeline, step_options: Mapping[str, Mapping[str, Any]]) -> Pipeline:
-    """Replace options of the steps that are named by their id or operation.
+    """Replace options of the steps that are named by their id, which wins, or operation.
 
     Raises:
         UnknownNameError: there is no such step.
     """
-    steps = list(pipeline.steps)
-    for name, options in step_options.items():
-        places = [n for n, step in enumerate(steps) if name in (step.id, step.use)]
-        if not places:
-            raise UnknownNameError("step", name, [step.use for step in steps])
-        for place in places:
-            merged = {**steps[place].options, **options}
-            steps[place] = replace(steps[place], options=merged)
+    named = {name for step in pipeline.steps for name in (step.use, step.id)}
+    for name in step_options:
+        if name not in named:
+            raise UnknownNameError("step", name, [step.use for step in pipeline.steps])
+    given = {name: dict(options) for name, options in step_options.items()}
+    steps = [
+        replace(step, options={**step.options, **given.get(step.use, {}), **given.get(step.id, {})})
+        for step in pipeline.steps
+    ]
     return replace(pipeline, steps=tuple(steps))

@@ -112,11 +112,13 @@ def parse_setting(setting: str) -> tuple[str, str, object]:
 
 def _with_setting(pipeline: Pipeline, setting: str) -> Pipeline:
     step, option, value = parse_setting(setting)
-    for place, each in enumerate(pipeline.steps):
-        if step in {each.id, each.use}:
-            return _with_value(pipeline, place, option, value)
-    known = [each.use for each in pipeline.steps]
-    raise UnknownNameError(f"step in the pipeline {pipeline.name!r}", step, known)
+    places = [n for n, each in enumerate(pipeline.steps) if step in {each.id, each.use}]
+    if not places:
+        known = [each.use for each in pipeline.steps]
+        raise UnknownNameError(f"step in the pipeline {pipeline.name!r}", step, known)
+    for place in places:
+        pipeline = _with_value(pipeline, place, option, value)
+    return pipeline
 
 
 def _with_value(pipeline: Pipeline, place: int, option: str, value: object) -> Pipeline:
