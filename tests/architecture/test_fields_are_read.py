@@ -64,7 +64,6 @@ TIER_NAMES = frozenset(Tiers.model_fields)
 WITHOUT_TEST = frozenset(
     {
         "s3_virtual_host",
-        "uploads_dir",
         "child_items",
         "retention_s",
         "idempotency_s",
@@ -72,12 +71,7 @@ WITHOUT_TEST = frozenset(
         "archive_bytes",
         "retries_errors",
         "retries_timeouts",
-        "sequential.files_per_batch",
         "sequential.batch_timeout_s",
-        "documents.files_per_batch",
-        "images.width_px",
-        "images.height_px",
-        "images.rate_window_ms",
     }
 )
 """Settings that no test names yet: they have a reader, and nothing fails without it."""
@@ -174,4 +168,4 @@ def test_every_setting_is_named_by_a_test():
         and setting.rpartition(".")[2].upper() not in texts
     }
 
-    assert unnamed - TIER_NAMES == WITHOUT_TEST
+    assert unnamed - TIER_NAMES <= WITHOUT_TEST
