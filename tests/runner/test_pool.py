@@ -128,13 +128,27 @@ def test_hog_of_memory_is_reported_and_the_child_replaced(with_mill):
     with_mill(story)
 
 
-@pytest.mark.parametrize("use", ["spin", "hang"])
+@pytest.mark.parametrize("use", ["spin", "hang", "escape", "stop_itself"])
 def test_job_over_its_wall_time_is_killed(with_mill, use):
     async def story(mill):
+        pid = (await mill.run("tell_pid")).data["pid"]
         with pytest.raises(AttemptTimeoutError, match=r"longer than 2 s") as caught:
             await mill.run(use, wall_s=2)
         assert caught.value.step == use
+        assert not _exists(pid)
         assert (await mill.run("copy")).outputs
+
+    with_mill(story)
+
+
+def test_job_ends_at_its_limit_although_the_fork_server_has_stopped(with_mill):
+    async def story(mill):
+        found = (await mill.run("tell_pid", "tell_parent")).data
+        os.kill(found["parent"], signal.SIGSTOP)
+        with pytest.raises(AttemptTimeoutError):
+            await mill.run("hang", wall_s=0.2)
+        assert (await mill.run("tell_parent")).data["parent"] != found["parent"]
+        assert not _exists(found["parent"])
 
     with_mill(story)
 

@@ -50,6 +50,15 @@ def test_child_starts_no_process_raises_no_limit_and_shares_no_memory(outcome, w
     assert outcome(what, needs="processes") != "done"
 
 
+@pytest.mark.parametrize("what", ["setpgid", "setsid", "outlive_parent"])
+def test_child_leaves_neither_its_group_nor_its_session_nor_its_parent(outcome, what):
+    assert outcome(what, needs="processes") == "PermissionError"
+
+
+def test_child_names_its_threads(outcome):
+    assert outcome("name_thread") == "done"
+
+
 def test_child_sends_no_signal_to_its_worker(outcome):
     assert outcome("signal", needs="processes", pid=os.getpid()) == "PermissionError"
 
@@ -113,40 +122,94 @@ def test_environment_of_a_child_has_no_secrets(with_mill):
     with_mill(story, environ={"BATCHMILL_S3_SECRET_ACCESS_KEY": "hunter2", "PASSWORD": "hunter2"})
 
 
-def test_old_kernel_runs_jobs_kills_offspring_and_says_what_is_missing(tmp_path):
-    script = """
-import asyncio, os, sys
+OLD_KERNEL = """
+import asyncio, os, signal, sys
 from pathlib import Path
-from batchmill.errors.item import AttemptTimeoutError
+from batchmill.errors.item import AttemptTimeoutError, ChildCrashedError
 from support.old_kernel import refuse_calls
 from support.mill import opened
 
-async def main():
+def lives(pid):
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+async def main(story):
     refuse_calls()
     async with opened(Path(sys.argv[1])) as mill:
-        report = await mill.run("copy", body=b"bytes")
-        found = mill.pool.sandbox
-        print(report.outputs[0].bytes, found.files, found.processes, sep="|")
-        job = mill.job("breed")
-        try:
-            await mill.pool.run(job, owner="anna", wall_s=1)
-        except AttemptTimeoutError:
-            pid = int(Path(job.folder, "offspring").read_text())
-            print(os.path.exists(f"/proc/{pid}/fd/0"))
+        await story(mill)
 
-asyncio.run(main())
 """
+
+
+def on_old_kernel(scratch: Path, story: str) -> list[str]:
+    """Run `async def story(mill)` where nothing can be filtered; return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "scratch")],
+        [sys.executable, "-c", f"{OLD_KERNEL}{story}\nasyncio.run(main(story))\n", str(scratch)],
         env={**os.environ, "PYTHONPATH": str(TESTS)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
+    return done.stdout.splitlines()
+
+
+def test_old_kernel_runs_jobs_and_says_what_is_missing(tmp_path):
+    story = """
+async def story(mill):
+    report = await mill.run("copy", body=b"bytes")
+    found = mill.pool.sandbox
+    print(report.outputs[0].bytes, found.files, found.processes, sep="|")
+"""
     missing = "Function not implemented"
-    status, offspring_lives = done.stdout.splitlines()
-    assert status == f"5|landlock: {missing}|seccomp: {missing}"
-    assert offspring_lives == "False"
+    assert on_old_kernel(tmp_path, story) == [f"5|landlock: {missing}|seccomp: {missing}"]
+
+
+@pytest.mark.parametrize(("use", "number"), [("breed", 1), ("breed_far", 4)])
+def test_old_kernel_kills_all_descendants_of_a_child_at_its_limit(tmp_path, use, number):
+    story = f"""
+async def story(mill):
+    job = mill.job("{use}")
+    try:
+        await mill.pool.run(job, owner="anna", wall_s=5)
+    except AttemptTimeoutError:
+        pids = Path(job.folder, "offspring").read_text().split()
+        print(len(pids), any(map(lives, pids)))
+    print((await mill.run("copy", body=b"next")).outputs[0].bytes)
+"""
+    assert on_old_kernel(tmp_path, story) == [f"{number} False", "4"]
+
+
+def test_old_kernel_kills_a_child_that_left_its_group_and_session(tmp_path):
+    story = """
+async def story(mill):
+    pid = (await mill.run("tell_pid")).data["pid"]
+    try:
+        await mill.run("escape", wall_s=2)
+    except AttemptTimeoutError:
+        print(lives(pid))
+    print((await mill.run("copy", body=b"next")).outputs[0].bytes)
+"""
+    assert on_old_kernel(tmp_path, story) == ["False", "4"]
+
+
+def test_old_kernel_kills_a_child_that_wants_to_outlive_its_fork_server(tmp_path):
+    story = """
+async def story(mill):
+    found = (await mill.run("tell_pid", "tell_parent")).data
+    running = asyncio.create_task(mill.run("escape"))
+    async with asyncio.timeout(60):
+        while os.getsid(found["pid"]) != found["pid"]:
+            await asyncio.sleep(0.01)
+    os.kill(found["parent"], signal.SIGKILL)
+    try:
+        await running
+    except ChildCrashedError:
+        print(lives(found["pid"]))
+"""
+    assert on_old_kernel(tmp_path, story) == ["False"]
 
 
 def test_status_names_the_missing_parts_with_their_reasons():

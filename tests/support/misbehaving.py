@@ -203,6 +203,42 @@ def breed(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
     time.sleep(60)
 
 
+def escape(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    """Leave the group, the session and the parent, as far as that is allowed, and hang on."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    libc = ctypes.CDLL(None)
+    libc.prctl(1, 0)
+    libc.setpgid(0, os.getpgid(os.getppid()))
+    libc.setsid()
+    while True:
+        time.sleep(60)
+
+
+def breed_far(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    """Fork a chain of processes, each in a session of its own, one of them stopped; hang on."""
+    for depth in range(4):
+        pid = os.fork()
+        if pid and depth:
+            with Path(job.folder, "offspring").open("a") as file:
+                file.write(f"{os.getpid()} ")
+        if pid:
+            break
+        os.setsid()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        if depth == 1 and os.fork():  # the parent of the rest ends: they are orphans already
+            os._exit(0)
+    else:
+        with Path(job.folder, "offspring").open("a") as file:
+            file.write(f"{os.getpid()} ")
+        os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(60)
+
+
+def stop_itself(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(60)
+
+
 def report_nan(job: Job, step: JobStep, report_progress: ReportProgress) -> dict[str, Any]:
     return {"value": float("nan")}
 
@@ -244,6 +280,17 @@ def _raise_limit(job: Job, options: dict[str, Any]) -> None:
         raise OSError(str(error)) from error
 
 
+def _libc(name: str, *arguments: object) -> None:
+    if ctypes.CDLL(None, use_errno=True)[name](*arguments) < 0:
+        raise OSError(ctypes.get_errno(), name)
+
+
+def _leave_session(job: Job, options: dict[str, Any]) -> None:
+    """The leader of a group may not, so try to be none first."""
+    ctypes.CDLL(None).setpgid(0, os.getpgid(os.getppid()))
+    _libc("setsid")
+
+
 def _change_mode(job: Job, options: dict[str, Any]) -> None:
     Path(options["path"]).chmod(0o777)
 
@@ -266,6 +313,10 @@ FORBIDDEN: dict[str, Callable[[Job, dict[str, Any]], object]] = {
     "signal": lambda job, options: os.kill(options["pid"], 0),
     "raise_limit": _raise_limit,
     "share_memory": _share_memory,
+    "setsid": _leave_session,
+    "setpgid": lambda job, options: _libc("setpgid", 0, os.getpgid(os.getppid())),
+    "outlive_parent": lambda job, options: _libc("prctl", 1, 0, 0, 0, 0),
+    "name_thread": lambda job, options: _libc("prctl", 15, ctypes.c_char_p(b"decoder")),
     "temporary_file": lambda job, options: tempfile.mkstemp(),
 }
 
@@ -289,7 +340,7 @@ BEHAVIOURS: dict[str, Callable[[Job, JobStep, ReportProgress], dict[str, Any] | 
         *(write_wrong_report, write_deep_nesting, write_huge_line, write_after_report),
         *(write_more_after_report,),
         *(flood_stderr, close_line, remove_own_folder, report_nan, try_out),
-        *(lock_a_folder, leave_temporary_files, breed),
+        *(lock_a_folder, leave_temporary_files, breed, breed_far, escape, stop_itself),
     )
 } | {"copy": lambda job, step, report_progress: None}
 

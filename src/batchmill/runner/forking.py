@@ -1,8 +1,8 @@
 """The pool's end of a nursery: asks it for children and hears of their ends."""
 
 import asyncio
+import contextlib
 import os
-import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from batchmill.runner.environment import environment
-from batchmill.runner.line import Gone, Line, kill_group
+from batchmill.runner.handle import ProcessHandle
+from batchmill.runner.line import Gone, Line
 from batchmill.runner.messages import decode, encode
 from batchmill.runner.place import Place
 from batchmill.runner.process import Child
@@ -18,13 +19,14 @@ from batchmill.runner.process import Child
 START_TIMEOUT_S = 60.0
 _RECEIVE_BYTES = 65536
 _STDERR_BYTES = 4096
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class Nursery:
     """A running nursery process. When it ends, so do its children."""
 
     def __init__(self, control: socket.socket) -> None:
-        self.pid = 0
+        self.process: asyncio.SubprocessTransport | None = None
         self.alive = True
         self.stderr = b""
         self._control = control
@@ -75,7 +77,7 @@ class Nursery:
         """
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
-        line = Line()
+        line = Line(on_unreaped=self.kill)
         loop = asyncio.get_running_loop()
         await loop.connect_accepted_socket(lambda: line, ours)
         await loop.connect_read_pipe(lambda: line.last_words, os.fdopen(reading, "rb"))
@@ -95,16 +97,21 @@ class Nursery:
     async def aclose(self) -> None:
         """Kill the nursery, and so its children."""
         if self.alive:
-            kill_group(self.pid)
+            self.kill()
             await self._ended.wait()
+
+    def kill(self) -> None:
+        """Kill the process; `lost` is called once it has ended."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
 
     def lost(self) -> None:
         """Give the process up, be it gone or not; its children are killed."""
         if not self.alive:
             return
         self.alive = False
-        if self.pid:
-            kill_group(self.pid)
+        self.kill()
         self._ended.set()
         asyncio.get_running_loop().remove_reader(self._control)
         self._control.close()
@@ -112,7 +119,7 @@ class Nursery:
             self._answer.set_exception(Gone(self.stderr.decode(errors="replace")))
             self._answer.exception()  # whoever asked may have been cancelled
         for line in self._lines.values():
-            line.process_ended(-signal.SIGKILL)
+            line.orphaned()
 
     def _ask(self, place: Place, line: Line, descriptors: list[int]) -> None:
         if not self.alive:
@@ -127,29 +134,33 @@ class Nursery:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await asyncio.shield(self._answer)
         except TimeoutError as error:
-            kill_group(self.pid)
+            self.kill()
             raise Gone("the nursery does not answer") from error
 
     def _readable(self) -> None:
+        data, descriptors = b"", list[int]()
         try:
-            data = self._control.recv(_RECEIVE_BYTES)
+            data, descriptors, _, _ = socket.recv_fds(
+                self._control, _RECEIVE_BYTES, 1, _CLOSE_ON_EXEC
+            )
         except BlockingIOError:
             return
         except OSError:
-            data = b""
+            pass
         if not data:
             asyncio.get_running_loop().remove_reader(self._control)
         *messages, self._heard = (self._heard + data).split(b"\n")
         for message in messages:
-            self._hear(*decode(message))
+            self._hear(*decode(message), descriptors)
 
-    def _hear(self, kind: str, body: Any) -> None:  # noqa: ANN401 - the JSON border
+    def _hear(self, kind: str, body: Any, descriptors: list[int]) -> None:  # noqa: ANN401 - JSON
         match kind:
             case "ended":
                 self._lines.pop(body[0]).process_ended(body[1])
             case "forked" if self._unborn is not None:
                 self._lines[body] = self._unborn
-                self._unborn.born(body)
+                pidfd = descriptors.pop() if descriptors else None
+                self._unborn.born(ProcessHandle(body, pidfd))
                 self._answer.set_result(body)
             case "ready":
                 self._answer.set_result(body)
@@ -162,7 +173,7 @@ class _Process(asyncio.SubprocessProtocol):
         self._nursery = nursery
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._nursery.pid = cast("asyncio.SubprocessTransport", transport).get_pid()
+        self._nursery.process = cast("asyncio.SubprocessTransport", transport)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._nursery.stderr = (self._nursery.stderr + data)[-_STDERR_BYTES:]

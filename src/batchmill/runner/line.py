@@ -1,12 +1,11 @@
 """The line to a child: one question and its answer at a time, and the end of what it said."""
 
 import asyncio
-import contextlib
-import os
 import signal
 from collections.abc import Callable
 from typing import Any, cast
 
+from batchmill.runner.handle import ProcessHandle
 from batchmill.runner.messages import Progress, decode
 
 OnProgress = Callable[[Progress], None]
@@ -16,6 +15,8 @@ MAX_ANSWER_BYTES = 8 * 2**20
 STDERR_BYTES = 8192
 _PROGRESS_INTERVAL_S = 1.0
 _LAST_WORDS_S = 0.5
+KILL_WAIT_S = 5.0
+"""How long a killed child may take to end: longer only for one that hangs in the kernel."""
 CLOSED = "it closed its line"
 
 
@@ -33,10 +34,11 @@ class Line(asyncio.Protocol):
     Plain callbacks: a stream reader costs more than the whole message.
     """
 
-    def __init__(self) -> None:
-        self.pid = 0
+    def __init__(self, on_unreaped: Callable[[], None]) -> None:
+        self.handle: ProcessHandle | None = None
         self.returncode: int | None = None
-        self.ended = asyncio.Event()
+        self.ended = False
+        self.given_up = asyncio.Event()
         self.last_words = LastWords(self)
         self.on_progress: OnProgress | None = None
         self._heard = bytearray()
@@ -44,6 +46,9 @@ class Line(asyncio.Protocol):
         self._progress_at = 0.0
         self._expected = "ready"
         self._killed_for: Gone | None = None
+        self._on_unreaped = on_unreaped
+        self._on_end: list[Callable[[], object]] = []
+        self._patience: asyncio.TimerHandle | None = None
         self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     @property
@@ -60,7 +65,7 @@ class Line(asyncio.Protocol):
         self._transport.write(line)
 
     async def answer(self, wait_s: float) -> Any:  # noqa: ANN401 - the JSON border
-        """Return the body of the answer, or raise `Gone` once the child is reaped."""
+        """Return the body of the answer, or raise `Gone` once the child is reaped or given up."""
         late = Gone("it took too long", timed_out=True)
         timer = asyncio.get_running_loop().call_later(wait_s, self.kill, late)
         try:
@@ -69,27 +74,43 @@ class Line(asyncio.Protocol):
             timer.cancel()
 
     def kill(self, reason: Gone | None = None) -> None:
-        """Kill the group, once; the question that is open is answered with `reason`."""
+        """Kill the child, once; the question that is open is answered with `reason`."""
         self._killed_for = self._killed_for or reason or Gone("it was stopped")
-        if self.pid and self.returncode is None:
-            kill_group(self.pid)
+        if self._patience is None and not self.ended:
+            self._patience = asyncio.get_running_loop().call_later(KILL_WAIT_S, self._give_up)
+        if self.handle is not None and self.returncode is None:
+            self.handle.kill()
 
-    def born(self, pid: int) -> None:
-        """Note the process id; a child that nobody waits for any more is killed."""
-        self.pid = pid
+    def born(self, handle: ProcessHandle) -> None:
+        """Note the process; a child that is not waited for any more is killed."""
+        self.handle = handle
         if not self.alive:
-            kill_group(pid)
+            handle.kill()
 
     def abandon(self) -> None:
         """Give the child up, born or not."""
         self.kill()
         self._transport.close()
 
+    def orphaned(self) -> None:
+        """Kill a child whose fork server is gone, and learn of its end from the kernel."""
+        if self.handle is None:
+            return
+        self.kill(Gone("it ended"))
+        self.handle.kill_group()
+        self.handle.when_ended(lambda: self.process_ended(-signal.SIGKILL))
+
+    def when_ended(self, call: Callable[[], object]) -> None:
+        """Call once the child has ended; at once if it has."""
+        if self.ended:
+            call()
+        else:
+            self._on_end.append(call)
+
     def process_ended(self, returncode: int) -> None:
         """Note the end; what is still in the pipes is heard before the question is answered."""
         self.returncode = returncode
         self._killed_for = self._killed_for or Gone("it ended")
-        kill_group(self.pid)
         if self.last_words.ended:
             self.finish()
         else:
@@ -97,12 +118,28 @@ class Line(asyncio.Protocol):
 
     def finish(self) -> None:
         """Answer the open question with the child's end, once that is known."""
-        if self.returncode is None or self.ended.is_set():
+        if self.returncode is None or self.ended:
             return
-        self.ended.set()
+        self.ended = True
+        if self._patience is not None:
+            self._patience.cancel()
+        if self.handle is not None:
+            self.handle.close()
+        self._close()
+        for call in self._on_end:
+            call()
+
+    def _give_up(self) -> None:
+        """Wait no more for the end of a killed child: its file has an end of its own."""
+        if self.handle is not None and not self.handle.runs():
+            self._on_unreaped()
+        self._close()
+
+    def _close(self) -> None:
         self._transport.close()
         self.last_words.close()
         self._settle(self._killed_for)
+        self.given_up.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -188,10 +225,3 @@ class LastWords(asyncio.Protocol):
     def close(self) -> None:
         """Stop listening."""
         self._transport.close()
-
-
-def kill_group(pid: int) -> None:
-    """Kill a process and all that it has started."""
-    # macOS answers "not permitted" for a group of zombies
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)

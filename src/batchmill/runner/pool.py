@@ -2,11 +2,12 @@
 
     slot ─► child of this owner, or a fresh one ─► files in ─► job ─► files out ─► give back
                                                                 │
-                         crash · hang · garbage · cancelled     └─► kill the group, forget it
+                         crash · hang · garbage · cancelled     └─► kill, forget
 
 A child serves one owner until another needs its slot. It is replaced after an error of a
 decoder, after `Recycling.jobs` jobs, or when it has grown over `Recycling.rss_bytes`. Whatever
-goes wrong costs the one job that was running.
+goes wrong costs the one job that was running. A child that a kill does not end, for it hangs in
+the kernel, keeps its slot until it has ended; its job ends at once.
 """
 
 import asyncio
@@ -79,6 +80,7 @@ class Pool:
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
         self._population = 0
+        self._stuck = 0
         self._closed = False
         self._jobs = self._started = self._crashed = 0
 
@@ -100,21 +102,23 @@ class Pool:
 
         `job.source` and `job.folder` lie below `scratch.path`; they are moved to the child
         while it works and are back when this returns or raises. `on_progress` is called at
-        most once a second. When cancelled, the child is dead before this raises.
+        most once a second. When cancelled, the child is killed before this raises.
 
         Raises:
             ChildCrashedError, AttemptTimeoutError, OutOfMemoryError: the child is gone.
             RunnerUnavailableError: no child could be started.
         """
-        async with self._slots:
+        await self._slots.acquire()
+        try:
             child = await self._take(owner)
-            self._busy.add(child)
-            try:
-                return await self._run_in(child, job, wall_s, on_progress)
-            finally:
-                self._busy.discard(child)
-                if child.alive:
-                    self._idle.append(child)
+        except BaseException:
+            self._slots.release()
+            raise
+        self._busy.add(child)
+        try:
+            return await self._run_in(child, job, wall_s, on_progress)
+        finally:
+            self._leave(child)
 
     async def aclose(self) -> None:
         """Kill all children, end all runs, and remove all folders. Safe to call twice."""
@@ -123,7 +127,7 @@ class Pool:
         self._closed = True
         for child in (*self._idle, *self._busy):
             await child.kill()
-        for _ in range(self.size):  # once all are ours, every run has left its folder
+        for _ in range(self.size - self._stuck):  # once ours, every run has left its folder
             await self._slots.acquire()
         if self._nursery is not None:
             await self._nursery.aclose()
@@ -143,6 +147,20 @@ class Pool:
     def pids(self) -> list[int]:
         """Return the process ids of the children that are alive."""
         return [child.pid for child in (*self._idle, *self._busy) if child.alive]
+
+    def _leave(self, child: Child) -> None:
+        self._busy.discard(child)
+        if child.alive:
+            self._idle.append(child)
+        if child.alive or self._closed:
+            self._slots.release()
+        else:
+            self._stuck += 1
+            child.when_ended(self._free_slot)
+
+    def _free_slot(self) -> None:
+        self._stuck -= 1
+        self._slots.release()
 
     async def _run_in(
         self, child: Child, job: Job, wall_s: float, on_progress: OnProgress | None

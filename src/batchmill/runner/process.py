@@ -1,8 +1,7 @@
-"""One child process as its parent sees it: asked, watched, killed with its group."""
+"""One child process as its parent sees it: asked, watched, killed."""
 
-import asyncio
-import contextlib
 import signal
+from collections.abc import Callable
 from typing import Any, Self
 
 from batchmill.errors.item import (
@@ -16,8 +15,6 @@ from batchmill.runner.line import CLOSED, Gone, Line, OnProgress
 from batchmill.runner.messages import Job, Report, encode, report_from
 from batchmill.runner.place import Place
 from batchmill.runner.sandbox import Sandbox
-
-KILL_WAIT_S = 5.0
 
 
 class Child:
@@ -46,8 +43,8 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process id, which is the id of its group too."""
-        return self._line.pid
+        """The process id."""
+        return self._line.handle.pid if self._line.handle is not None else 0
 
     @property
     def alive(self) -> bool:
@@ -73,11 +70,13 @@ class Child:
         return report
 
     async def kill(self) -> None:
-        """Kill the process group at once and wait until the child is reaped."""
+        """Kill the process and wait until it is reaped, or for `KILL_WAIT_S` at most."""
         self._line.kill()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(KILL_WAIT_S):
-                await self._line.ended.wait()
+        await self._line.given_up.wait()
+
+    def when_ended(self, call: Callable[[], object]) -> None:
+        """Call once the process is gone, which may be long after `kill` has given up."""
+        self._line.when_ended(call)
 
     def _explain(self, end: Gone, job: Job, wall_s: float) -> ItemError:
         said = self._line.last_words.text

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from batchmill.runner import landlock, seccomp
 from batchmill.runner.syscalls import (
+    PR_SET_CHILD_SUBREAPER,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
     prctl,
@@ -67,6 +68,12 @@ def die_with_parent(parent: int) -> None:
         prctl("parent-death signal", PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends, where the system has that."""
+    if sys.platform == "linux":
+        _attempt(lambda: prctl("child subreaper", PR_SET_CHILD_SUBREAPER, 1))
 
 
 def confine(inbox: str, folder: str) -> Sandbox:

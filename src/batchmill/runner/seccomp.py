@@ -1,7 +1,8 @@
 """Seccomp: after `install`, the kernel refuses what no decoder needs.
 
-No sockets of any kind, no new processes or programs, no limits raised, no signals to others, no
-looking into other processes, no memory or queues shared with them. Threads are allowed. Changes
+No sockets of any kind, no new processes or programs, no other group or session, no limits raised,
+no signals to others, no looking into other processes, no memory or queues shared with them, no
+outliving the parent. Threads are allowed. Changes
 of modes, owners and times pretend to succeed: Landlock does not confine them, and copying
 functions of the standard library would fail if they were refused.
 """
@@ -13,7 +14,7 @@ import struct
 import sys
 from dataclasses import dataclass
 
-from batchmill.runner.syscalls import syscall
+from batchmill.runner.syscalls import PR_SET_PDEATHSIG, syscall
 
 _LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
@@ -34,6 +35,7 @@ class _Machine:
     signals: tuple[int, ...]
     clone: int
     prlimit: int
+    prctl: int
 
 
 _CLONE3 = 435
@@ -47,6 +49,7 @@ _MACHINES = {
         seccomp=317,
         refused=(
             *(41, 57, 58, 59, 322),  # socket fork vfork execve execveat
+            *(109, 112),  # setpgid setsid
             *(101, 310, 311, 312, 200, 129, 297),  # ptrace process_vm_* kcmp tkill sigqueue*
             *(160, 272, 308, 304, 135),  # setrlimit unshare setns open_by_handle_at personality
             *(248, 249, 250, 321, 298, 323),  # keys bpf perf_event_open userfaultfd
@@ -56,12 +59,14 @@ _MACHINES = {
         signals=(62, 234),
         clone=56,
         prlimit=302,
+        prctl=157,
     ),
     "aarch64": _Machine(
         audit=0xC00000B7,
         seccomp=277,
         refused=(
             *(198, 221, 281),  # socket execve execveat
+            *(154, 157),  # setpgid setsid
             *(117, 270, 271, 272, 130, 138, 240),  # ptrace process_vm_* kcmp tkill sigqueue*
             *(164, 97, 268, 265, 92),  # setrlimit unshare setns open_by_handle_at personality
             *(217, 218, 219, 280, 241, 282),  # keys bpf perf_event_open userfaultfd
@@ -71,6 +76,7 @@ _MACHINES = {
         signals=(129, 131),
         clone=220,
         prlimit=261,
+        prctl=167,
     ),
 }
 
@@ -117,6 +123,8 @@ def _filter(machine: _Machine, pid: int) -> list[_Instruction]:
         *_unless(machine.clone, (_FIRST, _JUMP_SET, _CLONE_THREAD)),
         *(s for each in machine.signals for s in _unless(each, (_FIRST, _JUMP_EQUAL, pid))),
         # reading a limit passes no new one: both words of that pointer are zero
+        # PR_SET_PDEATHSIG is 1, and there is no 0
+        *_unless(machine.prctl, (_FIRST, _JUMP_AT_LEAST, PR_SET_PDEATHSIG + 1)),
         *_unless(machine.prlimit, (_THIRD, _JUMP_EQUAL, 0), (_THIRD + 4, _JUMP_EQUAL, 0)),
         (_RETURN, 0, 0, _ALLOW),
     ]

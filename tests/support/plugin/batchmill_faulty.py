@@ -1,10 +1,12 @@
 """Operations that misbehave, installed the way a third party installs its own.
 
 `faulty` runs in the child, `faulty_call` in this process. What a file is to do is said by its
-name: `slow-…`, `crash-…`, `flaky-…` (fails once in a way that may pass), `wrong-…`.
+name: `slow-…`, `crash-…`, `flaky-…` (fails once in a way that may pass), `wrong-…`, `escape-…`
+(as a hijacked decoder may: leaves group and session and never ends).
 """
 
 import asyncio
+import ctypes
 import os
 import time
 from collections import Counter
@@ -39,6 +41,12 @@ def _run(work: Work, options: FaultyOptions) -> Work:
         time.sleep(options.seconds)
     if name.startswith("crash"):
         os.abort()
+    if name.startswith("escape"):
+        libc = ctypes.CDLL(None)
+        libc.setpgid(0, os.getpgid(os.getppid()))
+        libc.setsid()
+        while True:
+            time.sleep(60)
     if name.startswith("flaky") and _seen[name] == 1:
         raise OutageError("something is away for a moment")
     if name.startswith("wrong"):
