@@ -74,6 +74,7 @@ async def answer(
         timeout_graceful_shutdown=10,
         timeout_keep_alive=silence_s,
         http=Connection,
+        ws="none",
     )
     server = _Server(config, on_ready=lambda: on_ready(url(listener)))
     async with asyncio.TaskGroup() as group:
