@@ -80,7 +80,7 @@ def serving() -> Iterator[tuple[subprocess.Popen[str], int]]:
         command = [sys.executable, "-m", "batchmill", "serve", "--port", "0"]
         with (
             open(os.devnull, "w") as nowhere,  # noqa: PTH123
-            subprocess.Popen(  # noqa: S603 - ourselves
+            subprocess.Popen(
                 command, env=environ, stdout=subprocess.PIPE, stderr=nowhere, text=True
             ) as process,
         ):

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from batchmill import logs
+from batchmill import logs, private
 from batchmill.api.app import create_app
 from batchmill.api.probes import create_probes
 from batchmill.api.server import answer, is_loopback, listening, url
@@ -53,7 +53,8 @@ async def opened(
     """
     _require_shared_database(settings)
     signer = _signer(settings)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    if await asyncio.to_thread(private.make_folder, settings.data_dir):
+        logs.warning(Event.DATA_FOLDER_CLOSED, folder=str(settings.data_dir))
     with _scratch(settings) as scratch:
         database, engine = Database(settings.database), _engine(settings)
         try:

@@ -85,6 +85,10 @@ class Event(StrEnum):
         "cleanup.confirmed",
         "An administrator let files of no known batch be removed.",
     )
+    DATA_FOLDER_CLOSED = (
+        "data_folder.closed",
+        "Other users could read the data folder; its mode is 0700 now.",
+    )
     SANDBOX_MISSING = "sandbox.missing", "The child can't be shut in as tightly as it should be."
     SETTING_UNKNOWN = "setting.unknown", "A BATCHMILL_ variable means nothing here."
     SCHEMA_MIGRATED = "schema.migrated", "The database has the newest schema."

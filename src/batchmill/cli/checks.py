@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from secrets import token_hex
 
-from batchmill import environment
+from batchmill import environment, private
 from batchmill.cli.doctor import Check, Finding, Verdict
 from batchmill.cli.text import size
 from batchmill.config import Settings
@@ -126,6 +126,14 @@ def data_dir(settings: Settings) -> Iterator[Finding]:
         yield Finding("data folder", Verdict.FAIL, text, remedy)
     else:
         yield Finding("data folder", Verdict.OK, text)
+    yield from _open_to_others("data folder", folder)
+
+
+def _open_to_others(what: str, folder: Path) -> Iterator[Finding]:
+    """Warn of a folder in which other users of this machine may read."""
+    if folder.is_dir() and folder.stat().st_mode & private.MASK:
+        remedy = f"Unless others are to read there: chmod 700 {folder}"
+        yield Finding(what, Verdict.WARN, f"{folder} is open to other users", remedy)
 
 
 def database(settings: Settings) -> Iterator[Finding]:
@@ -168,6 +176,9 @@ def storage(settings: Settings) -> Iterator[Finding]:
     yield from _tried_out(settings, "BATCHMILL_STORAGE_URL", settings.storage_url)
     if settings.results_url is not None:
         yield from _tried_out(settings, "BATCHMILL_RESULTS_URL", settings.results_url)
+    for url in (settings.storage_url, settings.results_url):
+        if url is not None and ("://" not in url or url.startswith("file://")):
+            yield from _open_to_others("storage", Path(url.removeprefix("file://")))
 
 
 def _tried_out(settings: Settings, variable: str, url: str | None) -> Iterator[Finding]:

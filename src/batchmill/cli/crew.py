@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from batchmill import private
 from batchmill.errors.request import UsageError
 
 _OWN = {"BATCHMILL_HEALTH_PORT": ""}
@@ -60,7 +61,9 @@ class Member:
         Raises:
             UsageError: another command starts it at this moment.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private.keep_new_files_private()
+        private.make_folder(self.folder.parent)
+        private.make_folder(self.folder)
         lock = os.open(self._lock, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

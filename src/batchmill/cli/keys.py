@@ -110,12 +110,13 @@ def _with_database(
     """Run `ask` beside a server that may be running: SQLite takes turns."""
     import asyncio
 
+    from batchmill import private
     from batchmill.cli.serve import settings_of
     from batchmill.db.connect import Database
     from batchmill.db.migrate import migrate
 
     settings = settings_of(data_dir)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    private.make_folder(settings.data_dir)
 
     async def run() -> None:
         database = Database(settings.database)

@@ -139,11 +139,12 @@ def migrate(options: MigrateOptions) -> int:
     """Bring the database to the newest schema. Servers and workers do so by themselves."""
     import asyncio
 
+    from batchmill import private
     from batchmill.db.connect import Database
     from batchmill.db.migrate import migrate as bring_up
 
     settings = settings_of(options.data_dir)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    private.make_folder(settings.data_dir)
     database = Database(settings.database)
     try:
         changed = bring_up(database.engine)
@@ -157,9 +158,10 @@ def _settings(flags: Mapping[str, object]) -> "Settings":
     """Load the settings and start the log."""
     import os
 
-    from batchmill import environment, logs
+    from batchmill import environment, logs, private
     from batchmill.logs import Event
 
+    private.keep_new_files_private()
     settings = environment.load(os.environ, environment.read_file(os.environ), flags)
     logs.set_up(level=settings.log_level, style=settings.log_format)
     for sentence in environment.unknown_variables(os.environ):

@@ -1,4 +1,7 @@
-"""Copies every face crop into the folder that `photos.output_dir` names, beside the storage."""
+"""Copies every face crop into the folder that `photos.output_dir` names, beside the storage.
+
+Others read them there: a file is as open as the folder is.
+"""
 
 import asyncio
 import os
@@ -31,8 +34,10 @@ async def hand_out(mill: Mill, claimed: Claimed, files: Sequence[Path]) -> None:
 
 def _copy(folder: Path, item_id: ItemId, files: Sequence[Path]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    mode = folder.stat().st_mode & 0o666
     for number, file in enumerate(files, start=1):
         name = f"{item_id}{f'-{number}' if number > 1 else ''}{file.suffix}"
         unfinished = folder / f".{name}.part"
         shutil.copyfile(file, unfinished)
+        unfinished.chmod(mode)
         unfinished.replace(folder / name)

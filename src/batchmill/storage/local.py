@@ -20,7 +20,7 @@ from batchmill.storage import disk
 from batchmill.storage.keys import check_key, check_prefix
 
 _NO_LINK = frozenset({EXDEV, EMLINK, ENOTSUP, EPERM})
-_READ_ONLY = 0o440
+_READ_ONLY = 0o400
 """Inputs are handed out as hard links: nobody should write into the stored file by mistake."""
 
 _NAMES_AT_ONCE = 1_000
@@ -32,7 +32,7 @@ class LocalStorage:
     """Keeps bytes in a folder of one machine, or of a network file system with hard links."""
 
     def __init__(self, root: Path, *, reserve_bytes: int = 0) -> None:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._root = root.resolve()
         self._room = disk.Room(self._root, reserve_bytes)
         self._durable: set[Path] = set()
@@ -166,7 +166,7 @@ class LocalStorage:
             return
         self._make_durable(folder.parent)
         with suppress(FileExistsError):
-            folder.mkdir()
+            folder.mkdir(mode=0o700)
         disk.flush_folder(folder.parent)
         if len(self._durable) >= _REMEMBERED_FOLDERS:
             self._durable.clear()
