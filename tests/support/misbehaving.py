@@ -204,12 +204,14 @@ def breed(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
 
 
 def escape(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
-    """Leave the group, the session and the parent, as far as that is allowed, and hang on."""
+    """Leave group and parent, as far as that is allowed, and hang on.
+
+    Not `setsid` after it: that would make it the leader of a group with its own id again.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     libc = ctypes.CDLL(None)
     libc.prctl(1, 0)
     libc.setpgid(0, os.getpgid(os.getppid()))
-    libc.setsid()
     while True:
         time.sleep(60)
 

@@ -2,7 +2,7 @@
 
 `faulty` runs in the child, `faulty_call` in this process. What a file is to do is said by its
 name: `slow-…`, `crash-…`, `flaky-…` (fails once in a way that may pass), `wrong-…`, `escape-…`
-(as a hijacked decoder may: leaves group and session and never ends).
+(as a hijacked decoder may: leaves its group and never ends).
 """
 
 import asyncio
@@ -42,9 +42,7 @@ def _run(work: Work, options: FaultyOptions) -> Work:
     if name.startswith("crash"):
         os.abort()
     if name.startswith("escape"):
-        libc = ctypes.CDLL(None)
-        libc.setpgid(0, os.getpgid(os.getppid()))
-        libc.setsid()
+        ctypes.CDLL(None).setpgid(0, os.getpgid(os.getppid()))
         while True:
             time.sleep(60)
     if name.startswith("flaky") and _seen[name] == 1:
