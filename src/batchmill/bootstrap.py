@@ -82,7 +82,7 @@ async def _claim_stores(mill: Mill, *, serves: bool, adopt: bool) -> None:
             await stores.claim_when_marked(mill)
             return
         await asyncio.to_thread(mill.settings.uploads_folder.mkdir, parents=True, exist_ok=True)
-        found = [*stores.of_uploads(mill), *stores.of_batches(mill)]
+        found = [*stores.of_batches(mill), *stores.of_uploads(mill)]
         await stores.claim(mill, found, adopt=adopt)
     except StorageUnavailableError as error:
         logs.warning(Event.STORAGE_UNCHECKED, code=error.code, detail=error.detail)

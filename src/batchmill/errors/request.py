@@ -372,7 +372,7 @@ class WrongStoreError(UsageError):
     """A storage and the database do not belong together, as the marks in them say."""
 
     code = "wrong_store"
-    remedy = "Nothing was changed or removed. docs/how-to/operate.md says more."
+    remedy = "Nothing was removed. docs/how-to/operate.md says more."
 
     def __init__(self, fact: str, advice: str) -> None:
         super().__init__(f"{fact} {advice}")

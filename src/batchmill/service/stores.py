@@ -89,7 +89,7 @@ async def claim(mill: Mill, found: Sequence[Store], *, adopt: bool = False) -> N
 
     Raises:
         WrongStoreError: a store is another installation's, or newer than the database, or lacks
-            its mark and may not be this installation's. Nothing was changed in it.
+            its mark and may not be this installation's. Nothing was changed in that one.
         StorageUnavailableError: one is away.
     """
     for store in found:
@@ -201,7 +201,7 @@ def _foreign(store: Store) -> WrongStoreError:
 
 def _older(store: Store) -> WrongStoreError:
     return WrongStoreError(
-        f"The database is older than the files: {store.where} was in use after this backup.",
+        f"{store.where} was in use after this backup of the database was made.",
         "Restore the newest backup, or correct BATCHMILL_DATABASE_URL. If there is no newer one,"
         f" {_ADOPT}: what came in after the backup is removed then, in time.",
     )
