@@ -5,6 +5,7 @@ PYTHON ?= python3
 PHOTOS ?= build/photos
 FACES ?= build/photos
 WORKERS ?= auto
+MUTANTS ?= *
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,7 +20,7 @@ endif
 PAGE := $(if $(shell command -v npm),frontend/node_modules/.package-lock.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check lint format types imports page page-check docs docs-reference constraints clean bench-documents bench-faces bench-images bench-intake bench-million bench-pollers bench-scale bench-server bench-storm
+.PHONY: help demo test coverage check lint format types imports page page-check docs docs-reference mutants constraints clean bench-documents bench-faces bench-images bench-intake bench-million bench-pollers bench-scale bench-server bench-storm
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ test: $(VENV)/.dev $(PAGE) page ## Set up and run the tests
 coverage: $(VENV)/.dev ## Say whether the last `make test` covered the core (95 % of branches)
 	$(BIN)/python -m coverage report --skip-covered --fail-under 95 \
 	  --include 'src/batchmill/model/*,src/batchmill/db/*,src/batchmill/service/*,src/batchmill/attempt/*'
+
+mutants: $(VENV)/.dev ## Break the core line by line and see that a test fails (long); MUTANTS='lease-*' takes some
+	PYTHONPATH=tests $(BIN)/python -m mutants '$(MUTANTS)'
 
 check: test coverage lint types imports page-check docs ## Everything that CI does
 

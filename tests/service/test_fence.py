@@ -1,0 +1,50 @@
+"""A claim that was taken over changes nothing, whatever its worker still does."""
+
+import pytest
+
+from batchmill.db import items
+from batchmill.db.connect import Database
+from batchmill.service import delivery
+from support.rows import AWAY, CRASHED, DONE, LEASE_MS, SLOW, UNREADABLE, Rows
+
+# SQL is the subject: all databases
+
+OUTCOMES = {"done": DONE, "unreadable": UNREADABLE, "away": AWAY, "crashed": CRASHED, "slow": SLOW}
+
+
+def taken_over(rows: Rows):
+    """Worker A falls silent, its item is rescued, and worker B claims it."""
+    (item_id,) = rows.batch()
+    a = rows.claimed(item_id, "wrk_a")
+    rows.now += LEASE_MS + 1
+    assert rows.rescue() == 1
+    return a, rows.claimed(item_id, "wrk_b")
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES.values(), ids=OUTCOMES)
+def test_a_worker_whose_item_was_taken_over_settles_nothing_and_its_successor_does(
+    database: Database, outcome: delivery.Outcome
+) -> None:
+    rows = Rows(database)
+    a, b = taken_over(rows)
+    before = rows.item(a.claim.item_id), rows.batch_row()
+    assert rows.settle(a, outcome) is None
+    assert (rows.item(a.claim.item_id), rows.batch_row()) == before
+    assert before[0]["worker_id"] == "wrk_b"
+    assert rows.settle(b) is not None
+    assert rows.counts() == {"completed": 1}
+    assert rows.item(b.claim.item_id)["attempt"] == 2
+
+
+def test_a_worker_whose_item_was_taken_over_neither_hands_it_back_nor_prolongs_it(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    a, _ = taken_over(rows)
+    before = rows.item(a.claim.item_id)
+    assert not rows.at_any_time(delivery.hand_back, a.claim)
+    assert not rows.at_any_time(items.report_progress, a.claim, 0.9)
+    rows.do(items.renew, [a.claim], lease_ms=10 * LEASE_MS)
+    assert rows.at_any_time(items.held, [a.claim]) == set()
+    assert rows.item(a.claim.item_id) == before
+    assert rows.counts() == {"processing": 1}

@@ -1,0 +1,129 @@
+"""Batches and items as rows, moved by the transactions that the services run.
+
+The clock is an argument of each of them, so a story says when something happens and never waits.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Table, select
+
+from batchmill.db import batches, items, listing, schema
+from batchmill.db.connect import Database
+from batchmill.db.types import at
+from batchmill.model.batch import BatchId, BatchStatus, NewBatch, OwnerId
+from batchmill.model.item import (
+    Delivery,
+    Failure,
+    Input,
+    ItemId,
+    ItemStatus,
+    NewItem,
+    Result,
+    WorkerId,
+)
+from batchmill.model.retry import RetryPolicy
+from batchmill.service import delivery
+from batchmill.service.delivery import Claimed, Completed, Failed, Outcome, Settled
+
+OWNER = OwnerId("anna")
+BATCH = BatchId("bat_1")
+LEASE_MS = 12_000
+WEEK_MS = 7 * 86_400_000
+FILE_BYTES = 10
+POLICY = RetryPolicy(errors=2, crashes=1, timeouts=1)
+DONE = Completed(Result())
+UNREADABLE = Failed(Failure("unreadable_file", "The picture ends early."), "errors", POLICY)
+AWAY = Failed(Failure("outage", "It is away.", retryable=True), "errors", POLICY)
+CRASHED = Failed(Failure("child_crashed", "It died.", retryable=True), "crashes", POLICY)
+SLOW = Failed(Failure("attempt_timeout", "It was slow.", retryable=True), "timeouts", POLICY)
+
+
+class Rows:
+    """A database and the time that every transaction is told, in milliseconds."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.now = 1_800_000_000_000
+
+    def do(self, function, *args, **more):
+        """Run a transaction at the time of the story."""
+        return self.at_any_time(function, *args, now=at(self.now), **more)
+
+    def at_any_time(self, function, *args, **more):
+        """Run a transaction that asks for no time."""
+        with self.database.engine.begin() as conn:
+            return function(conn, *args, **more)
+
+    def batch(
+        self, number: int = 1, *, batch_id: str = BATCH, owner_id: OwnerId = OWNER, **order: Any
+    ) -> list[ItemId]:
+        """Submit a batch of pending items and return their ids."""
+        usual = {
+            "pipeline": {"steps": [{"use": "resize"}]},
+            "pipeline_name": "p",
+            "family": "images",
+            "tier": "free",
+            "priority": 1050,
+        }
+        asked = NewBatch(**{**usual, **order})
+        own = BatchId(batch_id)
+        self.do(batches.insert, own, asked, owner_id=owner_id, upload_ms=60_000)
+        ids = [ItemId(f"itm_{batch_id}_{n}") for n in range(number)]
+        new = [NewItem(each, Input(f"k/{n}", f"{n}.jpg", FILE_BYTES)) for n, each in enumerate(ids)]
+        if new:
+            self.at_any_time(items.insert, own, new, first_position=0)
+            self.at_any_time(batches.count, own, {ItemStatus.PENDING: number})
+        self.at_any_time(batches.start, own, status=BatchStatus.QUEUED)
+        return ids
+
+    def take(
+        self,
+        batch_id: str = BATCH,
+        *,
+        window: int = 100,
+        caps: Mapping[str, int] = delivery.NO_CAPS,
+    ) -> list[Delivery]:
+        """Queue what is due of a batch."""
+        taken = self.do(delivery.take, BatchId(batch_id), window=window, caps=caps)
+        return list(taken.deliveries)
+
+    def claim(self, item_id: ItemId, worker: str = "wrk_a") -> Claimed | None:
+        """Claim an item."""
+        return self.do(delivery.claim, item_id, worker_id=WorkerId(worker), lease_ms=LEASE_MS)
+
+    def claimed(self, item_id: ItemId, worker: str = "wrk_a") -> Claimed:
+        """Queue and claim an item that is due."""
+        self.take(self.item(item_id)["batch_id"])
+        claimed = self.claim(item_id, worker)
+        assert claimed is not None
+        return claimed
+
+    def settle(self, claimed: Claimed, outcome: Outcome = DONE, run_ms: int = 5) -> Settled | None:
+        """Finish an attempt."""
+        return self.do(delivery.settle, claimed, outcome, run_ms=run_ms, retention_ms=WEEK_MS)
+
+    def rescue(self, batch_id: str = BATCH, limit: int = 100) -> int:
+        """Return to pending what has an expired lease."""
+        return self.do(delivery.rescue, BatchId(batch_id), limit=limit)
+
+    def item(self, item_id: ItemId) -> dict[str, Any]:
+        """Read the row of an item."""
+        return self._row(schema.items, item_id)
+
+    def batch_row(self, batch_id: str = BATCH) -> dict[str, Any]:
+        """Read the row of a batch."""
+        return self._row(schema.batches, batch_id)
+
+    def counts(self, batch_id: str = BATCH) -> dict[str, int]:
+        """Return how many items are in each status, once the counters say the same."""
+        row = self.batch_row(batch_id)
+        counted = {str(each): row[f"n_{each}"] for each in ItemStatus if row[f"n_{each}"]}
+        from_rows = self.at_any_time(listing.count_by_status, BatchId(batch_id))
+        assert counted == {str(status): number for status, number in from_rows.items()}
+        return counted
+
+    def _row(self, table: Table, row_id: str) -> dict[str, Any]:
+        query = select(table).where(table.c.id == row_id)
+        with self.database.engine.connect() as conn:
+            return dict(conn.execute(query).mappings().one())
