@@ -3,13 +3,16 @@
 The clock is an argument of each of them, so a story says when something happens and never waits.
 """
 
+import asyncio
+import contextlib
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Table, select
 
 from batchmill.db import batches, items, listing, schema
-from batchmill.db.connect import Database
+from batchmill.db.connect import Connection, Database
 from batchmill.db.types import at
 from batchmill.model.batch import BatchId, BatchStatus, NewBatch, OwnerId
 from batchmill.model.item import (
@@ -127,3 +130,22 @@ class Rows:
         query = select(table).where(table.c.id == row_id)
         with self.database.engine.connect() as conn:
             return dict(conn.execute(query).mappings().one())
+
+
+def both_at_once(database: Database, one, other) -> list:
+    """Run two transactions that both hold what they have done until the other has, too, if it can.
+
+    Where one has to wait for the other, it does so in the database; then the first goes on.
+    """
+    met = threading.Barrier(2)
+
+    def held(conn: Connection, function):
+        result = function(conn)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            met.wait(1)
+        return result
+
+    async def story() -> list:
+        return list(await asyncio.gather(database.run(held, one), database.run(held, other)))
+
+    return asyncio.run(story())

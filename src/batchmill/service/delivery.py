@@ -318,7 +318,9 @@ def _fail(
             return None, {}
         return status, {"retry_due_at": batches.earliest_retry(now, wait_ms)}
     no, message = failures.group_of(batch.id, failure, claimed.input.name)
-    kept = items.fail(conn, held, failure, status=status, spent=spent, failure_no=no, run_ms=run_ms)
+    kept = items.fail(
+        conn, held, failure, status=status, spent=spent, failure_no=no, run_ms=run_ms, now=now
+    )
     if not kept:
         return None, {}
     failures.count_one(conn, no, batch_id=batch.id, failure=failure, message=message, now=now)

@@ -1,0 +1,500 @@
+"""From claim to finish to rescue, one scripted story each; the rows say what came of it."""
+
+import pytest
+from sqlalchemy import select
+
+from batchmill.db import batches, failures, items, schema, webhooks
+from batchmill.db.connect import Connection, Database
+from batchmill.db.types import at, from_ms
+from batchmill.model.batch import BatchStatus, OwnerId
+from batchmill.model.item import Failure, ItemId, Output, Result, SkipReason
+from batchmill.model.webhook import WebhookId
+from batchmill.service import delivery
+from batchmill.service.delivery import Completed, Failed
+from support.rows import (
+    AWAY,
+    BATCH,
+    CRASHED,
+    DONE,
+    FILE_BYTES,
+    LEASE_MS,
+    OWNER,
+    POLICY,
+    SLOW,
+    UNREADABLE,
+    WEEK_MS,
+    Rows,
+    both_at_once,
+)
+
+# SQL is the subject: all databases
+
+
+def an_output(size: int) -> Output:
+    return Output("out.jpg", size, "image/jpeg", "0" * 64, 0)
+
+
+# Claim
+
+
+def test_a_claim_writes_who_works_until_when_and_starts_the_batch(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    claimed = rows.claimed(item_id, "wrk_a")
+    item, batch = rows.item(item_id), rows.batch_row()
+    assert (item["status"], item["attempt"], item["worker_id"]) == ("processing", 1, "wrk_a")
+    assert item["lease_until"] == from_ms(rows.now + LEASE_MS)
+    assert item["started_at"] == batch["started_at"] == from_ms(rows.now)
+    assert batch["run_started_at"] == from_ms(rows.now)
+    assert (batch["status"], rows.counts()) == ("processing", {"processing": 1})
+    assert (claimed.position, claimed.total, claimed.owner_id) == (0, 1, OWNER)
+    assert (claimed.tier, claimed.claim.attempt) == ("free", 1)
+
+
+def test_only_the_first_claim_starts_the_batch(database: Database) -> None:
+    rows = Rows(database)
+    first, second = rows.batch(2)
+    rows.claimed(first)
+    began = rows.now
+    rows.now += 5_000
+    rows.claimed(second)
+    batch = rows.batch_row()
+    assert batch["started_at"] == batch["run_started_at"] == from_ms(began)
+
+
+def test_an_item_is_claimed_once_whoever_asks(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    assert rows.claim(item_id) is None, "it is not queued"
+    rows.claimed(item_id, "wrk_a")
+    before = rows.item(item_id), rows.batch_row()
+    assert rows.claim(item_id, "wrk_b") is None
+    assert (rows.item(item_id), rows.batch_row()) == before
+    assert rows.claim(ItemId("itm_of_none")) is None
+
+
+def test_of_two_claims_that_saw_the_same_item_one_wins(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    rows.take()
+    same = {"seen": 0, "worker_id": "wrk_a", "lease_ms": LEASE_MS}
+    assert rows.do(items.claim, item_id, **same)
+    assert not rows.do(items.claim, item_id, **same)
+    rows.at_any_time(items.hand_back, delivery.Claim(item_id, BATCH, 1))
+    rows.take()
+    assert not rows.do(items.claim, item_id, **same), "it was claimed and given back meanwhile"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"paused": True}, {"status": BatchStatus.CANCELLING}, {"status": BatchStatus.COMPLETED}],
+    ids=["paused", "being cancelled", "ended"],
+)
+def test_nothing_of_a_batch_that_must_not_run_is_queued_or_claimed(
+    database: Database, change: dict[str, object]
+) -> None:
+    rows = Rows(database)
+    first, _ = rows.batch(2)
+    assert len(rows.take(window=1)) == 1
+    rows.at_any_time(batches.change, BATCH, **change)
+    assert rows.claim(first) is None
+    assert rows.take() == []
+    assert rows.counts() == {"pending": 1, "queued": 1}
+
+
+def test_each_attempt_has_a_number_of_its_own_however_the_last_one_ended(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    numbers = []
+    for end in ("handed back", "rescued", "retried"):
+        claimed = rows.claimed(item_id)
+        numbers.append(claimed.claim.attempt)
+        rows.now += LEASE_MS + 1
+        if end == "handed back":
+            assert rows.at_any_time(delivery.hand_back, claimed.claim)
+        elif end == "rescued":
+            assert rows.rescue() == 1
+        else:
+            rows.settle(claimed, AWAY)
+            rows.now += 2_000
+    assert [*numbers, rows.claimed(item_id).claim.attempt] == [1, 2, 3, 4]
+    assert rows.item(item_id)["dispatch_no"] == 4
+
+
+# Finish
+
+
+def test_a_finish_writes_the_result_and_counts_it_once(database: Database) -> None:
+    rows = Rows(database)
+    first, _ = rows.batch(2)
+    claimed = rows.claimed(first)
+    rows.now += 7_000
+    result = Result(outputs=(an_output(4),), warnings=("It is small.",), step_ms={"resize": 3.0})
+    settled = rows.settle(claimed, Completed(result), run_ms=6_000)
+    assert settled is not None
+    assert (settled.status, settled.ended) == ("completed", None)
+    assert (settled.counts.completed, settled.counts.queued) == (1, 1)
+    item, batch = rows.item(first), rows.batch_row()
+    assert (item["status"], item["progress"], item["run_ms"]) == ("completed", 1.0, 6_000)
+    assert (item["lease_until"], item["worker_id"]) == (None, None)
+    assert item["ended_at"] == batch["settled_at"] == from_ms(rows.now)
+    assert [output["bytes"] for output in item["outputs"]] == [4]
+    assert (item["warnings"], item["step_ms"]) == (["It is small."], {"resize": 3.0})
+    assert (batch["bytes_done"], batch["bytes_out"], batch["bytes_saved"]) == (FILE_BYTES, 4, 6)
+    assert (batch["run_ms"], batch["run_s2"], batch["busy_ms"]) == (6_000, 36.0, 7_000)
+    assert batch["ended_at"] is batch["expires_at"] is None
+    again = rows.item(first), rows.batch_row()
+    assert rows.settle(claimed, Completed(result)) is None
+    assert (rows.item(first), rows.batch_row()) == again
+
+
+def test_what_is_told_about_a_file_saves_no_bytes(database: Database) -> None:
+    rows = Rows(database)
+    told, nothing = rows.batch(2)
+    rows.settle(rows.claimed(told), Completed(Result((an_output(1),), data={"faces": 1})))
+    rows.settle(rows.claimed(nothing), DONE)
+    batch = rows.batch_row()
+    assert (batch["bytes_saved"], batch["bytes_out"]) == (0, 1)
+    assert batch["bytes_done"] == 2 * FILE_BYTES
+
+
+def test_a_skipped_file_says_why_and_counts_as_done(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    rows.settle(rows.claimed(item_id), Completed(Result(skipped=SkipReason.UNCHANGED)))
+    item = rows.item(item_id)
+    assert (item["status"], item["skip_reason"]) == ("skipped", "unchanged")
+    assert (rows.counts(), rows.batch_row()["status"]) == ({"skipped": 1}, "completed")
+
+
+def test_a_file_that_succeeds_after_a_retry_has_no_error_any_more(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    rows.settle(rows.claimed(item_id), AWAY)
+    item = rows.item(item_id)
+    assert (item["status"], item["error_code"], item["errors"]) == ("retrying", "outage", 1)
+    assert (item["lease_until"], item["worker_id"], item["progress"]) == (None, None, 0.0)
+    rows.now += 2_000
+    rows.settle(rows.claimed(item_id))
+    item = rows.item(item_id)
+    names = ("error_code", "error_message", "error_step", "error_retryable")
+    assert [item[name] for name in names] == [None] * 4
+
+
+def test_a_failed_file_says_what_was_wrong_and_where(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    failure = Failure("unreadable_file", "x" * 2_000, step="resize")
+    rows.settle(rows.claimed(item_id), Failed(failure, "errors", POLICY), run_ms=9)
+    item = rows.item(item_id)
+    assert (item["status"], item["error_code"], item["error_step"]) == (
+        "failed",
+        "unreadable_file",
+        "resize",
+    )
+    assert (item["error_message"], item["error_retryable"]) == ("x" * 1_000, False)
+    assert (item["run_ms"], item["ended_at"]) == (9, from_ms(rows.now))
+    assert (item["lease_until"], item["worker_id"]) == (None, None)
+    assert rows.batch_row()["bytes_done"] == FILE_BYTES
+
+
+# The end of a batch
+
+
+def test_a_batch_ends_with_its_last_item_and_is_kept_for_its_time(database: Database) -> None:
+    rows = Rows(database)
+    first, second = rows.batch(2)
+    claimed = rows.claimed(first), rows.claimed(second)
+    rows.settle(claimed[0])
+    batch = rows.batch_row()
+    assert (batch["status"], batch["ended_at"], batch["expires_at"]) == ("processing", None, None)
+    rows.now += 1_000
+    settled = rows.settle(claimed[1])
+    assert settled is not None
+    assert settled.ended is BatchStatus.COMPLETED
+    batch = rows.batch_row()
+    assert (batch["status"], batch["ended_at"]) == ("completed", from_ms(rows.now))
+    assert batch["expires_at"] == from_ms(rows.now + WEEK_MS)
+
+
+def test_an_item_that_waits_for_its_retry_keeps_the_batch_going(database: Database) -> None:
+    rows = Rows(database)
+    first, second = rows.batch(2)
+    rows.settle(rows.claimed(first), AWAY)
+    rows.settle(rows.claimed(second))
+    assert rows.batch_row()["status"] == "processing"
+    assert rows.counts() == {"completed": 1, "retrying": 1}
+
+
+def test_an_open_batch_does_not_end_with_its_last_item(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch(keep_open=True)
+    rows.settle(rows.claimed(item_id))
+    assert rows.batch_row()["status"] == "processing"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [
+        ([DONE, DONE], "completed"),
+        ([DONE, UNREADABLE], "completed_with_errors"),
+        ([Completed(Result(skipped=SkipReason.FILTERED)), UNREADABLE], "completed_with_errors"),
+        ([UNREADABLE, UNREADABLE], "failed"),
+        ([Completed(Result(skipped=SkipReason.FILTERED))], "completed"),
+    ],
+)
+def test_the_status_of_an_ended_batch_says_how_its_files_did(
+    database: Database, outcomes: list[delivery.Outcome], status: str
+) -> None:
+    rows = Rows(database)
+    for item_id, outcome in zip(rows.batch(len(outcomes)), outcomes, strict=True):
+        rows.settle(rows.claimed(item_id), outcome)
+    assert rows.batch_row()["status"] == status
+
+
+def test_of_the_finishes_of_the_last_two_items_at_once_one_ends_the_batch(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    claimed = [rows.claimed(each) for each in rows.batch(2)]
+
+    def finish(conn: Connection, which: int):
+        held = claimed[which]
+        return delivery.settle(conn, held, DONE, run_ms=1, retention_ms=WEEK_MS, now=at(rows.now))
+
+    settled = both_at_once(database, lambda conn: finish(conn, 0), lambda conn: finish(conn, 1))
+    assert sorted(str(each.ended) for each in settled) == ["None", "completed"]
+    assert rows.counts() == {"completed": 2}
+    assert rows.batch_row()["status"] == "completed"
+
+
+class KilledError(Exception):
+    """The process ended here."""
+
+
+def test_a_kill_before_the_commit_of_a_finish_leaves_all_to_the_next_worker(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    a_webhook(rows)
+    claimed = rows.claimed(item_id)
+    before = rows.item(item_id), rows.batch_row()
+
+    def killed(conn: Connection) -> None:
+        delivery.settle(conn, claimed, DONE, run_ms=1, retention_ms=WEEK_MS, now=at(rows.now))
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        rows.at_any_time(killed)
+    assert (rows.item(item_id), rows.batch_row()) == before
+    assert notices(rows) == []
+    rows.now += LEASE_MS + 1
+    rows.rescue()
+    rows.settle(rows.claimed(item_id, "wrk_b"))
+    assert rows.batch_row()["status"] == "completed"
+    assert notices(rows) == [("wh_1", "completed")]
+
+
+# The outbox
+
+
+def a_webhook(rows: Rows, name: str = "wh_1", *, every_batch: bool = True, **more) -> None:
+    owner_id = more.get("owner_id", OWNER)
+    rows.do(
+        webhooks.insert,
+        WebhookId(name),
+        owner_id,
+        url="http://127.0.0.1/",
+        secret="s",
+        every_batch=every_batch,
+    )
+
+
+def notices(rows: Rows) -> list[tuple[str, str]]:
+    table = schema.notices
+    with rows.database.engine.connect() as conn:
+        found = conn.execute(select(table.c.webhook_id, table.c.body))
+        return sorted((name, body["data"]["status"]) for name, body in found)
+
+
+def test_only_the_finish_that_ends_a_batch_writes_one_notice_for_each_webhook_of_its_owner(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    for name, every_batch in (("wh_1", True), ("wh_own", False), ("wh_other", False)):
+        a_webhook(rows, name, every_batch=every_batch)
+    a_webhook(rows, "wh_stranger", owner_id=OwnerId("berta"))
+    first, second = rows.batch(2, webhook_id="wh_own")
+    rows.settle(rows.claimed(first))
+    assert notices(rows) == []
+    claimed = rows.claimed(second)
+    rows.settle(claimed, UNREADABLE)
+    rows.settle(claimed, UNREADABLE)
+    told = [("wh_1", "completed_with_errors"), ("wh_own", "completed_with_errors")]
+    assert notices(rows) == told
+
+
+# Lease over, rescue, hand back
+
+
+def test_a_lease_is_over_after_its_last_millisecond_and_not_in_it(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    rows.claimed(item_id)
+    rows.now += LEASE_MS
+    assert rows.rescue() == 0
+    assert rows.item(item_id)["status"] == "processing"
+    rows.now += 1
+    assert rows.rescue() == 1
+    item = rows.item(item_id)
+    assert (item["status"], item["lease_until"], item["worker_id"]) == ("pending", None, None)
+    assert (item["attempt"], item["errors"], item["crashes"], item["timeouts"]) == (1, 0, 0, 0)
+    assert rows.counts() == {"pending": 1}
+
+
+def test_a_renewed_lease_counts_from_its_renewal(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    claimed = rows.claimed(item_id)
+    rows.now += LEASE_MS - 1
+    rows.do(items.renew, [claimed.claim], lease_ms=LEASE_MS)
+    assert rows.item(item_id)["lease_until"] == from_ms(rows.now + LEASE_MS)
+    rows.now += LEASE_MS
+    assert rows.rescue() == 0
+    assert rows.settle(claimed) is not None
+    assert rows.item(item_id)["attempt"] == 1
+
+
+def test_what_was_renewed_after_it_was_found_expired_is_left_alone(database: Database) -> None:
+    rows = Rows(database)
+    one, two = rows.batch(2)
+    claimed = rows.claimed(one)
+    rows.claimed(two)
+    rows.now += LEASE_MS + 1
+    assert set(rows.do(items.expired, BATCH, limit=10)) == {one, two}
+    rows.do(items.renew, [claimed.claim], lease_ms=LEASE_MS)
+    assert rows.do(items.rescue, [one, two]) == 1
+    assert [rows.item(each)["status"] for each in (one, two)] == ["processing", "pending"]
+
+
+def test_a_rescue_takes_no_more_than_it_is_told_and_of_no_other_batch(database: Database) -> None:
+    rows = Rows(database)
+    for each in rows.batch(3):
+        rows.claimed(each)
+    (other,) = rows.batch(batch_id="bat_2")
+    rows.claimed(other)
+    rows.now += LEASE_MS + 1
+    assert rows.rescue(limit=2) == 2
+    assert rows.counts() == {"pending": 2, "processing": 1}
+    assert rows.counts("bat_2") == {"processing": 1}
+
+
+def test_an_item_that_is_handed_back_is_due_at_once_and_has_used_nothing(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    claimed = rows.claimed(item_id)
+    rows.at_any_time(items.report_progress, claimed.claim, 0.5)
+    assert rows.item(item_id)["progress"] == 0.5
+    assert rows.at_any_time(delivery.hand_back, claimed.claim)
+    item = rows.item(item_id)
+    assert (item["status"], item["progress"], item["errors"]) == ("pending", 0.0, 0)
+    assert (item["lease_until"], item["worker_id"]) == (None, None)
+    assert rows.counts() == {"pending": 1}
+    assert not rows.at_any_time(delivery.hand_back, claimed.claim)
+    assert [each.item_id for each in rows.take()] == [item_id]
+
+
+def test_all_leases_of_a_batch_end_at_once_and_those_of_others_do_not(database: Database) -> None:
+    rows = Rows(database)
+    first, second = rows.batch(2)
+    (other,) = rows.batch(batch_id="bat_2")
+    for each in (first, other):
+        rows.claimed(each)
+    rows.take()
+    assert rows.at_any_time(items.expire_leases, BATCH) == 1
+    assert rows.rescue() == 1
+    assert rows.rescue("bat_2") == 0
+    assert [rows.item(each)["status"] for each in (first, second)] == ["pending", "queued"]
+
+
+# Failures by cause, and batches that stop
+
+
+def groups(rows: Rows) -> list[tuple[str, str, int]]:
+    found = rows.at_any_time(failures.of_batch, BATCH)
+    return [(each.code, each.message, each.count) for each in found]
+
+
+def test_files_with_the_same_cause_are_one_group_whatever_their_names_and_numbers(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    ids = rows.batch(4)
+    for n, item_id in enumerate(ids[:3]):
+        message = f"{n}.jpg ends after {n} of 9{n} bytes" if n < 2 else f"{n}.jpg is no picture"
+        rows.now += 1_000
+        rows.settle(
+            rows.claimed(item_id), Failed(Failure("unreadable_file", message), "errors", POLICY)
+        )
+    assert groups(rows) == [
+        ("unreadable_file", "… ends after # of # bytes", 2),
+        ("unreadable_file", "… is no picture", 1),
+    ]
+    large, small = rows.at_any_time(failures.of_batch, BATCH)
+    assert [rows.item(each)["failure_no"] for each in ids[:3]] == [large.no, large.no, small.no]
+    assert (large.first_at, large.last_at) == (
+        from_ms(rows.now - 2_000),
+        from_ms(rows.now - 1_000),
+    )
+
+
+def test_the_same_cause_in_two_batches_is_two_groups(database: Database) -> None:
+    rows = Rows(database)
+    for batch_id in (BATCH, "bat_2"):
+        (item_id,) = rows.batch(batch_id=batch_id)
+        rows.settle(rows.claimed(item_id), UNREADABLE)
+    assert [count for *_, count in groups(rows)] == [1]
+
+
+def test_a_retry_that_is_still_to_come_is_no_failure_yet(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    rows.settle(rows.claimed(item_id), AWAY)
+    assert groups(rows) == []
+
+
+def test_a_batch_stops_once_more_failed_than_its_sender_allows_and_not_before(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    ids = rows.batch(4, halt_after_pct=50)
+    for item_id in ids[:2]:
+        rows.settle(rows.claimed(item_id), UNREADABLE)
+    assert rows.batch_row()["status"] == "processing"
+    running, last = rows.claimed(ids[2]), rows.claimed(ids[3])
+    rows.settle(running, UNREADABLE)
+    batch = rows.batch_row()
+    assert batch["status"] == "cancelling"
+    assert batch["pause_reason"] == "stopped: more than 50 % of the files failed"
+    assert rows.settle(last) is not None, "what runs may still end"
+    assert rows.batch_row()["status"] == "cancelled"
+
+
+def test_crashes_errors_and_timeouts_are_counted_apart(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    used = []
+    for outcome in (AWAY, CRASHED, SLOW):
+        rows.settle(rows.claimed(item_id), outcome)
+        rows.now += 10_000
+        item = rows.item(item_id)
+        used.append((item["errors"], item["crashes"], item["timeouts"]))
+    assert used == [(1, 0, 0), (1, 1, 0), (1, 1, 1)]
+    rows.settle(rows.claimed(item_id), CRASHED)
+    item = rows.item(item_id)
+    assert (item["status"], item["crashes"]) == ("quarantined", 2)
