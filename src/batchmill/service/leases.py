@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from batchmill import logs
 from batchmill.db import items
@@ -13,6 +14,8 @@ from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.item import Claim, ItemId
 from batchmill.service.mill import Mill
+
+T = TypeVar("T")
 
 TICK_S = 1.0
 """How often claims are checked: a cancelled item's child is killed within about this time."""
@@ -67,7 +70,7 @@ class LeaseKeeper:
         silent_s = time.monotonic() - self._renewed
         settings = self._mill.settings
         try:
-            async with asyncio.timeout(settings.lease_s - settings.renew_s):
+            async with asyncio.timeout(max(TICK_S, settings.lease_s - settings.renew_s - silent_s)):
                 if silent_s >= settings.renew_s - TICK_S / 2:
                     await self._renew(claims)
                 else:
@@ -79,7 +82,8 @@ class LeaseKeeper:
 
     async def _renew(self, claims: list[Claim]) -> None:
         asked = time.monotonic()
-        standing = await self._mill.database.run(_renew, claims, lease_ms=self._mill.lease_ms)
+        renewing = self._mill.database.run(_renew, claims, lease_ms=self._mill.lease_ms)
+        standing = await _unheld(renewing)
         self._renewed = asked
         self._drop_lost(claims, standing)
 
@@ -87,7 +91,7 @@ class LeaseKeeper:
         moved = [held for held in self._held.values() if held.progress > held.stored]
         if moved:
             values = [(held.claim, held.progress) for held in moved]
-            await self._mill.database.run(_store_progress, values)
+            await _unheld(self._mill.database.run(_store_progress, values))
         for held in moved:
             held.stored = held.progress
 
@@ -104,6 +108,11 @@ class LeaseKeeper:
         if left_s < self._mill.settings.renew_s:
             for held in self._held.values():
                 held.give_up()
+
+
+async def _unheld(writing: Coroutine[Any, Any, T]) -> T:
+    """Wait for a write, but no longer once cancelled: a dead line must not hold up giving up."""
+    return await asyncio.shield(writing)
 
 
 def _renew(conn: Connection, claims: list[Claim], *, lease_ms: int) -> set[ItemId]:
