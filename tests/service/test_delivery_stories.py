@@ -76,8 +76,9 @@ def test_an_item_is_claimed_once_whoever_asks(database: Database) -> None:
 def test_of_two_claims_that_saw_the_same_item_one_wins(database: Database) -> None:
     rows = Rows(database)
     (item_id,) = rows.batch()
-    rows.take()
     same = {"seen": 0, "worker_id": "wrk_a", "lease_ms": LEASE_MS}
+    assert not rows.do(items.claim, item_id, **same), "it was taken back since it was seen"
+    rows.take()
     assert rows.do(items.claim, item_id, **same)
     assert not rows.do(items.claim, item_id, **same)
     rows.at_any_time(items.hand_back, delivery.Claim(item_id, BATCH, 1))

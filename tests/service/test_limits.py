@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchmill.config import DocumentsSettings, Settings
-from batchmill.db import batches, items
+from batchmill.db import batches, items, turns
 from batchmill.db.connect import Database
 from batchmill.model.batch import BatchStatus, OwnerId
 from batchmill.model.item import ItemStatus
@@ -37,25 +37,20 @@ def test_a_family_never_has_more_items_in_flight_than_its_cap(
 ) -> None:
     async def story() -> None:
         mill = a_mill(database, tmp_path, documents=DocumentsSettings(concurrency=2))
-        running = most = 0
-        full = asyncio.Event()
+        seen: list[int] = []
 
-        async def one(_claimed: Claimed) -> None:
-            nonlocal running, most
-            running += 1
-            most = max(most, running)
-            if running == 2:
-                full.set()
-            await asyncio.wait_for(full.wait(), 60)
-            await asyncio.sleep(0.005)
-            running -= 1
+        async def look(_claimed: Claimed) -> None:
+            family = DOCUMENTS.family
+            seen.append(await database.read(turns.in_flight_of_family, family))
 
-        async with working(mill, scripted(tmp_path, one), slots=6):
-            owners = [Caller(OwnerId(name)) for name in ("anna", "berta")]
-            sent = [await send(mill, 6, caller=each, pipeline=DOCUMENTS) for each in owners]
+        owners = [Caller(OwnerId(name)) for name in ("anna", "berta")]
+        sent = [await send(mill, 6, caller=each, pipeline=DOCUMENTS) for each in owners]
+        assert [(await batch_of(mill, each)).counts.in_flight for each in sent] == [2, 0]
+        async with working(mill, scripted(tmp_path, look), slots=6):
             for batch_id in sent:
                 assert (await until_ended(mill, batch_id)).counts.completed == 6
-        assert most <= 2
+        assert len(seen) == 12
+        assert max(seen) == 2
 
     asyncio.run(story())
 

@@ -16,7 +16,7 @@ from batchmill.errors.item import AttemptTimeoutError, ChildCrashedError, Unread
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.model.batch import BatchStatus, OwnerId
 from batchmill.model.families import SEQUENTIAL
-from batchmill.model.item import Delivery, ItemStatus
+from batchmill.model.item import Delivery, ItemStatus, WorkerId
 from batchmill.service import control, delivery, leases
 from batchmill.service.delivery import Claimed
 from batchmill.service.leases import LeaseKeeper
@@ -255,12 +255,20 @@ def test_a_stale_worker_cannot_finish_an_item_and_leaves_no_file(
         async def taken_over(claimed: Claimed) -> None:
             await database.run(items.expire_leases, batch_id)
             await database.run(delivery.rescue, batch_id, limit=10)
+            await database.run(delivery.take, batch_id, window=1)
+            other = {"worker_id": WorkerId("wrk_other"), "lease_ms": mill.lease_ms}
+            successors.append(await database.run(delivery.claim, item.id, **other))
 
+        successors: list[Claimed | None] = []
         attempt = scripted(tmp_path, taken_over)
         await process_item(mill, LeaseKeeper(mill), attempt, item.id)
-        (item,) = await items_of(mill, batch_id)
-        assert (item.status, item.attempt, item.result) == (ItemStatus.PENDING, 1, None)
+        (found,) = await items_of(mill, batch_id)
+        assert (found.status, found.attempt, found.result) == (ItemStatus.PROCESSING, 2, None)
         assert len(stored_files(tmp_path)) == 1
+        (successor,) = successors
+        assert successor is not None
+        done = delivery.Completed(delivery.Result())
+        assert await database.run(delivery.settle, successor, done, run_ms=1, retention_ms=1_000)
 
     asyncio.run(story())
 

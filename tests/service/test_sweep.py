@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ from sqlalchemy import update
 
 from batchmill.db import batches, idempotency, workers
 from batchmill.db.connect import Database
-from batchmill.db.schema import batches as batch_table
 from batchmill.db.schema import idempotency as answers
 from batchmill.db.types import NOW, at
 from batchmill.errors.request import EmptyBatchError
@@ -221,11 +221,17 @@ def test_files_of_no_known_batch_are_removed_and_others_are_not(
 
 def test_a_batch_is_removed_after_its_retention_time(database: Database, tmp_path: Path) -> None:
     async def story() -> None:
-        mill = a_mill(database, tmp_path)
+        mill = a_mill(database, tmp_path, retention_s=4_000)
         async with working(mill, scripted(tmp_path, nothing_special)):
             batch_id = await send(mill, 2)
-            await until_ended(mill, batch_id)
-        await database.run(_expire, batch_id)
+            batch = await until_ended(mill, batch_id)
+        assert batch.expires_at is not None
+        assert batch.ended_at is not None
+        assert batch.expires_at - batch.ended_at == timedelta(seconds=4_000)
+        await swept(mill)
+        assert (await batch_of(mill, batch_id)).counts.completed == 2
+        assert len(stored_files(tmp_path)) == 4
+        await database.run(batches.change, batch_id, expires_at=NOW - 1)
         await swept(mill)
         assert await database.read(batches.get, batch_id, owner_id=None) is None
         assert stored_files(tmp_path) == []
@@ -317,7 +323,3 @@ def batches_draft():
     return NewBatch(
         pipeline={}, pipeline_name="", family="", tier="anonymous", priority=0, keep_open=True
     )
-
-
-def _expire(conn, batch_id):
-    conn.execute(update(batch_table).where(batch_table.c.id == batch_id).values(expires_at=at(1)))
