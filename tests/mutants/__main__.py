@@ -9,10 +9,11 @@ named tests have to pass on a copy that is not broken, so that what kills is the
 """
 
 import argparse
+import multiprocessing
 import os
 import re
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ from functools import partial
 from importlib.util import cache_from_source
 from pathlib import Path
 
+from mutants import child
 from mutants.mutant import Mutant, UnusableError, listed
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +36,9 @@ TEST_S = 90
 RUN_S = 900
 PASSED, FAILED = 0, 1
 """What pytest's process returns; all else says that the tests did not run."""
+
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(list(child.PRELOADED))
 
 # Appended to the broken file: it tells that this file was imported, not the one that is installed.
 _SENTINEL = """
@@ -97,9 +102,9 @@ def _refuse_failing_tests(tests: Sequence[str]) -> None:
         UnusableError: one fails, or can't be run.
     """
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        done = _run(_copied(Path(folder)), tests)
-    if tests and done.returncode != PASSED:
-        raise UnusableError(f"{done.stdout}\nThe tests have to pass before anything is broken.")
+        code, said = _run(_copied(Path(folder)), tests)
+    if tests and code != PASSED:
+        raise UnusableError(f"{said}\nThe tests have to pass before anything is broken.")
 
 
 def _tried(mutant: Mutant) -> Verdict:
@@ -113,19 +118,16 @@ def _tried(mutant: Mutant) -> Verdict:
         text = mutant.broken(path.read_text(encoding="utf-8"))
         path.write_text(text + _SENTINEL.format(path=str(seen)), encoding="utf-8")
         Path(cache_from_source(str(path))).unlink(missing_ok=True)
-        try:
-            done = _run(tree, mutant.tests)
-        except subprocess.TimeoutExpired:
-            return verdict(False, f"NOT TRIED: its tests took longer than {RUN_S} s")
+        code, said = _run(tree, mutant.tests)
         imported = seen.exists()
     took_s = time.monotonic() - started
     if not imported:
-        return verdict(False, f"NOT TRIED: no test imports the file\n{done.stdout}", took_s)
-    if done.returncode == PASSED:
+        return verdict(False, f"NOT TRIED: no test imports the file\n{said}", took_s)
+    if code == PASSED:
         return verdict(False, f"SURVIVED: {mutant.breaks}", took_s)
-    killer = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
-    if done.returncode != FAILED or killer is None:
-        return verdict(False, f"NOT TRIED: the tests did not run\n{done.stdout}", took_s)
+    killer = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", said, re.MULTILINE)
+    if code != FAILED or killer is None:
+        return verdict(False, f"NOT TRIED: the tests did not run\n{said}", took_s)
     return verdict(True, killer[1], took_s)
 
 
@@ -134,21 +136,16 @@ def _copied(folder: Path) -> Path:
     return shutil.copytree(ROOT, folder / "tree", ignore=LEFT_OUT, symlinks=True)
 
 
-def _run(tree: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run tests of a tree with the product of that tree, up to the first failure."""
-    # PYTHONPATH stands before what is installed, which may be the work tree itself.
-    path = os.pathsep.join((str(tree / "src"), str(tree / "tests")))
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "--tb=line", "--no-header"]
-    return subprocess.run(
-        [*command, "-o", f"timeout={TEST_S}", *tests],
-        cwd=tree,
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "400"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=RUN_S,
-        check=False,
-    )
+def _run(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
+    """Run tests of a tree with the product of that tree; return how it ended and what it said."""
+    told = tree.with_name("told")
+    process = _PROCESSES.Process(target=child.run, args=(tree, told, tests, TEST_S))
+    process.start()
+    process.join(RUN_S)
+    if process.exitcode is None:
+        os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join()
+    return process.exitcode or 0, told.read_text(encoding="utf-8")
 
 
 def _row(verdict: Verdict) -> str:

@@ -50,7 +50,7 @@ def listed() -> Sequence[Mutant]:
     """
     found: list[Mutant] = []
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if module.name not in ("__main__", "mutant"):
+        if module.name not in ("__main__", "child", "mutant"):
             found += importlib.import_module(f"mutants.{module.name}").MUTANTS
     names = [each.name for each in found]
     twice = {name for name in names if names.count(name) > 1}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchmill.db import batches, failures
+from batchmill.db import batches, failures, items
 from batchmill.db.connect import Database
 from batchmill.errors.request import ConflictError
 from batchmill.model.batch import BatchStatus
@@ -93,7 +93,9 @@ def test_a_cancellation_takes_the_claim_of_what_runs_and_its_finish_changes_noth
         "queued": 1,
         "retrying": 1,
     }
+    assert rows.at_any_time(items.held, [claimed.claim]) == {running}
     rows.act(control.cancel)
+    assert rows.at_any_time(items.held, [claimed.claim]) == set()
     assert rows.counts() == {"cancelled": 4, "completed": 1}
     item, batch = rows.item(running), rows.batch_row()
     assert (item["status"], item["lease_until"], item["worker_id"]) == ("cancelled", None, None)

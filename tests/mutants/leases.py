@@ -1,0 +1,236 @@
+"""Leases, rescue and the sweep: what a silent worker leaves goes on elsewhere, and only that."""
+
+from mutants.mutant import Mutant
+
+_ITEMS = "src/batchmill/db/items.py"
+_DELIVERY = "src/batchmill/service/delivery.py"
+_LEASES = "src/batchmill/service/leases.py"
+_PROCESS = "src/batchmill/service/process.py"
+_SWEEP = "src/batchmill/service/sweep.py"
+_STORIES = "tests/service/test_delivery_stories.py"
+_KEEPING = "tests/service/test_leases.py"
+_SWEPT = "tests/service/test_sweep.py"
+
+MUTANTS = (
+    # Leases and rescue
+    Mutant(
+        "lease-renewal",
+        _ITEMS,
+        "values(lease_until=now + lease_ms)",
+        "values(lease_until=items.c.lease_until)",
+        "a renewal prolongs the lease",
+        (_KEEPING, _STORIES),
+    ),
+    Mutant(
+        "lease-never-renewed",
+        _LEASES,
+        "if silent_s >= settings",
+        "if silent_s < 0 * settings",
+        "an attempt longer than its lease stays one",
+        (_KEEPING,),
+    ),
+    Mutant(
+        "lease-no-give-up",
+        _LEASES,
+        "self._give_up_before_expiry()\n\n",
+        "pass\n\n",
+        "without its database a worker gives up",
+        (_KEEPING,),
+    ),
+    Mutant(
+        "lease-give-up-nothing",
+        _LEASES,
+        "if left_s < self._mill",
+        "if left_s < -9e9 * self._mill",
+        "without its database a worker gives up",
+        (_KEEPING,),
+    ),
+    Mutant(
+        "lease-dead-line",
+        _LEASES,
+        "return await asyncio.shield(writing)",
+        "return await writing",
+        "a dead line does not hold up giving up (on a server)",
+        (_KEEPING,),
+    ),
+    Mutant(
+        "lease-lost-goes-on",
+        _LEASES,
+        "held.give_up()\n\n    def",
+        "pass\n\n    def",
+        "an attempt whose claim is lost is stopped",
+        (_KEEPING,),
+    ),
+    Mutant(
+        "lease-progress-falls",
+        _LEASES,
+        "max(held.progress, min(1.0, fraction))",
+        "min(1.0, fraction)",
+        "progress never goes back",
+        (_KEEPING,),
+    ),
+    Mutant(
+        "lease-progress-over-1",
+        _LEASES,
+        "min(1.0, fraction)",
+        "fraction",
+        "progress is at most 1",
+        (_KEEPING,),
+    ),
+    Mutant(
+        "lease-progress-unstored",
+        _LEASES,
+        "await self._store_progress()\n        except",
+        "pass\n        except",
+        "progress reaches the row",
+        (_KEEPING,),
+    ),
+    Mutant(
+        "expired-boundary",
+        _ITEMS,
+        "items.c.lease_until < now,\n        )\n        .limit",
+        "items.c.lease_until <= now,\n        )\n        .limit",
+        "a lease holds to its last millisecond",
+        equivalent="items.rescue compares the lease again in its WHERE clause",
+    ),
+    Mutant(
+        "rescue-boundary",
+        _ITEMS,
+        "items.c.lease_until < now,\n        )\n        .values",
+        "items.c.lease_until < now + 10**9,\n        )\n        .values",
+        "a lease that was renewed meanwhile is left alone",
+        (_STORIES,),
+    ),
+    Mutant(
+        "rescue-finds-living",
+        _ITEMS,
+        "items.c.lease_until < now,\n        )\n        .limit",
+        ")\n        .limit",
+        "only leases that are over are found",
+        (_STORIES,),
+    ),
+    Mutant(
+        "rescue-of-all-batches",
+        _ITEMS,
+        "items.c.batch_id == batch_id,\n            items.c.status == ItemStatus.PROCESSING,\n            items.c.lease",
+        "items.c.status == ItemStatus.PROCESSING,\n            items.c.lease",
+        "a rescue counts in the batch that it was asked for",
+        (_STORIES,),
+    ),
+    Mutant(
+        "rescue-uncounted",
+        _DELIVERY,
+        "batches.count(conn, batch_id, deltas)\n    return rescued",
+        "pass\n    return rescued",
+        "counters equal the rows",
+        (_STORIES,),
+    ),
+    Mutant(
+        "rescue-limit",
+        _ITEMS,
+        "items.c.lease_until < now,\n        )\n        .limit(limit)",
+        "items.c.lease_until < now,\n        )\n        .limit(10**6)",
+        "a rescue goes in chunks",
+        (_STORIES,),
+    ),
+    Mutant(
+        "expire-all",
+        _ITEMS,
+        ".where(items.c.batch_id == batch_id, items.c.status == ItemStatus.PROCESSING)\n        .values",
+        ".where(items.c.status == ItemStatus.PROCESSING)\n        .values",
+        "leases of other batches go on",
+        (_STORIES,),
+    ),
+    Mutant(
+        "hand-back-uncounted",
+        _DELIVERY,
+        "move_one(conn, held.batch_id, ItemStatus.PROCESSING",
+        "(lambda *_: None)(conn, held.batch_id, ItemStatus.PROCESSING",
+        "counters equal the rows",
+        (_STORIES,),
+    ),
+    Mutant(
+        "handed-back-keeps-progress",
+        _ITEMS,
+        '"due_at": literal(0),\n    "progress": 0.0,',
+        '"due_at": literal(0),',
+        "who begins again begins at 0",
+        (_STORIES,),
+    ),
+    Mutant(
+        "released",
+        _ITEMS,
+        '{"lease_until": None, "worker_id": None}',
+        '{"lease_until": None}',
+        "who has no claim is not named",
+        (_STORIES,),
+    ),
+    # The sweep, and the rest of the service
+    Mutant(
+        "sweep-cancelled",
+        _SWEEP,
+        "stop_overdue,\n    finish_cancelled,",
+        "stop_overdue,",
+        "a cancellation that a kill broke off is finished",
+        (_SWEPT,),
+    ),
+    Mutant(
+        "sweep-holds-back",
+        _SWEEP,
+        "finish_cancelled,\n    hold_back,",
+        "finish_cancelled,",
+        "what was queued during a pause is taken back",
+        ("tests/service/test_control.py",),
+    ),
+    Mutant(
+        "sweep-dead", _SWEEP, "(\n    forget_dead,", "(", "dead processes are forgotten", (_SWEPT,)
+    ),
+    Mutant(
+        "sweep-rescues-cancelling",
+        _SWEEP,
+        "(*sorted(RUNNABLE), BatchStatus.CANCELLING)",
+        "(*sorted(RUNNABLE),)",
+        "what runs in a batch that is being cancelled is rescued",
+        equivalent="finish_cancelled cancels what is processing in the same sweep, whatever its lease",
+    ),
+    Mutant(
+        "sweep-takes-over",
+        _SWEEP,
+        "await mill.database.run(_expire, batch.id)",
+        "pass",
+        "a start takes over what a kill left",
+        (_SWEPT,),
+    ),
+    Mutant(
+        "hand-back-on-stop",
+        _PROCESS,
+        "await asyncio.shield(_hand_back(mill, claimed))",
+        "pass",
+        "a worker that stops hands back",
+        ("tests/service/test_process.py",),
+    ),
+    Mutant(
+        "stale-outputs",
+        _PROCESS,
+        "if settled is None:\n        await _discard(mill, claimed)",
+        "if settled is None:\n        pass",
+        "a stale worker leaves no file",
+        ("tests/service/test_process.py",),
+    ),
+    Mutant(
+        "earlier-outputs",
+        _PROCESS,
+        "await _remove_earlier(mill, claimed.claim)",
+        "pass",
+        "what killed attempts stored is removed",
+        ("tests/service/test_process.py",),
+    ),
+    Mutant(
+        "retention-of-settings",
+        _PROCESS,
+        "retention_ms=mill.settings.retention_s * 1000,",
+        "retention_ms=604_800_000,",
+        "an ended batch is kept for the time of the settings",
+        (_SWEPT,),
+    ),
+)
