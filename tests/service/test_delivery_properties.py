@@ -5,6 +5,7 @@ an engine and workers that misbehave in every way that the architecture allows.
 """
 
 import tempfile
+from dataclasses import astuple
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -93,6 +94,9 @@ class Deliveries(RuleBasedStateMachine):
         wanted = data.draw(st.sampled_from(self.rung))
         if not repeat:
             self.rung.remove(wanted)
+        self._claim(wanted)
+
+    def _claim(self, wanted: Delivery) -> None:
         claimed = self.do(
             delivery.claim,
             wanted.item_id,
@@ -134,6 +138,17 @@ class Deliveries(RuleBasedStateMachine):
         self.running.remove(claimed)
         self.zombies.append(claimed)
 
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def a_silent_worker_is_replaced(self, data: st.DataObject) -> None:
+        """Its lease ends, its item is rescued, and another claims it: what the fence is for."""
+        claimed = data.draw(st.sampled_from(self.running))
+        self.time_passes(seconds=13)
+        self.the_sweep_runs()
+        for wanted in [each for each in self.rung if each.item_id == claimed.claim.item_id]:
+            self.rung.remove(wanted)
+            self._claim(wanted)
+
     @rule(seconds=st.sampled_from([1, 5, 13, 700]))
     def time_passes(self, seconds: int) -> None:
         self.now += seconds * 1000
@@ -170,11 +185,14 @@ class Deliveries(RuleBasedStateMachine):
         )
         if claimed in self.running:
             self.running.remove(claimed)
+        item_id, attempt = claimed.claim.item_id, claimed.claim.attempt
         if settled is None:
             return
-        item_id, attempt = claimed.claim.item_id, claimed.claim.attempt
         assert attempt == self.attempts[item_id], "a stale worker settled an item"
         assert item_id not in self.final, "an item ended twice"
+        row = self.do(listing.get, item_id)
+        used = (row.spent.errors, row.spent.crashes, row.spent.timeouts)
+        assert sum(used) == sum(astuple(claimed.claim.spent)) + isinstance(outcome, Failed)
         if settled.status in FINAL:
             self.final[item_id] = (settled.status, attempt)
 
@@ -196,6 +214,13 @@ class Deliveries(RuleBasedStateMachine):
                 assert getattr(batch.counts, status) == from_rows.get(status, 0), status
             assert batch.counts.in_flight <= (batch.concurrency or WINDOW)
             assert batch.status.ended == (batch.counts.unfinished == 0)
+
+    @invariant()
+    def who_works_holds_the_claim(self) -> None:
+        for claimed in self.running:
+            held = self.do(listing.get, claimed.claim.item_id)
+            assert (held.status, held.attempt) == (ItemStatus.PROCESSING, claimed.claim.attempt)
+            assert held.spent == claimed.claim.spent
 
     @invariant()
     def final_items_never_change(self) -> None:
