@@ -91,7 +91,7 @@ MUTANTS = (
         "items.c.lease_until < now,\n        )\n        .limit",
         "items.c.lease_until <= now,\n        )\n        .limit",
         "a lease holds to its last millisecond",
-        equivalent="items.rescue compares the lease again in its WHERE clause",
+        (_STORIES,),
     ),
     Mutant(
         "rescue-boundary",

@@ -346,6 +346,7 @@ def test_a_lease_is_over_after_its_last_millisecond_and_not_in_it(database: Data
     (item_id,) = rows.batch()
     rows.claimed(item_id)
     rows.now += LEASE_MS
+    assert rows.do(items.expired, BATCH, limit=9) == []
     assert rows.rescue() == 0
     assert rows.item(item_id)["status"] == "processing"
     rows.now += 1
@@ -379,6 +380,17 @@ def test_what_was_renewed_after_it_was_found_expired_is_left_alone(database: Dat
     rows.do(items.renew, [claimed.claim], lease_ms=LEASE_MS)
     assert rows.do(items.rescue, [one, two]) == 1
     assert [rows.item(each)["status"] for each in (one, two)] == ["processing", "pending"]
+
+
+def test_a_rescue_is_not_filled_with_leases_that_hold(database: Database) -> None:
+    rows = Rows(database)
+    living, over = rows.batch(2)
+    claimed = rows.claimed(living)
+    rows.claimed(over)
+    rows.now += LEASE_MS + 1
+    rows.do(items.renew, [claimed.claim], lease_ms=LEASE_MS)
+    assert rows.rescue(limit=1) == 1
+    assert [rows.item(each)["status"] for each in (living, over)] == ["processing", "pending"]
 
 
 def test_a_rescue_takes_no_more_than_it_is_told_and_of_no_other_batch(database: Database) -> None:
