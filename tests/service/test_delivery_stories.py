@@ -402,6 +402,8 @@ def test_a_rescue_takes_no_more_than_it_is_told_and_of_no_other_batch(database: 
     rows.now += LEASE_MS + 1
     assert rows.rescue(limit=2) == 2
     assert rows.counts() == {"pending": 2, "processing": 1}
+    assert rows.rescue() == 1
+    assert rows.counts() == {"pending": 3}
     assert rows.counts("bat_2") == {"processing": 1}
 
 
