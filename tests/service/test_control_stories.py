@@ -82,7 +82,7 @@ def test_a_paused_item_whose_worker_died_is_rescued_and_not_delivered(rows: Acti
 def test_a_cancellation_takes_the_claim_of_what_runs_and_its_finish_changes_nothing(
     rows: Acting,
 ) -> None:
-    done, running, retrying, _, _ = rows.batch(5, concurrency=2)
+    done, running, retrying, _, _ = rows.batch(5, concurrency=2, keep_open=True)
     rows.settle(rows.claimed(done))
     rows.settle(rows.claimed(retrying), AWAY)
     claimed = rows.claimed(running)

@@ -289,6 +289,7 @@ def test_slots_of_dead_workers_are_forgotten(database: Database, tmp_path: Path)
         assert await database.read(workers.known_slots) == 4
         await swept(mill)
         assert [worker.id for worker in await database.read(workers.alive)] == ["wrk_a"]
+        assert await database.run(workers.forget_dead) == 0, "the sweep has removed its row"
 
     asyncio.run(story())
 
