@@ -93,3 +93,14 @@ def test_every_package_that_is_named_is_pinned():
 
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_bytes_are_forced_to_the_disk_through_one_door():
+    """A storage that calls fsync by itself can't be watched, so nothing would notice its loss."""
+    called = [
+        _relative(path)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"os.fsync", "os.fdatasync"}
+    ]
+    assert called == ["src/batchmill/client/downloads.py"]

@@ -17,6 +17,7 @@ from batchmill.local.joblog import Joblog
 from batchmill.local.results import FileFacts, ItemResult, SavedFile
 from batchmill.model.item import Failure, ItemStatus, Output
 from batchmill.model.pipeline import Pipeline, Step
+from support.forced import Forced
 
 PIPELINE = Pipeline("p", (Step("resize", {"width": 10}),))
 
@@ -36,6 +37,18 @@ def written(path: Path, *results: ItemResult) -> None:
                 log.add(each)
 
     asyncio.run(write())
+
+
+def test_a_joblog_is_forced_to_the_disk_to_its_last_line_when_it_is_closed(tmp_path: Path):
+    forced = Forced(tmp_path)
+
+    async def write() -> None:
+        with Joblog(tmp_path / "log", PIPELINE, sync=forced) as log:
+            log.add(result(Path("/in/a")))
+
+    asyncio.run(write())
+
+    assert forced.bytes_of("log") == (tmp_path / "log").read_bytes() != b""
 
 
 STATUSES = st.sampled_from([ItemStatus.COMPLETED, ItemStatus.SKIPPED, ItemStatus.FAILED])

@@ -15,6 +15,7 @@ from batchmill.errors.item import OutputExistsError, OutputUnwritableError
 from batchmill.local.inputs import LocalInput
 from batchmill.local.outputs import Folder, Saved
 from batchmill.model.item import Output, Result
+from support.forced import Forced
 
 NAMES = st.sampled_from(["a.png", "a.jpg", "A.png", "x/a.png", "x/a.gif", "b.png", "a-2.png"])
 
@@ -59,6 +60,17 @@ async def save_all(folder: Folder, work: Path, names: list[str], order: list[int
         await asyncio.sleep(0)
     await asyncio.gather(*tasks)
     return [saved[number] for number in range(len(items))]
+
+
+def test_a_file_is_forced_to_the_disk_before_it_gets_its_name(tmp_path: Path):
+    forced = Forced(tmp_path)
+
+    asyncio.run(
+        save(Folder(tmp_path / "out", sync=forced), item("a.png"), finished(tmp_path / "w", "b"))
+    )
+
+    assert forced.notes == [("w/0", b"made")]
+    assert (tmp_path / "out/b").exists()
 
 
 @settings(max_examples=60, deadline=None)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    growing.begin(tmp_path / "file")
+    growing.begin(Room(tmp_path), tmp_path / "file")
     return tmp_path / "file"
 
 
@@ -139,7 +139,7 @@ async def test_with_a_checksum_all_bytes_are_kept_or_none(path: Path, algorithm:
 
 async def test_a_full_disk_keeps_what_fitted_and_says_so(small_disk: Path) -> None:
     path = small_disk / "file"
-    growing.begin(path)
+    growing.begin(Room(path.parent), path)
     many = [os.urandom(PIECE_BYTES) for _ in range(4)]
     with pytest.raises(StorageFullError):
         await send(path, *many, length=4 * PIECE_BYTES)

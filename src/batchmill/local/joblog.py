@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,7 +54,10 @@ def key_of(result: ItemResult) -> str:
 class Joblog:
     """An open joblog. Use it inside a running event loop, and close it."""
 
-    def __init__(self, path: Path, pipeline: Pipeline) -> None:
+    def __init__(
+        self, path: Path, pipeline: Pipeline, *, sync: Callable[[int], None] = os.fsync
+    ) -> None:
+        self._force = sync
         self._digest = digest(pipeline)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
@@ -82,7 +85,7 @@ class Joblog:
     def _sync(self) -> None:
         self._timer = None
         self._file.flush()
-        os.fsync(self._file.fileno())
+        self._force(self._file.fileno())
 
     def _line(self, result: ItemResult) -> dict[str, Any]:
         line = {"key": key_of(result)} | result.to_json()

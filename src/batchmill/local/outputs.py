@@ -54,8 +54,14 @@ class Folder:
     """
 
     def __init__(
-        self, root: Path, *, overwrite: bool = False, earlier: Mapping[str, str] | None = None
+        self,
+        root: Path,
+        *,
+        overwrite: bool = False,
+        earlier: Mapping[str, str] | None = None,
+        sync: disk.Sync = os.fsync,
     ) -> None:
+        self._sync = sync
         self.root = root
         self._overwrite = overwrite
         self._owners = dict(earlier or {})
@@ -130,7 +136,7 @@ class Folder:
         try:
             with disk.full_disk_reported():
                 move.target.parent.mkdir(parents=True, exist_ok=True)
-                disk.flush_file(move.made, mode=self._mode)
+                disk.flush_file(move.made, mode=self._mode, sync=self._sync)
                 move.made.replace(move.target)
         except OSError as error:
             reason = error.strerror or type(error).__name__

@@ -71,10 +71,11 @@ async def begin(
     most_bytes = max(limits.file_bytes, limits.zip_bytes)
     if length_bytes > most_bytes:
         raise _too_large(name, most_bytes)
-    await asyncio.to_thread(_room(mill).require, length_bytes)
+    room = _room(mill)
+    await asyncio.to_thread(room.require, length_bytes)
     values = {"name": label(name), "length_bytes": length_bytes, "metadata": metadata}
     upload = await mill.database.run(_enter, mill, caller, upload_id, **values)
-    await asyncio.to_thread(growing.begin, _path(mill, upload_id))
+    await asyncio.to_thread(growing.begin, room, _path(mill, upload_id))
     return upload
 
 

@@ -21,12 +21,20 @@ PIECE_BYTES = 1 << 20
 """How much is read or written at once: large enough that the thread hop does not count."""
 
 
+Sync = Callable[[int], None]
+"""Forces an open file or folder to the disk: the one door through which storages do it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The space on the disk of `folder`, of which `reserve_bytes` always stay free."""
+    """The space on the disk of `folder`, of which `reserve_bytes` always stay free.
+
+    `sync` is how bytes and names are forced to that disk; who wants to watch hands in another.
+    """
 
     folder: Path
     reserve_bytes: int = 0
+    sync: Sync = os.fsync
 
     def free_bytes(self) -> int:
         """Return what is left for an ordinary user, the reserve included."""
@@ -106,7 +114,7 @@ def copy_range(source: int, target: Path, *, start: int, length: int) -> int:
     return done
 
 
-def swap(path: Path, body: bytes, expected: bytes | None) -> bool:
+def swap(path: Path, body: bytes, expected: bytes | None, *, sync: Sync = os.fsync) -> bool:
     """Replace a small file durably if it holds `expected`; None: if there is none.
 
     One process of all that share the folder does so at a time. False: it holds something else.
@@ -118,9 +126,9 @@ def swap(path: Path, body: bytes, expected: bytes | None) -> bool:
         part.unlink(missing_ok=True)  # left by a kill
         with create(part) as out:
             out.write(body)
-        flush_file(part)
+        flush_file(part, sync=sync)
         part.replace(path)
-        flush_folder(path.parent)
+        flush_folder(path.parent, sync=sync)
     return True
 
 
@@ -159,21 +167,21 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
         raise
 
 
-def flush_file(path: Path, *, mode: int | None = None) -> None:
+def flush_file(path: Path, *, mode: int | None = None, sync: Sync = os.fsync) -> None:
     """Force the bytes of a regular file, and its new permission `mode`, to the disk."""
     descriptor = open_regular(path)
     try:
         if mode is not None:
             os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path, *, sync: Sync = os.fsync) -> None:
     """Force the names in a folder to the disk: a rename is durable only after this."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)

@@ -37,11 +37,11 @@ class Checksum:
     digest: bytes
 
 
-def begin(path: Path) -> None:
+def begin(room: disk.Room, path: Path) -> None:
     """Make an empty file, durably."""
     with disk.full_disk_reported():
         disk.create(path).close()
-        disk.flush_folder(path.parent)
+        disk.flush_folder(path.parent, sync=room.sync)
 
 
 def files(folder: Path) -> dict[UploadId, list[Path]]:
@@ -136,7 +136,7 @@ async def _append_checked(
         await _Writing(waiting, room).write(pieces, digest)
         if digest.digest() != checksum.digest:
             raise ChecksumError
-        await disk.in_thread(_copy_behind, Path(waiting.name), file)
+        await disk.in_thread(_copy_behind, room, Path(waiting.name), file)
 
 
 @contextmanager
@@ -149,10 +149,10 @@ def _beside(path: Path) -> Iterator[FileIO]:
             beside.unlink(missing_ok=True)
 
 
-def _copy_behind(source: Path, file: FileIO) -> None:
+def _copy_behind(room: disk.Room, source: Path, file: FileIO) -> None:
     with disk.full_disk_reported(), source.open("rb") as opened:
         shutil.copyfileobj(opened, file, disk.PIECE_BYTES)
-        os.fsync(file.fileno())
+        room.sync(file.fileno())
 
 
 class _Writing:
@@ -196,4 +196,4 @@ class _Writing:
             if self._waiting:
                 self._write()
         finally:
-            os.fsync(self._file.fileno())
+            self._room.sync(self._file.fileno())

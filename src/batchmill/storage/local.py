@@ -31,10 +31,10 @@ _TRIES = 100
 class LocalStorage:
     """Keeps bytes in a folder of one machine, or of a network file system with hard links."""
 
-    def __init__(self, root: Path, *, reserve_bytes: int = 0) -> None:
+    def __init__(self, root: Path, *, reserve_bytes: int = 0, sync: disk.Sync = os.fsync) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._root = root.resolve()
-        self._room = disk.Room(self._root, reserve_bytes)
+        self._room = disk.Room(self._root, reserve_bytes, sync)
         self._durable: set[Path] = set()
 
     async def put(
@@ -91,7 +91,8 @@ class LocalStorage:
 
     async def swap(self, key: str, body: bytes, *, expected: bytes | None) -> bool:
         """Rename a new file in, under a lock that all processes take."""
-        return await disk.in_thread(disk.swap, self._path(key), body, expected)
+        sync = self._room.sync
+        return await disk.in_thread(disk.swap, self._path(key), body, expected, sync=sync)
 
     async def list_folders(self, prefix: str) -> AsyncIterator[str]:
         """Yield folder names, a thousand a thread hop."""
@@ -125,7 +126,7 @@ class LocalStorage:
         target = self._path(key)
         self._room.require()
         with disk.full_disk_reported():
-            disk.flush_file(path, mode=_READ_ONLY)
+            disk.flush_file(path, mode=_READ_ONLY, sync=self._room.sync)
             try:
                 self._move_in(path, target)
             except OSError as error:
@@ -147,14 +148,14 @@ class LocalStorage:
                 if not tries_left:
                     raise
         with suppress(FileNotFoundError):  # deleted with its folder since then
-            disk.flush_folder(target.parent)
+            disk.flush_folder(target.parent, sync=self._room.sync)
 
     def _copy_in(self, path: Path, target: Path) -> None:
         part = target.with_name(f".{uuid4().hex}")
         source = disk.open_regular(path)
         try:
             disk.copy_range(source, part, start=0, length=os.fstat(source).st_size)
-            disk.flush_file(part, mode=_READ_ONLY)
+            disk.flush_file(part, mode=_READ_ONLY, sync=self._room.sync)
             self._move_in(part, target)
         finally:
             os.close(source)
@@ -167,7 +168,7 @@ class LocalStorage:
         self._make_durable(folder.parent)
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        disk.flush_folder(folder.parent)
+        disk.flush_folder(folder.parent, sync=self._room.sync)
         if len(self._durable) >= _REMEMBERED_FOLDERS:
             self._durable.clear()
         self._durable.add(folder)

@@ -6,6 +6,7 @@ fills up. A sender that is faster than the disk waits in `turn`.
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,17 +34,17 @@ class Written:
 class Sink:
     """Files one after another, named by their number, in a folder that exists and is ours."""
 
-    def __init__(self, folder: Path, *, reserve_bytes: int = 0) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, reserve_bytes: int = 0, sync: disk.Sync = os.fsync) -> None:
+        self._room = disk.Room(folder, reserve_bytes, sync)
         self._steps: list[_Step] = []
         self._waiting_bytes = 0
         self._begun: list[Path] = []
-        self._writer = _Writer(disk.Room(folder, reserve_bytes))
+        self._writer = _Writer(self._room)
         self._writing: asyncio.Future[None] | None = None
 
     def begin(self) -> None:
         """Start the next file."""
-        path = self._folder / str(len(self._begun))
+        path = self._room.folder / str(len(self._begun))
         self._begun.append(path)
         self._steps.append(path)
 
@@ -75,8 +76,10 @@ class Sink:
         await self._written()
         paths = [written.path for written in self._writer.done]
         lots = (paths[number::_FLUSHERS] for number in range(_FLUSHERS))
-        await asyncio.gather(*(asyncio.to_thread(_flush, lot) for lot in lots if lot))
-        await asyncio.to_thread(disk.flush_folder, self._folder)
+        await asyncio.gather(
+            *(asyncio.to_thread(_flush, lot, self._room.sync) for lot in lots if lot)
+        )
+        await asyncio.to_thread(disk.flush_folder, self._room.folder, sync=self._room.sync)
         return self._writer.done
 
     async def discard(self) -> None:
@@ -153,6 +156,6 @@ class _Writer:
             self.done.append(Written(path, size, self._hash.hexdigest()))
 
 
-def _flush(paths: Sequence[Path]) -> None:
+def _flush(paths: Sequence[Path], sync: disk.Sync) -> None:
     for path in paths:
-        disk.flush_file(path)
+        disk.flush_file(path, sync=sync)
