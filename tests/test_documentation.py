@@ -73,7 +73,9 @@ REMOTE = [block for block in _commands() if block not in LOCAL]
 
 @pytest.mark.parametrize("block", LOCAL)
 def test_what_needs_no_server_works_as_it_is_written(block: str, folder: Path):
-    for line in block.splitlines():
+    lines = block.splitlines()
+    assert lines
+    for line in lines:
         _type(line, folder)
 
 

@@ -44,11 +44,16 @@ def test_a_setting_says_by_what_it_was_set_and_a_secret_only_that_it_was():
 
 
 def test_a_value_is_written_as_it_can_be_set_again():
-    for setting in environment.settings():
-        written = environment.written(_default(setting.path))
-        if written is not None and not setting.secret:
-            again = environment.load({setting.variable: written})
-            assert again == Settings(), setting.path
+    known = [setting for setting in environment.settings() if not setting.secret]
+    written = {each.variable: environment.written(_default(each.path)) for each in known}
+    given = {variable: text for variable, text in written.items() if text is not None}
+    other = {each: text for each, text in given.items() if environment.load({each: text}) != BARE}
+
+    assert len(given) > len(known) / 2
+    assert not other
+
+
+BARE = Settings()
 
 
 def _default(path: str) -> object:

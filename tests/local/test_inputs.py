@@ -91,9 +91,7 @@ def test_entries_never_lead_out_of_the_output_folder(folder: Path):
         for name in ("../../etc/passwd", "/etc/shadow", "a\\..\\b.png"):
             archive.writestr(name, "x")
 
-    for each in find(["evil.zip"], Search()):
-        assert not Path(each.name).is_absolute()
-        assert ".." not in Path(each.name).parts
+    assert names(find(["evil.zip"], Search())) == ["etc/passwd", "etc/shadow", "a/b.png"]
 
 
 @pytest.mark.parametrize("path", ["gone", "in/*.gif", "gone/*"])

@@ -221,9 +221,12 @@ def test_a_delivered_source_loses_its_metadata_but_not_its_orientation(tmp_path:
 
 
 def test_a_source_is_never_delivered_instead_of_a_changed_picture(tmp_path: Path):
-    path = _source(tmp_path, "jpg")
-    for steps in ([("crop", {"width": 299})], [("watermark", {"text": "x"})]):
-        assert run(path, [*steps, ("convert", {"quality": 100})]).skipped is None
+    path, larger = _source(tmp_path, "jpg"), ("convert", {"quality": 100})
+    assert run(path, [larger]).skipped == "larger_than_source"
+    for step in (("crop", {"width": 299}), ("watermark", {"text": "x"})):
+        report = run(path, [step, larger])
+        assert (report.error, report.skipped) == (None, None)
+        assert report.outputs[0].bytes > path.stat().st_size
 
 
 def test_never_larger_can_be_turned_off(tmp_path: Path):

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,24 @@ def test_an_operation_says_what_it_is(name: str):
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_option_has_a_description_a_default_and_bounds(name: str):
-    for option, schema in _properties(name).items():
-        assert schema.get("description", "").endswith("."), option
-        assert "default" in schema, option
-        for kind in schema.get("anyOf", [schema]):
-            if kind.get("type") in {"integer", "number"} and not kind.keys() & {"enum", "const"}:
-                assert "minimum" in kind or "exclusiveMinimum" in kind, option
-                assert "maximum" in kind or "exclusiveMaximum" in kind, option
+    lacking = {option: list(_lacking(schema)) for option, schema in _properties(name).items()}
+    assert lacking == {option: [] for option in _properties(name)}
+
+
+def _lacking(schema: dict[str, Any]) -> Iterator[str]:
+    """Yield what an option's schema lacks."""
+    if not schema.get("description", "").endswith("."):
+        yield "description"
+    if "default" not in schema:
+        yield "default"
+    for kind in schema.get("anyOf", [schema]):
+        if kind.get("type") in {"integer", "number"} and not kind.keys() & {"enum", "const"}:
+            ends = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}
+            yield from (end for end, other in ends.items() if not kind.keys() & {end, other})
+
+
+def test_an_option_that_lacks_something_is_found():
+    assert list(_lacking({"type": "integer"})) == ["description", "default", "minimum", "maximum"]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

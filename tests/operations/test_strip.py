@@ -1,5 +1,4 @@
 import struct
-from contextlib import suppress
 from io import BytesIO
 
 import pytest
@@ -192,8 +191,11 @@ def test_damage_never_raises_anything_but_malformed(media: MediaType, data: st.D
     end = data.draw(st.integers(12, len(content)))
     for _ in range(data.draw(st.integers(0, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    with suppress(MalformedError):
-        stripped(bytes(content[:end]), media, NONE)
+    try:
+        result = stripped(bytes(content[:end]), media, NONE)
+    except MalformedError:
+        return
+    assert result is None or len(result) <= end + 1  # one byte may even a WebP chunk out
 
 
 _FILES = {media: _file(media) for media in ALL}

@@ -249,11 +249,18 @@ def test_the_documents_sql_averages_retries(server, done):
 def test_the_rows_of_the_views_say_what_the_api_says(server, done):
     columns = """SELECT id, filename, file_size, status, progress, error, retry_count,
         created_at, started_at, completed_at, result FROM batch_files WHERE id=?"""
-    for file in done[1]["files"]:
-        ((*row, text),) = query(server, columns, file["id"])
-        assert row == [file[name] for name in file if name != "result"]
-        if file["result"] is not None:
-            assert json.loads(text).items() <= json.loads(file["result"]).items()
+    files = done[1]["files"]
+    rows = [row for file in files for row in query(server, columns, file["id"])]
+    told = [[file[name] for name in file if name != "result"] for file in files]
+    results = [json.loads(row[-1]).items() if row[-1] else () for row in rows]
+
+    assert [list(row[:-1]) for row in rows] == told
+    assert [bool(each) for each in results] == [True, True, False]
+    assert all(
+        result <= json.loads(file["result"]).items()
+        for file, result in zip(files, results, strict=True)
+        if result
+    )
 
 
 def test_the_documents_sql_orders_by_priority(tmp_path):

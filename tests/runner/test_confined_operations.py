@@ -89,14 +89,23 @@ def test_camera_raw_is_developed_inside_the_sandbox(in_child, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "kind"),
     [
-        b"name,price\nbread,2.50\nmilk,1.20\n",
-        documents.xlsx(documents.sheet_data([["name", "price"], ["bread", 2.5]])),
-        documents.encrypted_pdf(),
+        (b"name,price\nbread,2.50\nmilk,1.20\n", "table"),
+        (documents.xlsx(documents.sheet_data([["name", "price"], ["bread", 2.5]])), "workbook"),
     ],
-    ids=["csv", "xlsx", "encrypted pdf"],
+    ids=["csv", "xlsx"],
 )
-def test_documents_are_read_inside_the_sandbox(in_child, body):
+def test_documents_are_read_inside_the_sandbox(in_child, body, kind):
     report = in_child(body, "analyze", {})
-    assert report.error is None or report.error.code == "encrypted_file"
+    assert report.error is None, report.error
+    assert report.data["document"]["kind"] == kind
+    assert [output.name for output in report.outputs] == (
+        ["document.sheet1.csv"] if kind == "workbook" else []
+    )
+
+
+def test_an_encrypted_document_is_told_from_a_broken_one_inside_the_sandbox(in_child):
+    report = in_child(documents.encrypted_pdf(), "analyze", {})
+    assert report.error is not None
+    assert report.error.code == "encrypted_file"

@@ -196,11 +196,6 @@ async def test_what_is_no_key_is_refused_everywhere(
     assert (tmp_path / "to_put").exists()
 
 
-async def test_closing_twice_is_fine(storage: Storage) -> None:
-    await storage.aclose()
-    await storage.aclose()
-
-
 async def test_what_was_swapped_in_is_read_and_only_what_is_known_is_replaced(
     storage: Storage,
 ) -> None:

@@ -150,7 +150,10 @@ def wait_ended(server: Process, batch_id: str) -> Any:
 
 
 def multiply(server: Process, batch_id: str, number: int) -> None:
-    """Make `number` finished items of a batch's first one, in its SQLite database itself."""
+    """Make `number` ended items of a cancelled batch's first one, in its SQLite database itself.
+
+    It is as if the batch had been cancelled when the most were done, all of them duplicates.
+    """
     with closing(sqlite3.connect(server.data_dir / "batchmill.sqlite3", timeout=30)) as database:
         columns = [row[1] for row in database.execute("PRAGMA table_info(items)")]
         changed = {
