@@ -164,3 +164,38 @@ def test_a_key_that_is_no_key_is_refused(server, key):
     answer = server.post_files(b"one", headers={"Idempotency-Key": key})
 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+
+
+@pytest.mark.parametrize(("minutes", "status"), [(9, 409), (11, 202)])
+def test_a_request_without_an_answer_is_given_up_after_ten_minutes(server, key, minutes, status):
+    server.post_files(b"one", headers=key)
+    digest = _digest(server, key)
+    other = {"Idempotency-Key": uuid4().hex}
+    _reserve(server, other, digest, age_ms=minutes * 60_000)
+
+    assert server.post_files(b"one", headers=other).status_code == status
+
+
+def test_another_request_while_the_first_is_being_answered_is_told_so(server, key):
+    _reserve(server, key, "of something else")
+
+    answer = server.post_files(b"one", headers=key)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_mismatch")
+
+
+def test_two_owners_may_use_the_same_key(server, key):
+    made = server.client.post("/v1/keys", json={"name": "a", "owner": "anna", "tier": "pro"})
+    annas = {**key, "Authorization": f"Bearer {made.json()['secret']}"}
+
+    first, second = server.post_files(b"one", headers=key), server.post_files(b"2", headers=annas)
+
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json()["id"] != second.json()["id"]
+
+
+def test_an_answer_that_was_kept_is_not_forgotten(server, key):
+    first = server.post_files(b"one", headers=key)
+    server.run(server.mill.database.run(idempotency.forget, LOCAL_OWNER, key["Idempotency-Key"]))
+
+    assert server.post_files(b"one", headers=key).json()["id"] == first.json()["id"]

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -29,10 +30,15 @@ Headers = list[tuple[str, str]]
 
 def seen(headers: Headers, *, nearest: str = "10.0.0.1") -> str:
     """Return the caller's address as an application behind `Proxies` sees it."""
-    found: list[str] = []
+    return _scope(headers, nearest=nearest)["client"][0]
+
+
+def _scope(headers: Headers, *, nearest: str) -> dict[str, Any]:
+    """Return what an application behind `Proxies` is told of a request."""
+    found: list[dict[str, Any]] = []
 
     async def application(scope, _receive, send) -> None:
-        found.append(scope["client"][0])
+        found.append(scope)
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
@@ -127,6 +133,46 @@ def test_limits_and_logs_go_by_the_caller_that_a_trusted_proxy_names(
         assert (statuses, callers) == ([202, 202, 429, 202], {"203.0.113.1", "203.0.113.2"})
     else:
         assert (statuses, callers) == ([202, 202, 429, 429], {"127.0.0.1"})
+
+
+def test_a_network_of_ipv6_is_one_caller_and_the_next_another(tmp_path: Path) -> None:
+    twice = Tiers(anonymous=TierLimits(submissions_per_minute=2))
+    settings = {"trusted_proxies": ["127.0.0.0/8"], "anonymous": "on", "tiers": twice}
+    callers = ("2a00:1:2:3::1", "2a00:1:2:3:ffff::2", "2a00:1:2:3::3", "2a00:1:2:4::1")
+    with servers.running(tmp_path, **settings) as server:
+        answers = [
+            server.post_files(b"x", headers={"X-Forwarded-For": caller}) for caller in callers
+        ]
+    assert [answer.status_code for answer in answers] == [202, 202, 429, 202]
+
+
+def test_a_stranger_neither_lists_nor_administers(tmp_path: Path) -> None:
+    settings = {"trusted_proxies": ["127.0.0.0/8"], "anonymous": "on"}
+    with servers.running(tmp_path, **settings) as server:
+        stranger = {"X-Forwarded-For": "203.0.113.7"}
+        server.post_files(b"x", headers=stranger)
+        batches = server.client.get("/v1/batches", headers=stranger).json()["data"]
+        listed = server.client.get("/v1/webhooks", headers=stranger)
+        made = server.client.post("/v1/keys", json={"name": "mine"}, headers=stranger)
+    assert (batches, listed.status_code, made.status_code) == ([], 401, 403)
+
+
+@pytest.mark.parametrize(("nearest", "scheme"), [("10.0.0.1", "https"), ("203.0.113.7", "http")])
+def test_only_a_proxy_says_that_a_caller_came_by_tls(nearest: str, scheme: str) -> None:
+    headers = [("X-Forwarded-For", "203.0.113.9"), ("X-Forwarded-Proto", "https")]
+    assert _scope(headers, nearest=nearest)["scheme"] == scheme
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
+        *("x-real-ip", "cf-connecting-ip", "true-client-ip"),
+    ],
+)
+def test_every_header_that_a_proxy_adds_says_that_one_stands_between(name: str) -> None:
+    assert is_at_the_machine(asks(), Settings())
+    assert not is_at_the_machine(asks("1.1", name), Settings())
 
 
 def test_a_caller_behind_a_proxy_on_this_machine_is_still_not_the_machine(tmp_path: Path) -> None:

@@ -80,3 +80,24 @@ def test_each_owner_has_a_window_of_the_size_of_its_tier(tmp_path: Path) -> None
         left += [submit(server, "/v1/batches") for _ in range(2)]
     assert [answer.headers["ratelimit-remaining"] for answer in left] == list("21010000")
     assert [answer.status_code for answer in left] == [202, 202, 202, 202, 202, 429, 202, 429]
+
+
+def test_documents_of_a_free_key_are_counted_by_the_hour_and_by_owner(tmp_path: Path) -> None:
+    documents = DocumentsSettings(uploads_per_hour=1)
+    with whole_server.running(tmp_path, with_worker=False, documents=documents) as server:
+        answers = []
+        for owner, tier in (("anna", "free"), ("berta", "free"), ("carla", "pro")):
+            key = server.client.post("/v1/keys", json={"name": owner, "owner": owner, "tier": tier})
+            bearer = f"Bearer {key.json()['secret']}"
+            answers += [
+                submit(server, "/api/batch/upload", Authorization=bearer).status_code < 300
+                for _ in range(2)
+            ]
+    assert answers == [True, False, True, False, True, True]
+
+
+def test_the_window_for_images_is_as_long_as_the_settings_say(tmp_path: Path) -> None:
+    images = ImagesSettings(rate_requests=2, rate_window_ms=7_200_000)
+    with whole_server.running(tmp_path, with_worker=False, images=images) as server:
+        answer = submit(server, "/api/process/single")
+    assert 7_100 < int(answer.headers["ratelimit-reset"]) <= 7_200

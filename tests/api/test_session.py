@@ -45,6 +45,7 @@ def test_a_key_becomes_a_cookie_that_scripts_and_other_sites_cannot_use(server, 
 
     assert signed_in.status_code == 204
     assert "HttpOnly" in cookie
+    assert f"Max-Age={30 * 86_400};" in cookie
     assert "SameSite=strict" in cookie
     assert (session["owner"], session["tier"], session["admin"]) == ("anna", "pro", False)
     assert session["key"]["name"] == "a key"

@@ -277,3 +277,31 @@ def test_plans_are_made_once_and_the_oldest_is_forgotten() -> None:
 
     asyncio.run(story())
     assert len(asked) == 2 * 4
+
+
+@given(st.integers(-40, 40))
+@example(0)
+@example(-1)
+def test_an_archive_is_wide_from_the_first_byte_that_narrow_fields_cannot_count(more: int) -> None:
+    empty = plan([ArchiveRow(0, "a", "k", 0, 0), ArchiveRow(1, "a", "k", 0, 0)])
+    large = ArchiveRow(0, "a", "k", 2**32 - 1 - empty.body_bytes - 100, 0)
+    layout = plan([large, ArchiveRow(1, "a", "k", 100 + more, 0)])
+    assert layout.body_bytes == 2**32 - 1 + more
+    assert layout.wide == (more >= 0)
+
+
+def test_an_archive_of_65535_files_counts_them_in_64_bits() -> None:
+    def ends_wide(files: int) -> bool:
+        rows = [ArchiveRow(number, f"{number}", "k", 0, 0) for number in range(files)]
+        return plan(rows, files).end().startswith(b"PK\6\6")
+
+    assert (ends_wide(65_534), ends_wide(65_535)) == (False, True)
+
+
+def test_a_date_before_1980_becomes_the_first_one_that_a_zip_can_hold() -> None:
+    row = ArchiveRow(0, "a", "k", 0, 0)
+    headers = [
+        asyncio.run(plan_archive(pages_of([row], 1), modified_at=at)).header(row, 0)
+        for at in (datetime(1970, 1, 1, tzinfo=UTC), datetime(1980, 1, 1, tzinfo=UTC))
+    ]
+    assert headers[0] == headers[1]

@@ -135,3 +135,59 @@ def test_a_window_that_is_over_starts_again(database: Database) -> None:
         assert await database.run(access.forget_windows, now=at(9_000)) == 1
 
     asyncio.run(story())
+
+
+def test_a_window_that_ends_within_the_second_says_one_second_and_never_none(
+    database: Database,
+) -> None:
+    async def story() -> None:
+        usage = await keys.count_submission(database, Allowance("half", 1, 0.5))
+        assert usage.reset_s == 1
+
+    asyncio.run(story())
+
+
+def test_using_a_key_is_no_use_of_another(database: Database) -> None:
+    async def story() -> None:
+        _, secret = await keys.create(database, Grant("shop", ANNA), by=None)
+        other, _ = await keys.create(database, Grant("shop", OwnerId("own_berta")), by=None)
+        await keys.authenticate(database, secret)
+        used = {key.id: key.used_at is not None for key in await keys.listed(database, None)}
+        assert sorted(used.values()) == [False, True]
+        assert used[other.id] is False
+
+    asyncio.run(story())
+
+
+def test_a_use_within_the_hour_is_not_noted_by_whoever_comes_second(database: Database) -> None:
+    async def story() -> None:
+        key, _ = await keys.create(database, Grant("shop", ANNA), by=None)
+        hour_ms = keys.USE_NOTED_MS
+        noted = []
+        for now in (hour_ms, hour_ms + 1, 2 * hour_ms + 1):
+            await database.run(access.note_use, key.id, every_ms=hour_ms, now=at(now))
+            noted.append((await keys.listed(database, ANNA))[0].used_at)
+        assert noted[0] == noted[1] != noted[2]
+
+    asyncio.run(story())
+
+
+def test_a_revoked_key_lets_nobody_in(database: Database) -> None:
+    async def story() -> None:
+        key, _ = await keys.create(database, Grant("shop", ANNA), by=None)
+        assert await keys.any_key(database)
+        await keys.revoke(database, key.id, owner_id=None)
+        assert not await keys.any_key(database)
+
+    asyncio.run(story())
+
+
+def test_an_amount_counts_until_its_window_is_over(database: Database) -> None:
+    async def story() -> None:
+        fits = [
+            await database.run(access.use_up, "w", amount, most=10, window_ms=1_000, now=at(now))
+            for now, amount in ((1_000, 11), (1_000, 8), (1_500, 3), (1_500, 2), (2_001, 9))
+        ]
+        assert fits == [False, True, False, True, True]
+
+    asyncio.run(story())

@@ -210,6 +210,39 @@ def test_only_an_archive_may_be_larger_than_a_file(database: Database, tmp_path:
     asyncio.run(story())
 
 
+def test_a_file_whose_first_bytes_came_one_by_one_is_as_large_as_others_when_a_batch_takes_it(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        tiers = {"anonymous": {"file_bytes": 100, "zip_bytes": 1_000}}
+        mill = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
+        upload = await sent(mill, b"PK", length=200)
+        await uploads.append(mill, ANNA, upload, _pieces(b"x" * 198), offset_bytes=2)
+        with pytest.raises(TooLargeError, match=r"a\.txt is larger than the limit"):
+            await taken_by_a_batch(mill, upload.id)
+        assert names(mill) == [upload.id]
+
+    asyncio.run(story())
+
+
+def test_an_archive_may_be_larger_however_small_its_first_piece_is(
+    database: Database, tmp_path: Path
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield TWO[:1]
+        yield TWO[1:]
+
+    async def story() -> None:
+        tiers = {"anonymous": {"file_bytes": 100, "zip_bytes": 1_000}}
+        mill = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
+        begun = await uploads.begin(mill, ANNA, name="a", length_bytes=len(TWO), metadata="")
+        upload = await uploads.append(mill, ANNA, begun, pieces(), offset_bytes=0)
+        assert await uploads.look(mill, ANNA, upload.id) == (upload, len(TWO))
+        assert len(TWO) > 100
+
+    asyncio.run(story())
+
+
 def test_uploads_are_part_of_what_a_batch_may_have(database: Database, tmp_path: Path) -> None:
     async def story() -> None:
         tiers = {"anonymous": {"file_bytes": 10, "zip_bytes": 10, "batch_bytes": 25}}

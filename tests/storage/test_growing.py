@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,27 @@ async def test_a_link_is_not_followed(linked: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic"):
         await send(linked, b"x", at=growing.arrived_bytes(linked), length=1_000)
     assert content(tmp_path / "elsewhere") == b""
+
+
+async def test_what_a_killed_request_left_beside_a_file_is_no_part_of_it(path: Path) -> None:
+    (path.parent / "file.part").write_bytes(b"left by a kill")
+    right = Checksum("sha256", hashlib.sha256(b"hello").digest())
+    await send(path, b"hello", checksum=right)
+    assert content(path) == b"hello"
+
+
+async def test_where_a_file_ends_is_looked_at_again_once_nobody_else_can_write(path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as one_thread:  # so that what is called first is done first
+        loop.set_default_executor(one_thread)
+        appending = asyncio.create_task(send(path, b"mine"))
+        await asyncio.sleep(0)  # its first look at the file waits for the thread
+        await asyncio.to_thread(path.write_bytes, b"another's")
+        with pytest.raises(UploadOffsetError):
+            await appending
+    loop.set_default_executor(ThreadPoolExecutor())
+    assert content(path) == b"another's"
+
+
+def test_only_we_may_read_an_upload(path: Path) -> None:
+    assert path.stat().st_mode & 0o077 == 0

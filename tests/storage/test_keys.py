@@ -62,3 +62,9 @@ def test_no_attempt_lies_below_the_folder_of_another(item: str, attempts: set[in
 def test_a_hostile_id_makes_no_key() -> None:
     with pytest.raises(ValueError, match="not a storage key"):
         check_key(input_key(BatchId("../../etc"), 0))
+
+
+def test_a_key_has_no_more_than_512_characters() -> None:
+    assert check_key("k" * 512) == "k" * 512
+    with pytest.raises(ValueError, match="not a storage key"):
+        check_key("k" * 513)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from errno import EDQUOT
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from batchmill.errors.item import InputLostError
 from batchmill.errors.outage import StorageFullError
 from batchmill.errors.request import NotFoundError
-from batchmill.storage.disk import full_disk_reported
+from batchmill.storage.disk import Room, full_disk_reported
 from batchmill.storage.local import LocalStorage
 
 pytestmark = pytest.mark.anyio
@@ -111,6 +112,27 @@ def test_the_system_s_no_space_left_becomes_storage_full() -> None:
             os.write(full, b"x")
     finally:
         os.close(full)
+
+
+def test_a_quota_that_is_used_up_is_a_full_disk() -> None:
+    with pytest.raises(StorageFullError), full_disk_reported():
+        raise OSError(EDQUOT, "over quota")
+
+
+def test_what_is_wanted_must_fit_as_well_as_the_reserve(tmp_path: Path) -> None:
+    Room(tmp_path, reserve_bytes=0).require(1)
+    with pytest.raises(StorageFullError):
+        Room(tmp_path, reserve_bytes=0).require(2**60)
+    with pytest.raises(StorageFullError):
+        Room(tmp_path, reserve_bytes=2**60).require(0)
+
+
+async def test_a_copy_that_gets_no_name_is_removed(small_disk: Path, tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "storage")
+    await put(storage, "a/0", tmp_path)
+    with pytest.raises(IsADirectoryError):
+        await put(storage, "a", small_disk)
+    assert names(tmp_path / "storage") == ["a"]
 
 
 async def test_the_reserve_is_left_free(tmp_path: Path) -> None:

@@ -84,3 +84,15 @@ def test_no_token_is_valid_for_ever(valid_s: int) -> None:
 def test_a_fresh_signer_opens_nothing_that_another_has_signed() -> None:
     token = fresh_signer().sign("GET", "a", now_s=NOW_S, valid_s=900)
     assert not opens(fresh_signer(), token)
+
+
+def test_when_a_token_ends_is_signed_too() -> None:
+    expires, _, rest = TOKEN.partition(".")
+    assert opens(Signer([NEW]), TOKEN, name="batches/b/out/i.1/0")
+    later = f"{int(expires) + 1}.{rest}"
+    assert not opens(Signer([NEW]), later, name="batches/b/out/i.1/0")
+
+
+@pytest.mark.parametrize("changed", [TOKEN + "x", TOKEN + "\n", "1" + TOKEN, TOKEN + "." + TOKEN])
+def test_nothing_may_stand_around_a_token(changed: str) -> None:
+    assert not opens(Signer([NEW]), changed, name="batches/b/out/i.1/0")

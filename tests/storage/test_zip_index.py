@@ -338,3 +338,20 @@ def test_what_python_reads_is_what_the_index_finds(tmp_path: Path) -> None:
     (tmp_path / "z").write_bytes(body.getvalue())
     theirs = [(each.filename, each.file_size) for each in zipfile.ZipFile(body).infolist()]
     assert [(each.name, each.bytes) for each in inputs(tmp_path / "z")] == theirs
+
+
+@pytest.mark.parametrize("shared_bytes", [1, 4])
+def test_entries_that_share_a_few_bytes_are_refused(shared_bytes: int, tmp_path: Path) -> None:
+    longer = {"packed_bytes": 4 + shared_bytes}
+    entries = (Entry(b"a", says=longer, local=longer), Entry(b"b"))
+    assert "overlap" in refused(written(tmp_path / "a.zip", *entries))
+
+
+def test_a_file_that_is_marked_as_a_folder_of_dos_stays_a_file(tmp_path: Path) -> None:
+    entries = (Entry(b"a", attributes=0x10), Entry(b"b", b"", attributes=0x10))
+    assert index(written(tmp_path / "a.zip", *entries)).counts == {Kind.FILE: 1, Kind.FOLDER: 1}
+
+
+@pytest.mark.parametrize("field", ["disk", "directory_disk"])
+def test_a_part_of_a_split_archive_is_told_by_either_number(field: str, tmp_path: Path) -> None:
+    assert "split" in refused(written(tmp_path / "a.zip", Entry(b"a"), **{field: 1}))

@@ -98,12 +98,18 @@ def archive(*entries: Entry, prepended: bytes = b"", **end: int) -> bytes:
     for entry in entries:
         directory += entry.record(len(body))
         body += entry.header() + entry.content()
-    it = {"disk": 0, "records": len(entries), "bytes": len(directory), "offset": len(body)} | end
+    it = {
+        "disk": 0,
+        "directory_disk": 0,
+        "records": len(entries),
+        "bytes": len(directory),
+        "offset": len(body),
+    } | end
     tail = struct.pack(
         "<4s4H2IH",
         b"PK\5\6",
         it["disk"],
-        it["disk"],
+        it["directory_disk"],
         it["records"] & 0xFFFF,
         it["records"] & 0xFFFF,
         it["bytes"],
