@@ -1,6 +1,6 @@
 """Who may do what, from where and how often."""
 
-# ruff: noqa: E501 - lines of the product, as they stand there
+
 
 from mutants.mutant import Mutant
 

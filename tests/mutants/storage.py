@@ -1,6 +1,6 @@
 """Storage: durability, keys, signed addresses, uploads, archives."""
 
-# ruff: noqa: E501 - lines of the product, as they stand there
+
 
 from mutants.mutant import Mutant
 
