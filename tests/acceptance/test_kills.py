@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from support import sent
+from support import parts, sent
 from support.processes import Process, alive, offspring, serving
 from support.sent import hashes, look, send, wait_for
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc").is_dir(), reason="finds children by /proc, which this system does not have"
-)
+pytestmark = parts.proc_only
 NUMBER = 36
 STORMY = {"BATCHMILL_CHILDREN": "2", "BATCHMILL_TIERS_ANONYMOUS_RETRIES_CRASHES": "4"}
 """A kill of a child counts as a crash of the file that it worked on, and one file may be at work

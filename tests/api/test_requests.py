@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from batchmill.api import body as body_of
 from support import server as servers
+from support.ring import examples
 
 
 @pytest.fixture(scope="module")
@@ -424,7 +425,7 @@ def test_every_answer_has_the_security_headers(server, path):
 
 
 @settings(
-    max_examples=60,
+    max_examples=examples(60),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

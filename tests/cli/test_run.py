@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Run
-from support import documents
+from support import documents, parts
 from support.pictures import scene
 from support.served import environment
 
@@ -396,7 +396,7 @@ def processes_in(session: int) -> list[str]:
     return found
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+@parts.linux_only
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_leaves_nothing_behind_and_goes_on_later(
     batchmill: Run, tmp_path: Path, how: signal.Signals

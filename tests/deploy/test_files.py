@@ -2,12 +2,12 @@
 
 import asyncio
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -20,7 +20,7 @@ from batchmill.bootstrap import opened
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.errors.request import UsageError
 from batchmill.service import keys
-from support import compose
+from support import compose, parts, redis_server
 from support.compose import DEPLOY
 
 KUBERNETES = ("1.30", "1.37")
@@ -105,6 +105,17 @@ def test_a_misspelt_key_of_the_compose_file_would_be_found():
 
     with pytest.raises(ValueError, match="comand"):
         PyCompose.from_yaml(yaml.safe_dump(content))
+
+
+def test_the_services_of_the_tests_are_where_the_tests_look_for_them():
+    content = yaml.safe_load((DEPLOY.parent / "compose.dev.yaml").read_text(encoding="utf-8"))
+    PyCompose.from_yaml(yaml.safe_dump(content)).validate()
+    ports = {name: each["ports"] for name, each in content["services"].items()}
+    usual = {name: urlsplit(server.usual) for name, server in databases.SERVERS.items()}
+    usual["redis"] = urlsplit(redis_server.USUAL)
+
+    assert ports == {name: [f"127.0.0.1:{url.port}:{url.port}"] for name, url in usual.items()}
+    assert {url.hostname for url in usual.values()} == {"127.0.0.1"}
 
 
 def test_workers_can_be_scaled():
@@ -253,9 +264,7 @@ def test_the_quickstart_script_for_windows_makes_such_a_key_too():
 
 
 def test_the_units_are_ones_that_systemd_understands(tmp_path: Path):
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        pytest.skip("systemd-analyze is not installed")
+    program = parts.program("systemd-analyze", part="systemd-analyze")
     for unit in (DEPLOY / "systemd").iterdir():
         there = unit.read_text(encoding="utf-8").replace(
             "/opt/batchmill/bin/batchmill", "/bin/true"

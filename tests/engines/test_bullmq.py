@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ from redis import Redis
 from batchmill.engines.bullmq import BullmqEngine
 from batchmill.errors.outage import EngineUnavailableError
 from batchmill.model.item import Delivery, ItemId
-from support import redis_server
+from support import parts, redis_server
 from support.redis_server import PrivateRedis
 
 Handled = list[str]
@@ -230,21 +228,15 @@ def test_a_job_of_a_worker_that_died_is_taken_by_another(shared: tuple[str, str]
 def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which Node finds its own BullMQ."""
     folder = tmp_path_factory.mktemp("node")
-    if not (shutil.which("node") and shutil.which("npm")):
-        _without_node("Node and npm are not installed")
+    for program in ("node", "npm"):
+        parts.program(program, part="Node.js with npm")
     options = ("--silent", "--no-audit", "--no-fund", "--ignore-scripts")
     done = subprocess.run(
         ["npm", "install", *options, "bullmq@5.81.5"], cwd=folder, capture_output=True, check=False
     )
     if done.returncode:
-        _without_node("npm could not install bullmq")
+        parts.missing("packages from npm", "bullmq")
     return folder
-
-
-def _without_node(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def in_node(folder: Path, program: str, url: str, queue: str) -> str:

@@ -18,6 +18,7 @@ from batchmill.local.results import FileFacts, ItemResult, SavedFile
 from batchmill.model.item import Failure, ItemStatus, Output
 from batchmill.model.pipeline import Pipeline, Step
 from support.forced import Forced
+from support.ring import examples
 
 PIPELINE = Pipeline("p", (Step("resize", {"width": 10}),))
 
@@ -57,7 +58,7 @@ NAMES = st.text(
 ).filter(lambda name: name not in {".", ".."})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.dictionaries(NAMES, STATUSES, min_size=1, max_size=5), st.integers(0, 5000))
 def test_a_log_that_was_cut_holds_what_stands_before_the_cut(
     outcomes: dict[str, ItemStatus], cut: int

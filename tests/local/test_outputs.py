@@ -16,6 +16,7 @@ from batchmill.local.inputs import LocalInput
 from batchmill.local.outputs import Folder, Saved
 from batchmill.model.item import Output, Result
 from support.forced import Forced
+from support.ring import examples
 
 NAMES = st.sampled_from(["a.png", "a.jpg", "A.png", "x/a.png", "x/a.gif", "b.png", "a-2.png"])
 
@@ -73,7 +74,7 @@ def test_a_file_is_forced_to_the_disk_before_it_gets_its_name(tmp_path: Path):
     assert (tmp_path / "out/b").exists()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(NAMES, min_size=1, max_size=8), st.randoms())
 def test_whatever_ends_first_the_names_are_distinct_and_the_same(
     names: list[str], chance: random.Random

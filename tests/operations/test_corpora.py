@@ -14,6 +14,7 @@ from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat
 
 from batchmill.model.media import SNIFF_BYTES, Family, sniff
 from batchmill.operations import presets
+from support import parts
 from support.pictures import outputs, run
 
 ROOT = os.environ.get("BATCHMILL_CORPORA")
@@ -28,7 +29,7 @@ def _is_picture(path: Path) -> bool:
 PHOTOS = sorted(filter(_is_picture, FOLDER.iterdir())) if FOLDER and FOLDER.is_dir() else []
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not PHOTOS, reason="BATCHMILL_CORPORA names no folder with photos"),
+    parts.corpus(PHOTOS),
 ]
 
 

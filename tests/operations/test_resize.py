@@ -7,6 +7,7 @@ from PIL import Image
 
 from batchmill.operations.box import place
 from support.pictures import difference, made, pil, scene
+from support.ring import examples
 
 sides = st.integers(1, 5000)
 
@@ -73,7 +74,7 @@ def test_what_comes_out_is_what_was_placed(tmp_path: Path, fit: str, size: tuple
     assert (result.width, result.height) == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(size=st.tuples(st.integers(1, 90), st.integers(1, 90)), box=st.integers(1, 64))
 def test_any_shape_of_picture_comes_out_as_it_was_placed(tmp_path_factory, size, box):
     folder = tmp_path_factory.mktemp("any")

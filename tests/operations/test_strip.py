@@ -10,6 +10,7 @@ from batchmill.model.media import AVIF, GIF, HEIC, JPEG, PNG, TIFF, WEBP, MediaT
 from batchmill.operations.strip.file import stripped
 from batchmill.operations.strip.policy import MalformedError, Policy
 from support.pictures import pil, scene
+from support.ring import examples
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 SECRET = b"Secret"
@@ -184,7 +185,7 @@ def test_types_that_cannot_be_stripped_say_so():
 
 
 @KINDS
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data())
 def test_damage_never_raises_anything_but_malformed(media: MediaType, data: st.DataObject):
     content = bytearray(_FILES[media])

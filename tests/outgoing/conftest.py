@@ -5,11 +5,6 @@ import pytest
 from support.receiver import Receiver
 
 
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     """A server on loopback that answers 200 until it is told otherwise."""

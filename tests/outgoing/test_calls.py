@@ -9,6 +9,7 @@ import pytest
 from batchmill.errors.outage import CallFailedError
 from batchmill.errors.request import AddressRefusedError
 from batchmill.outgoing.calls import LONGEST_URL, Outgoing, Rules
+from support import parts
 from support import receiver as receivers
 from support.receiver import Receiver, answer
 
@@ -227,7 +228,7 @@ def certificate(tmp_path: Path) -> Path:
             capture_output=True,
         )
     except FileNotFoundError:
-        pytest.skip("openssl makes the certificate")
+        parts.missing("openssl")
     return path
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from batchmill.runner.sandbox import Sandbox
+from support import parts
 
 TESTS = Path(__file__).parents[1]
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
+pytestmark = parts.linux_only
 
 
 @pytest.fixture
@@ -34,10 +35,7 @@ def outcome(in_shared_mill):
 def _need(part, sandbox):
     """Skip where the kernel lacks a part of the sandbox: then nothing is claimed."""
     if part in sandbox.missing():
-        reason = f"{part}: {sandbox.missing()[part]}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        parts.missing("the kernel's sandbox", f"{part}: {sandbox.missing()[part]}")
 
 
 @pytest.mark.parametrize("what", ["inet", "inet6", "unix", "netlink"])

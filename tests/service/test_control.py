@@ -32,6 +32,8 @@ from support.mills import (
     working,
 )
 
+pytestmark = pytest.mark.all_databases
+
 
 def test_a_paused_batch_starts_nothing_and_a_resumed_one_ends(
     database: Database, tmp_path: Path

@@ -31,6 +31,7 @@ from batchmill.model.item import (
 from batchmill.model.retry import RetryPolicy
 from batchmill.service import delivery
 from batchmill.service.delivery import Claimed, Completed, Failed
+from support.ring import examples
 
 OWNER = OwnerId("somebody")
 SIZES = {"bat_one_by_one": (4, 1), "bat_open_window": (5, None)}
@@ -279,7 +280,7 @@ class Deliveries(RuleBasedStateMachine):
 
 class TestDeliveries(Deliveries.TestCase):  # type: ignore[misc, name-defined]
     settings = settings(
-        max_examples=40,
+        max_examples=examples(40),
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -17,11 +17,6 @@ from support.mills import a_mill, items_of, nothing_special, scripted, send, unt
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Bucket(LocalStorage):
     """A bucket that is away as long as a test says so."""
 

@@ -21,6 +21,8 @@ from batchmill.model.batch import OwnerId
 from batchmill.service import keys
 from batchmill.service.keys import Allowance, Grant
 
+pytestmark = pytest.mark.all_databases
+
 ANNA = OwnerId("own_anna")
 THREE_AN_HOUR = Allowance("uploads:own_anna", 3, 3600)
 

@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from batchmill.config import DocumentsSettings, Settings
 from batchmill.db import batches, items, turns
 from batchmill.db.connect import Database
@@ -28,6 +30,8 @@ from support.mills import (
     until_ended,
     working,
 )
+
+pytestmark = pytest.mark.all_databases
 
 DOCUMENTS = replace(PIPELINE, family="document-jobs")
 

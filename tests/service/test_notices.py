@@ -30,11 +30,6 @@ from support.receiver import Receiver, answer
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture
 def mill(database: Database, tmp_path: Path) -> Mill:
     made = a_mill(database, tmp_path)

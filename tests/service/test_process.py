@@ -38,6 +38,8 @@ from support.mills import (
     working,
 )
 
+pytestmark = pytest.mark.all_databases
+
 
 class DeafEngine(MemoryEngine):
     """Loses every first submission, as a broker that is restarted empty."""

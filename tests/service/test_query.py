@@ -24,6 +24,8 @@ from support.mills import (
     working,
 )
 
+pytestmark = pytest.mark.all_databases
+
 MINE, YOURS = OwnerId("mine"), OwnerId("yours")
 
 

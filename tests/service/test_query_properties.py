@@ -33,6 +33,7 @@ from batchmill.service.control import RetryScope
 from batchmill.service.delivery import Completed, Failed
 from batchmill.service.query import Reading, Wanted
 from support.mills import a_mill
+from support.ring import examples
 
 BATCH = BatchId("bat_1")
 NUMBER = 7
@@ -132,7 +133,7 @@ class Percent(RuleBasedStateMachine):
 
 class TestPercent(Percent.TestCase):  # type: ignore[misc, name-defined]
     settings = settings(
-        max_examples=30,
+        max_examples=examples(30),
         stateful_step_count=30,
         deadline=None,
         suppress_health_check=list(HealthCheck),
@@ -159,7 +160,7 @@ WANTED = st.builds(
 
 
 @settings(
-    max_examples=150,
+    max_examples=examples(150),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

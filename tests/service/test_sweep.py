@@ -39,6 +39,8 @@ from support.mills import (
     working,
 )
 
+pytestmark = pytest.mark.all_databases
+
 
 def test_an_item_whose_worker_went_silent_is_delivered_again(
     database: Database, tmp_path: Path

@@ -10,11 +10,7 @@ from batchmill.storage.base import Storage
 from batchmill.storage.local import LocalStorage
 from batchmill.storage.objects import ObjectStorage
 from batchmill.storage.split import SplitStorage
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
+from support import parts
 
 
 @pytest.fixture(params=["local", "bucket", "split"])
@@ -37,6 +33,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting a small disk needs an administrator")
+        parts.missing("a small disk")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -7,8 +7,6 @@ the page's content security policy fails the test that caused it.
 """
 
 import json
-import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -21,10 +19,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from batchmill.api.auth import COOKIE
 from batchmill.web.page import STATIC
+from support import parts
 from support.processes import Process, serving
 
 ROOT = Path(__file__).parents[2]
-AXE = ROOT / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
+AXE = ROOT / "build" / "page" / "node_modules" / "axe-core" / "axe.min.js"
 SHOTS = ROOT / "build" / "screenshots"
 """Where tests leave pictures of what they saw."""
 ARGUMENTS = [
@@ -51,11 +50,9 @@ def browser() -> Iterator[Browser]:
 
     The one without windows, where it is there, takes less time.
     """
-    path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
-    if path is None:
-        _absent("there is no chromium on PATH")
+    path = parts.program("chromium-headless-shell", "chromium", part="Chromium")
     if not (STATIC / "index.html").exists():
-        _absent("the page is not built: python hatch_build.py")
+        parts.missing("the built page")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
@@ -189,7 +186,7 @@ def shoot(page: Page, name: str) -> None:
 def axe_violations(page: Page) -> list[str]:
     """Return what axe-core finds wrong with a page, a sentence for each."""
     if not AXE.exists():
-        _absent("axe-core is not installed: npm ci in frontend")
+        parts.missing("the page's packages")
     # Evaluated by the debugger, which the page's policy does not bind.
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run()")["violations"]
@@ -203,10 +200,3 @@ def axe_violations(page: Page) -> list[str]:
 def _refuse_foreign(url: str, troubles: list[str]) -> None:
     if not url.startswith(("http://127.0.0.1:", "blob:http://127.0.0.1:")):
         troubles.append(f"the page asked another host: {url}")
-
-
-def _absent(reason: str) -> None:
-    """Skip at home, fail in CI."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-import pytest
+from support import parts
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Host:
 def connected(number: int) -> Iterator[Host]:
     """Make a host; `number` tells hosts of one test apart."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("network namespaces need root and `ip`")
+        parts.missing("network namespaces")
     name = f"mill{os.getpid()}-{number}"
     cable, far_end = f"m{os.getpid()}-{number}", "uplink"
     network = f"10.{200 + number}.{os.getpid() % 250}"
     host = Host(name, f"{network}.1", cable)
     if _ip("netns", "add", name, check=False).returncode:
-        pytest.skip("this machine lets nobody make network namespaces")
+        parts.missing("network namespaces")
     try:
         _ip("link", "add", cable, "type", "veth", "peer", "name", far_end, "netns", name)
         _ip("addr", "add", f"{network}.1/30", "dev", cable)

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
+from support import parts
 from support.ports import free_port
 
 ACCOUNT = "postgres"
@@ -60,5 +59,5 @@ def _program(name: str) -> str:
     found = [*Path("/usr/lib/postgresql").glob(f"*/bin/{name}")]
     program = shutil.which(name) or (str(max(found)) if found else None)
     if program is None:
-        pytest.skip(f"{name} is not installed")
+        parts.missing("PostgreSQL's programs")
     return program

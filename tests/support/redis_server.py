@@ -1,32 +1,48 @@
-"""Real Redis for tests: the one at BATCHMILL_TEST_REDIS_URL, or a private one to be killed."""
+"""Real Redis for tests: a shared one, or a private one to be killed.
+
+The shared one is at BATCHMILL_TEST_REDIS_URL, or else on its standard port; tests touch only queues
+of their own there. Only a private one is ever emptied.
+"""
 
 import os
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
-import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
+import databases
+from support import parts
 from support.ports import free_port
 
 VARIABLE = "BATCHMILL_TEST_REDIS_URL"
+USUAL = "redis://127.0.0.1:6379/0"
 
 
 @contextmanager
 def own_queue() -> Iterator[tuple[str, str]]:
     """Yield the shared server's address and a queue of the test's own, and empty it afterwards."""
-    url, queue = _shared_url(), f"test-{uuid4().hex}"
+    url, queue = _shared_url(), f"batchmill_test_{uuid4().hex}"
     yield url, queue
     with Redis.from_url(url) as client:
-        for key in client.scan_iter(f"bull:{queue}:*", count=1000):
-            client.delete(key)
+        drop(client, queue)
+
+
+def drop(client: Redis, queue: str) -> None:
+    """Remove all keys of a test's own queue.
+
+    Raises:
+        ValueError: It is not a test's own.
+    """
+    for key in client.scan_iter(f"bull:{databases.ours(queue)}:*", count=1000):
+        client.delete(key)
 
 
 class PrivateRedis:
@@ -46,17 +62,15 @@ class PrivateRedis:
 
     def start(self) -> None:
         """Start it, empty, and wait until it answers."""
-        program = shutil.which("redis-server") or shutil.which("valkey-server")
-        if program is None:
-            _not_here("redis-server is not installed")
+        program = parts.program("redis-server", "valkey-server", part="redis-server")
         options = {"port": self._port, "bind": "127.0.0.1", "save": "", "dir": self._folder}
         arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
-        self._process = subprocess.Popen([str(program), *arguments], stdout=subprocess.DEVNULL)
-        for _ in range(600):
+        self._process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL)
+        for _ in range(3_000):
             try:
                 self.client().ping()
             except RedisConnectionError:
-                time.sleep(0.05)
+                time.sleep(0.01)
             else:
                 return
         raise AssertionError("redis-server did not start")
@@ -95,13 +109,15 @@ def private(folder: Path) -> Iterator[PrivateRedis]:
 
 
 def _shared_url() -> str:
-    url = os.environ.get(VARIABLE)
-    if not url:
-        _not_here(f"{VARIABLE} is not set")
-    return str(url)
+    url = os.environ.get(VARIABLE) or (USUAL if _answers(USUAL) else None)
+    return url or parts.missing("Redis")
 
 
-def _not_here(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(f"{reason}: CI must test the engine")
-    pytest.skip(reason)
+@cache
+def _answers(url: str) -> bool:
+    """Say whether a server lets the tests in at its standard port."""
+    with Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+        try:
+            return bool(client.ping())
+        except RedisError:
+            return False

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchmill.web.page import STATIC
+from support import parts
 
 ROOT = Path(__file__).parents[2]
 BUILD = "import hatch_build, pathlib; print(len(hatch_build.page(pathlib.Path())))"
@@ -19,7 +20,7 @@ OFFLINE = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "npm_config_
 def clone(tmp_path: Path) -> Path:
     """A source tree whose page was built already."""
     if not (STATIC / ".stamp").exists():
-        pytest.skip("the page is not built: python hatch_build.py")
+        parts.missing("the built page")
     shutil.copy(ROOT / "hatch_build.py", tmp_path)
     shutil.copytree(
         ROOT / "frontend", tmp_path / "frontend", ignore=shutil.ignore_patterns("node_modules")
@@ -63,8 +64,8 @@ def test_a_change_without_node_and_package_index_says_what_is_missing(clone):
     assert (clone / "src/batchmill/web/static/index.html").exists(), "the old page was removed"
 
 
-@pytest.mark.skipif(shutil.which("npm") is None, reason="there is no npm on PATH")
 def test_a_failing_npm_is_quoted_in_a_sentence(clone):
+    parts.program("npm", part="Node.js with npm")
     (clone / "frontend" / "package-lock.json").unlink()
     done = build(clone)
 

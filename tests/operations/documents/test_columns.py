@@ -12,6 +12,7 @@ from batchmill.operations.documents.columns import NULLS, ColumnTally, Customs
 from batchmill.operations.documents.dates import DAY_FIRST, MONTH_FIRST
 from batchmill.operations.documents.numbers import COMMA
 from batchmill.operations.documents.result import Column
+from support.ring import examples
 
 
 def column(cells, *, chunk: int = 10_000, customs: Customs | None = None) -> Column:
@@ -67,7 +68,7 @@ uniform = {
 
 
 @pytest.mark.parametrize("kind", uniform)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(seed=st.integers(0, 2**32), mark=st.sampled_from(".,"))
 def test_a_uniform_chunk_gives_what_reading_one_by_one_gives(kind, seed, mark):
     chance = random.Random(seed)  # noqa: S311

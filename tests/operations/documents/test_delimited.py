@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from batchmill.model.limits import Limits
 from batchmill.operations.documents.tables import TableTally, is_header
 from support.documents import analysed
+from support.ring import examples
 
 PRICES = "Artikel;Preis;Datum\nBrot;1.234,50;03/04/2021\nMilch;0,99;31/12/2021\nTee;;\n"
 
@@ -162,7 +163,7 @@ def test_language_is_told_where_cells_hold_sentences(tmp_path):
     assert analysed(tmp_path, content.encode()).document["language"]["code"] == "en"
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(st.lists(st.text(max_size=4), max_size=5), max_size=30), st.integers(1, 9))
 def test_every_cell_of_any_table_is_counted_once(rows, chunk):
     tally = TableTally("it")

@@ -23,6 +23,7 @@ from support.documents import (
     picture_page,
     ruled_table,
 )
+from support.ring import examples
 
 ENGLISH = line_of_text("The quick brown fox jumps over the lazy dog near the river bank")
 
@@ -228,7 +229,7 @@ def test_a_page_of_too_many_lines_is_not_searched_for_tables(tmp_path):
 PRICES = [["item", "price"], ["bread", "1.20"], ["milk", "0.99"]]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.integers(2, 9), st.integers(2, 3), st.data())
 def test_every_ruled_table_is_read_back_as_pdfplumber_reads_it(rows, columns, data):
     cells = st.lists(st.text("abcXYZ09.", max_size=8), min_size=columns, max_size=columns)

@@ -14,6 +14,7 @@ from batchmill.operations.faces.hiding import Veil, hidden
 from batchmill.runner.messages import Report
 from support.pictures import difference, outputs, run, scene
 from support.portraits import Head, photo
+from support.ring import examples
 
 HEADS = (Head(300, 260, 90), Head(640, 300, 70), Head(820, 120, 20))
 
@@ -87,7 +88,7 @@ places = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(place=places, blocks=st.integers(1, 16))
 def test_a_pixelated_face_keeps_at_most_as_many_colours_across_as_asked(place: Face, blocks: int):
     seen = hidden(scene(200, 120), [place], veil(method="pixelate", blocks=blocks))
@@ -100,7 +101,7 @@ def test_a_pixelated_face_keeps_at_most_as_many_colours_across_as_asked(place: F
     assert len(across) <= max(1, width // 4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(place=places)
 def test_a_filled_face_keeps_nothing_and_everything_else_stays(place: Face):
     before = scene(200, 120)

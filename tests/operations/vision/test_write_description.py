@@ -1,7 +1,6 @@
 """What `describe` has found, in the files themselves; exiftool reads them as other programs do."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ import pytest
 import pyvips
 
 from batchmill.local.process import process_batch_sync
+from support import parts
 from support.pictures import scene
 from support.vision_server import VisionServer
 
-needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="no exiftool here")
 DESCRIBED = {
     "title": 'Zwölf <Äpfel> & "Birnen"',
     "description": "Ein Korb voll Obst – frisch vom Baum.",
@@ -29,9 +28,13 @@ def described(vision: VisionServer) -> VisionServer:
     return vision
 
 
+def exiftool() -> str:
+    return parts.program("exiftool", part="exiftool")
+
+
 def read(path: Path) -> dict[str, Any]:
     done = subprocess.run(
-        ["exiftool", "-json", "-G1", "-struct", "-charset", "iptc=utf8", str(path)],
+        [exiftool(), "-json", "-G1", "-struct", "-charset", "iptc=utf8", str(path)],
         capture_output=True,
         check=True,
     )
@@ -48,7 +51,6 @@ def captioned(folder: Path, source: Path, *steps: dict[str, Any]) -> Path:
     return made.path
 
 
-@needs_exiftool
 @pytest.mark.parametrize("format_", ["jpeg", "png", "webp", "tiff", "avif"])
 def test_every_format_carries_the_description(tmp_path: Path, described, format_: str):
     scene(160, 120).write_to_file(str(tmp_path / "a.png"))
@@ -69,7 +71,6 @@ def test_every_format_carries_the_description(tmp_path: Path, described, format_
     assert pyvips.Image.new_from_file(str(made)).width == 160
 
 
-@needs_exiftool
 def test_jpeg_carries_iptc_too(tmp_path: Path, described):
     scene(160, 120).write_to_file(str(tmp_path / "a.jpg"))
 
@@ -81,7 +82,6 @@ def test_jpeg_carries_iptc_too(tmp_path: Path, described):
     assert not [name for name in found if name.startswith(("ExifIFD:", "GPS:"))]
 
 
-@needs_exiftool
 def test_a_step_after_it_does_not_lose_it(tmp_path: Path, described):
     scene(160, 120).write_to_file(str(tmp_path / "a.jpg"))
     convert = {"use": "convert", "with": {"format": "webp"}}
@@ -91,12 +91,11 @@ def test_a_step_after_it_does_not_lose_it(tmp_path: Path, described):
     assert read(made)["XMP-dc:Title"] == DESCRIBED["title"]
 
 
-@needs_exiftool
 def test_the_sources_own_description_goes(tmp_path: Path, described):
     source = tmp_path / "a.jpg"
     scene(160, 120).write_to_file(str(source))
     subprocess.run(
-        ["exiftool", "-q", "-IPTC:By-line=Secret", "-XMP-dc:Creator=Secret", str(source)],
+        [exiftool(), "-q", "-IPTC:By-line=Secret", "-XMP-dc:Creator=Secret", str(source)],
         check=True,
     )
 
@@ -116,7 +115,6 @@ def test_without_a_description_the_file_is_delivered_and_says_so(tmp_path: Path)
     assert item.files[0].content is not None
 
 
-@needs_exiftool
 def test_the_preset_caption_describes_shrinks_and_writes(tmp_path: Path, described):
     source = tmp_path / "a.jpg"
     scene(900, 600).write_to_file(str(source), Q=97)

@@ -1,0 +1,40 @@
+"""What holds for a whole run of tests, as a plugin of pytest: its end, and what it left out."""
+
+import faulthandler
+import os
+import sys
+from collections import Counter
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("batchmill").addoption(
+        "--run-limit-s",
+        type=float,
+        default=1_200.0,
+        help="end the whole run after this time, with the stacks of all its threads",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    _watch(config.getoption("--run-limit-s"), config)
+
+
+def _watch(limit_s: float, config: pytest.Config) -> None:
+    """End this process when the run takes too long: a run that hangs tells nothing.
+
+    Workers end first, so that their stacks are seen too.
+    """
+    worker = hasattr(config, "workerinput")
+    stderr = os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2)
+    faulthandler.dump_traceback_later(limit_s + (0 if worker else 20), exit=True, file=stderr)
+    config.add_cleanup(faulthandler.cancel_dump_traceback_later)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not tested, and how to have it tested."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports)
+    for reason, number in reasons.most_common():
+        terminalreporter.write_line(f"{number} skipped, {reason}")
