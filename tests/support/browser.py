@@ -1,11 +1,12 @@
 """A real Chromium on the real page of a real server; import the fixtures into a conftest.
 
-    from support.browser import browser, open_page, server  # noqa: F401
+    from support.browser import browser, chromium, open_page, server  # noqa: F401
 
 Nothing leaves the machine: a request to any other host, an error in the console or a breach of
 the page's content security policy fails the test that caused it.
 """
 
+import asyncio
 import json
 import sqlite3
 import time
@@ -44,19 +45,38 @@ expect.set_options(timeout=PATIENCE_MS)
 OpenPage = Callable[..., Page]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium for a module: while it runs, its thread can run no other event loop.
-
-    The one without windows, where it is there, takes less time.
-    """
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium; the one without windows, where it is there, takes less time."""
     path = parts.program("chromium-headless-shell", "chromium", part="Chromium")
     if not (STATIC / "index.html").exists():
         parts.missing("the built page")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        _leave_loop()
         yield browser
+        _enter_loop(browser)
         browser.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    """The browser, which all tests of a process share; each opens contexts of its own.
+
+    Playwright's event loop counts as running in this thread from its start to its end, and tests
+    without a browser run loops of their own: so it counts as running during a test's turn alone.
+    """
+    _enter_loop(chromium)
+    yield chromium
+    _leave_loop()
+
+
+def _enter_loop(browser: Browser) -> None:
+    asyncio._set_running_loop(browser._loop)
+
+
+def _leave_loop() -> None:
+    asyncio._set_running_loop(None)
 
 
 @pytest.fixture(scope="module")
