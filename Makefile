@@ -3,6 +3,8 @@
 # is built from the sources and shipped (the page, the face model) lies in the package, under src.
 
 PYTHON ?= python3
+# Every process that a test starts would compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 PHOTOS ?= build/photos
 FACES ?= build/photos
 # Half of a test's time is waiting for a process, so there are more workers than cores.
