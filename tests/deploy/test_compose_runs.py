@@ -94,13 +94,13 @@ def _running(command: list[str], env: dict[str, str]) -> Iterator["subprocess.Po
 
 
 def _until(true: Callable[[], Any]) -> None:
-    for _ in range(600):
+    for _ in range(6_000):
         try:
             if true():
                 return
         except (OSError, httpx.TransportError):
             pass
-        time.sleep(0.1)
+        time.sleep(0.01)
     raise AssertionError("it never became true")
 
 

@@ -153,16 +153,16 @@ def until(true: Callable[[], object]) -> None:
     deadline = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 def wait_ended(server: Process, batch_id: str) -> Any:
     """Wait until a batch has ended, and return it."""
-    for _ in range(600):
+    for _ in range(3_000):
         batch = look(server, batch_id)
         if batch["ended_at"]:
             return batch
-        time.sleep(0.05)
+        time.sleep(0.02)
     raise AssertionError(f"the batch never ended: {batch}")
 
 

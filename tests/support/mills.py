@@ -141,7 +141,7 @@ async def until(
     """Wait until a batch is as wanted."""
     async with asyncio.timeout(limit_s):
         while not wanted(batch := await batch_of(mill, batch_id)):
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.01)
     return batch
 
 

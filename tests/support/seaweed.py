@@ -110,5 +110,5 @@ def _answers(endpoint: str, server: subprocess.Popen[bytes], *, limit_s: float =
         with suppress(httpx.TransportError):
             if httpx.get(f"{endpoint}/status", timeout=2).is_success:
                 return True
-        time.sleep(0.1)
+        time.sleep(0.01)
     return False

@@ -45,7 +45,7 @@ def wait_for(server: Process, batch_id: str, finished: int) -> dict:
             return batch
         if now > ended:
             ended, until = now, time.monotonic() + PATIENCE_S
-        time.sleep(0.05)
+        time.sleep(0.02)
     raise AssertionError(f"the batch stalled: {batch}")
 
 

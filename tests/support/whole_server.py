@@ -36,20 +36,20 @@ class WholeServer:
 
     def until(self, path: str, holds) -> Any:
         """Ask for JSON at `path` until it is as wanted; return it."""
-        for _ in range(1_200):
+        for _ in range(3_000):
             told = self.client.get(path).json()
             if holds(told):
                 return told
-            threading.Event().wait(0.05)
+            threading.Event().wait(0.02)
         raise AssertionError(f"it never got there: {told}")
 
     def until_status(self, url: str, status: int) -> httpx.Response:
         """Ask for an address until it is answered so; return that answer."""
-        for _ in range(600):
+        for _ in range(1_500):
             answer = httpx.get(url, timeout=60)
             if answer.status_code == status:
                 return answer
-            threading.Event().wait(0.05)
+            threading.Event().wait(0.02)
         raise AssertionError(f"it stayed {answer.status_code}")
 
 
