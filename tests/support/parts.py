@@ -40,14 +40,12 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Linux is missin
 proc_only = pytest.mark.skipif(
     not Path("/proc").is_dir(), reason="/proc is missing: run on a system that has it"
 )
-_OPTIONAL = ("network namespaces", "a small disk", "systemd-analyze")
-"""What a container for CI can't always have; there their tests are skipped, and named."""
 
 
 def missing(part: str, detail: str = "") -> NoReturn:
     """Skip the test that runs, because a part is missing; in CI, fail it."""
     reason = f"{part} is missing: {HOW[part]}"
-    if os.environ.get("CI") and part not in _OPTIONAL:
+    if os.environ.get("CI"):
         pytest.fail(f"{reason}. CI must test with it. {detail}")
     pytest.skip(reason)
 
