@@ -54,19 +54,16 @@ def test_files_lie_in_the_bucket_that_is_named(own_bucket: Bucket, tmp_path: Pat
     assert not (tmp_path / "storage").exists()
 
 
-def test_a_worker_goes_on_although_its_first_nursery_died(tmp_path: Path) -> None:
-    async def story() -> None:
-        settings, before = Settings(data_dir=tmp_path, children=1), descendants(os.getpid())
-        async with opened(settings) as mill, working(mill, stopping=asyncio.Event()) as pool:
-            async with asyncio.timeout(60):
-                while not (nurseries := set(descendants(os.getpid())) - set(before)):
-                    await asyncio.sleep(0.01)
-                for nursery in nurseries:
-                    os.kill(nursery, signal.SIGKILL)
-                await pool.start()
-            assert pool.stats().idle == 1
-
-    asyncio.run(story())
+async def test_a_worker_goes_on_although_its_first_nursery_died(tmp_path: Path) -> None:
+    settings, before = Settings(data_dir=tmp_path, children=1), descendants(os.getpid())
+    async with opened(settings) as mill, working(mill, stopping=asyncio.Event()) as pool:
+        async with asyncio.timeout(60):
+            while not (nurseries := set(descendants(os.getpid())) - set(before)):
+                await asyncio.sleep(0.01)
+            for nursery in nurseries:
+                os.kill(nursery, signal.SIGKILL)
+            await pool.start()
+        assert pool.stats().idle == 1
 
 
 def test_a_storage_that_nobody_knows_is_a_usage_error(tmp_path: Path) -> None:

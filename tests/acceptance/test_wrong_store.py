@@ -1,6 +1,5 @@
 """`batchmill serve` on files that its database does not know: it says so, and touches nothing."""
 
-import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -20,13 +19,12 @@ def serve(data_dir: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_server_with_a_mistyped_database_says_what_to_do_and_removes_nothing(tmp_path: Path):
-    async def use() -> None:
-        async with opened(Settings(data_dir=tmp_path, disk_reserve_bytes=0)) as mill:
-            for _ in range(20):
-                await send(mill, 1)
-
-    asyncio.run(use())
+async def test_a_server_with_a_mistyped_database_says_what_to_do_and_removes_nothing(
+    tmp_path: Path,
+):
+    async with opened(Settings(data_dir=tmp_path, disk_reserve_bytes=0)) as mill:
+        for _ in range(20):
+            await send(mill, 1)
     folders = sorted((tmp_path / "storage/batches").iterdir())
 
     refused = serve(tmp_path)

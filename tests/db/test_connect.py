@@ -34,14 +34,11 @@ def end(database: Database, number: int) -> None:
     engine.dispose()
 
 
-def test_a_connection_that_died_in_the_pool_is_replaced_and_nobody_notices(server: Database):
-    async def story() -> None:
-        for ask in (server.run, server.read):
-            before = await ask(own_number)
-            await asyncio.to_thread(end, server, before)
-            assert await ask(own_number) != before
-
-    asyncio.run(story())
+async def test_a_connection_that_died_in_the_pool_is_replaced_and_nobody_notices(server: Database):
+    for ask in (server.run, server.read):
+        before = await ask(own_number)
+        await asyncio.to_thread(end, server, before)
+        assert await ask(own_number) != before
 
 
 def many_rows(conn: Connection) -> None:

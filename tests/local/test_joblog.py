@@ -40,14 +40,11 @@ def written(path: Path, *results: ItemResult) -> None:
     asyncio.run(write())
 
 
-def test_a_joblog_is_forced_to_the_disk_to_its_last_line_when_it_is_closed(tmp_path: Path):
+async def test_a_joblog_is_forced_to_the_disk_to_its_last_line_when_it_is_closed(tmp_path: Path):
     forced = Forced(tmp_path)
 
-    async def write() -> None:
-        with Joblog(tmp_path / "log", PIPELINE, sync=forced) as log:
-            log.add(result(Path("/in/a")))
-
-    asyncio.run(write())
+    with Joblog(tmp_path / "log", PIPELINE, sync=forced) as log:
+        log.add(result(Path("/in/a")))
 
     assert forced.bytes_of("log") == (tmp_path / "log").read_bytes() != b""
 

@@ -1,7 +1,5 @@
 """Who may do what, from where and how often."""
 
-
-
 from mutants.mutant import Mutant
 
 MUTANTS = (

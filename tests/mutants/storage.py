@@ -1,7 +1,5 @@
 """Storage: durability, keys, signed addresses, uploads, archives."""
 
-
-
 from mutants.mutant import Mutant
 
 MUTANTS = (

@@ -371,15 +371,12 @@ asyncio.run(main())
     assert _all_gone(pids, within_s=60)
 
 
-def test_pool_without_its_executor_says_that_the_runner_is_away(tmp_path):
-    async def story():
-        pool = Pool(1, tmp_path / "scratch", executor="batchmill.runner.nowhere")
-        job = Job(source="/nowhere/source", folder="/nowhere/work", name="cat.jpg", steps=())
-        with pytest.raises(RunnerUnavailableError):
-            await pool.run(job, owner="anna", wall_s=1)
-        await pool.aclose()
-
-    asyncio.run(story())
+async def test_pool_without_its_executor_says_that_the_runner_is_away(tmp_path):
+    pool = Pool(1, tmp_path / "scratch", executor="batchmill.runner.nowhere")
+    job = Job(source="/nowhere/source", folder="/nowhere/work", name="cat.jpg", steps=())
+    with pytest.raises(RunnerUnavailableError):
+        await pool.run(job, owner="anna", wall_s=1)
+    await pool.aclose()
 
 
 def test_idle_child_that_was_killed_costs_no_job(with_mill):

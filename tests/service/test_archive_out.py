@@ -266,16 +266,13 @@ def test_rows_that_vanished_since_the_plan_break_the_download_off(tmp_path: Path
         read(plan(rows), pages_of(rows[:1], 1), storage)
 
 
-def test_plans_are_made_once_and_the_oldest_is_forgotten() -> None:
+async def test_plans_are_made_once_and_the_oldest_is_forgotten() -> None:
     rows = [ArchiveRow(0, "a.txt", "out/0", 0, 0)]
     asked: list[int] = []
 
-    async def story() -> None:
-        plans = ArchivePlans(most=2)
-        for key in ("a", "b", "a", "c", "a", "b"):
-            await plans.get(key, pages_of(rows, 1, asked), modified_at=ENDED_AT)
-
-    asyncio.run(story())
+    plans = ArchivePlans(most=2)
+    for key in ("a", "b", "a", "c", "a", "b"):
+        await plans.get(key, pages_of(rows, 1, asked), modified_at=ENDED_AT)
     assert len(asked) == 2 * 4
 
 

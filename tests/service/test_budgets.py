@@ -96,7 +96,7 @@ def test_crashes_in_a_sequential_batch_have_a_ceiling_of_their_own(
     assert tried(database, tmp_path, script, pipeline=pipeline) == (3, "quarantined")
 
 
-def test_a_file_is_not_tried_again_before_what_was_away_asks_for(
+async def test_a_file_is_not_tried_again_before_what_was_away_asks_for(
     database: Database, tmp_path: Path
 ) -> None:
     rows = Rows(database)
@@ -106,11 +106,8 @@ def test_a_file_is_not_tried_again_before_what_was_away_asks_for(
     def busy(_claimed: object) -> None:
         raise ModelBusyError("m", retry_after_s=700.0)
 
-    async def work() -> None:
-        await process_item(mill, LeaseKeeper(mill), scripted(tmp_path, busy), item_id)
-
     rows.take()
-    asyncio.run(work())
+    await process_item(mill, LeaseKeeper(mill), scripted(tmp_path, busy), item_id)
     item = rows.item(item_id)
     assert (item["due_at"] - item["started_at"]).total_seconds() >= 700
 

@@ -34,7 +34,7 @@ class Listing(MemoryEngine):
 
 
 @pytest.mark.parametrize("slots", [1, 2, 8])
-def test_a_small_batch_ends_within_twice_its_own_work_beside_many_batches(
+async def test_a_small_batch_ends_within_twice_its_own_work_beside_many_batches(
     database: Database, tmp_path: Path, slots: int
 ) -> None:
     """Work is counted in files that were handed out, so that no clock has a say."""
@@ -49,20 +49,17 @@ def test_a_small_batch_ends_within_twice_its_own_work_beside_many_batches(
                 full.set()
             await asyncio.wait_for(gate.wait(), 120)
 
-    async def story() -> None:
-        mill = a_mill(database, tmp_path, engine=engine)
-        mill.vitals.slots = slots
-        for _ in range(30):
-            await send_many(mill, 8, caller=ANNA)
-        async with working(mill, scripted(tmp_path, script), slots=slots):
-            await asyncio.wait_for(full.wait(), 120)
-            ahead = len(engine.handed_out)
-            berta = await send(mill, FILES, caller=BERTA)
-            gate.set()
-            await until_ended(mill, berta, limit_s=120)
-        own = {item.id for item in await items_of(mill, berta)}
-        places = [place for place, item in enumerate(engine.handed_out) if item in own]
-        assert len(places) == FILES
-        assert places[-1] + 1 - ahead <= 2 * FILES
-
-    asyncio.run(story())
+    mill = a_mill(database, tmp_path, engine=engine)
+    mill.vitals.slots = slots
+    for _ in range(30):
+        await send_many(mill, 8, caller=ANNA)
+    async with working(mill, scripted(tmp_path, script), slots=slots):
+        await asyncio.wait_for(full.wait(), 120)
+        ahead = len(engine.handed_out)
+        berta = await send(mill, FILES, caller=BERTA)
+        gate.set()
+        await until_ended(mill, berta, limit_s=120)
+    own = {item.id for item in await items_of(mill, berta)}
+    places = [place for place, item in enumerate(engine.handed_out) if item in own]
+    assert len(places) == FILES
+    assert places[-1] + 1 - ahead <= 2 * FILES

@@ -114,93 +114,81 @@ async def take_over(database: Database, batch_id: BatchId, item_id: ItemId) -> N
     assert claimed is not None
 
 
-def test_an_attempt_that_takes_longer_than_its_lease_stays_one_attempt(
+async def test_an_attempt_that_takes_longer_than_its_lease_stays_one_attempt(
     database: Database, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        mill, held = a_mill(database, tmp_path, **SHORT), Held()
-        batch_id, item_id = await one_item(mill)
-        async with working_on(mill, scripted(tmp_path, held), item_id) as work:
-            await held.begun.wait()
-            first, now_ms = await lease_of(database, item_id)
-            assert first is not None
-            while now_ms <= to_ms(first):
+    mill, held = a_mill(database, tmp_path, **SHORT), Held()
+    batch_id, item_id = await one_item(mill)
+    async with working_on(mill, scripted(tmp_path, held), item_id) as work:
+        await held.begun.wait()
+        first, now_ms = await lease_of(database, item_id)
+        assert first is not None
+        while now_ms <= to_ms(first):
+            await asyncio.sleep(0.05)
+            _, now_ms = await lease_of(database, item_id)
+        await sweep.rescue_expired(mill)
+        held.let_go.set()
+        await work
+    (item,) = await items_of(mill, batch_id)
+    assert (item.status, item.attempt) == ("completed", 1)
+
+
+async def test_an_attempt_whose_item_was_taken_over_is_stopped_and_leaves_the_new_claim_alone(
+    database: Database, tmp_path: Path
+) -> None:
+    mill, held = a_mill(database, tmp_path), Held()
+    batch_id, item_id = await one_item(mill)
+    async with working_on(mill, scripted(tmp_path, held), item_id) as work:
+        await held.begun.wait()
+        await take_over(database, batch_id, item_id)
+        await held.stopped.wait()
+        await work
+    (item,) = await items_of(mill, batch_id)
+    assert (item.status, item.attempt, item.spent) == ("processing", 2, delivery.Spent())
+
+
+async def test_how_far_an_attempt_is_reaches_the_row_and_never_goes_back(
+    database: Database, tmp_path: Path
+) -> None:
+    mill = a_mill(database, tmp_path)
+    batch_id, item_id = await one_item(mill)
+    told: asyncio.Queue[float] = asyncio.Queue()
+
+    @asynccontextmanager
+    async def attempt(
+        _claimed: Claimed, report: Callable[[float], None]
+    ) -> AsyncIterator[Finished]:
+        while True:
+            report(await told.get())
+            told.task_done()
+        yield Finished(delivery.Result(), (), tmp_path)
+
+    async with working_on(mill, attempt, item_id):
+        for fractions, stored in (((0.4, 0.2), 0.4), ((7.0,), 1.0)):
+            for fraction in fractions:
+                told.put_nowait(fraction)
+            await told.join()
+            while (await items_of(mill, batch_id))[0].progress != stored:
                 await asyncio.sleep(0.05)
-                _, now_ms = await lease_of(database, item_id)
-            await sweep.rescue_expired(mill)
-            held.let_go.set()
-            await work
-        (item,) = await items_of(mill, batch_id)
-        assert (item.status, item.attempt) == ("completed", 1)
-
-    asyncio.run(story())
 
 
-def test_an_attempt_whose_item_was_taken_over_is_stopped_and_leaves_the_new_claim_alone(
-    database: Database, tmp_path: Path
-) -> None:
-    async def story() -> None:
-        mill, held = a_mill(database, tmp_path), Held()
-        batch_id, item_id = await one_item(mill)
-        async with working_on(mill, scripted(tmp_path, held), item_id) as work:
-            await held.begun.wait()
-            await take_over(database, batch_id, item_id)
-            await held.stopped.wait()
-            await work
-        (item,) = await items_of(mill, batch_id)
-        assert (item.status, item.attempt, item.spent) == ("processing", 2, delivery.Spent())
-
-    asyncio.run(story())
-
-
-def test_how_far_an_attempt_is_reaches_the_row_and_never_goes_back(
-    database: Database, tmp_path: Path
-) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        batch_id, item_id = await one_item(mill)
-        told: asyncio.Queue[float] = asyncio.Queue()
-
-        @asynccontextmanager
-        async def attempt(
-            _claimed: Claimed, report: Callable[[float], None]
-        ) -> AsyncIterator[Finished]:
-            while True:
-                report(await told.get())
-                told.task_done()
-            yield Finished(delivery.Result(), (), tmp_path)
-
-        async with working_on(mill, attempt, item_id):
-            for fractions, stored in (((0.4, 0.2), 0.4), ((7.0,), 1.0)):
-                for fraction in fractions:
-                    told.put_nowait(fraction)
-                await told.join()
-                while (await items_of(mill, batch_id))[0].progress != stored:
-                    await asyncio.sleep(0.05)
-
-    asyncio.run(story())
-
-
-def test_a_worker_without_its_database_stops_its_attempt_and_the_next_one_finishes_the_item(
+async def test_a_worker_without_its_database_stops_its_attempt_and_the_next_one_finishes_the_item(
     tmp_path: Path, database: Database
 ) -> None:
-    async def story() -> None:
-        away = Unreachable(database.engine.url.render_as_string(hide_password=False))
-        mill, held = a_mill(away, tmp_path, **SHORT), Held()
-        batch_id, item_id = await one_item(mill)
-        async with working_on(mill, scripted(tmp_path, held), item_id) as work:
-            await held.begun.wait()
-            away.away = True
-            await held.stopped.wait()
-            await asyncio.wait({work})
-            assert work.exception() is None, "an outage is no fault of the worker"
-            away.away = False
-        (item,) = await items_of(mill, batch_id)
-        assert (item.status, item.attempt) == ("processing", 1)
-        await take_over(database, batch_id, item_id)
-        await away.aclose()
-
-    asyncio.run(story())
+    away = Unreachable(database.engine.url.render_as_string(hide_password=False))
+    mill, held = a_mill(away, tmp_path, **SHORT), Held()
+    batch_id, item_id = await one_item(mill)
+    async with working_on(mill, scripted(tmp_path, held), item_id) as work:
+        await held.begun.wait()
+        away.away = True
+        await held.stopped.wait()
+        await asyncio.wait({work})
+        assert work.exception() is None, "an outage is no fault of the worker"
+        away.away = False
+    (item,) = await items_of(mill, batch_id)
+    assert (item.status, item.attempt) == ("processing", 1)
+    await take_over(database, batch_id, item_id)
+    await away.aclose()
 
 
 def is_alive(pid: int) -> bool:
@@ -219,37 +207,34 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]
 
 
 @pytest.mark.parametrize("how", ["cut", "go_dead"])
-def test_a_worker_that_loses_the_line_to_its_database_kills_the_child_that_works_for_it(
+async def test_a_worker_that_loses_the_line_to_its_database_kills_the_child_that_works_for_it(
     server: Database, tmp_path: Path, how: str
 ) -> None:
     url = make_url(server.engine.url)
 
-    async def story() -> None:
-        async with (
-            line_to(url.host or "", url.port or 0) as line,
-            opened(tmp_path / "scratch") as pool,
-        ):
-            far = Database(
-                url.set(host="127.0.0.1", port=line.port).render_as_string(hide_password=False)
-            )
-            mill = a_mill(far, tmp_path, **SHORT)
-            _, item_id = await one_item(mill)
+    async with (
+        line_to(url.host or "", url.port or 0) as line,
+        opened(tmp_path / "scratch") as pool,
+    ):
+        far = Database(
+            url.set(host="127.0.0.1", port=line.port).render_as_string(hide_password=False)
+        )
+        mill = a_mill(far, tmp_path, **SHORT)
+        _, item_id = await one_item(mill)
 
-            @asynccontextmanager
-            async def attempt(
-                _claimed: Claimed, _report: Callable[[float], None]
-            ) -> AsyncIterator[Finished]:
-                await pool.run("hang")
-                yield Finished(delivery.Result(), (), tmp_path)
+        @asynccontextmanager
+        async def attempt(
+            _claimed: Claimed, _report: Callable[[float], None]
+        ) -> AsyncIterator[Finished]:
+            await pool.run("hang")
+            yield Finished(delivery.Result(), (), tmp_path)
 
-            async with working_on(mill, attempt, item_id) as work:
-                await pool.busy()
-                (child,) = pool.pool.pids()
-                getattr(line, how)()
-                while is_alive(child):
-                    await asyncio.sleep(0.05)
-                line.mend()
-                await asyncio.wait({work})
-            await far.aclose()
-
-    asyncio.run(story())
+        async with working_on(mill, attempt, item_id) as work:
+            await pool.busy()
+            (child,) = pool.pool.pids()
+            getattr(line, how)()
+            while is_alive(child):
+                await asyncio.sleep(0.05)
+            line.mend()
+            await asyncio.wait({work})
+        await far.aclose()

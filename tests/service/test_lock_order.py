@@ -72,33 +72,29 @@ async def dispatch_all(mill: Mill, ids: list[BatchId]) -> None:
             await mill.database.run(delivery.rescue, batch_id, limit=100)
 
 
-def test_eight_finishers_and_eight_dispatchers_end_every_item_once(
+async def test_eight_finishers_and_eight_dispatchers_end_every_item_once(
     two_databases: tuple[Database, Database], tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        bells = Bells()
-        mills = [a_mill(each, tmp_path, engine=bells) for each in two_databases]
-        ids = [await send_many(mills[0], ITEMS) for _ in range(3)]
-        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(finish_all(mills[number % 2], bells))
-                for number in range(FINISHERS)
-            ] + [
-                group.create_task(dispatch_all(mills[number % 2], ids[:: 1 - number % 2 * 2]))
-                for number in range(DISPATCHERS)
-            ]
-            while not all([(await batch_of(mills[0], each)).status.ended for each in ids]):
-                await asyncio.sleep(0.05)
-            for task in tasks:
-                task.cancel()
-        for batch_id in ids:
-            counts = (await batch_of(mills[0], batch_id)).counts
-            assert counts.completed == counts.total == ITEMS
-
-    asyncio.run(story())
+    bells = Bells()
+    mills = [a_mill(each, tmp_path, engine=bells) for each in two_databases]
+    ids = [await send_many(mills[0], ITEMS) for _ in range(3)]
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(finish_all(mills[number % 2], bells)) for number in range(FINISHERS)
+        ] + [
+            group.create_task(dispatch_all(mills[number % 2], ids[:: 1 - number % 2 * 2]))
+            for number in range(DISPATCHERS)
+        ]
+        while not all([(await batch_of(mills[0], each)).status.ended for each in ids]):
+            await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+    for batch_id in ids:
+        counts = (await batch_of(mills[0], batch_id)).counts
+        assert counts.completed == counts.total == ITEMS
 
 
-def test_the_victim_of_a_deadlock_is_repeated(
+async def test_the_victim_of_a_deadlock_is_repeated(
     two_databases: tuple[Database, Database], tmp_path: Path
 ) -> None:
     """Two transactions take two batch rows in opposite order, which no code of ours does."""
@@ -112,12 +108,9 @@ def test_the_victim_of_a_deadlock_is_repeated(
             both_hold_one.wait(60)
         batches.lock(conn, second)
 
-    async def story() -> None:
-        mill = a_mill(two_databases[0], tmp_path)
-        one, two = await send_many(mill, 1), await send_many(mill, 1)
-        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
-            group.create_task(two_databases[0].run(lock_both, one, two))
-            group.create_task(two_databases[1].run(lock_both, two, one))
-
-    asyncio.run(story())
+    mill = a_mill(two_databases[0], tmp_path)
+    one, two = await send_many(mill, 1), await send_many(mill, 1)
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        group.create_task(two_databases[0].run(lock_both, one, two))
+        group.create_task(two_databases[1].run(lock_both, two, one))
     assert len(tries) == 3

@@ -29,33 +29,27 @@ pytestmark = pytest.mark.all_databases
 MINE, YOURS = OwnerId("mine"), OwnerId("yours")
 
 
-def test_only_its_owner_reads_a_batch_and_its_items(database, tmp_path):
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        batch_id = await send(mill, 1, caller=Caller(MINE))
-        (item,) = await items_of(mill, batch_id)
-        mine, yours, everyones = (Reading(mill, owner) for owner in (MINE, YOURS, None))
-        for reading in (mine, everyones):
-            assert (await reading.batch(batch_id)).id == batch_id
-            assert (await reading.item(item.id))[0].id == item.id
-        with pytest.raises(NotFoundError):
-            await yours.batch(batch_id)
-        with pytest.raises(NotFoundError):
-            await yours.item(item.id)
-
-    asyncio.run(story())
+async def test_only_its_owner_reads_a_batch_and_its_items(database, tmp_path):
+    mill = a_mill(database, tmp_path)
+    batch_id = await send(mill, 1, caller=Caller(MINE))
+    (item,) = await items_of(mill, batch_id)
+    mine, yours, everyones = (Reading(mill, owner) for owner in (MINE, YOURS, None))
+    for reading in (mine, everyones):
+        assert (await reading.batch(batch_id)).id == batch_id
+        assert (await reading.item(item.id))[0].id == item.id
+    with pytest.raises(NotFoundError):
+        await yours.batch(batch_id)
+    with pytest.raises(NotFoundError):
+        await yours.item(item.id)
 
 
-def test_a_batch_whose_files_still_arrive_is_told_like_every_other(database, tmp_path):
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        async with drafted(mill, Caller()) as batch_id:
-            told = await Reading(mill, None).batch(batch_id)
-            await control.purge(mill, batch_id)
-        assert (told.status, told.counts.total) == ("uploading", 0)
-        assert told.pipeline == {"steps": []}
-
-    asyncio.run(story())
+async def test_a_batch_whose_files_still_arrive_is_told_like_every_other(database, tmp_path):
+    mill = a_mill(database, tmp_path)
+    async with drafted(mill, Caller()) as batch_id:
+        told = await Reading(mill, None).batch(batch_id)
+        await control.purge(mill, batch_id)
+    assert (told.status, told.counts.total) == ("uploading", 0)
+    assert told.pipeline == {"steps": []}
 
 
 @pytest.mark.parametrize("id_", ["", "bat_", "bat_\0", "itm_1", "bat_1' OR 1=1", "bat_" + "x" * 99])
@@ -65,81 +59,66 @@ def test_what_is_no_id_is_not_even_looked_for(database, tmp_path, id_):
 
 
 @pytest.mark.parametrize("cursor", ["", "é", "e30", "WzFd", "WyJhIl0", "WyJhIix0cnVlXQ", "%%%%"])
-def test_a_cursor_that_is_not_ours_is_refused(database, tmp_path, cursor):
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        batch = await batch_of(mill, await send(mill, 1))
-        with pytest.raises(InvalidFieldError):
-            await Reading(mill, None).items(batch, Wanted(), limit=1, cursor=cursor)
-
-    asyncio.run(story())
+async def test_a_cursor_that_is_not_ours_is_refused(database, tmp_path, cursor):
+    mill = a_mill(database, tmp_path)
+    batch = await batch_of(mill, await send(mill, 1))
+    with pytest.raises(InvalidFieldError):
+        await Reading(mill, None).items(batch, Wanted(), limit=1, cursor=cursor)
 
 
-def test_an_archive_has_the_files_behind_many_items_that_made_none(database, tmp_path):
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        batch_id = await send_many(mill, PAGE_ROWS + 20)
-        await control.cancel(mill, batch_id, owner_id=None)
-        batch = await batch_of(mill, batch_id)
-        reading = Reading(mill, None)
-        assert await reading.archive_rows(batch, -1) == []
-        with database.engine.begin() as conn:
-            _complete(conn, batch_id, {PAGE_ROWS + 10: "last.txt"})
-        (row,) = await reading.archive_rows(batch, -1)
-        assert (row.position, row.name) == (PAGE_ROWS + 10, "last.txt")
-        assert await reading.archive_rows(batch, row.position) == []
-
-    asyncio.run(story())
+async def test_an_archive_has_the_files_behind_many_items_that_made_none(database, tmp_path):
+    mill = a_mill(database, tmp_path)
+    batch_id = await send_many(mill, PAGE_ROWS + 20)
+    await control.cancel(mill, batch_id, owner_id=None)
+    batch = await batch_of(mill, batch_id)
+    reading = Reading(mill, None)
+    assert await reading.archive_rows(batch, -1) == []
+    with database.engine.begin() as conn:
+        _complete(conn, batch_id, {PAGE_ROWS + 10: "last.txt"})
+    (row,) = await reading.archive_rows(batch, -1)
+    assert (row.position, row.name) == (PAGE_ROWS + 10, "last.txt")
+    assert await reading.archive_rows(batch, row.position) == []
 
 
-def test_every_item_is_read_page_by_page(database, tmp_path):
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        batch = await batch_of(mill, await send_many(mill, 2 * PAGE_ROWS + 1))
-        pages = [
-            [item.position for item in page]
-            async for page in Reading(mill, None).every_item(batch, listing.Filter())
-        ]
-        assert [len(page) for page in pages] == [PAGE_ROWS, PAGE_ROWS, 1]
-        assert [each for page in pages for each in page] == list(range(2 * PAGE_ROWS + 1))
-
-    asyncio.run(story())
+async def test_every_item_is_read_page_by_page(database, tmp_path):
+    mill = a_mill(database, tmp_path)
+    batch = await batch_of(mill, await send_many(mill, 2 * PAGE_ROWS + 1))
+    pages = [
+        [item.position for item in page]
+        async for page in Reading(mill, None).every_item(batch, listing.Filter())
+    ]
+    assert [len(page) for page in pages] == [PAGE_ROWS, PAGE_ROWS, 1]
+    assert [each for page in pages for each in page] == list(range(2 * PAGE_ROWS + 1))
 
 
-def test_only_waiting_batches_have_a_place_in_the_queue(database, tmp_path):
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        ids = [await send(mill, 1) for _ in range(3)]
-        urgent = await send(mill, 1, priority="high")
-        await control.pause(mill, ids[0], owner_id=None)
-        reading = Reading(mill, None)
+async def test_only_waiting_batches_have_a_place_in_the_queue(database, tmp_path):
+    mill = a_mill(database, tmp_path)
+    ids = [await send(mill, 1) for _ in range(3)]
+    urgent = await send(mill, 1, priority="high")
+    await control.pause(mill, ids[0], owner_id=None)
+    reading = Reading(mill, None)
 
-        async def place(batch_id: str) -> int | None:
-            return await reading.position(await reading.batch(batch_id))
+    async def place(batch_id: str) -> int | None:
+        return await reading.position(await reading.batch(batch_id))
 
-        assert [await place(each) for each in (*ids, urgent)] == [None, 2, 3, 1]
-        await control.resume(mill, ids[0], owner_id=None)
-        async with working(mill, scripted(tmp_path, nothing_special)):
-            await until_ended(mill, urgent)
-            assert await place(urgent) is None
-
-    asyncio.run(story())
+    assert [await place(each) for each in (*ids, urgent)] == [None, 2, 3, 1]
+    await control.resume(mill, ids[0], owner_id=None)
+    async with working(mill, scripted(tmp_path, nothing_special)):
+        await until_ended(mill, urgent)
+        assert await place(urgent) is None
 
 
-def test_failures_come_with_samples(database, tmp_path):
+async def test_failures_come_with_samples(database, tmp_path):
     def fail(claimed):
         raise UnreadableFileError(claimed.input.name, "it is damaged")
 
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        batch_id = await send(mill, 5)
-        async with working(mill, scripted(tmp_path, fail)):
-            batch = await until_ended(mill, batch_id)
-        (found,) = await Reading(mill, None).failures(batch)
-        assert found.group.count == 5
-        assert [item.position for item in found.samples] == [0, 1, 2]
-
-    asyncio.run(story())
+    mill = a_mill(database, tmp_path)
+    batch_id = await send(mill, 5)
+    async with working(mill, scripted(tmp_path, fail)):
+        batch = await until_ended(mill, batch_id)
+    (found,) = await Reading(mill, None).failures(batch)
+    assert found.group.count == 5
+    assert [item.position for item in found.samples] == [0, 1, 2]
 
 
 def _complete(conn, batch_id, names: dict[int, str]) -> None:

@@ -58,40 +58,31 @@ def test_reservations_at_the_same_time_never_pass_a_cap(
     assert asyncio.run(granted(purse, 10, times=20, most=most)) == expected
 
 
-def test_what_a_call_did_not_cost_can_be_used_again(database: Database):
-    async def story() -> None:
-        purse = a_purse(database, batch=30, day=100)
-        assert await granted(purse, 10, times=5) == 3
-        await purse.settle(10, 4)
-        await purse.settle(10, 4)
-        assert await granted(purse, 10, times=5) == 1
-        await purse.settle(10, 50)  # dearer than thought: what was spent is spent
-        assert await granted(purse, 10, times=5) == 0
-
-    asyncio.run(story())
+async def test_what_a_call_did_not_cost_can_be_used_again(database: Database):
+    purse = a_purse(database, batch=30, day=100)
+    assert await granted(purse, 10, times=5) == 3
+    await purse.settle(10, 4)
+    await purse.settle(10, 4)
+    assert await granted(purse, 10, times=5) == 1
+    await purse.settle(10, 50)  # dearer than thought: what was spent is spent
+    assert await granted(purse, 10, times=5) == 0
 
 
-def test_a_cap_that_refuses_leaves_the_others_as_they_were(database: Database):
-    async def story() -> None:
-        assert await granted(a_purse(database, batch=100, day=10), 10, times=5) == 1
-        assert await granted(a_purse(database, batch=100, day=None), 10, times=20) == 9
-
-    asyncio.run(story())
+async def test_a_cap_that_refuses_leaves_the_others_as_they_were(database: Database):
+    assert await granted(a_purse(database, batch=100, day=10), 10, times=5) == 1
+    assert await granted(a_purse(database, batch=100, day=None), 10, times=20) == 9
 
 
-def test_an_item_is_not_due_before_the_model_asks_for(database: Database, tmp_path: Path):
+async def test_an_item_is_not_due_before_the_model_asks_for(database: Database, tmp_path: Path):
     def busy(claimed: Claimed) -> None:
         raise ModelBusyError(claimed.input.name, 120.0)
 
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        before = datetime.now(UTC)
-        async with working(mill, scripted(tmp_path, busy)):
-            batch_id = await send(mill, 1)
-            await until(mill, batch_id, lambda batch: batch.counts.retrying == 1)
-            (item,) = await items_of(mill, batch_id)
-        assert item.status is ItemStatus.RETRYING
-        assert item.due_at is not None
-        assert 119 < (item.due_at - before).total_seconds() < 300
-
-    asyncio.run(story())
+    mill = a_mill(database, tmp_path)
+    before = datetime.now(UTC)
+    async with working(mill, scripted(tmp_path, busy)):
+        batch_id = await send(mill, 1)
+        await until(mill, batch_id, lambda batch: batch.counts.retrying == 1)
+        (item,) = await items_of(mill, batch_id)
+    assert item.status is ItemStatus.RETRYING
+    assert item.due_at is not None
+    assert 119 < (item.due_at - before).total_seconds() < 300

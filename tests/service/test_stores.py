@@ -82,238 +82,198 @@ async def back_to(mill: Mill, number: int) -> None:
     await mill.database.run(lambda conn: conn.execute(older))
 
 
-def test_a_wrong_database_is_refused_and_removes_nothing(
+async def test_a_wrong_database_is_refused_and_removes_nothing(
     database: Database, empty_database: Database, storage: Storage, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        right = replace(a_mill(database, tmp_path), storage=storage)
-        await marked(right)
-        batch_id = await send(right, 1)
-        wrong = replace(a_mill(empty_database, tmp_path), storage=storage)
-        with pytest.raises(WrongStoreError, match="belongs to another installation") as refused:
-            await marked(wrong)
-        assert "BATCHMILL_DATABASE_URL" in refused.value.message
-        assert "--adopt-storage" in refused.value.message
-        await swept(wrong)
-        assert await folders(right) == {batch_id}
-        await marked(right)
-
-    asyncio.run(story())
+    right = replace(a_mill(database, tmp_path), storage=storage)
+    await marked(right)
+    batch_id = await send(right, 1)
+    wrong = replace(a_mill(empty_database, tmp_path), storage=storage)
+    with pytest.raises(WrongStoreError, match="belongs to another installation") as refused:
+        await marked(wrong)
+    assert "BATCHMILL_DATABASE_URL" in refused.value.message
+    assert "--adopt-storage" in refused.value.message
+    await swept(wrong)
+    assert await folders(right) == {batch_id}
+    await marked(right)
 
 
-def test_a_store_in_use_before_marks_is_adopted_by_its_database_and_by_no_other(
+async def test_a_store_in_use_before_marks_is_adopted_by_its_database_and_by_no_other(
     database: Database, empty_database: Database, storage: Storage, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        right = replace(a_mill(database, tmp_path), storage=storage)
-        batch_id = await send(right, 1)
-        wrong = replace(a_mill(empty_database, tmp_path), storage=storage)
-        with pytest.raises(WrongStoreError, match="batches that the database does not know"):
-            await marked(wrong)
-        await swept(wrong)
-        assert await mark_of(wrong) is None
-        await marked(right)
-        assert await mark_of(right) is not None
-        assert await folders(right) == {batch_id}
-
-    asyncio.run(story())
+    right = replace(a_mill(database, tmp_path), storage=storage)
+    batch_id = await send(right, 1)
+    wrong = replace(a_mill(empty_database, tmp_path), storage=storage)
+    with pytest.raises(WrongStoreError, match="batches that the database does not know"):
+        await marked(wrong)
+    await swept(wrong)
+    assert await mark_of(wrong) is None
+    await marked(right)
+    assert await mark_of(right) is not None
+    assert await folders(right) == {batch_id}
 
 
-def test_of_many_folders_one_that_is_unknown_is_enough_to_refuse_the_store(
+async def test_of_many_folders_one_that_is_unknown_is_enough_to_refuse_the_store(
     database: Database, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        one = await send(mill, 1)
-        for name in (ids.batch_id() for _ in range(stores.CHUNK_ROWS)):
-            (tmp_path / "storage/batches" / name).mkdir()
-        with pytest.raises(WrongStoreError):
-            await marked(mill)
-        for folder in (tmp_path / "storage/batches").iterdir():
-            if folder.name != one:
-                folder.rmdir()
+    mill = a_mill(database, tmp_path)
+    one = await send(mill, 1)
+    for name in (ids.batch_id() for _ in range(stores.CHUNK_ROWS)):
+        (tmp_path / "storage/batches" / name).mkdir()
+    with pytest.raises(WrongStoreError):
         await marked(mill)
+    for folder in (tmp_path / "storage/batches").iterdir():
+        if folder.name != one:
+            folder.rmdir()
+    await marked(mill)
 
-    asyncio.run(story())
 
-
-def test_an_older_backup_is_refused_until_its_generation_is_raised_by_word(
+async def test_an_older_backup_is_refused_until_its_generation_is_raised_by_word(
     database: Database, storage: Storage, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        mill = replace(a_mill(database, tmp_path), storage=storage)
-        await marked(mill)
-        batch_id = await send(mill, 1)
-        for _ in range(3):
-            await an_hour_later(mill)
-            await swept(mill)
-        assert await generation(mill) == 4
-        await back_to(mill, 2)
-        await mill.database.run(lambda conn: conn.execute(delete(batch_table)))
-        with pytest.raises(WrongStoreError, match="in use after this backup"):
-            await marked(mill)
-        await swept(mill)
-        await a_day_later(mill)
-        await swept(mill)
-        assert await folders(mill) == {batch_id}
-        assert await generation(mill) == 2
-        await stores.claim(mill, stores.of_batches(mill), adopt=True)
-        assert await generation(mill) == 5
-        mark = await mark_of(mill)
-        assert mark is not None
-        assert mark["generation"] == 5
-        await marked(mill)
-
-    asyncio.run(story())
-
-
-def test_the_generation_is_raised_once_an_hour_in_the_database_and_the_marks(
-    database: Database, own_bucket: Bucket, tmp_path: Path
-) -> None:
-    async def story() -> None:
-        split = SplitStorage(LocalStorage(tmp_path / "storage"), ObjectStorage(own_bucket))
-        mill = replace(a_mill(database, tmp_path, results_url=own_bucket.url), storage=split)
-        await marked(mill)
-        await swept(mill)
-        assert await generation(mill) == 1
+    mill = replace(a_mill(database, tmp_path), storage=storage)
+    await marked(mill)
+    batch_id = await send(mill, 1)
+    for _ in range(3):
         await an_hour_later(mill)
         await swept(mill)
-        main, results = await mark_of(mill), await mark_of(mill, f"results/{keys.IDENTITY}")
-        assert main == results
-        assert main is not None
-        assert main["generation"] == 2
-        await swept(mill)
-        assert await generation(mill) == 2
-
-    asyncio.run(story())
-
-
-def test_an_empty_store_in_the_place_of_a_marked_one_is_refused_until_adopted(
-    database: Database, tmp_path: Path
-) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
+    assert await generation(mill) == 4
+    await back_to(mill, 2)
+    await mill.database.run(lambda conn: conn.execute(delete(batch_table)))
+    with pytest.raises(WrongStoreError, match="in use after this backup"):
         await marked(mill)
-        await send(mill, 1)
-        unmounted = replace(mill, storage=LocalStorage(tmp_path / "mount point"))
-        with pytest.raises(WrongStoreError, match="its mark is missing"):
-            await marked(unmounted)
-        await swept(unmounted)
-        assert await mark_of(unmounted) is None
-        assert await mill.database.read(pauses.of_cleanup) is not None
-        await stores.claim(unmounted, stores.of_batches(unmounted), adopt=True)
-        assert await mark_of(unmounted) == await mark_of(mill)
+    await swept(mill)
+    await a_day_later(mill)
+    await swept(mill)
+    assert await folders(mill) == {batch_id}
+    assert await generation(mill) == 2
+    await stores.claim(mill, stores.of_batches(mill), adopt=True)
+    assert await generation(mill) == 5
+    mark = await mark_of(mill)
+    assert mark is not None
+    assert mark["generation"] == 5
+    await marked(mill)
 
-    asyncio.run(story())
 
-
-def test_another_bucket_for_results_is_refused_and_the_first_one_is_not(
+async def test_the_generation_is_raised_once_an_hour_in_the_database_and_the_marks(
     database: Database, own_bucket: Bucket, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        await marked(mill)
-        main, results = LocalStorage(tmp_path / "storage"), ObjectStorage(own_bucket)
-        split = a_mill(database, tmp_path, results_url=own_bucket.url)
-        await marked(replace(split, storage=SplitStorage(main, results)))
-        other = ObjectStorage(replace(own_bucket, url=f"{own_bucket.url}/other"))
-        with pytest.raises(WrongStoreError, match="BATCHMILL_RESULTS_URL"):
-            await marked(replace(split, storage=SplitStorage(main, other)))
+    split = SplitStorage(LocalStorage(tmp_path / "storage"), ObjectStorage(own_bucket))
+    mill = replace(a_mill(database, tmp_path, results_url=own_bucket.url), storage=split)
+    await marked(mill)
+    await swept(mill)
+    assert await generation(mill) == 1
+    await an_hour_later(mill)
+    await swept(mill)
+    main, results = await mark_of(mill), await mark_of(mill, f"results/{keys.IDENTITY}")
+    assert main == results
+    assert main is not None
+    assert main["generation"] == 2
+    await swept(mill)
+    assert await generation(mill) == 2
 
-    asyncio.run(story())
+
+async def test_an_empty_store_in_the_place_of_a_marked_one_is_refused_until_adopted(
+    database: Database, tmp_path: Path
+) -> None:
+    mill = a_mill(database, tmp_path)
+    await marked(mill)
+    await send(mill, 1)
+    unmounted = replace(mill, storage=LocalStorage(tmp_path / "mount point"))
+    with pytest.raises(WrongStoreError, match="its mark is missing"):
+        await marked(unmounted)
+    await swept(unmounted)
+    assert await mark_of(unmounted) is None
+    assert await mill.database.read(pauses.of_cleanup) is not None
+    await stores.claim(unmounted, stores.of_batches(unmounted), adopt=True)
+    assert await mark_of(unmounted) == await mark_of(mill)
 
 
-def test_two_installations_share_a_bucket_by_prefix_and_not_without(
+async def test_another_bucket_for_results_is_refused_and_the_first_one_is_not(
+    database: Database, own_bucket: Bucket, tmp_path: Path
+) -> None:
+    mill = a_mill(database, tmp_path)
+    await marked(mill)
+    main, results = LocalStorage(tmp_path / "storage"), ObjectStorage(own_bucket)
+    split = a_mill(database, tmp_path, results_url=own_bucket.url)
+    await marked(replace(split, storage=SplitStorage(main, results)))
+    other = ObjectStorage(replace(own_bucket, url=f"{own_bucket.url}/other"))
+    with pytest.raises(WrongStoreError, match="BATCHMILL_RESULTS_URL"):
+        await marked(replace(split, storage=SplitStorage(main, other)))
+
+
+async def test_two_installations_share_a_bucket_by_prefix_and_not_without(
     database: Database, empty_database: Database, own_bucket: Bucket, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        one = replace(a_mill(database, tmp_path / "one"), storage=ObjectStorage(own_bucket))
-        two = a_mill(empty_database, tmp_path / "two")
-        beside = replace(own_bucket, url=f"{own_bucket.url}-two")
-        await marked(one)
-        await marked(replace(two, storage=ObjectStorage(beside)))
-        with pytest.raises(WrongStoreError, match="a prefix of its own"):
-            await marked(replace(two, storage=ObjectStorage(own_bucket)))
-
-    asyncio.run(story())
+    one = replace(a_mill(database, tmp_path / "one"), storage=ObjectStorage(own_bucket))
+    two = a_mill(empty_database, tmp_path / "two")
+    beside = replace(own_bucket, url=f"{own_bucket.url}-two")
+    await marked(one)
+    await marked(replace(two, storage=ObjectStorage(beside)))
+    with pytest.raises(WrongStoreError, match="a prefix of its own"):
+        await marked(replace(two, storage=ObjectStorage(own_bucket)))
 
 
-def test_servers_of_one_installation_that_start_at_once_agree_on_the_mark(
+async def test_servers_of_one_installation_that_start_at_once_agree_on_the_mark(
     database: Database, storage: Storage, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        servers = [
-            replace(a_mill(database, tmp_path / str(number)), storage=storage)
-            for number in range(6)
-        ]
-        await asyncio.gather(*(marked(each) for each in servers))
-        mark = await mark_of(servers[0])
-        known = await database.read(lambda conn: conn.scalar(select(installation.c.id)))
-        assert mark == {"installation": known, "generation": 1}
-
-    asyncio.run(story())
+    servers = [
+        replace(a_mill(database, tmp_path / str(number)), storage=storage) for number in range(6)
+    ]
+    await asyncio.gather(*(marked(each) for each in servers))
+    mark = await mark_of(servers[0])
+    known = await database.read(lambda conn: conn.scalar(select(installation.c.id)))
+    assert mark == {"installation": known, "generation": 1}
 
 
-def test_of_two_installations_that_start_at_once_in_one_place_one_is_refused(
+async def test_of_two_installations_that_start_at_once_in_one_place_one_is_refused(
     database: Database, empty_database: Database, storage: Storage, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        both = [
-            replace(a_mill(each, tmp_path / str(number)), storage=storage)
-            for number, each in enumerate((database, empty_database))
-        ]
-        claims = [stores.claim(each, stores.of_batches(each)) for each in both]
-        ended = await asyncio.gather(*claims, return_exceptions=True)
-        refused = [each for each in ended if each is not None]
-        assert [type(each) for each in refused] == [WrongStoreError]
-
-    asyncio.run(story())
+    both = [
+        replace(a_mill(each, tmp_path / str(number)), storage=storage)
+        for number, each in enumerate((database, empty_database))
+    ]
+    claims = [stores.claim(each, stores.of_batches(each)) for each in both]
+    ended = await asyncio.gather(*claims, return_exceptions=True)
+    refused = [each for each in ended if each is not None]
+    assert [type(each) for each in refused] == [WrongStoreError]
 
 
-def test_a_mark_that_nobody_can_read_is_taken_for_anothers(
+async def test_a_mark_that_nobody_can_read_is_taken_for_anothers(
     database: Database, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        await mill.storage.swap(keys.IDENTITY, b"[]", expected=None)
-        with pytest.raises(WrongStoreError):
-            await marked(mill)
-
-    asyncio.run(story())
+    mill = a_mill(database, tmp_path)
+    await mill.storage.swap(keys.IDENTITY, b"[]", expected=None)
+    with pytest.raises(WrongStoreError):
+        await marked(mill)
 
 
-def test_uploads_of_another_database_are_refused_and_stay(
+async def test_uploads_of_another_database_are_refused_and_stay(
     database: Database, empty_database: Database, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        await marked(mill)
-        wrong = a_mill(empty_database, tmp_path)
-        with pytest.raises(WrongStoreError, match="BATCHMILL_UPLOADS_DIR"):
-            await stores.claim(wrong, stores.of_uploads(wrong))
-        (mill.settings.uploads_folder / keys.IDENTITY).unlink()
-        (mill.settings.uploads_folder / "upl_1").touch()
-        with pytest.raises(WrongStoreError, match="BATCHMILL_UPLOADS_DIR"):
-            await stores.claim(mill, stores.of_uploads(mill))
-
-    asyncio.run(story())
+    mill = a_mill(database, tmp_path)
+    await marked(mill)
+    wrong = a_mill(empty_database, tmp_path)
+    with pytest.raises(WrongStoreError, match="BATCHMILL_UPLOADS_DIR"):
+        await stores.claim(wrong, stores.of_uploads(wrong))
+    (mill.settings.uploads_folder / keys.IDENTITY).unlink()
+    (mill.settings.uploads_folder / "upl_1").touch()
+    with pytest.raises(WrongStoreError, match="BATCHMILL_UPLOADS_DIR"):
+        await stores.claim(mill, stores.of_uploads(mill))
 
 
-def test_a_worker_with_another_storage_than_the_servers_is_refused(
+async def test_a_worker_with_another_storage_than_the_servers_is_refused(
     database: Database, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        server = a_mill(database, tmp_path)
-        await marked(server)
-        await stores.claim_when_marked(server)
-        worker = replace(server, storage=LocalStorage(tmp_path / "another folder"))
-        with pytest.raises(WrongStoreError, match="its mark is missing"):
-            await stores.claim_when_marked(worker)
-
-    asyncio.run(story())
+    server = a_mill(database, tmp_path)
+    await marked(server)
+    await stores.claim_when_marked(server)
+    worker = replace(server, storage=LocalStorage(tmp_path / "another folder"))
+    with pytest.raises(WrongStoreError, match="its mark is missing"):
+        await stores.claim_when_marked(worker)
 
 
-def test_a_worker_that_starts_first_waits_for_a_server_and_marks_nothing(
+async def test_a_worker_that_starts_first_waits_for_a_server_and_marks_nothing(
     database: Database, tmp_path: Path
 ) -> None:
     class Watched(LocalStorage):
@@ -326,82 +286,70 @@ def test_a_worker_that_starts_first_waits_for_a_server_and_marks_nothing(
 
     looks, looked = list[str](), asyncio.Event()
 
-    async def story() -> None:
-        server = a_mill(database, tmp_path)
-        worker = replace(server, storage=Watched(tmp_path / "storage"))
-        waiting = asyncio.create_task(stores.claim_when_marked(worker))
-        await asyncio.wait_for(looked.wait(), 30)
-        assert await mark_of(server) is None
-        await marked(server)
-        await asyncio.wait_for(waiting, 30)
-
-    asyncio.run(story())
+    server = a_mill(database, tmp_path)
+    worker = replace(server, storage=Watched(tmp_path / "storage"))
+    waiting = asyncio.create_task(stores.claim_when_marked(worker))
+    await asyncio.wait_for(looked.wait(), 30)
+    assert await mark_of(server) is None
+    await marked(server)
+    await asyncio.wait_for(waiting, 30)
 
 
-def test_more_orphans_than_a_days_worth_wait_for_an_administrator(
+async def test_more_orphans_than_a_days_worth_wait_for_an_administrator(
     database: Database, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        await marked(mill)
-        kept = await send(mill, 1)
-        names = await put_folders(mill, 11)
-        await swept(mill)
-        pause = await database.read(pauses.of_cleanup)
-        assert pause is not None
-        assert pause.reason.startswith("11 folders")
-        await a_day_later(mill)
-        await swept(mill)
-        assert await folders(mill) == {kept, *names}
-        late = await put_folders(mill, 1)
-        await confirm(mill)
-        await swept(mill)
-        assert await folders(mill) == {kept, *late}
-        assert await database.read(pauses.of_cleanup) is None
-
-    asyncio.run(story())
+    mill = a_mill(database, tmp_path)
+    await marked(mill)
+    kept = await send(mill, 1)
+    names = await put_folders(mill, 11)
+    await swept(mill)
+    pause = await database.read(pauses.of_cleanup)
+    assert pause is not None
+    assert pause.reason.startswith("11 folders")
+    await a_day_later(mill)
+    await swept(mill)
+    assert await folders(mill) == {kept, *names}
+    late = await put_folders(mill, 1)
+    await confirm(mill)
+    await swept(mill)
+    assert await folders(mill) == {kept, *late}
+    assert await database.read(pauses.of_cleanup) is None
 
 
-def test_ten_orphans_are_removed_after_a_day_and_not_before(
+async def test_ten_orphans_are_removed_after_a_day_and_not_before(
     database: Database, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        await marked(mill)
-        names = await put_folders(mill, 10)
-        await swept(mill)
-        await swept(mill)
-        assert await folders(mill) == names
-        await a_day_later(mill)
-        await swept(mill)
-        assert await folders(mill) == set()
-        assert await database.read(orphans.count) == 0
-
-    asyncio.run(story())
+    mill = a_mill(database, tmp_path)
+    await marked(mill)
+    names = await put_folders(mill, 10)
+    await swept(mill)
+    await swept(mill)
+    assert await folders(mill) == names
+    await a_day_later(mill)
+    await swept(mill)
+    assert await folders(mill) == set()
+    assert await database.read(orphans.count) == 0
 
 
-def test_a_folder_that_is_known_again_is_no_orphan_any_more(
+async def test_a_folder_that_is_known_again_is_no_orphan_any_more(
     database: Database, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        await marked(mill)
-        batch_id = await send(mill, 1)
-        rename = update(batch_table).where(batch_table.c.id == batch_id).values(id="bat_lost")
-        await database.run(lambda conn: conn.execute(rename))
-        await swept(mill)
-        assert await database.read(orphans.count) == 1
-        back = update(batch_table).where(batch_table.c.id == "bat_lost").values(id=batch_id)
-        await database.run(lambda conn: conn.execute(back))
-        await a_day_later(mill)
-        await swept(mill)
-        assert await folders(mill) == {batch_id}
-        assert await database.read(orphans.count) == 0
-
-    asyncio.run(story())
+    mill = a_mill(database, tmp_path)
+    await marked(mill)
+    batch_id = await send(mill, 1)
+    rename = update(batch_table).where(batch_table.c.id == batch_id).values(id="bat_lost")
+    await database.run(lambda conn: conn.execute(rename))
+    await swept(mill)
+    assert await database.read(orphans.count) == 1
+    back = update(batch_table).where(batch_table.c.id == "bat_lost").values(id=batch_id)
+    await database.run(lambda conn: conn.execute(back))
+    await a_day_later(mill)
+    await swept(mill)
+    assert await folders(mill) == {batch_id}
+    assert await database.read(orphans.count) == 0
 
 
-def test_a_listing_that_breaks_off_removes_and_forgets_nothing(
+async def test_a_listing_that_breaks_off_removes_and_forgets_nothing(
     database: Database, tmp_path: Path
 ) -> None:
     class Broken(LocalStorage):
@@ -410,32 +358,26 @@ def test_a_listing_that_breaks_off_removes_and_forgets_nothing(
                 yield name
                 raise StorageUnavailableError(detail="gone")
 
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        await marked(mill)
-        names = await put_folders(mill, 3)
-        await swept(mill)
-        await a_day_later(mill)
-        broken = replace(mill, storage=Broken(tmp_path / "storage"))
-        with pytest.raises(StorageUnavailableError):
-            await sweep.remove_orphans(broken)
-        assert await folders(mill) == names
-        assert await database.read(orphans.count) == 3
-
-    asyncio.run(story())
+    mill = a_mill(database, tmp_path)
+    await marked(mill)
+    names = await put_folders(mill, 3)
+    await swept(mill)
+    await a_day_later(mill)
+    broken = replace(mill, storage=Broken(tmp_path / "storage"))
+    with pytest.raises(StorageUnavailableError):
+        await sweep.remove_orphans(broken)
+    assert await folders(mill) == names
+    assert await database.read(orphans.count) == 3
 
 
-def test_a_store_that_another_installation_took_over_is_cleaned_up_no_more(
+async def test_a_store_that_another_installation_took_over_is_cleaned_up_no_more(
     database: Database, empty_database: Database, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        mill, other = a_mill(database, tmp_path), a_mill(empty_database, tmp_path)
-        await marked(mill)
-        names = await put_folders(mill, 3)
-        await swept(mill)
-        await a_day_later(mill)
-        await stores.claim(other, stores.of_batches(other), adopt=True)
-        await swept(mill)
-        assert await folders(mill) == names
-
-    asyncio.run(story())
+    mill, other = a_mill(database, tmp_path), a_mill(empty_database, tmp_path)
+    await marked(mill)
+    names = await put_folders(mill, 3)
+    await swept(mill)
+    await a_day_later(mill)
+    await stores.claim(other, stores.of_batches(other), adopt=True)
+    await swept(mill)
+    assert await folders(mill) == names

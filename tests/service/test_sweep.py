@@ -42,22 +42,19 @@ from support.mills import (
 pytestmark = pytest.mark.all_databases
 
 
-def test_an_item_whose_worker_went_silent_is_delivered_again(
+async def test_an_item_whose_worker_went_silent_is_delivered_again(
     database: Database, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        batch_id = await send(mill, 1)
-        (item,) = await items_of(mill, batch_id)
-        await database.run(delivery.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000)
-        await swept(mill)
-        (item,) = await items_of(mill, batch_id)
-        assert (item.status, item.attempt, item.spent.crashes) == (ItemStatus.QUEUED, 1, 0)
-
-    asyncio.run(story())
+    mill = a_mill(database, tmp_path)
+    batch_id = await send(mill, 1)
+    (item,) = await items_of(mill, batch_id)
+    await database.run(delivery.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000)
+    await swept(mill)
+    (item,) = await items_of(mill, batch_id)
+    assert (item.status, item.attempt, item.spent.crashes) == (ItemStatus.QUEUED, 1, 0)
 
 
-def test_a_storage_that_hangs_holds_up_tidying_but_not_the_sweep(
+async def test_a_storage_that_hangs_holds_up_tidying_but_not_the_sweep(
     database: Database, tmp_path: Path
 ) -> None:
     class Hanging(LocalStorage):
@@ -68,22 +65,17 @@ def test_a_storage_that_hangs_holds_up_tidying_but_not_the_sweep(
 
     asked = asyncio.Event()
 
-    async def story() -> None:
-        mill = replace(a_mill(database, tmp_path), storage=Hanging(tmp_path / "storage"))
-        batch_id = await send(mill, 1)
-        async with background(sweep.run(mill)):
-            await asyncio.wait_for(asked.wait(), 30)
-            (item,) = await items_of(mill, batch_id)
-            await database.run(
-                delivery.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000
-            )
-            await until(mill, batch_id, lambda batch: batch.counts.queued == 1)
-            assert (await items_of(mill, batch_id))[0].attempt == 1
-
-    asyncio.run(story())
+    mill = replace(a_mill(database, tmp_path), storage=Hanging(tmp_path / "storage"))
+    batch_id = await send(mill, 1)
+    async with background(sweep.run(mill)):
+        await asyncio.wait_for(asked.wait(), 30)
+        (item,) = await items_of(mill, batch_id)
+        await database.run(delivery.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000)
+        await until(mill, batch_id, lambda batch: batch.counts.queued == 1)
+        assert (await items_of(mill, batch_id))[0].attempt == 1
 
 
-def test_a_file_that_cannot_be_removed_ends_neither_the_sweep_nor_the_removal_of_others(
+async def test_a_file_that_cannot_be_removed_ends_neither_the_sweep_nor_the_removal_of_others(
     database: Database, tmp_path: Path
 ) -> None:
     class Stuck(LocalStorage):
@@ -94,232 +86,192 @@ def test_a_file_that_cannot_be_removed_ends_neither_the_sweep_nor_the_removal_of
 
     stuck: set[str] = set()
 
-    async def story() -> None:
-        storage = Stuck(tmp_path / "storage")
-        mill = replace(a_mill(database, tmp_path, cleanup_interval_ms=1_000), storage=storage)
-        await marked(mill)
-        first, second = await send(mill, 1), await send(mill, 1)
-        orphans = sorted(BatchId(ids.batch_id()) for _ in range(2))
-        for orphan in orphans:
-            (tmp_path / f"storage/batches/{orphan}/in").mkdir(parents=True)
-        stuck.update(keys.batch_prefix(each) for each in (first, orphans[0]))
-        for age_s, batch_id in ((20, first), (10, second)):
-            ended = {"status": BatchStatus.COMPLETED, "expires_at": NOW - age_s * 1_000}
-            await database.run(batches.change, batch_id, **ended)
-        await swept(mill)
-        await a_day_later(mill)
-        async with background(sweep.run(mill)):
-            async with asyncio.timeout(30):
-                while stored_batches(tmp_path) != {first, orphans[0]}:
-                    await asyncio.sleep(0.02)
-            batch = await send(mill, 1)
-            await until(mill, batch, lambda batch: batch.counts.queued == 1)
-
-    asyncio.run(story())
+    storage = Stuck(tmp_path / "storage")
+    mill = replace(a_mill(database, tmp_path, cleanup_interval_ms=1_000), storage=storage)
+    await marked(mill)
+    first, second = await send(mill, 1), await send(mill, 1)
+    orphans = sorted(BatchId(ids.batch_id()) for _ in range(2))
+    for orphan in orphans:
+        (tmp_path / f"storage/batches/{orphan}/in").mkdir(parents=True)
+    stuck.update(keys.batch_prefix(each) for each in (first, orphans[0]))
+    for age_s, batch_id in ((20, first), (10, second)):
+        ended = {"status": BatchStatus.COMPLETED, "expires_at": NOW - age_s * 1_000}
+        await database.run(batches.change, batch_id, **ended)
+    await swept(mill)
+    await a_day_later(mill)
+    async with background(sweep.run(mill)):
+        async with asyncio.timeout(30):
+            while stored_batches(tmp_path) != {first, orphans[0]}:
+                await asyncio.sleep(0.02)
+        batch = await send(mill, 1)
+        await until(mill, batch, lambda batch: batch.counts.queued == 1)
 
 
 def stored_batches(folder: Path) -> set[str]:
     return {path.name for path in (folder / "storage/batches").iterdir()}
 
 
-def test_a_living_lease_is_left_alone(database: Database, tmp_path: Path) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        batch_id = await send(mill, 1)
-        (item,) = await items_of(mill, batch_id)
+async def test_a_living_lease_is_left_alone(database: Database, tmp_path: Path) -> None:
+    mill = a_mill(database, tmp_path)
+    batch_id = await send(mill, 1)
+    (item,) = await items_of(mill, batch_id)
+    await database.run(delivery.claim, item.id, worker_id=mill.process_id, lease_ms=mill.lease_ms)
+    await swept(mill)
+    assert (await batch_of(mill, batch_id)).counts.processing == 1
+
+
+async def test_a_start_after_a_kill_takes_everything_over_at_once(
+    database: Database, tmp_path: Path
+) -> None:
+    killed = a_mill(database, tmp_path)
+    batch_id = await send(killed, 6)
+    for item in (await items_of(killed, batch_id))[:2]:
+        await database.run(delivery.claim, item.id, worker_id=killed.process_id, lease_ms=3_600_000)
+    started = a_mill(database, tmp_path)
+    await sweep.take_over(started)
+    async with working(started, scripted(tmp_path, nothing_special)):
+        batch = await until_ended(started, batch_id)
+    assert batch.counts.completed == 6
+
+
+async def test_a_cancellation_that_was_killed_in_the_middle_is_finished(
+    database: Database, tmp_path: Path
+) -> None:
+    mill = a_mill(database, tmp_path)
+    batch_id = await send(mill, 7)
+    await database.run(batches.start_cancelling, batch_id)
+    await swept(mill)
+    batch = await batch_of(mill, batch_id)
+    assert (batch.status, batch.counts.cancelled) == (BatchStatus.CANCELLED, 7)
+
+
+async def test_an_upload_that_stopped_is_removed_with_its_bytes(
+    database: Database, tmp_path: Path
+) -> None:
+    mill = a_mill(database, tmp_path)
+    batch_id = BatchId(ids.batch_id())
+    draft = batches_draft()
+    await database.run(batches.insert, batch_id, draft, owner_id=OwnerId("local"), upload_ms=-1000)
+    await mill.storage.put(
+        f"batches/{batch_id}/in/x", a_file(mill.uploads, "x").path, media_type="text/plain"
+    )
+    await swept(mill)
+    assert stored_files(tmp_path) == []
+    assert await database.read(batches.get, batch_id, owner_id=None) is None
+
+
+async def test_a_refused_submission_leaves_nothing(database: Database, tmp_path: Path) -> None:
+    mill = a_mill(database, tmp_path)
+    with pytest.raises(EmptyBatchError):
+        async with drafted(mill, Caller()) as batch_id:
+            await accept(mill, batch_id, Caller(), order=Order(PIPELINE), files=[])
+    assert await database.read(batches.page, None, limit=10) == []
+
+
+async def test_files_of_no_known_batch_are_removed_and_others_are_not(
+    database: Database, tmp_path: Path
+) -> None:
+    mill = a_mill(database, tmp_path)
+    await marked(mill)
+    await send(mill, 2)
+    for name in ("bat_unknown", "not-ours"):
+        left = a_file(mill.uploads, "x").path
+        await mill.storage.put(f"batches/{name}/in/x", left, media_type="text/plain")
+    (tmp_path / "storage/batches/.hidden").mkdir()
+    await swept(mill)
+    assert len(stored_files(tmp_path)) == 4
+    await a_day_later(mill)
+    await swept(mill)
+    assert len(stored_files(tmp_path)) == 3
+    assert (tmp_path / "storage/batches/not-ours/in/x").exists()
+
+
+async def test_a_batch_is_removed_after_its_retention_time(
+    database: Database, tmp_path: Path
+) -> None:
+    mill = a_mill(database, tmp_path, retention_s=4_000)
+    async with working(mill, scripted(tmp_path, nothing_special)):
+        batch_id = await send(mill, 2)
+        batch = await until_ended(mill, batch_id)
+    assert batch.expires_at is not None
+    assert batch.ended_at is not None
+    assert batch.expires_at - batch.ended_at == timedelta(seconds=4_000)
+    await swept(mill)
+    assert (await batch_of(mill, batch_id)).counts.completed == 2
+    assert len(stored_files(tmp_path)) == 4
+    await database.run(batches.change, batch_id, expires_at=NOW - 1)
+    await swept(mill)
+    assert await database.read(batches.get, batch_id, owner_id=None) is None
+    assert stored_files(tmp_path) == []
+
+
+async def test_kept_answers_are_dropped_after_a_day(database: Database, tmp_path: Path) -> None:
+    mill = a_mill(database, tmp_path)
+    owner = OwnerId("local")
+    for key in ("old", "new"):
+        await database.run(idempotency.begin, owner, key, body_sha256="0" * 64)
+    await database.run(
+        lambda conn: conn.execute(
+            update(answers).where(answers.c.key == "old").values(created_at=at(1))
+        )
+    )
+    await swept(mill)
+    assert await database.read(idempotency.get, owner, "old") is None
+    assert await database.read(idempotency.get, owner, "new") is not None
+
+
+async def test_only_one_process_leads_and_another_takes_over_when_it_resigns(
+    database: Database, tmp_path: Path
+) -> None:
+    one, two = a_mill(database, tmp_path), a_mill(database, tmp_path)
+    await database.run(workers.enter_leadership, sweep.LEADER)
+    assert await sweep.lead(one)
+    assert await sweep.lead(one)
+    assert not await sweep.lead(two)
+    await database.run(workers.resign, sweep.LEADER, one.process_id)
+    assert await sweep.lead(two)
+    assert not await sweep.lead(one)
+
+
+async def test_slots_of_dead_workers_are_forgotten(database: Database, tmp_path: Path) -> None:
+    mill = a_mill(database, tmp_path)
+    for name, lease_ms in (("wrk_a", 60_000), ("wrk_b", -1)):
         await database.run(
-            delivery.claim, item.id, worker_id=mill.process_id, lease_ms=mill.lease_ms
+            workers.beat,
+            WorkerId(name),
+            host="h",
+            pid=1,
+            slots=4,
+            stats={},
+            lease_ms=lease_ms,
         )
-        await swept(mill)
-        assert (await batch_of(mill, batch_id)).counts.processing == 1
+    assert await database.read(workers.known_slots) == 4
+    await swept(mill)
+    assert [worker.id for worker in await database.read(workers.alive)] == ["wrk_a"]
+    assert await database.run(workers.forget_dead) == 0, "the sweep has removed its row"
 
-    asyncio.run(story())
 
-
-def test_a_start_after_a_kill_takes_everything_over_at_once(
+async def test_a_retrying_item_is_not_taken_before_it_is_due(
     database: Database, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        killed = a_mill(database, tmp_path)
-        batch_id = await send(killed, 6)
-        for item in (await items_of(killed, batch_id))[:2]:
-            await database.run(
-                delivery.claim, item.id, worker_id=killed.process_id, lease_ms=3_600_000
-            )
-        started = a_mill(database, tmp_path)
-        await sweep.take_over(started)
-        async with working(started, scripted(tmp_path, nothing_special)):
-            batch = await until_ended(started, batch_id)
-        assert batch.counts.completed == 6
-
-    asyncio.run(story())
-
-
-def test_a_cancellation_that_was_killed_in_the_middle_is_finished(
-    database: Database, tmp_path: Path
-) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        batch_id = await send(mill, 7)
-        await database.run(batches.start_cancelling, batch_id)
-        await swept(mill)
-        batch = await batch_of(mill, batch_id)
-        assert (batch.status, batch.counts.cancelled) == (BatchStatus.CANCELLED, 7)
-
-    asyncio.run(story())
-
-
-def test_an_upload_that_stopped_is_removed_with_its_bytes(
-    database: Database, tmp_path: Path
-) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        batch_id = BatchId(ids.batch_id())
-        draft = batches_draft()
-        await database.run(
-            batches.insert, batch_id, draft, owner_id=OwnerId("local"), upload_ms=-1000
-        )
-        await mill.storage.put(
-            f"batches/{batch_id}/in/x", a_file(mill.uploads, "x").path, media_type="text/plain"
-        )
-        await swept(mill)
-        assert stored_files(tmp_path) == []
-        assert await database.read(batches.get, batch_id, owner_id=None) is None
-
-    asyncio.run(story())
-
-
-def test_a_refused_submission_leaves_nothing(database: Database, tmp_path: Path) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        with pytest.raises(EmptyBatchError):
-            async with drafted(mill, Caller()) as batch_id:
-                await accept(mill, batch_id, Caller(), order=Order(PIPELINE), files=[])
-        assert await database.read(batches.page, None, limit=10) == []
-
-    asyncio.run(story())
-
-
-def test_files_of_no_known_batch_are_removed_and_others_are_not(
-    database: Database, tmp_path: Path
-) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        await marked(mill)
-        await send(mill, 2)
-        for name in ("bat_unknown", "not-ours"):
-            left = a_file(mill.uploads, "x").path
-            await mill.storage.put(f"batches/{name}/in/x", left, media_type="text/plain")
-        (tmp_path / "storage/batches/.hidden").mkdir()
-        await swept(mill)
-        assert len(stored_files(tmp_path)) == 4
-        await a_day_later(mill)
-        await swept(mill)
-        assert len(stored_files(tmp_path)) == 3
-        assert (tmp_path / "storage/batches/not-ours/in/x").exists()
-
-    asyncio.run(story())
-
-
-def test_a_batch_is_removed_after_its_retention_time(database: Database, tmp_path: Path) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path, retention_s=4_000)
-        async with working(mill, scripted(tmp_path, nothing_special)):
-            batch_id = await send(mill, 2)
-            batch = await until_ended(mill, batch_id)
-        assert batch.expires_at is not None
-        assert batch.ended_at is not None
-        assert batch.expires_at - batch.ended_at == timedelta(seconds=4_000)
-        await swept(mill)
-        assert (await batch_of(mill, batch_id)).counts.completed == 2
-        assert len(stored_files(tmp_path)) == 4
-        await database.run(batches.change, batch_id, expires_at=NOW - 1)
-        await swept(mill)
-        assert await database.read(batches.get, batch_id, owner_id=None) is None
-        assert stored_files(tmp_path) == []
-
-    asyncio.run(story())
-
-
-def test_kept_answers_are_dropped_after_a_day(database: Database, tmp_path: Path) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        owner = OwnerId("local")
-        for key in ("old", "new"):
-            await database.run(idempotency.begin, owner, key, body_sha256="0" * 64)
-        await database.run(
-            lambda conn: conn.execute(
-                update(answers).where(answers.c.key == "old").values(created_at=at(1))
-            )
-        )
-        await swept(mill)
-        assert await database.read(idempotency.get, owner, "old") is None
-        assert await database.read(idempotency.get, owner, "new") is not None
-
-    asyncio.run(story())
-
-
-def test_only_one_process_leads_and_another_takes_over_when_it_resigns(
-    database: Database, tmp_path: Path
-) -> None:
-    async def story() -> None:
-        one, two = a_mill(database, tmp_path), a_mill(database, tmp_path)
-        await database.run(workers.enter_leadership, sweep.LEADER)
-        assert await sweep.lead(one)
-        assert await sweep.lead(one)
-        assert not await sweep.lead(two)
-        await database.run(workers.resign, sweep.LEADER, one.process_id)
-        assert await sweep.lead(two)
-        assert not await sweep.lead(one)
-
-    asyncio.run(story())
-
-
-def test_slots_of_dead_workers_are_forgotten(database: Database, tmp_path: Path) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        for name, lease_ms in (("wrk_a", 60_000), ("wrk_b", -1)):
-            await database.run(
-                workers.beat,
-                WorkerId(name),
-                host="h",
-                pid=1,
-                slots=4,
-                stats={},
-                lease_ms=lease_ms,
-            )
-        assert await database.read(workers.known_slots) == 4
-        await swept(mill)
-        assert [worker.id for worker in await database.read(workers.alive)] == ["wrk_a"]
-        assert await database.run(workers.forget_dead) == 0, "the sweep has removed its row"
-
-    asyncio.run(story())
-
-
-def test_a_retrying_item_is_not_taken_before_it_is_due(database: Database, tmp_path: Path) -> None:
-    async def story() -> None:
-        mill = a_mill(database, tmp_path)
-        batch_id = await send(mill, 1)
-        (item,) = await items_of(mill, batch_id)
-        claimed = await database.run(
-            delivery.claim, item.id, worker_id=mill.process_id, lease_ms=1000
-        )
-        assert claimed is not None
-        failed = delivery.Failed(
-            delivery.Failure("outage", "away", retryable=True),
-            "errors",
-            delivery.retry.RetryPolicy(),
-            retry_after_s=600,
-        )
-        await database.run(delivery.settle, claimed, failed, run_ms=1, retention_ms=10**9)
-        await swept(mill)
-        assert (await batch_of(mill, batch_id)).counts.retrying == 1
-        taken = await database.run(
-            delivery.take_turn, claimed.owner_id, window=8, now=at(4_000_000_000_000)
-        )
-        assert [each.item_id for each in taken.deliveries] == [item.id]
-
-    asyncio.run(story())
+    mill = a_mill(database, tmp_path)
+    batch_id = await send(mill, 1)
+    (item,) = await items_of(mill, batch_id)
+    claimed = await database.run(delivery.claim, item.id, worker_id=mill.process_id, lease_ms=1000)
+    assert claimed is not None
+    failed = delivery.Failed(
+        delivery.Failure("outage", "away", retryable=True),
+        "errors",
+        delivery.retry.RetryPolicy(),
+        retry_after_s=600,
+    )
+    await database.run(delivery.settle, claimed, failed, run_ms=1, retention_ms=10**9)
+    await swept(mill)
+    assert (await batch_of(mill, batch_id)).counts.retrying == 1
+    taken = await database.run(
+        delivery.take_turn, claimed.owner_id, window=8, now=at(4_000_000_000_000)
+    )
+    assert [each.item_id for each in taken.deliveries] == [item.id]
 
 
 def batches_draft():

@@ -189,7 +189,7 @@ def test_a_full_disk_is_an_outage_and_not_the_file_s_fault(
     assert list(small_disk.iterdir()) == []
 
 
-def test_a_cancelled_unpacking_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_a_cancelled_unpacking_leaves_nothing_behind(tmp_path: Path) -> None:
     path = written(tmp_path / "z", Entry(b"a", NOISE))
     (source,) = inputs(path)
     begun = asyncio.Event()
@@ -200,15 +200,12 @@ def test_a_cancelled_unpacking_leaves_nothing_behind(tmp_path: Path) -> None:
             begun.set()
             await asyncio.Event().wait()
 
-    async def story() -> None:
-        target = tmp_path / "target"
-        unpacking = asyncio.create_task(unpack_entry(stuck(), source, target, limits=LIMITS))
-        await begun.wait()
-        unpacking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await unpacking
-
-    asyncio.run(story())
+    target = tmp_path / "target"
+    unpacking = asyncio.create_task(unpack_entry(stuck(), source, target, limits=LIMITS))
+    await begun.wait()
+    unpacking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await unpacking
     assert not (tmp_path / "target").exists()
 
 
