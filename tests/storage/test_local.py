@@ -213,6 +213,24 @@ async def test_a_folder_is_gone_with_its_last_key(tmp_path: Path) -> None:
     assert [name async for name in storage.list_folders("a/")] == ["y"]
 
 
+async def test_a_listing_that_is_cancelled_leaves_its_folder_open_under_the_reader(
+    tmp_path: Path,
+) -> None:
+    for number in range(3_000):
+        (tmp_path / "a" / f"b{number}").mkdir(parents=True)
+    storage = LocalStorage(tmp_path)
+
+    async def listed() -> list[str]:
+        return [name async for name in storage.list_folders("a/")]
+
+    for after_ms in range(40):  # a folder closed under its reader ends this process
+        listing = asyncio.create_task(listed())
+        await asyncio.sleep(after_ms / 10_000)
+        listing.cancel()
+        await asyncio.wait({listing})
+    assert len(await listed()) == 3_000
+
+
 async def test_a_shortened_file_is_lost_for_a_range(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path / "storage")
     await put(storage, "a/0", tmp_path, b"x" * 100)

@@ -156,8 +156,8 @@ def _locked(path: Path) -> Iterator[None]:
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a blocking call like `asyncio.to_thread`, but wait for its end even when cancelled.
 
-    For calls that write to a file which must not be closed or removed under them, nor appear
-    after them.
+    For calls that use what must not be closed or removed under them, a descriptor above all,
+    whose number the next file gets; or that write a file which must not appear after them.
     """
     running = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
     try:

@@ -75,7 +75,7 @@ class LocalStorage:
                 if start >= end:
                     return
                 wanted = min(disk.PIECE_BYTES, end - start)
-                piece = await asyncio.to_thread(os.pread, source.fileno(), wanted, start)
+                piece = await disk.in_thread(os.pread, source.fileno(), wanted, start)
 
     async def address(self, key: str, *, expires_s: int) -> str | None:
         """Return None: only the server itself leads to the folder."""
@@ -101,7 +101,8 @@ class LocalStorage:
         except FileNotFoundError:
             return
         with entries:
-            while names := await asyncio.to_thread(list, islice(entries, _NAMES_AT_ONCE)):
+            # A folder that is closed under its reader ends the process: see `in_thread`.
+            while names := await disk.in_thread(list, islice(entries, _NAMES_AT_ONCE)):
                 for entry in names:
                     if entry.is_dir(follow_symlinks=False):
                         yield entry.name

@@ -16,6 +16,7 @@ from batchmill.errors.request import ForbiddenError, TooLargeError
 from batchmill.model.media import SNIFF_BYTES
 from batchmill.model.names import label
 from batchmill.service.intake import AbsentFile, SentFile
+from batchmill.storage import disk
 from batchmill.storage.sink import Sink
 
 PIECE_BYTES: Final = 2**20
@@ -91,7 +92,7 @@ async def _copy(sink: Sink, path: Path, each: Named, file_bytes: int) -> bytes |
     sink.begin()
     head, total = b"", 0
     try:
-        while piece := await asyncio.to_thread(os.read, source, PIECE_BYTES):
+        while piece := await disk.in_thread(os.read, source, PIECE_BYTES):
             head, total = head or piece[:SNIFF_BYTES], total + len(piece)
             if total > file_bytes:
                 name = label(each.name or path.name)
