@@ -29,7 +29,6 @@ GIVE = """([files, pasted]) => {
     area.dispatchEvent(new DragEvent(kind, { dataTransfer: given, ...how }))
   }
 }"""
-expect.set_options(timeout=30_000)
 HOSTILE = [
     "<img src=x onerror=alert(1)>.jpg",
     "\u202egpj.exe",
