@@ -39,7 +39,6 @@ test: $(if $(TESTS),,page-test) test-python ## Set up and run the tests; TESTS=t
 test-python: page
 	$(PYTEST) $(TESTS)
 
-# `make mutants` joins it here.
 test-all: page ## The long ring: all databases everywhere, ten times the examples, coverage, the storm
 	BATCHMILL_TEST_ALL=1 $(MAKE) coverage
 	$(MAKE) page-test bench-storm mutants
