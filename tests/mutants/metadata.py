@@ -141,4 +141,144 @@ MUTANTS = (
         "nothing that can be seen",
         equivalent="the whole directory is taken out afterwards",
     ),
+    Mutant(
+        "meta-gps",
+        "src/batchmill/operations/metadata.py",
+        "(_GPS_FIELDS, *_THUMBNAIL)",
+        "_THUMBNAIL",
+        "the place goes unless all is kept",
+        tests=(
+            "tests/operations/test_metadata.py::test_an_encoder_gets_the_place_only_with_all_and_a_thumbnail_never",
+        ),
+    ),
+    Mutant(
+        "meta-thumb",
+        "src/batchmill/operations/metadata.py",
+        '_THUMBNAIL if keep == "all" else',
+        '() if keep == "all" else',
+        "a thumbnail always goes",
+        tests=(
+            "tests/operations/test_metadata.py::test_an_encoder_gets_the_place_only_with_all_and_a_thumbnail_never",
+        ),
+    ),
+    Mutant(
+        "meta-thumb-exif",
+        "src/batchmill/operations/metadata.py",
+        "(_GPS_FIELDS, *_THUMBNAIL)",
+        "(_GPS_FIELDS,)",
+        "a thumbnail always goes",
+        tests=(
+            "tests/operations/test_metadata.py::test_an_encoder_gets_the_place_only_with_all_and_a_thumbnail_never",
+        ),
+    ),
+    Mutant(
+        "meta-xmp",
+        "src/batchmill/operations/metadata.py",
+        'if keep == "xmp" and image',
+        "if False and image",
+        "kept XMP has no place",
+        tests=(
+            "tests/operations/test_metadata.py::test_an_encoder_gets_xmp_without_the_place_unless_all_is_kept",
+        ),
+    ),
+    Mutant(
+        "meta-iptc",
+        "src/batchmill/operations/metadata.py",
+        '    image.remove("iptc-data")\n',
+        "",
+        "packets take the place of a picture's own",
+        tests=(
+            "tests/operations/test_metadata.py::test_packets_take_the_place_of_all_that_a_picture_had",
+        ),
+    ),
+    Mutant(
+        "meta-exif-types",
+        "src/batchmill/operations/metadata.py",
+        "    struct.error,\n",
+        "",
+        "EXIF with impossible values is dropped",
+        tests=(
+            "tests/operations/test_metadata.py::test_exif_with_values_of_any_type_is_kept_or_dropped",
+        ),
+    ),
+    Mutant(
+        "strip-policy-fallback",
+        "src/batchmill/operations/strip/policy.py",
+        "return kept or (orientation",
+        "return kept if block else (orientation",
+        "a picture stays turned when its EXIF goes",
+        tests=(
+            "tests/operations/test_metadata.py::test_a_picture_is_not_turned_over_because_its_exif_cannot_be_kept",
+        ),
+    ),
+    Mutant(
+        "strip-jpeg-com",
+        "src/batchmill/operations/strip/jpeg.py",
+        " or marker == _COM",
+        "",
+        "comments go",
+        tests=(
+            "tests/operations/test_strip.py::test_application_segments_of_any_kind_are_dropped",
+        ),
+    ),
+    Mutant(
+        "strip-jpeg-app2",
+        "src/batchmill/operations/strip/jpeg.py",
+        'return body.startswith(b"ICC_PROFILE\\x00")',
+        "return True",
+        "only a profile stays of APP2",
+        tests=(
+            "tests/operations/test_strip.py::test_application_segments_of_any_kind_are_dropped",
+        ),
+    ),
+    Mutant(
+        "strip-jpeg-app0",
+        "src/batchmill/operations/strip/jpeg.py",
+        'return body.startswith(b"JFIF\\x00")',
+        "return True",
+        "only JFIF stays of APP0",
+        tests=(
+            "tests/operations/test_strip.py::test_application_segments_of_any_kind_are_dropped",
+        ),
+    ),
+    Mutant(
+        "strip-jpeg-long",
+        "src/batchmill/operations/strip/jpeg.py",
+        "if not body or len(head) + len(body) > _LONGEST_SEGMENT:",
+        "if not body:",
+        "what no segment holds is left out",
+        tests=(
+            "tests/operations/test_metadata.py::test_exif_that_outgrows_its_segment_when_it_is_written_again_is_left_out",
+        ),
+    ),
+    Mutant(
+        "strip-gif-comment",
+        "src/batchmill/operations/strip/gif.py",
+        "label == _COMMENT or (",
+        "(",
+        "comments of a GIF go",
+        tests=(
+            "tests/operations/test_strip.py::test_what_people_wrote_is_gone_and_every_pixel_stays",
+        ),
+    ),
+    Mutant(
+        "strip-avif-mime",
+        "src/batchmill/operations/strip/avif.py",
+        ', b"mime": b""}',
+        "}",
+        "XMP of an AVIF is blanked",
+        tests=(
+            "tests/operations/test_strip.py::test_what_people_wrote_is_gone_and_every_pixel_stays",
+        ),
+    ),
+    Mutant(
+        "strip-tiff-subdirectory",
+        "src/batchmill/operations/strip/tiff.py",
+        "            self.strip_directory(offset, frozenset())\n            return\n",
+        "            return\n",
+        "directories within a TIFF's are blanked",
+        tests=(
+            "tests/operations/test_metadata.py::test_what_the_directories_of_a_tiff_s_directories_point_to_is_blanked",
+        ),
+    ),
 )

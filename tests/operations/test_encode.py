@@ -1,4 +1,5 @@
 import hashlib
+import struct
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -352,3 +353,18 @@ def test_impossible_options_are_refused_in_the_child_too(photo: Path):
 
     bad = (JobStep("convert", {"quality": 1000}),)
     assert refused(photo, [], job_steps=bad) == "invalid_option"
+
+
+@pytest.mark.parametrize("tag", [0x0100, 0x010F], ids=["width", "maker"])
+def test_exif_with_a_value_of_a_wrong_type_fails_no_picture(tmp_path: Path, tag: int):
+    """The maker as a fraction, as some software writes what it could not translate."""
+    exif = struct.pack("<2sHIH", b"II", 42, 8, 2)
+    exif += struct.pack("<HHII", tag, 5, 1, 38) + struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    exif += bytes(4) + struct.pack("<II", 1, 2)
+    path = tmp_path / "in.jpg"
+    pil(scene(300, 200, grain=40)).save(path, quality=30, exif=b"Exif\0\0" + exif)
+    report = run(path, [("convert", {"keep": "exif"})])
+    assert report.error is None
+    with Image.open(outputs(path, report)[0]) as image:
+        shown = image.getexif().get(0x0112, 1)
+        assert (image.size, shown) in {((300, 200), 6), ((200, 300), 1)}

@@ -5,18 +5,28 @@ import zlib
 from io import BytesIO
 
 import pytest
+import pyvips
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from batchmill.model.media import AVIF, GIF, JPEG, PNG, TIFF, WEBP
-from batchmill.operations.metadata import exif_without_position, with_exif, without_position
+from batchmill.operations.metadata import (
+    cleaned,
+    exif_without_position,
+    with_exif,
+    with_packets,
+    without_position,
+)
+from batchmill.operations.picture import Packets
 from batchmill.operations.strip.file import stripped
 from batchmill.operations.strip.policy import Policy
 from support.pictures import pil, scene
 
 NONE = Policy("none")
 SECRET = b"Secret"
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" exif:GPSLatitude="1" dc:title="T"/>'
+TAGS = ("exif-ifd0-Make", "exif-ifd3-GPSLatitude", "exif-ifd1-Compression")
 
 
 def saved(kind: str, **more) -> bytes:
@@ -34,6 +44,11 @@ def an_exif(maker: str) -> bytes:
 
 def segment(marker: int, body: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def with_app1(exif: bytes) -> bytes:
+    content = saved("JPEG")
+    return content[:2] + segment(0xE1, b"Exif\0\0" + exif) + content[2:]
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
@@ -154,3 +169,85 @@ def test_a_box_of_an_avif_that_nobody_knows_is_left_to_the_encoder() -> None:
     box = struct.pack(">I", 8 + 16 + len(SECRET)) + b"uuid" + bytes(16) + SECRET
     assert stripped(content, AVIF, NONE) is not None
     assert stripped(content + box, AVIF, NONE) is None
+
+
+def an_image_with_all() -> pyvips.Image:
+    image = scene(8, 8).copy()
+    for name in TAGS:
+        image.set_type(pyvips.GValue.gstr_type, name, "Secret")
+    for name, packet in (("jpeg-thumbnail-data", SECRET), ("iptc-data", SECRET), ("xmp-data", XMP)):
+        image.set_type(pyvips.GValue.blob_type, name, packet)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"),
+    [("exif", TAGS[:1]), ("xmp", TAGS[:1]), ("all", TAGS[:2])],
+)
+def test_an_encoder_gets_the_place_only_with_all_and_a_thumbnail_never(keep, left) -> None:
+    found = cleaned(an_image_with_all(), keep).get_fields()
+    assert [name for name in (*TAGS, "jpeg-thumbnail-data") if name in found] == list(left)
+
+
+def test_an_encoder_gets_xmp_without_the_place_unless_all_is_kept() -> None:
+    image = an_image_with_all()
+    assert b"GPS" not in cleaned(image, "xmp").get("xmp-data")
+    assert b"dc:title" in cleaned(image, "xmp").get("xmp-data")
+    assert cleaned(image, "all").get("xmp-data") == XMP
+
+
+def test_packets_take_the_place_of_all_that_a_picture_had() -> None:
+    packets = Packets(xmp=b"new", iptc=b"new")
+    both = with_packets(an_image_with_all(), packets, iptc=True)
+    assert (both.get("xmp-data"), both.get("iptc-data")) == (b"new", b"new")
+    one = with_packets(an_image_with_all(), packets, iptc=False)
+    assert (one.get("xmp-data"), one.get_typeof("iptc-data")) == (b"new", 0)
+
+
+VALUES_OF_TAGS = st.tuples(
+    st.sampled_from([0x0100, 0x010F, 0x0112, 0x011A, 0x0131, 0x8769, 0x8825, 0x927C, 0xA005]),
+    st.integers(0, 14),
+    st.integers(0, 5),
+    st.binary(max_size=40),
+)
+
+
+@given(values=st.lists(VALUES_OF_TAGS, min_size=1, max_size=3, unique_by=lambda value: value[0]))
+def test_exif_with_values_of_any_type_is_kept_or_dropped(values) -> None:
+    start = 8 + 2 + 12 * len(values) + 4
+    exif, behind = struct.pack("<2sHIH", b"II", 42, 8, len(values)), b""
+    for tag, kind, number, value in sorted(values):
+        exif += struct.pack("<HHII", tag, kind, number, start + len(behind))
+        behind += value
+    Image.Exif().load(exif_without_position(exif + bytes(4) + behind))
+
+
+def test_a_picture_is_not_turned_over_because_its_exif_cannot_be_kept() -> None:
+    result = stripped(with_app1(b"no TIFF header"), JPEG, Policy("exif", 6))
+    assert result is not None
+    with Image.open(BytesIO(result)) as image:
+        assert image.getexif()[0x0112] == 6
+
+
+def test_exif_that_outgrows_its_segment_when_it_is_written_again_is_left_out() -> None:
+    """Values of five bytes take six afterwards."""
+    number = 3_800
+    start = 8 + 2 + 12 * number + 4
+    tags = [struct.pack("<HHII", 0xE000 + at, 2, 5, start + 5 * at) for at in range(number)]
+    exif = struct.pack("<2sHIH", b"II", 42, 8, number) + b"".join(tags) + bytes(4)
+    exif += b"text\0" * number
+    assert len(exif_without_position(exif)) > 2**16
+    assert stripped(with_app1(exif), JPEG, Policy("exif")) == stripped(saved("JPEG"), JPEG, NONE)
+
+
+def test_what_the_directories_of_a_tiff_s_directories_point_to_is_blanked() -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8825)[27] = b"Secret place"
+    exif.get_ifd(0x8769)[0x9286] = b"Secret comment"
+    both = Image.Exif()
+    both.load(exif.tobytes())
+    content = saved("TIFF", exif=both)
+    assert content.count(SECRET) == 2
+    result = stripped(content, TIFF, NONE)
+    assert result is not None
+    assert SECRET not in result

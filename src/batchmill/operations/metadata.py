@@ -1,6 +1,7 @@
 """What a kept EXIF or XMP block may say: all but where a picture was taken."""
 
 import re
+import struct
 from typing import TYPE_CHECKING, Any
 
 from batchmill.operations.picture import Keep, Packets
@@ -14,6 +15,11 @@ _THUMBNAIL = ("jpeg-thumbnail-data", "exif-ifd1-")
 _ORIENTATION_TAG = 0x0112
 _LONGEST_EXIF_BYTES = 65_000
 _GPS_TAG = 0x8825
+_UNREADABLE = (
+    *(ArithmeticError, AttributeError, LookupError, OSError, SyntaxError, TypeError, ValueError),
+    struct.error,
+)
+"""What Pillow raises at values that a tag can't have: it does not check their types."""
 _XMP_GPS = re.compile(
     rb"""\s[\w-]+:GPS\w+\s*=\s*("[^"]*"|'[^']*')|<([\w-]+:GPS\w+)\b[^>]*?(/>|>.*?</\2\s*>)""",
     re.DOTALL,
@@ -67,7 +73,7 @@ def with_exif(image: "pyvips.Image", exif: bytes) -> "pyvips.Image":
 def exif_without_position(exif: bytes) -> bytes:
     """Return an EXIF block (from its TIFF header on) without GPS and thumbnail.
 
-    What can't be read is dropped whole.
+    What can't be read, or not be written again as it was, is dropped whole.
     """
     from PIL import Image
 
@@ -78,7 +84,7 @@ def exif_without_position(exif: bytes) -> bytes:
         if _GPS_TAG in parsed:
             del parsed[_GPS_TAG]
         return parsed.tobytes(8).removeprefix(EXIF_PREFIX)
-    except (ValueError, SyntaxError, KeyError, OSError, TypeError):
+    except _UNREADABLE:
         return b""
 
 

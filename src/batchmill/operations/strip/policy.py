@@ -23,9 +23,8 @@ class Policy:
 
     def exif(self, block: bytes | None) -> bytes:
         """Return what is to be written for an EXIF block (from its TIFF header on), or b""."""
-        if block is not None and self.keep == "exif":
-            return exif_without_position(block)
-        return orientation_exif(self.orientation) if self.orientation > 1 else b""
+        kept = exif_without_position(block) if block is not None and self.keep == "exif" else b""
+        return kept or (orientation_exif(self.orientation) if self.orientation > 1 else b"")
 
     def xmp(self, packet: bytes | None) -> bytes:
         """Return what is to be written for an XMP packet, or b""."""
