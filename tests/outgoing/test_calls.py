@@ -142,6 +142,17 @@ async def test_the_next_address_is_tried_when_the_first_takes_no_connection(
     assert len(receiver.got) == 1
 
 
+async def test_a_name_with_many_addresses_costs_four_connections(
+    receiver: Receiver, resolving: Callable[..., object]
+):
+    closed = [f"127.0.0.{last}" for last in range(2, 6)]
+    outgoing = Outgoing(HERE, resolve=resolving([*closed, "127.0.0.1"]))
+
+    error = await failed(outgoing, f"http://many.example:{receiver.port}/")
+
+    assert (error.reason, receiver.got) == ("it takes no connection", [])
+
+
 async def test_a_redirect_is_not_followed(receiver: Receiver):
     with Receiver() as other:
         receiver.behave = lambda guest: answer(guest, 302, location=other.url)

@@ -202,9 +202,9 @@ async def test_a_receiver_that_says_gone_is_not_called_again(mill, receiver):
     webhook = await a_webhook(mill, receiver)
     receiver.behave = lambda guest: answer(guest, 410)
     await ended_batch(mill)
-    async with sending(mill):
-        (notice,) = await until(mill, webhook, lambda all_: all_[0].ended_at)
-    assert (notice.status, notice.tries) == (NoticeStatus.GIVEN_UP, 1)
+    assert not await notices._send_next(mill, webhook.id)
+    (notice,) = await notices_of(mill, webhook)
+    assert (notice.status, notice.tries, notice.answered) == (NoticeStatus.GIVEN_UP, 1, 410)
 
 
 async def test_a_sender_that_dies_after_its_claim_loses_nothing(mill, receiver):
@@ -283,3 +283,35 @@ async def test_a_message_stays_as_it_was_written(mill, receiver):
     async with sending(mill):
         await until(mill, webhook, lambda all_: all_[0].ended_at)
     assert json.loads(receiver.got[0].body) == before.body
+
+
+async def test_a_webhook_has_nothing_due_until_the_instant_that_its_notice_names(mill, receiver):
+    webhook = await a_webhook(mill, receiver)
+    await ended_batch(mill)
+    (notice,) = await notices_of(mill, webhook)
+    await mill.database.run(rows.claim, notice.id, tries=0, for_ms=500, now=at(1_000))
+
+    early, on_time = at(1_499), at(1_500)
+    assert await mill.database.read(rows.due, without=(), limit=9, now=early) == []
+    assert await mill.database.read(rows.due, without=(), limit=9, now=on_time) == [webhook.id]
+
+
+async def test_the_longest_overdue_webhook_comes_first_and_a_busy_one_not_at_all(mill, receiver):
+    webhooks_ = [await a_webhook(mill, receiver) for _ in range(2)]
+    await ended_batch(mill)
+    for first, second in (webhooks_, reversed(webhooks_)):
+        for due_ms, webhook in ((1, first), (2, second)):
+            (notice,) = await notices_of(mill, webhook)
+            await mill.database.run(rows.record, notice.id, tries=0, due_at=at(due_ms))
+        assert await mill.database.read(rows.due, without=(), limit=1) == [first.id]
+        assert await mill.database.read(rows.due, without={first.id}, limit=9) == [second.id]
+
+
+async def test_a_call_that_is_under_way_is_repeated_only_after_its_time_limit(mill, receiver):
+    webhook = await a_webhook(mill, receiver)
+    receiver.behave = receivers.hang
+    await ended_batch(mill)
+    async with sending(mill):
+        (notice,) = await until(mill, webhook, lambda all_: all_[0].tries)
+    limit_ms = mill.settings.webhook_timeout_s * 1000
+    assert to_ms(notice.due_at) - to_ms(notice.created_at) >= limit_ms + notices.SPARE_MS
