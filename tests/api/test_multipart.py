@@ -202,7 +202,7 @@ def test_what_is_no_whole_form_is_refused_and_leaves_nothing(body: bytes, tmp_pa
     ["", "application/json", "multipart/form-data", "multipart/form-data; boundary=" + "x" * 71],
 )
 def test_another_content_type_is_refused(content_type: str, tmp_path: Path) -> None:
-    with pytest.raises(MalformedUploadError):
+    with pytest.raises(MalformedUploadError, match="names a boundary"):
         asyncio.run(receive_form(arriving([]), content_type, folder=tmp_path, limits=LIMITS))
 
 

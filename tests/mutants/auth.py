@@ -165,4 +165,48 @@ MUTANTS = (
         "a window that is over starts again",
         tests=("tests/service/test_keys.py",),
     ),
+    Mutant(
+        "key-short",
+        "src/batchmill/service/keys.py",
+        "LEAST_CHARACTERS = 35",
+        "LEAST_CHARACTERS = 34",
+        "an administrator's key is no short one",
+        tests=("tests/service/test_keys.py::test_an_administrator_can_choose_no_short_key",),
+    ),
+    Mutant(
+        "key-prefix",
+        "src/batchmill/service/keys.py",
+        "if not secret.startswith(PREFIX) or len",
+        "if len",
+        "an administrator's key looks like one",
+        tests=("tests/service/test_keys.py::test_an_administrator_can_choose_no_short_key",),
+    ),
+    Mutant(
+        "key-link-once",
+        "src/batchmill/db/access.py",
+        "secrets.delete().where(secrets.c.name == name, secrets.c.value == value)",
+        "secrets.delete().where(secrets.c.name == name)",
+        "only the token of the link opens",
+        tests=(
+            "tests/service/test_keys.py::test_an_admin_link_opens_once_and_no_other_token_uses_it_up",
+        ),
+    ),
+    Mutant(
+        "key-window-over",
+        "src/batchmill/db/access.py",
+        "    over = rate_windows.c.ends_at <= now\n    statement",
+        "    over = rate_windows.c.ends_at < now\n    statement",
+        "a window ends in the instant that it names",
+        tests=(
+            "tests/service/test_keys.py::test_uses_are_counted_from_one_again_in_the_instant_that_their_window_ends",
+        ),
+    ),
+    Mutant(
+        "key-use-amount",
+        "src/batchmill/db/access.py",
+        "    if amount > most:\n        return False\n",
+        "",
+        "no amount is larger than a window",
+        tests=("tests/service/test_keys.py::test_an_amount_counts_until_its_window_is_over",),
+    ),
 )

@@ -15,6 +15,8 @@ from batchmill.errors.request import (
     InvalidOptionError,
     NotFoundError,
     RateLimitedError,
+    UnauthenticatedError,
+    UsageError,
 )
 from batchmill.model.access import Scope
 from batchmill.model.batch import OwnerId
@@ -150,3 +152,31 @@ async def test_an_amount_counts_until_its_window_is_over(database: Database) -> 
         for now, amount in ((1_000, 11), (1_000, 8), (1_500, 3), (1_500, 2), (2_001, 9))
     ]
     assert fits == [False, True, False, True, True]
+
+
+async def test_an_administrator_can_choose_no_short_key(database: Database) -> None:
+    for secret in ("bm_" + "x" * 31, "x" * 64):
+        with pytest.raises(UsageError):
+            await keys.ensure_admin(database, secret)
+    for _ in range(2):
+        await keys.ensure_admin(database, "bm_" + "x" * 32)
+    assert len(await keys.listed(database, None)) == 1
+
+
+async def test_an_admin_link_opens_once_and_no_other_token_uses_it_up(database: Database) -> None:
+    token = await keys.offer_admin_link(database)
+    with pytest.raises(UnauthenticatedError):
+        await keys.redeem_admin_link(database, f"{token}x")
+    assert await keys.authenticate(database, await keys.redeem_admin_link(database, token))
+    with pytest.raises(UnauthenticatedError):
+        await keys.redeem_admin_link(database, token)
+
+
+async def test_uses_are_counted_from_one_again_in_the_instant_that_their_window_ends(
+    database: Database,
+) -> None:
+    found = [
+        await database.run(access.count_use, "w", window_ms=1_000, now=at(now))
+        for now in (1_000, 1_999, 2_000)
+    ]
+    assert found == [(1, 1_000), (2, 1), (1, 1_000)]

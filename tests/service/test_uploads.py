@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from batchmill.db import batches
+from batchmill.db import uploads as rows
 from batchmill.db.connect import Database
 from batchmill.db.schema import uploads as table
 from batchmill.db.types import at
@@ -285,3 +286,24 @@ async def test_what_is_over_is_removed_and_nothing_else(database: Database, tmp_
     await a_day_later(mill)
     await uploads.tidy(mill)
     assert names(mill) == sorted([new.id, f"{new.id}.lent", "not-ours"])
+
+
+async def test_an_upload_that_would_not_fit_on_the_disk_is_not_begun(
+    database: Database, tmp_path: Path
+) -> None:
+    tiers = {"anonymous": {"file_bytes": 2**60, "open_uploads_bytes": 2**60}}
+    mill = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
+    with pytest.raises(StorageFullError):
+        await uploads.begin(mill, ANNA, name="a", length_bytes=2**60, metadata="")
+    assert await database.read(rows.held, ANNA.owner_id) == (0, 0)
+
+
+async def test_bytes_that_come_after_the_end_of_an_upload_do_not_revive_it(
+    database: Database, tmp_path: Path
+) -> None:
+    mill = a_mill(database, tmp_path)
+    upload = await sent(mill, b"one ", length=7)
+    await database.run(lambda conn: conn.execute(update(table).values(expires_at=at(1))))
+    with pytest.raises(NotFoundError):
+        await uploads.append(mill, ANNA, upload, _pieces(b"two"), offset_bytes=4)
+    assert await database.read(rows.expired, limit=9) == [upload.id]
