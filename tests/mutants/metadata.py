@@ -134,14 +134,6 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "meta-exif-clear",
-        "src/batchmill/operations/metadata.py",
-        "        parsed.get_ifd(_GPS_TAG).clear()\n",
-        "",
-        "nothing that can be seen",
-        equivalent="the whole directory is taken out afterwards",
-    ),
-    Mutant(
         "meta-gps",
         "src/batchmill/operations/metadata.py",
         "(_GPS_FIELDS, *_THUMBNAIL)",
@@ -280,5 +272,21 @@ MUTANTS = (
         tests=(
             "tests/operations/test_metadata.py::test_what_the_directories_of_a_tiff_s_directories_point_to_is_blanked",
         ),
+    ),
+    Mutant(
+        "strip-webp-flags",
+        "src/batchmill/operations/strip/webp.py",
+        "flags |= (_HAS_EXIF if exif else 0) | (_HAS_XMP if xmp else 0)",
+        "flags |= 0",
+        "a WebP says which metadata it has",
+        tests=("tests/operations/test_strip.py::test_kept_exif_says_nothing_of_the_place",),
+    ),
+    Mutant(
+        "strip-tiff-blank",
+        "src/batchmill/operations/strip/tiff.py",
+        "        self.content[entry.value_at : end] = bytes(entry.value_bytes)",
+        "        pass",
+        "what a tag pointed to is blanked",
+        tests=("tests/operations/test_metadata.py::test_every_page_of_a_tiff_is_stripped",),
     ),
 )

@@ -80,7 +80,6 @@ def exif_without_position(exif: bytes) -> bytes:
     parsed = Image.Exif()
     try:
         parsed.load(exif)
-        parsed.get_ifd(_GPS_TAG).clear()
         if _GPS_TAG in parsed:
             del parsed[_GPS_TAG]
         return parsed.tobytes(8).removeprefix(EXIF_PREFIX)
