@@ -1,0 +1,306 @@
+"""ZIP archives: what is read of one, and how results are written into one."""
+
+from mutants.mutant import Mutant
+
+MUTANTS = (
+    Mutant(
+        "zip-overlap",
+        "src/batchmill/storage/zip_index.py",
+        "if any(end > start for",
+        "if any(end > start + 30 for",
+        "entries share no byte",
+        tests=("tests/storage/test_zip_index.py::test_entries_that_share_a_few_bytes_are_refused",),
+    ),
+    Mutant(
+        "zip-dos-folder-file",
+        "src/batchmill/storage/zip_index.py",
+        " and not record.unpacked_bytes)",
+        ")",
+        "an entry with bytes is a file",
+        tests=(
+            "tests/storage/test_zip_index.py::test_a_file_that_is_marked_as_a_folder_of_dos_stays_a_file",
+        ),
+    ),
+    Mutant(
+        "zip-split",
+        "src/batchmill/storage/zip_directory.py",
+        "if not (end.disk or end.directory_disk)]",
+        "if not end.disk]",
+        "a part of a split archive is refused",
+        tests=(
+            "tests/storage/test_zip_index.py::test_a_part_of_a_split_archive_is_told_by_either_number",
+        ),
+    ),
+    Mutant(
+        "layout-wide",
+        "src/batchmill/storage/zip_layout.py",
+        "wide = self._body_bytes + added_bytes >= _FULL_32",
+        "wide = self._body_bytes >= _FULL_32",
+        "an archive is wide as soon as its length needs it",
+        tests=(
+            "tests/service/test_archive_out.py::test_an_archive_is_wide_from_the_first_byte_that_narrow_fields_cannot_count",
+        ),
+    ),
+    Mutant(
+        "layout-files16",
+        "src/batchmill/storage/zip_layout.py",
+        "if self.files >= _FULL_16 or self.wide",
+        "if self.wide",
+        "65,535 files are counted in 64 bits",
+        tests=(
+            "tests/service/test_archive_out.py::test_an_archive_of_65535_files_counts_them_in_64_bits",
+        ),
+    ),
+    Mutant(
+        "layout-1980",
+        "src/batchmill/storage/zip_layout.py",
+        "max(at.astimezone(UTC), datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC))",
+        "at.astimezone(UTC)",
+        "every date has a place in a ZIP",
+        tests=(
+            "tests/service/test_archive_out.py::test_a_date_before_1980_becomes_the_first_one_that_a_zip_can_hold",
+        ),
+    ),
+    Mutant(
+        "zip-comment",
+        "src/batchmill/storage/zip_directory.py",
+        "            if at + _END.size + comment <= len(tail):\n                yield",
+        "            if True:\n                yield",
+        "nothing that can be seen",
+        equivalent="a false end leads to no directory, so the next one is tried",
+    ),
+    Mutant(
+        "zip-into-directory",
+        "src/batchmill/storage/zip_index.py",
+        "if record.least_end > self._directory_start:",
+        "if False:",
+        "no entry reaches into the directory",
+        tests=(
+            "tests/storage/test_zip_index.py::test_entries_that_reach_out_of_the_archive_are_refused",
+        ),
+    ),
+    Mutant(
+        "zip-count",
+        "src/batchmill/storage/zip_index.py",
+        "self.counts[Kind.FILE] > most or",
+        "",
+        "an archive has so many files",
+        tests=(
+            "tests/storage/test_zip_index.py::test_limits_hold_for_the_number_of_entries_and_for_what_they_unpack_to",
+        ),
+    ),
+    Mutant(
+        "zip-records",
+        "src/batchmill/storage/zip_index.py",
+        " or len(self.starts) > most * _RECORDS_PER_FILE",
+        "",
+        "folders count too",
+        tests=("tests/storage/test_zip_index.py::test_folders_without_end_are_refused_too",),
+    ),
+    Mutant(
+        "zip-unpacked",
+        "src/batchmill/storage/zip_index.py",
+        "if self.unpacked_bytes > self._limits.unpacked_bytes:",
+        "if False:",
+        "an archive unpacks to so much",
+        tests=(
+            "tests/storage/test_zip_index.py::test_limits_hold_for_the_number_of_entries_and_for_what_they_unpack_to",
+        ),
+    ),
+    Mutant(
+        "zip-numbers",
+        "src/batchmill/storage/zip_index.py",
+        "if len(survey.starts) % 2**16 != directory.records % 2**16:",
+        "if False:",
+        "the end counts the entries that there are",
+        tests=(
+            "tests/storage/test_zip_index.py::test_an_end_that_counts_other_entries_is_refused",
+        ),
+    ),
+    Mutant(
+        "zip-stored-differs",
+        "src/batchmill/storage/zip_index.py",
+        "(method == STORED and record.packed_bytes != record.unpacked_bytes)",
+        "False",
+        "a stored entry has one size",
+        tests=(
+            "tests/storage/test_zip_index.py::test_an_entry_that_contradicts_the_directory_is_marked_and_the_others_are_not",
+        ),
+    ),
+    Mutant(
+        "zip-unicode-crc",
+        "src/batchmill/storage/zip_index.py",
+        'if field and int.from_bytes(field[1:_UNICODE_PATH_HEAD_BYTES], "little") == zlib.crc32(raw):',
+        "if field:",
+        "a name in Unicode belongs to its raw name",
+        tests=(
+            "tests/storage/test_zip_index.py::test_names_are_labels_decoded_as_their_writers_meant",
+        ),
+    ),
+    Mutant(
+        "zip-aes",
+        "src/batchmill/storage/zip_index.py",
+        " or method == _AES",
+        "",
+        "AES is told as encryption",
+        tests=(
+            "tests/storage/test_zip_index.py::test_encrypted_entries_are_marked_and_the_others_are_not",
+        ),
+    ),
+    Mutant(
+        "zip-local-name",
+        "src/batchmill/storage/zip_directory.py",
+        "        and head[LOCAL_BYTES:] == record.raw_name\n",
+        "",
+        "both headers say one name",
+        tests=(
+            "tests/storage/test_zip_index.py::test_an_entry_that_contradicts_the_directory_is_marked_and_the_others_are_not",
+        ),
+    ),
+    Mutant(
+        "zip-local-encrypted",
+        "src/batchmill/storage/zip_directory.py",
+        "        and not (flags ^ record.flags) & IS_ENCRYPTED\n",
+        "",
+        "both headers agree on encryption",
+        tests=(
+            "tests/storage/test_zip_index.py::test_an_entry_that_contradicts_the_directory_is_marked_and_the_others_are_not",
+        ),
+    ),
+    Mutant(
+        "zip-local-crc",
+        "src/batchmill/storage/zip_directory.py",
+        "(flags & SIZES_FOLLOW or crc32 == record.crc32)",
+        "True",
+        "both headers say one checksum",
+        tests=(
+            "tests/storage/test_zip_index.py::test_an_entry_that_contradicts_the_directory_is_marked_and_the_others_are_not",
+        ),
+    ),
+    Mutant(
+        "zip-local-packed",
+        "src/batchmill/storage/zip_directory.py",
+        "(flags & SIZES_FOLLOW or packed in {record.packed_bytes, _FULL_32})",
+        "True",
+        "both headers say one packed size",
+        tests=(
+            "tests/storage/test_zip_index.py::test_an_entry_that_contradicts_the_directory_is_marked_and_the_others_are_not",
+        ),
+    ),
+    Mutant(
+        "zip-local-unpacked",
+        "src/batchmill/storage/zip_directory.py",
+        "(flags & SIZES_FOLLOW or unpacked in {record.unpacked_bytes, _FULL_32})",
+        "True",
+        "both headers say one size",
+        tests=(
+            "tests/storage/test_zip_index.py::test_an_entry_that_contradicts_the_directory_is_marked_and_the_others_are_not",
+        ),
+    ),
+    Mutant(
+        "zip-entry-ratio",
+        "src/batchmill/storage/zip_entry.py",
+        "max(RATIO_FROM_BYTES, ratio * entry.compressed_bytes)",
+        "10**15",
+        "a bomb is refused unread",
+        tests=(
+            "tests/storage/test_zip_entry.py::test_a_bomb_that_declares_its_ratio_is_refused_before_it_is_read",
+        ),
+    ),
+    Mutant(
+        "zip-entry-size",
+        "src/batchmill/storage/zip_entry.py",
+        "if source.bytes > limits.unpacked_bytes:",
+        "if False:",
+        "an entry is no larger than a file may be",
+        tests=(
+            "tests/storage/test_zip_entry.py::test_an_entry_over_the_limit_for_one_file_is_refused",
+        ),
+    ),
+    Mutant(
+        "zip-entry-more",
+        "src/batchmill/storage/zip_entry.py",
+        "        if self._bytes > self._source.bytes:\n",
+        "        if False:\n",
+        "an entry has no more bytes than declared",
+        tests=("tests/storage/test_zip_entry.py::test_a_declared_size_must_be_kept",),
+    ),
+    Mutant(
+        "zip-entry-fewer",
+        "src/batchmill/storage/zip_entry.py",
+        "if self._bytes != self._source.bytes:",
+        "if False:",
+        "an entry has no fewer bytes than declared",
+        tests=("tests/storage/test_zip_entry.py::test_a_declared_size_must_be_kept",),
+    ),
+    Mutant(
+        "zip-entry-crc",
+        "src/batchmill/storage/zip_entry.py",
+        "if self._crc32 != self.entry.crc32:",
+        "if False:",
+        "an entry's checksum is checked",
+        tests=("tests/storage/test_zip_entry.py::test_a_wrong_checksum_is_found",),
+    ),
+    Mutant(
+        "zip-entry-packed",
+        "src/batchmill/storage/zip_entry.py",
+        "if self._packed_bytes != self.entry.compressed_bytes:",
+        "if False:",
+        "a range that ends early is lost",
+        tests=("tests/storage/test_zip_entry.py::test_a_range_that_ends_early_is_a_lost_input",),
+    ),
+    Mutant(
+        "zip-lzma-dict",
+        "src/batchmill/storage/zip_entry.py",
+        "if dictionary_bytes > _LZMA_MOST_DICTIONARY_BYTES:",
+        "if False:",
+        "a dictionary has a limit",
+        tests=(
+            "tests/storage/test_zip_entry.py::test_an_lzma_dictionary_that_would_fill_the_memory_is_refused",
+        ),
+    ),
+    Mutant(
+        "zip-entry-left",
+        "src/batchmill/storage/zip_entry.py",
+        "                self._target.unlink()",
+        "                pass",
+        "a refused entry leaves nothing behind",
+        tests=("tests/storage/test_zip_entry.py::test_a_wrong_checksum_is_found",),
+    ),
+    Mutant(
+        "layout-casefold",
+        "src/batchmill/storage/zip_layout.py",
+        "name.casefold().encode()",
+        "name.encode()",
+        "names differ even where case does not count",
+        tests=("tests/service/test_archive_out.py::test_others_unpack_it_and_find_every_file",),
+    ),
+    Mutant(
+        "layout-look-numbered",
+        "src/batchmill/storage/zip_layout.py",
+        "            self._look_numbered.append(self.count)",
+        "            pass",
+        "a numbered name is taken too",
+        tests=(
+            "tests/service/test_archive_out.py::test_no_two_names_in_an_archive_meet_even_where_case_does_not_count",
+        ),
+    ),
+    Mutant(
+        "layout-etag-crc",
+        "src/batchmill/storage/zip_layout.py",
+        "\\0{row.crc32}\\0",
+        "\\0",
+        "other contents have another tag",
+        tests=(
+            "tests/service/test_archive_out.py::test_equal_rows_give_an_equal_etag_and_different_ones_another",
+        ),
+    ),
+    Mutant(
+        "layout-seconds",
+        "src/batchmill/storage/zip_layout.py",
+        "utc.second // 2",
+        "utc.second",
+        "times of a ZIP have two-second steps",
+        tests=("tests/service/test_archive_out.py::test_others_unpack_it_and_find_every_file",),
+    ),
+)
