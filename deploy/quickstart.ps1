@@ -25,6 +25,7 @@ function Set-Secret([string]$Name, [string]$Value) {
 New-Item -ItemType Directory -Force -Path 'secrets' | Out-Null
 if (-not (Test-Path 'secrets/postgres_password')) { Set-Secret 'postgres_password' (New-Secret 24) }
 if (-not (Test-Path 'secrets/admin_key')) { Set-Secret 'admin_key' ('bm_' + (New-Secret 32)) }
+if (-not (Test-Path 'secrets/secret_keys')) { Set-Secret 'secret_keys' (New-Secret 32) }
 $password = Get-Content -Raw 'secrets/postgres_password'
 Set-Secret 'database_url' "postgresql+psycopg://batchmill:${password}@postgres/batchmill"
 

@@ -17,6 +17,7 @@ mkdir -p secrets
 chmod 700 secrets
 [ -s secrets/postgres_password ] || random 24 > secrets/postgres_password
 [ -s secrets/admin_key ] || { printf bm_; random 32; } > secrets/admin_key
+[ -s secrets/secret_keys ] || random 32 > secrets/secret_keys
 printf 'postgresql+psycopg://batchmill:%s@postgres/batchmill' "$(cat secrets/postgres_password)" > secrets/database_url
 chmod 644 secrets/*
 

@@ -78,6 +78,12 @@ def test_signing_keys_must_be_long(tmp_path: Path) -> None:
         store_a_file(settings, tmp_path / "f")
 
 
+def test_secret_keys_must_be_long(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, secret_keys=(SecretStr("k" * 32), SecretStr("k" * 31)))
+    with pytest.raises(UsageError, match=r"BATCHMILL_SECRET_KEYS .* at least 32 characters"):
+        store_a_file(settings, tmp_path / "f")
+
+
 def test_processes_that_share_work_must_be_told_how_to_sign(tmp_path: Path) -> None:
     settings = Settings(
         data_dir=tmp_path,

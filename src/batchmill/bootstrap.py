@@ -26,9 +26,10 @@ from batchmill.logs import Event
 from batchmill.outgoing.calls import Outgoing, Rules
 from batchmill.runner.pool import Pool, Recycling
 from batchmill.runner.scratch import Scratch
-from batchmill.service import ids, keys, stores, sweep
+from batchmill.service import ids, keys, stores, sweep, webhooks
 from batchmill.service.bench import attempts_in
 from batchmill.service.mill import Mill
+from batchmill.service.seals import Seals
 from batchmill.storage.base import Storage
 from batchmill.storage.local import LocalStorage
 from batchmill.storage.signing import KEY_BYTES, Signer, fresh_signer
@@ -52,7 +53,7 @@ async def opened(
         DatabaseUnavailableError: the database does not answer.
     """
     _require_shared_database(settings)
-    signer = _signer(settings)
+    signer, seals = _signer(settings), _seals(settings)
     if await asyncio.to_thread(private.make_folder, settings.data_dir):
         logs.warning(Event.DATA_FOLDER_CLOSED, folder=str(settings.data_dir))
     with _scratch(settings) as scratch:
@@ -61,8 +62,13 @@ async def opened(
             with _sole_process(settings) if database.is_sqlite else _any_process():
                 if await asyncio.to_thread(migrate, database.engine):
                     logs.info(Event.SCHEMA_MIGRATED)
-                mill = _mill(settings, database, engine, scratch=scratch, signer=signer)
+                mill = _mill(
+                    settings, database, engine, scratch=scratch, signer=signer, seals=seals
+                )
                 await _claim_stores(mill, serves=serves, adopt=adopt)
+                if serves:
+                    await webhooks.seal_all(mill)
+                await webhooks.warn_of_locked(mill)
                 if database.is_sqlite:
                     await sweep.take_over(mill)
                 yield mill
@@ -260,7 +266,13 @@ async def _let_somebody_in(mill: Mill) -> None:
 
 
 def _mill(
-    settings: Settings, database: Database, engine: Engine, *, scratch: Scratch, signer: Signer
+    settings: Settings,
+    database: Database,
+    engine: Engine,
+    *,
+    scratch: Scratch,
+    signer: Signer,
+    seals: Seals,
 ) -> Mill:
     uploads = scratch.new("uploads")
     uploads.mkdir()
@@ -273,6 +285,7 @@ def _mill(
         uploads=uploads,
         outgoing=Outgoing(Rules(settings.outgoing_http, settings.outgoing_loopback)),
         signer=signer,
+        seals=seals,
     )
 
 
@@ -294,6 +307,18 @@ def _signer(settings: Settings) -> Signer:
         return Signer(signing_keys) if signing_keys else fresh_signer()
     except ValueError as error:
         raise UsageError(f"BATCHMILL_SIGNING_KEYS is not right: {error}.") from error
+
+
+def _seals(settings: Settings) -> Seals:
+    """Return what seals and opens the secrets in the database.
+
+    Raises:
+        UsageError: a key is too short.
+    """
+    try:
+        return Seals([key.get_secret_value() for key in settings.secret_keys])
+    except ValueError as error:
+        raise UsageError(f"BATCHMILL_SECRET_KEYS is not right: {error}.") from error
 
 
 def open_storage(settings: Settings) -> Storage:

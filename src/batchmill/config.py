@@ -256,6 +256,9 @@ class Settings(Group):
     signing_keys: Secrets = Field(
         (), description="Keys of signed URLs: the first signs, each is accepted"
     )
+    secret_keys: Secrets = Field(
+        (), description="Keys of secrets in the database: the first seals, each one opens"
+    )
     signed_url_s: int = Field(900, ge=1, le=604_800, description="How long a signed URL is valid")
     download_redirect: bool = Field(
         default=False, description="Send downloads on to signed addresses of the bucket"

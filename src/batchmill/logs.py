@@ -65,6 +65,16 @@ class Event(StrEnum):
     NOTICE_DELIVERED = "notice.delivered", "A webhook has taken the notice of a batch's end."
     NOTICE_FAILED = "notice.failed", "A webhook did not take a notice; it is called again."
     NOTICE_GIVEN_UP = "notice.given_up", "A webhook took a notice in none of many calls."
+    SECRETS_SEALED = (
+        "secrets.sealed",
+        "Secrets in the database that lay in clear, or under an older key, are sealed with the"
+        " first key of BATCHMILL_SECRET_KEYS.",
+    )
+    SECRETS_LOCKED = (
+        "secrets.locked",
+        "`webhooks` webhooks get no notices from here: `setting` lacks the key of their secrets.",
+    )
+    SECRET_DAMAGED = "secret.damaged", "The secret of a webhook is not what was written."
     ENGINE_LOST = "engine.lost", "The engine had lost items; they were submitted again."
     ENGINE_AWAY = "engine.away", "The engine does not answer; what it was to carry waits."
     ENGINE_BACK = "engine.back", "The engine answers again."

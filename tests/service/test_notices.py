@@ -210,10 +210,10 @@ async def test_a_receiver_that_says_gone_is_not_called_again(mill, receiver):
 async def test_a_sender_that_dies_after_its_claim_loses_nothing(mill, receiver):
     webhook = await a_webhook(mill, receiver)
     await ended_batch(mill)
-    claimed = await mill.database.run(notices._claim, webhook.id, for_ms=60_000)
+    claimed = await mill.database.run(notices._claim, mill.seals, webhook.id, for_ms=60_000)
     assert claimed is not None
 
-    assert await mill.database.run(notices._claim, webhook.id, for_ms=60_000) is None
+    assert await mill.database.run(notices._claim, mill.seals, webhook.id, for_ms=60_000) is None
     later = _later(claimed[1])
     assert await mill.database.read(rows.due, without=(), limit=9, now=later) == [webhook.id]
     again = await mill.database.read(rows.next_due, webhook.id, now=later)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from batchmill.db import pauses, workers
+from batchmill.db import pauses, webhooks, workers
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.request import ConflictError, NotFoundError
 from batchmill.model.item import Delivery, ItemId
@@ -25,9 +25,10 @@ async def readiness(
 ) -> operating.Readiness:
     """Try everything that accepting a batch needs.
 
-    Three things are told, but the server is ready all the same: a queue that is away, because
-    batches are accepted and wait in the database; a clean-up that waits for an administrator; and
-    an incomplete sandbox, because the system it runs on has no better one.
+    Four things are told, but the server is ready all the same: a queue that is away, because
+    batches are accepted and wait in the database; a clean-up that waits for an administrator;
+    notices that wait for the key of a secret; and an incomplete sandbox, because the system it runs
+    on has no better one.
     """
     tried = (_tried(name, check, mill) for name, check in (*CHECKS.items(), *TOLD.items()))
     found = await asyncio.gather(*tried)
@@ -100,10 +101,21 @@ async def _cleanup(mill: Mill) -> str:
     return "goes on"
 
 
+async def _secrets(mill: Mill) -> str:
+    locked = await mill.database.read(webhooks.count_locked, mill.seals.prefixes)
+    if locked:
+        raise ConflictError(f"{locked} webhook(s) wait for a key that BATCHMILL_SECRET_KEYS lacks")
+    return "can be read"
+
+
 CHECKS: dict[str, Callable[[Mill], Awaitable[str]]] = {
     "database": _database,
     "disk": _disk,
     "storage": _storage,
 }
-TOLD: dict[str, Callable[[Mill], Awaitable[str]]] = {"queue": _queue, "cleanup": _cleanup}
+TOLD: dict[str, Callable[[Mill], Awaitable[str]]] = {
+    "queue": _queue,
+    "cleanup": _cleanup,
+    "secrets": _secrets,
+}
 """What the server takes work without."""

@@ -99,6 +99,18 @@ class Database:
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
+    async def empty_log(self) -> None:
+        """Move SQLite's write-ahead log, which still holds rows overwritten, into its file."""
+        if self.is_sqlite:
+            await asyncio.to_thread(self._empty_log)
+
+    def _empty_log(self) -> None:
+        connection = self.engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            connection.close()
+
     async def aclose(self) -> None:
         """Finish the calls that wait and close every connection. Safe to call twice."""
         await asyncio.to_thread(self._writes.close)

@@ -7,12 +7,12 @@ behind the time that the call may take, so a process that dies in between loses 
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, or_, select, update
 
 from batchmill.db.schema import notices, webhooks
 from batchmill.db.types import NOW, Clock
 from batchmill.model.batch import BatchId, OwnerId
-from batchmill.model.webhook import Notice, NoticeId, NoticeStatus, Webhook, WebhookId
+from batchmill.model.webhook import SEALED, Notice, NoticeId, NoticeStatus, Webhook, WebhookId
 
 
 def insert(  # noqa: PLR0913 - the columns of one row
@@ -52,6 +52,41 @@ def delete(conn: Connection, webhook_id: WebhookId) -> bool:
     return conn.execute(webhooks.delete().where(webhooks.c.id == webhook_id)).rowcount == 1
 
 
+def sealed_otherwise(
+    conn: Connection, prefix: str, *, after: WebhookId, limit: int
+) -> Sequence[tuple[WebhookId, str]]:
+    """Return webhooks whose secrets do not begin with `prefix`, in the order of their ids."""
+    query = (
+        select(webhooks.c.id, webhooks.c.secret)
+        .where(webhooks.c.id > after, ~webhooks.c.secret.startswith(prefix, autoescape=True))
+        .order_by(webhooks.c.id)
+        .limit(limit)
+    )
+    return [(WebhookId(row.id), row.secret) for row in conn.execute(query)]
+
+
+def reseal(conn: Connection, changed: Sequence[tuple[WebhookId, str, str]]) -> int:
+    """Replace secrets, each the old one by the new one; return how many were still the old."""
+    if conn.dialect.name == "sqlite":  # else the old one stays readable where it lay in the file
+        conn.exec_driver_sql("PRAGMA secure_delete=ON")
+    total = 0
+    for webhook_id, old, new in changed:
+        same = update(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.secret == old)
+        total += conn.execute(same.values(secret=new)).rowcount
+    return total
+
+
+def count_locked(conn: Connection, prefixes: Collection[str]) -> int:
+    """Count webhooks whose secrets are sealed and begin with none of `prefixes`."""
+    locked = select(func.count()).select_from(webhooks).where(~_can_open(prefixes))
+    return int(conn.execute(locked).scalar_one())
+
+
+def _can_open(prefixes: Collection[str]) -> ColumnElement[bool]:
+    opened = (webhooks.c.secret.startswith(prefix, autoescape=True) for prefix in prefixes)
+    return or_(~webhooks.c.secret.startswith(SEALED, autoescape=True), *opened)
+
+
 def told_of(conn: Connection, owner_id: OwnerId, webhook_id: str | None) -> Sequence[WebhookId]:
     """Name an owner's webhooks that are told of a batch: its own, and those of every batch."""
     wanted = or_(webhooks.c.every_batch.is_(True), webhooks.c.id == webhook_id)
@@ -75,11 +110,22 @@ def announce(
 
 
 def due(
-    conn: Connection, *, without: Collection[WebhookId], limit: int, now: Clock = NOW
+    conn: Connection,
+    *,
+    without: Collection[WebhookId],
+    limit: int,
+    prefixes: Collection[str] = (),
+    now: Clock = NOW,
 ) -> Sequence[WebhookId]:
-    """Name webhooks that have a notice to be sent now, the longest overdue first."""
+    """Name webhooks that have a notice to be sent now, the longest overdue first.
+
+    Where the secret is sealed and begins with none of `prefixes`, the notice is left to a process
+    that can open it.
+    """
     query = (
         select(notices.c.webhook_id)
+        .join(webhooks, webhooks.c.id == notices.c.webhook_id)
+        .where(_can_open(prefixes))
         .where(notices.c.status == NoticeStatus.WAITING, notices.c.due_at <= now)
         .where(notices.c.webhook_id.not_in(sorted(without)))
         .group_by(notices.c.webhook_id)

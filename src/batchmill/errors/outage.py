@@ -72,6 +72,30 @@ class DatabaseMismatchError(OutageError):
         )
 
 
+class SecretKeyMissingError(OutageError):
+    """A secret in the database is sealed with a key that this process does not have."""
+
+    code = "secret_key_missing"
+    remedy = (
+        "Add the key that sealed it to BATCHMILL_SECRET_KEYS and start again; what waits for it"
+        " is sent then."
+    )
+
+    def __init__(self) -> None:
+        super().__init__("A secret is sealed with a key that is not configured.")
+
+
+class SecretDamagedError(OutageError):
+    """A secret in the database is not what was written there."""
+
+    code = "secret_damaged"
+    retryable = False
+    remedy = "Restore the database from a backup, or make the webhook again: it gets a new secret."
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__("The secret of a webhook was damaged in the database.", detail=webhook_id)
+
+
 class EngineUnavailableError(OutageError):
     """The engine's broker does not answer."""
 

@@ -16,6 +16,9 @@ from batchmill.model.batch import BatchId, OwnerId
 WebhookId = NewType("WebhookId", str)
 NoticeId = NewType("NoticeId", str)
 
+SEALED = "sealed:"
+"""What a secret begins with that is kept sealed."""
+
 
 class NoticeStatus(StrEnum):
     """Whether a notice has arrived."""
@@ -27,7 +30,10 @@ class NoticeStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An address; `every_batch` means those of its owner that name no webhook, too."""
+    """An address; `every_batch` means those of its owner that name no webhook, too.
+
+    `secret` is what the database keeps, which may be sealed, but where one is just made.
+    """
 
     id: WebhookId
     owner_id: OwnerId

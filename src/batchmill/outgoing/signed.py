@@ -5,11 +5,28 @@ import secrets
 from datetime import UTC, datetime
 
 SECRET_BYTES = 32
+_PREFIX = "whsec_"
 
 
 def new_secret() -> str:
     """Return a new secret of a webhook."""
-    return f"whsec_{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"
+    return written(secrets.token_bytes(SECRET_BYTES))
+
+
+def raw(secret: str) -> bytes:
+    """Return the bytes of a secret.
+
+    Raises:
+        ValueError: it is not written as one.
+    """
+    if not secret.startswith(_PREFIX):
+        raise ValueError(f"a secret begins with {_PREFIX}")
+    return base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+
+
+def written(raw_secret: bytes) -> str:
+    """Return a secret as its webhook's owner gets it."""
+    return f"{_PREFIX}{base64.b64encode(raw_secret).decode()}"
 
 
 def headers(secret: str, message_id: str, body: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from batchmill.logs import Event
 from batchmill.model.families import DOCUMENTS, IMAGES
 from batchmill.model.item import Delivery, WorkerId
 from batchmill.outgoing.calls import Outgoing
+from batchmill.service.seals import Seals
 from batchmill.storage.base import Storage
 from batchmill.storage.signing import Signer, fresh_signer
 
@@ -43,7 +44,8 @@ class Mill:
     """The truth, the bytes, the doorbell and the rules.
 
     `process_id` names this process, `uploads` is its own folder for files that are arriving;
-    `outgoing` makes every call to an address that a user named, `signer` addresses of our own.
+    `outgoing` makes every call to an address that a user named, `signer` addresses of our own;
+    `seals` opens the secrets that the database keeps.
     """
 
     database: Database
@@ -54,6 +56,7 @@ class Mill:
     uploads: Path
     outgoing: Outgoing = field(default_factory=Outgoing)
     signer: Signer = field(default_factory=fresh_signer)
+    seals: Seals = field(default_factory=Seals)
     vitals: Vitals = field(default_factory=Vitals)
 
     @property

@@ -4,6 +4,9 @@
 
 Every process that keeps up the server sends; a claim decides who. Each webhook gets one call at
 a time, so one that hangs holds up nobody but itself.
+
+A process leaves notices alone whose webhook's secret it can't open: they stay due until one with
+the right key comes.
 """
 
 import asyncio
@@ -15,7 +18,7 @@ from batchmill import logs
 from batchmill.db import batches, webhooks
 from batchmill.db.connect import Connection
 from batchmill.db.types import NOW
-from batchmill.errors.outage import CallFailedError, OutageError
+from batchmill.errors.outage import CallFailedError, OutageError, SecretDamagedError
 from batchmill.errors.request import AddressRefusedError
 from batchmill.logs import Event
 from batchmill.model.batch import Batch, BatchId
@@ -24,12 +27,14 @@ from batchmill.model.webhook import Notice, NoticeStatus, Webhook, WebhookId
 from batchmill.outgoing import signed
 from batchmill.service import ids
 from batchmill.service.mill import Mill
+from batchmill.service.seals import Seals
 
 CALLED_AT_ONCE = 32
 """Webhooks that one process calls side by side."""
 BACKOFF_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """Waits between the calls of one notice, as Standard Webhooks suggests: three days in all."""
 GONE = 410
+DAMAGED = "its secret was damaged on the server; make the webhook again"
 SPARE_MS = 5_000
 """How long after its time limit a call counts as lost with its process."""
 
@@ -52,7 +57,9 @@ async def run(mill: Mill) -> None:
         while True:
             try:
                 room = CALLED_AT_ONCE - len(busy)
-                found = await mill.database.read(webhooks.due, without=busy, limit=room)
+                found = await mill.database.read(
+                    webhooks.due, without=busy, limit=room, prefixes=mill.seals.prefixes
+                )
             except OutageError as error:
                 logs.warning(Event.SWEEP_INTERRUPTED, code=error.code, detail=error.detail)
                 found = ()
@@ -78,7 +85,7 @@ async def _serve(mill: Mill, webhook_id: WebhookId, busy: set[WebhookId]) -> Non
 async def _send_next(mill: Mill, webhook_id: WebhookId) -> bool:
     """Send one notice. False: there was none, or it did not arrive."""
     limit_ms = round(mill.settings.webhook_timeout_s * 1000)
-    claimed = await mill.database.run(_claim, webhook_id, for_ms=limit_ms + SPARE_MS)
+    claimed = await mill.database.run(_claim, mill.seals, webhook_id, for_ms=limit_ms + SPARE_MS)
     if claimed is None:
         return False
     webhook, notice = claimed
@@ -86,6 +93,9 @@ async def _send_next(mill: Mill, webhook_id: WebhookId) -> bool:
         answered = await _call(mill, webhook, notice)
     except AddressRefusedError as error:
         values = _failed(notice, error.reason, None)
+    except SecretDamagedError:
+        logs.error(Event.SECRET_DAMAGED, webhook=webhook_id)
+        values = _failed(notice, DAMAGED, None)
     except CallFailedError as error:
         values = _failed(notice, error.reason, error.answered)
     else:
@@ -96,11 +106,11 @@ async def _send_next(mill: Mill, webhook_id: WebhookId) -> bool:
 
 
 def _claim(
-    conn: Connection, webhook_id: WebhookId, *, for_ms: int
+    conn: Connection, seals: Seals, webhook_id: WebhookId, *, for_ms: int
 ) -> tuple[Webhook, Notice] | None:
     webhook = webhooks.get(conn, webhook_id)
     notice = webhooks.next_due(conn, webhook_id)
-    if webhook is None or notice is None:
+    if webhook is None or notice is None or not seals.can_open(webhook.secret):
         return None
     won = webhooks.claim(conn, notice.id, tries=notice.tries, for_ms=for_ms)
     return (webhook, notice) if won else None
@@ -108,12 +118,13 @@ def _claim(
 
 async def _call(mill: Mill, webhook: Webhook, notice: Notice) -> int:
     """Call the webhook and return the status of its answer, of which nothing else is read."""
+    secret = mill.seals.open(webhook.secret, webhook.id)
     body = json.dumps(notice.body, ensure_ascii=False, separators=(",", ":"))
     async with mill.outgoing.call(
         "POST",
         webhook.url,
         timeout_s=mill.settings.webhook_timeout_s,
-        headers=signed.headers(webhook.secret, notice.id, body),
+        headers=signed.headers(secret, notice.id, body),
         body=body.encode(),
     ) as answer:
         return answer.status

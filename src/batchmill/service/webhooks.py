@@ -1,28 +1,36 @@
-"""Webhooks: make, list, delete; look at their notices and send one again."""
+"""Webhooks: make, list, delete; send a notice again; keep their secrets sealed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from batchmill import logs
 from batchmill.db import webhooks
 from batchmill.db.connect import Connection
+from batchmill.errors.outage import SecretDamagedError, SecretKeyMissingError
 from batchmill.errors.request import ConflictError, InvalidFieldError, NotFoundError
+from batchmill.logs import Event
 from batchmill.model.batch import OwnerId
 from batchmill.model.webhook import Notice, NoticeId, Webhook, WebhookId
 from batchmill.outgoing import signed
 from batchmill.service import ids
 from batchmill.service.mill import Mill
+from batchmill.service.seals import Seals
 
 MOST_OF_AN_OWNER = 20
+CHUNK_ROWS = 500
 
 
 async def create(mill: Mill, owner_id: OwnerId, *, url: str, every_batch: bool) -> Webhook:
-    """Make a webhook with a new secret.
+    """Make a webhook with a new secret, which this return alone tells in clear.
 
     Raises:
         AddressRefusedError: the address is none that is called.
         ConflictError: the owner has as many as one may have.
     """
     mill.outgoing.check(url)
-    made = await mill.database.run(_create, owner_id, url, every_batch=every_batch)
+    made = await mill.database.run(
+        _create, owner_id, url, every_batch=every_batch, seals=mill.seals
+    )
     if made is None:
         raise ConflictError(f"There are {MOST_OF_AN_OWNER} webhooks already; delete one first.")
     return made
@@ -62,12 +70,52 @@ async def resend(mill: Mill, webhook: Webhook, notice_id: str) -> Notice:
     return await mill.database.read(webhooks.notice, known)
 
 
-def _create(conn: Connection, owner_id: OwnerId, url: str, *, every_batch: bool) -> Webhook | None:
+async def seal_all(mill: Mill) -> None:
+    """Seal with the first key what lies in clear or under another one; each start does this.
+
+    What can't be opened stays as it is.
+    """
+    if not mill.seals.prefixes:
+        return
+    after, total = WebhookId(""), 0
+    prefix = mill.seals.prefixes[0]
+    while found := await mill.database.read(
+        webhooks.sealed_otherwise, prefix, after=after, limit=CHUNK_ROWS
+    ):
+        changed = [new for each in found if (new := _resealed(mill.seals, *each))]
+        total += await mill.database.run(webhooks.reseal, changed)
+        after = found[-1][0]
+    if total:
+        await mill.database.empty_log()
+        logs.info(Event.SECRETS_SEALED, webhooks=total)
+
+
+async def warn_of_locked(mill: Mill) -> None:
+    """Log how many webhooks have a secret that no configured key opens, if any has."""
+    if locked := await mill.database.read(webhooks.count_locked, mill.seals.prefixes):
+        logs.error(Event.SECRETS_LOCKED, webhooks=locked, setting="BATCHMILL_SECRET_KEYS")
+
+
+def _resealed(seals: Seals, webhook_id: WebhookId, kept: str) -> tuple[WebhookId, str, str] | None:
+    try:
+        return webhook_id, kept, seals.seal(seals.open(kept, webhook_id), webhook_id)
+    except SecretKeyMissingError:
+        return None
+    except SecretDamagedError:
+        logs.error(Event.SECRET_DAMAGED, webhook=webhook_id)
+        return None
+
+
+def _create(
+    conn: Connection, owner_id: OwnerId, url: str, *, every_batch: bool, seals: Seals
+) -> Webhook | None:
     if len(webhooks.of_owner(conn, owner_id)) >= MOST_OF_AN_OWNER:
         return None
     made, secret = ids.webhook_id(), signed.new_secret()
-    webhooks.insert(conn, made, owner_id, url=url, secret=secret, every_batch=every_batch)
-    return webhooks.get(conn, made)
+    sealed = seals.seal(secret, made)
+    webhooks.insert(conn, made, owner_id, url=url, secret=sealed, every_batch=every_batch)
+    webhook = webhooks.get(conn, made)
+    return None if webhook is None else replace(webhook, secret=secret)
 
 
 def _delete(conn: Connection, webhook_id: WebhookId) -> None:

@@ -1,0 +1,226 @@
+"""Secrets at rest: sealed for one row, opened by each key, and sealed again at a start."""
+
+import asyncio
+import base64
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select
+from standardwebhooks.webhooks import Webhook as Verifier
+
+from batchmill.db import webhooks as rows
+from batchmill.db.connect import Database
+from batchmill.db.schema import webhooks as table
+from batchmill.errors.outage import SecretDamagedError, SecretKeyMissingError
+from batchmill.model.batch import LOCAL_OWNER
+from batchmill.model.webhook import NoticeStatus, Webhook, WebhookId
+from batchmill.outgoing import signed
+from batchmill.outgoing.calls import Outgoing, Rules
+from batchmill.service import control, notices, webhooks
+from batchmill.service.mill import Mill
+from batchmill.service.query import Reading
+from batchmill.service.seals import Seals
+from batchmill.worker import background
+from support.mills import a_mill, send
+from support.receiver import Receiver
+
+OLD, NEW = "o" * 32, "n" * 32
+HOOK, OTHER = WebhookId("whk_1"), WebhookId("whk_2")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def mill(database: Database, tmp_path) -> Mill:
+    made = a_mill(database, tmp_path)
+    return replace(made, outgoing=Outgoing(Rules(http=True, loopback=True)))
+
+
+def with_keys(mill: Mill, *keys: str) -> Mill:
+    return replace(mill, seals=Seals(keys))
+
+
+async def a_webhook(mill: Mill, url: str = "http://127.0.0.1:9/") -> Webhook:
+    return await webhooks.create(mill, LOCAL_OWNER, url=url, every_batch=True)
+
+
+def kept(mill: Mill) -> dict[str, str]:
+    with mill.database.engine.begin() as conn:
+        return {row.id: row.secret for row in conn.execute(select(table.c.id, table.c.secret))}
+
+
+def test_a_sealed_secret_opens_with_its_key_and_fits_its_column() -> None:
+    secret, seals = signed.new_secret(), Seals([NEW])
+    sealed = seals.seal(secret, HOOK)
+    assert sealed.startswith("sealed:v1:")
+    assert len(sealed) <= table.c.secret.type.length
+    assert secret.removeprefix("whsec_") not in sealed
+    assert seals.open(sealed, HOOK) == secret
+    assert seals.seal(secret, HOOK) != sealed, "the nonce is another one each time"
+
+
+def test_the_first_key_seals_and_each_one_opens() -> None:
+    secret = signed.new_secret()
+    before = Seals([OLD]).seal(secret, HOOK)
+    both = Seals([NEW, OLD])
+    assert both.open(before, HOOK) == secret
+    assert Seals([NEW]).open(both.seal(secret, HOOK), HOOK) == secret
+    with pytest.raises(SecretKeyMissingError):
+        Seals([NEW]).open(before, HOOK)
+    with pytest.raises(SecretKeyMissingError):
+        Seals().open(before, HOOK)
+
+
+def test_a_sealed_secret_opens_in_no_other_row() -> None:
+    seals = Seals([NEW])
+    with pytest.raises(SecretDamagedError):
+        seals.open(seals.seal(signed.new_secret(), HOOK), OTHER)
+
+
+def test_a_changed_secret_is_refused_wherever_it_was_changed() -> None:
+    seals = Seals([NEW])
+    prefix, body = (
+        seals.prefixes[0],
+        seals.seal(signed.new_secret(), HOOK)[len(seals.prefixes[0]) :],
+    )
+    sealed = base64.urlsafe_b64decode(body)
+    for place in range(len(sealed)):
+        changed = bytearray(sealed)
+        changed[place] ^= 1
+        with pytest.raises(SecretDamagedError):
+            seals.open(prefix + base64.urlsafe_b64encode(changed).decode(), HOOK)
+    for damaged in ("", "A", body[:16], f"{body}A", f" {body}", "ä", f"x:{body}"):
+        with pytest.raises(SecretDamagedError):
+            seals.open(prefix + damaged, HOOK)
+
+
+def test_without_a_key_secrets_stay_as_they_are() -> None:
+    secret = signed.new_secret()
+    assert Seals().seal(secret, HOOK) == Seals().open(secret, HOOK) == secret
+    assert Seals([NEW]).open(secret, HOOK) == secret, "of a time before the key"
+
+
+@pytest.mark.anyio
+async def test_a_new_webhook_is_told_in_clear_and_kept_sealed(mill: Mill) -> None:
+    mill = with_keys(mill, NEW)
+    made = await a_webhook(mill)
+    assert made.secret.startswith("whsec_")
+    assert kept(mill)[made.id].startswith(mill.seals.prefixes[0])
+    assert mill.seals.open(kept(mill)[made.id], made.id) == made.secret
+
+
+@pytest.mark.anyio
+async def test_a_start_seals_clear_secrets_and_those_of_an_older_key(mill: Mill) -> None:
+    secrets = {}
+    for keys in [(), (OLD,), (NEW,)] * 3:
+        made = await a_webhook(with_keys(mill, *keys))
+        secrets[made.id] = made.secret
+    start = with_keys(mill, NEW, OLD)
+
+    await webhooks.seal_all(start)
+
+    alone, after = Seals([NEW]), kept(mill)
+    assert {each: alone.open(text, WebhookId(each)) for each, text in after.items()} == secrets
+    assert all(text.startswith(alone.prefixes[0]) for text in after.values())
+    await webhooks.seal_all(start)
+    assert kept(mill) == after, "a second start changes nothing"
+
+
+@pytest.mark.anyio
+async def test_more_secrets_than_one_chunk_are_all_sealed(mill: Mill) -> None:
+    more = webhooks.CHUNK_ROWS + 3
+
+    def insert(conn) -> None:
+        for number in range(more):
+            named = {"url": "http://127.0.0.1:9/", "secret": signed.new_secret()}
+            hook = WebhookId(f"whk_{number:05}")
+            rows.insert(conn, hook, LOCAL_OWNER, every_batch=False, **named)
+
+    await mill.database.run(insert)
+    await webhooks.seal_all(with_keys(mill, NEW))
+    assert sum(text.startswith("sealed:v1:") for text in kept(mill).values()) == more
+
+
+@pytest.mark.anyio
+async def test_a_start_leaves_what_it_can_not_open_as_it_is(mill: Mill) -> None:
+    locked = await a_webhook(with_keys(mill, OLD))
+    damaged = await a_webhook(with_keys(mill, NEW, OLD))
+    broken = Seals([OLD, NEW]).prefixes[1] + "AAAA"
+
+    def damage(conn) -> None:
+        conn.execute(table.update().where(table.c.id == damaged.id).values(secret=broken))
+
+    await mill.database.run(damage)
+    before = kept(mill)
+    await webhooks.seal_all(with_keys(mill, "t" * 32, NEW))
+    assert kept(mill) == before
+    start = with_keys(mill, NEW)
+    assert await mill.database.read(rows.count_locked, start.seals.prefixes) == 1
+    assert await mill.database.read(rows.count_locked, Seals([OLD, NEW]).prefixes) == 0
+    assert await mill.database.read(rows.count_locked, ()) == 2
+    assert locked.id in before
+
+
+@pytest.mark.anyio
+async def test_a_secret_changed_since_it_was_read_is_not_sealed_over(mill: Mill) -> None:
+    made = await a_webhook(mill)
+    stale = [(made.id, "whsec_other", "sealed:v1:00000000:x")]
+    assert await mill.database.run(rows.reseal, stale) == 0
+    assert kept(mill)[made.id] == made.secret
+
+
+@pytest.mark.anyio
+async def test_notices_wait_uncounted_for_the_key_and_go_out_once_it_is_back(mill: Mill) -> None:
+    with Receiver() as locked_receiver, Receiver() as clear_receiver:
+        locked = await a_webhook(with_keys(mill, OLD), locked_receiver.url)
+        clear = await a_webhook(mill, clear_receiver.url)
+        batch_id = await send(mill, 0, keep_open=True)
+        await control.close(mill, batch_id, owner_id=None)
+        for keys in ((), (NEW,)):
+            async with background(notices.run(with_keys(mill, *keys))):
+                await until_ended(mill, clear)
+            assert not await notices._send_next(with_keys(mill, *keys), locked.id)
+            (waiting,) = (await Reading(mill, None).notices(locked, limit=9)).data
+            assert (waiting.status, waiting.tries) == (NoticeStatus.WAITING, 0)
+            assert (waiting.error, waiting.due_at) == (None, waiting.created_at)
+            asked = Seals(keys).prefixes
+            found = await mill.database.read(rows.due, without=(), limit=9, prefixes=asked)
+            assert found == [], "the locked one takes no other's place"
+        assert locked_receiver.got == []
+
+        async with background(notices.run(with_keys(mill, NEW, OLD))):
+            await until_ended(mill, locked)
+
+        (notice,) = (await Reading(mill, None).notices(locked, limit=9)).data
+        assert (notice.status, notice.tries) == (NoticeStatus.DELIVERED, 1)
+        (got,) = locked_receiver.got
+        Verifier(locked.secret).verify(got.body, got.headers)
+
+
+@pytest.mark.anyio
+async def test_no_notice_is_signed_with_a_damaged_secret(mill: Mill) -> None:
+    mill = with_keys(mill, NEW)
+    with Receiver() as receiver:
+        first, second = await a_webhook(mill, receiver.url), await a_webhook(mill, receiver.url)
+        moved = kept(mill)[first.id]
+
+        def copy(conn) -> None:
+            conn.execute(table.update().where(table.c.id == second.id).values(secret=moved))
+
+        await mill.database.run(copy)
+        batch_id = await send(mill, 0, keep_open=True)
+        await control.close(mill, batch_id, owner_id=None)
+        assert not await notices._send_next(mill, second.id)
+        (failed,) = (await Reading(mill, None).notices(second, limit=9)).data
+        assert (failed.status, failed.tries) == (NoticeStatus.WAITING, 1)
+        assert failed.error == notices.DAMAGED
+        assert receiver.got == []
+
+
+async def until_ended(mill: Mill, webhook: Webhook) -> None:
+    async with asyncio.timeout(60):
+        while (await Reading(mill, None).notices(webhook, limit=9)).data[0].ended_at is None:
+            await asyncio.sleep(0.02)
