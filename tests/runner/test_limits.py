@@ -8,9 +8,10 @@ import pytest
 
 from batchmill.model.limits import Limits
 from batchmill.runner.limits import ran_out_of_memory, set_for_job
+from support.parts import linux_only
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has prlimit")
+@linux_only
 def test_bounds_rise_and_fall_with_each_job() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         found = []
@@ -23,7 +24,7 @@ def test_bounds_rise_and_fall_with_each_job() -> None:
     assert found == [(2**33, True), (2**31, True), (2**32, True)]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has prlimit")
+@linux_only
 def test_a_child_that_is_gone_needs_no_bounds() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()

