@@ -18,6 +18,7 @@ from obstore.store import S3Store
 
 from batchmill.config import ImagesSettings
 from batchmill.service import sweep
+from batchmill.storage import keys
 from batchmill.storage.objects import Bucket
 from batchmill.storage.s3_uploads import S3Uploads
 from support import seaweed, whole_server
@@ -59,7 +60,7 @@ def server(own_bucket: Bucket, pictures: Path, tmp_path: Path) -> Iterator[Whole
 
 
 def objects(bucket: Bucket) -> list[str]:
-    """Return every key in the bucket, however the server calls it."""
+    """Return every key of a file in the bucket, however the server calls it."""
     store = S3Store.from_url(
         bucket.url,
         endpoint=bucket.endpoint,
@@ -68,12 +69,14 @@ def objects(bucket: Bucket) -> list[str]:
         secret_access_key=bucket.secret_access_key,
         client_options={"allow_http": True},
     )
-    return sorted(each["path"] for page in obstore.list(store) for each in page)
+    found = (each["path"] for page in obstore.list(store) for each in page)
+    return sorted(key for key in found if not key.endswith(keys.IDENTITY))
 
 
 def stored(server: WholeServer) -> list[Path]:
     folder = server.mill.settings.data_dir / "storage"
-    return [path for path in folder.rglob("*") if path.is_file()]
+    found = folder.rglob("*")
+    return [path for path in found if path.is_file() and keys.IDENTITY not in path.name]
 
 
 def send(server: WholeServer, pictures: Path, **options) -> str:
@@ -233,9 +236,9 @@ def test_results_of_a_sequential_batch_are_at_the_cdn(
 ):
     told = server.until(submit(server, pictures), lambda status: status["status"] == "completed")
 
-    keys = objects(own_bucket)
+    found = objects(own_bucket)
     folder = own_bucket.url.removeprefix("s3://bucket/")
-    inside = [key.removeprefix(f"{folder}/") for key in keys]
+    inside = [key.removeprefix(f"{folder}/") for key in found]
     assert sorted(file["downloadUrl"] for file in told["files"]) == [
         f"{CDN}/{key}" for key in inside
     ]
@@ -282,7 +285,8 @@ def test_a_bucket_that_dies_within_a_batch_costs_no_result(pictures: Path, tmp_p
     with ExitStack() as stack:
         kill = stack.enter_context(ExitStack())
         bucket = kill.enter_context(seaweed.running(tmp_path))
-        bucket = stack.enter_context(through_a_door(bucket, puts=2, then=kill.close))
+        # The first to be put is the mark of the installation.
+        bucket = stack.enter_context(through_a_door(bucket, puts=3, then=kill.close))
         settings = {"results_url": bucket.url, "cdn_url": CDN, "input_dirs": (pictures,)}
         settings |= settings_of(bucket)
         with whole_server.running(tmp_path / "data", **settings) as server:

@@ -1,5 +1,6 @@
 """`batchmill keys` and `workers` beside a server."""
 
+import asyncio
 import fcntl
 import json
 import os
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 import databases
+from batchmill import bootstrap
 from batchmill.cli import crew
+from batchmill.config import Settings
 from cli.conftest import Run
 from support import redis_server
 from support.served import Server
@@ -60,10 +63,17 @@ def test_workers_are_listed(batchmill: Run, server: Server):
     assert json.loads(worker)["id"] in table[1]
 
 
+async def marked(settings: Settings) -> None:
+    """Mark the storage as a server does at its first start; workers wait for that."""
+    async with bootstrap.opened(settings):
+        pass
+
+
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Settings of a database and a queue that workers can share."""
+    """Settings of a database and a queue that workers can share, and that a server has used."""
     with databases.new_url("postgresql", tmp_path) as url, redis_server.own_queue() as place:
+        asyncio.run(marked(Settings(data_dir=tmp_path / "batchmill-data", database_url=url)))
         yield {
             "BATCHMILL_DATABASE_URL": url,
             "BATCHMILL_REDIS_URL": place[0],

@@ -33,6 +33,6 @@ def test_every_test_that_is_named_exists():
     absent = [
         f"{path}::{name}"
         for _, path, name in rows()
-        if not re.search(rf"^def {name}\(", (TESTS / path).read_text(), re.MULTILINE)
+        if not re.search(rf"^(?:async )?def {name}\(", (TESTS / path).read_text(), re.MULTILINE)
     ]
     assert not absent

@@ -290,7 +290,7 @@ def test_an_upload_goes_on_after_the_server_was_killed(open_page, tmp_path: Path
 def open_uploads(server: Process) -> list[int]:
     """Return the sizes of the files that grow on the server."""
     folder = Path(server.popen.args[server.popen.args.index("--data-dir") + 1]) / "uploads"
-    return [path.stat().st_size for path in folder.iterdir()]
+    return [path.stat().st_size for path in folder.glob("upl_*")]
 
 
 def wait_arriving(server: Process) -> None:

@@ -184,7 +184,9 @@ def _step(body: object, number: int) -> Step:
 
 
 def _step_json(step: Step) -> dict[str, Any]:
-    body: dict[str, Any] = {"use": step.use, "with": dict(step.options), "id": step.id}
+    body: dict[str, Any] = {"use": step.use, "with": dict(step.options)}
+    if step.id:
+        body["id"] = step.id
     if step.on_error is not OnError.FAIL:
         body["on_error"] = step.on_error.value
     condition = step.condition.bounds()
