@@ -12,6 +12,7 @@ import httpx
 import pytest
 from tusclient.client import TusClient
 
+from batchmill.storage import keys
 from support import node
 from support import server as servers
 from support.mills import a_day_later
@@ -297,6 +298,7 @@ def test_a_full_disk_is_said_before_a_byte_is_sent(tmp_path):
 
 def test_a_running_server_removes_files_that_no_upload_has(tmp_path):
     with servers.running(tmp_path, cleanup_interval_ms=1_000) as tidying:
+        assert tidying.eventually((tmp_path / "uploads" / keys.IDENTITY).exists)
         url = begun(tidying, 1)
         left = tmp_path / "uploads" / "upl_left"
         left.touch()
