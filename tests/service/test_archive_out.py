@@ -34,7 +34,7 @@ def pages_of(rows: Sequence[ArchiveRow], size: int, asked: list[int] | None = No
     async def pages(after: int) -> Sequence[ArchiveRow]:
         if asked is not None:
             asked.append(after)
-        positions = sorted({row.position for row in rows if row.position > after})[:size]
+        positions = set(sorted({row.position for row in rows if row.position > after})[:size])
         return [row for row in rows if row.position in positions]
 
     return pages
