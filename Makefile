@@ -123,6 +123,10 @@ bench-pollers: $(VENV)/.dev ## A thousand callers and two hundred listeners on o
 bench-images: $(VENV)/.bench $(if $(filter build/photos,$(PHOTOS)),build/photos) ## Resizing and encoding against sharp (needs Node); PHOTOS=FOLDER takes your own
 	$(BIN)/python benchmarks/images.py "$(PHOTOS)"
 
+.PHONY: meters
+meters: $(VENV)/.dev ## Print what the house rules measure: hops of a photo, duplicate names, circles, words …
+	@$(BIN)/python tests/architecture/meters.py
+
 constraints: ## Renew constraints.txt: the newest versions that pass
 	rm -rf build/constraints
 	$(PYTHON) -m venv --without-pip build/constraints
