@@ -44,8 +44,8 @@ def analyse(path: Path, **options: object) -> Measured:
     """Our own work, as a child does it."""
     from batchmill.model.limits import Limits
     from batchmill.operations import registry
-    from batchmill.runner.execute import execute
-    from batchmill.runner.messages import Job, JobStep
+    from batchmill.sandbox.messages import Job, JobStep
+    from batchmill.sandbox.run_job import execute
 
     step = JobStep("analyze", registry.options("analyze", options).model_dump(mode="json"))
     with tempfile.TemporaryDirectory() as folder:

@@ -93,8 +93,8 @@ def _arguments() -> argparse.Namespace:
 def batchmill_crop(which: str) -> Crop:
     """Return the product's own path in a child: open, face_crop, encode."""
     from batchmill.operations import registry
-    from batchmill.runner.execute import execute
-    from batchmill.runner.messages import Job, JobStep
+    from batchmill.sandbox.messages import Job, JobStep
+    from batchmill.sandbox.run_job import execute
 
     wanted = {"face_crop": {"faces": which}, "convert": ENCODING}
     steps = tuple(
@@ -155,8 +155,8 @@ def _padded(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
 def no_crop(_which: str) -> Crop:
     """Return a child's path without faces, to see what it costs to have them."""
     from batchmill.operations import registry
-    from batchmill.runner.execute import execute
-    from batchmill.runner.messages import Job, JobStep
+    from batchmill.sandbox.messages import Job, JobStep
+    from batchmill.sandbox.run_job import execute
 
     step = JobStep("resize", registry.options("resize", {"width": 300}).model_dump(mode="json"))
 

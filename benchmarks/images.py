@@ -117,8 +117,8 @@ def _done(file: str, out: Path, spent: list[float]) -> Done:
 def ours(case: str, out: str, files: Sequence[str]) -> None:
     """Do every file once, as a child does; print CPU ms by file."""
     from batchmill.operations import presets, registry
-    from batchmill.runner.execute import execute
-    from batchmill.runner.messages import Job, JobStep
+    from batchmill.sandbox.messages import Job, JobStep
+    from batchmill.sandbox.run_job import execute
 
     given = STEPS.get(case) or [(step.use, step.options) for step in presets.get(case).steps]
     steps = tuple(

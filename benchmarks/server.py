@@ -33,8 +33,8 @@ KERNEL = """
 import json, shutil, sys, time
 from pathlib import Path
 from batchmill.operations import presets, registry
-from batchmill.runner import execute
-from batchmill.runner.messages import Job, JobStep
+from batchmill.sandbox import run_job as execute
+from batchmill.sandbox.messages import Job, JobStep
 
 work, repeats, files = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 steps = tuple(

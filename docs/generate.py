@@ -14,16 +14,17 @@ import typer
 from pydantic import BaseModel, ByteSize
 from pydantic_core import PydanticUndefined
 
-from batchmill import bootstrap, config, environment, logs
+from batchmill import bootstrap, logs
 from batchmill.api.app import create_app
 from batchmill.cli.main import app
-from batchmill.environment import Setting
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.item import ItemError
 from batchmill.errors.outage import OutageError
 from batchmill.errors.request import RequestError
 from batchmill.model.pipeline import Step
 from batchmill.operations import presets, registry
+from batchmill.settings import fields, loading
+from batchmill.settings.loading import Setting
 
 FOLDER: Final = Path(__file__).parent / "reference"
 MANY: Final = 100_000
@@ -46,7 +47,7 @@ def main() -> int:
 
 
 def settings_page() -> Iterator[str]:
-    """Every setting, in the groups of `config.py`."""
+    """Every setting, in the groups of `settings/fields.py`."""
     yield "# Settings"
     yield (
         "Set by a flag, an environment variable, or a TOML file that `BATCHMILL_CONFIG` names; the "
@@ -55,21 +56,19 @@ def settings_page() -> Iterator[str]:
         "may lie in a file: set the variable with `_FILE` appended to the file's path."
     )
     yield "In the file, the part before the dot is a table: `[images]`, then `concurrency = 3`."
-    general = [s for s in environment.settings() if "." not in s.path]
+    general = [s for s in loading.settings() if "." not in s.path]
     yield "## General"
     yield from _settings_table(general)
     for name in _groups():
-        group = config.Settings.model_fields[name].annotation
+        group = fields.Settings.model_fields[name].annotation
         yield f"## {name.capitalize()}"
         yield _one_line(group.__doc__)
-        yield from _settings_table(s for s in environment.settings() if s.path.startswith(name))
+        yield from _settings_table(s for s in loading.settings() if s.path.startswith(name))
     yield "## Limits of the tiers"
     yield from _tiers()
     yield "## Names from the reference documents"
     yield "These are understood too; our own name wins where both are set."
-    rows = [
-        (f"`{old}`", f"`{_variable(alias.path)}`") for old, alias in environment.ALIASES.items()
-    ]
+    rows = [(f"`{old}`", f"`{_variable(alias.path)}`") for old, alias in loading.ALIASES.items()]
     mysql = "`MYSQL_HOST` `MYSQL_USER` `MYSQL_PASSWORD` `MYSQL_DATABASE`"
     yield _table(("name", "sets"), [*rows, (mysql, "`BATCHMILL_DATABASE_URL`")])
 
@@ -168,7 +167,7 @@ def api_page() -> Iterator[str]:
 async def _openapi() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # HEAD and GET of one route share their id
-        async with bootstrap.opened(config.Settings(data_dir=Path(folder))) as mill:
+        async with bootstrap.opened(fields.Settings(data_dir=Path(folder))) as mill:
             return create_app(mill).openapi()
 
 
@@ -217,10 +216,10 @@ def _step(step: Step) -> str:
 def _groups() -> list[str]:
     return [
         name
-        for name, field in config.Settings.model_fields.items()
+        for name, field in fields.Settings.model_fields.items()
         if isinstance(field.annotation, type)
         and issubclass(field.annotation, BaseModel)
-        and field.annotation is not config.Tiers
+        and field.annotation is not fields.Tiers
     ]
 
 
@@ -240,9 +239,9 @@ def _settings_table(settings: Iterable[Setting]) -> Iterator[str]:
 
 
 def _tiers() -> Iterator[str]:
-    tiers = config.Tiers()
-    groups: dict[config.TierLimits, list[str]] = {}
-    for name in config.Tiers.model_fields:
+    tiers = fields.Tiers()
+    groups: dict[fields.TierLimits, list[str]] = {}
+    for name in fields.Tiers.model_fields:
         groups.setdefault(getattr(tiers, name), []).append(name)
     yield (
         "A tier comes from the caller's key; without a key it is `anonymous`. The variable is "
@@ -257,13 +256,13 @@ def _tiers() -> Iterator[str]:
                 *(_shown(getattr(tier, name)) for tier in groups),
                 f"{field.description}.",
             )
-            for name, field in config.TierLimits.model_fields.items()
+            for name, field in fields.TierLimits.model_fields.items()
         ],
     )
 
 
 def _variable(path: str) -> str:
-    return next(s.variable for s in environment.settings() if s.path == path)
+    return next(s.variable for s in loading.settings() if s.path == path)
 
 
 def _default(setting: Setting) -> str:
@@ -276,7 +275,7 @@ def _shown(value: object) -> str:
     if value is None or value == ():
         return "—"
     if isinstance(value, ByteSize):
-        return environment.size(value)
+        return loading.size(value)
     if isinstance(value, bool):
         return "`true`" if value else "`false`"
     if isinstance(value, tuple):

@@ -9,12 +9,12 @@ import pytest
 from pydantic import SecretStr
 
 from batchmill.bootstrap import opened, serve, working
-from batchmill.config import Settings
 from batchmill.errors.request import UsageError, WrongStoreError
+from batchmill.settings.fields import Settings
 from batchmill.storage import keys
 from batchmill.storage.objects import Bucket
-from support.mills import send
 from support.processes import descendants
+from support.server_contexts import send
 
 
 async def store(settings: Settings, path: Path) -> None:

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from batchmill import private
-from batchmill.cli import checks
-from batchmill.config import Settings
+from batchmill.cli import doctor_checks
 from batchmill.model.item import ItemId
-from batchmill.service import handout
+from batchmill.service.execution import copy_to_folder
+from batchmill.settings.fields import Settings
 from support.parts import missing
 from support.pictures import scene
 from support.sent import wait_for
@@ -86,7 +86,7 @@ def test_crops_that_are_handed_out_are_as_open_as_their_folder(tmp_path: Path) -
         shared = tmp_path / f"{mode:o}"
         shared.mkdir()
         shared.chmod(mode)
-        handout._copy(shared, ItemId("itm_1"), [crop])
+        copy_to_folder._copy(shared, ItemId("itm_1"), [crop])
         assert (shared / "itm_1.jpg").stat().st_mode & 0o777 == mode & 0o666
 
 
@@ -100,7 +100,7 @@ def test_doctor_warns_of_folders_that_others_may_read(tmp_path: Path) -> None:
 
 
 def warned(settings: Settings) -> list[str]:
-    found = [*checks.data_dir(settings), *checks.storage(settings)]
+    found = [*doctor_checks.data_dir(settings), *doctor_checks.storage(settings)]
     return [each.name for each in found if "open to other users" in each.found]
 
 

@@ -13,23 +13,24 @@ from batchmill import logs, private
 from batchmill.api.app import create_app
 from batchmill.api.probes import create_probes
 from batchmill.api.server import answer, is_loopback, listening, url
-from batchmill.attempt.workbench import Remote
-from batchmill.config import Settings
+from batchmill.attempt.context import Remote
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
 from batchmill.engines.base import Engine
 from batchmill.engines.memory import MemoryEngine
-from batchmill.environment import Origin
 from batchmill.errors.outage import RunnerUnavailableError, StorageUnavailableError
 from batchmill.errors.request import UsageError
 from batchmill.logs import Event
+from batchmill.model import ids
 from batchmill.outgoing.calls import Outgoing, Rules
-from batchmill.runner.pool import Pool, Recycling
-from batchmill.runner.scratch import Scratch
-from batchmill.service import ids, keys, stores, sweep, webhooks
-from batchmill.service.bench import attempts_in
-from batchmill.service.mill import Mill
+from batchmill.sandbox.pool import Pool, Recycling
+from batchmill.sandbox.scratch import Scratch
+from batchmill.service import api_keys, stores, sweep, webhooks
+from batchmill.service.context import Mill
+from batchmill.service.execution.attempts import attempts_in
 from batchmill.service.seals import Seals
+from batchmill.settings.fields import Settings
+from batchmill.settings.loading import Origin
 from batchmill.storage.base import Storage
 from batchmill.storage.local import LocalStorage
 from batchmill.storage.signing import KEY_BYTES, Signer, fresh_signer
@@ -165,7 +166,7 @@ async def serve(
                 pool = await stack.enter_async_context(working(mill, stopping=stopping))
                 app.state.pool = pool
             if on_admin_link is not None and is_loopback(settings.host):
-                token = await keys.offer_admin_link(mill.database)
+                token = await api_keys.offer_admin_link(mill.database)
                 on_admin_link(f"{url(listener)}/login?token={token}")
             await stopping.wait()
             app.state.draining.set()
@@ -252,11 +253,11 @@ async def _let_somebody_in(mill: Mill) -> None:
     """
     settings = mill.settings
     if settings.admin_key is not None:
-        await keys.ensure_admin(mill.database, settings.admin_key.get_secret_value())
+        await api_keys.ensure_admin(mill.database, settings.admin_key.get_secret_value())
     if (
         is_loopback(settings.host)
         or settings.anonymous == "on"
-        or await keys.any_key(mill.database)
+        or await api_keys.any_key(mill.database)
     ):
         return
     raise UsageError(

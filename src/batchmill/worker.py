@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from batchmill import logs
 from batchmill.logs import Event
 from batchmill.model.item import ItemId
-from batchmill.service import notices, presence, sweep
-from batchmill.service.leases import LeaseKeeper
-from batchmill.service.mill import Mill
-from batchmill.service.process import Attempt, process_item
+from batchmill.service import sweep, webhook_outbox
+from batchmill.service.context import Mill
+from batchmill.service.execution.process_item import Attempt, process_item
+from batchmill.service.scheduling import heartbeat
+from batchmill.service.scheduling.leases import LeaseKeeper
 
 
 class Places:
@@ -77,7 +78,7 @@ async def work(
         async with background(mill.engine.serve(handle, slots=slots, stopping=stopping)) as serving:
             await stopping.wait()
             logs.info(Event.WORKER_DRAINING, worker=mill.process_id)
-            await presence.announce_drain(mill)
+            await heartbeat.announce_drain(mill)
             await asyncio.wait({serving, *carried}, timeout=mill.settings.drain_s)
         for task in carried:
             task.cancel()
@@ -87,11 +88,11 @@ async def work(
 @asynccontextmanager
 async def upkeep(mill: Mill, *, slots: int) -> AsyncIterator[None]:
     """Keep this process entered, and sweep and notices going, for the length of the block."""
-    await presence.enter(mill, slots=slots)
+    await heartbeat.enter(mill, slots=slots)
     async with (
-        background(presence.keep_alive(mill, slots=slots)),
+        background(heartbeat.keep_alive(mill, slots=slots)),
         background(sweep.run(mill)),
-        background(notices.run(mill)),
+        background(webhook_outbox.run(mill)),
     ):
         yield
 

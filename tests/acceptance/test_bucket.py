@@ -16,14 +16,14 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
-from batchmill.config import ImagesSettings
 from batchmill.service import sweep
+from batchmill.settings.fields import ImagesSettings
 from batchmill.storage import keys
 from batchmill.storage.objects import Bucket
 from batchmill.storage.s3_uploads import S3Uploads
 from support import seaweed, whole_server
-from support.mills import a_day_later
 from support.pictures import scene
+from support.server_contexts import a_day_later
 from support.whole_server import WholeServer
 
 CDN = "https://cdn.example/shop"

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from batchmill.bootstrap import opened
-from batchmill.config import Settings
-from support.mills import send
+from batchmill.settings.fields import Settings
 from support.served import environment
+from support.server_contexts import send
 
 
 def serve(data_dir: Path, *flags: str) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from batchmill.api import body
+from batchmill.api.http import json_body
 from batchmill.errors.request import TooLargeError
 
 COOKIE = {"Cookie": "batchmill_key=bm_whatever", "Host": "evil.example"}
@@ -32,6 +32,6 @@ def test_every_answer_tells_browsers_to_keep_it_to_themselves(server, path):
 
 
 def test_json_nests_to_32_levels_and_no_deeper():
-    assert body.parse("[" * 32 + "]" * 32) is not None
+    assert json_body.parse("[" * 32 + "]" * 32) is not None
     with pytest.raises(TooLargeError, match="32 levels"):
-        body.parse("[" * 33 + "1" + "]" * 33)
+        json_body.parse("[" * 33 + "1" + "]" * 33)

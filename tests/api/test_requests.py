@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from batchmill.api import body as body_of
+from batchmill.api.http import json_body as body_of
 from support import server as servers
 from support.ring import examples
 

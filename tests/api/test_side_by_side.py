@@ -10,10 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 import databases
-from api.test_events import listening
-from batchmill.config import DocumentsSettings
+from api.v1.test_events import listening
 from batchmill.db import workers
-from batchmill.service import keys
+from batchmill.service import api_keys
+from batchmill.settings.fields import DocumentsSettings
 from support import redis_server, whole_server
 from support.pictures import scene
 from support.whole_server import WholeServer
@@ -161,7 +161,7 @@ def test_every_question_is_answered_whoever_is_asked(
 
 
 def test_an_admin_link_of_one_server_opens_the_other_once(servers: Servers) -> None:
-    token = servers.one.run(keys.offer_admin_link(servers.one.mill.database))
+    token = servers.one.run(api_keys.offer_admin_link(servers.one.mill.database))
     statuses = [
         servers.two.client.get("/login", params={"token": token}).status_code for _ in range(2)
     ]

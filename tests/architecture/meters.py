@@ -140,9 +140,9 @@ def _reachable(graph: Mapping[str, set[str]], start: str) -> set[str]:
 
 def settings_count() -> int:
     """Return how many settings an administrator sees."""
-    from batchmill import environment
+    from batchmill.settings import loading
 
-    return len(environment.settings())
+    return len(loading.settings())
 
 
 def banned_words() -> Mapping[str, int]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import typer
 
 from batchmill.cli.main import app
-from batchmill.environment import ALIASES, settings
 from batchmill.errors import item, outage, request
 from batchmill.errors.base import BatchmillError
 from batchmill.logs import Event
+from batchmill.settings.loading import ALIASES, settings
 
 ROOT = Path(__file__).parents[2]
 SOURCE = "\n".join(

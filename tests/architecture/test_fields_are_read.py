@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from batchmill.config import Settings, Tiers
 from batchmill.model.pipeline import Condition, Pipeline, Step
-from batchmill.wire import asked
+from batchmill.settings.fields import Settings, Tiers
+from batchmill.wire import requests
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "batchmill"
@@ -21,7 +21,7 @@ TREES = {
     path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
     for path in sorted(SOURCE.rglob("*.py"))
 }
-STEPS, BATCHES, PAGES = "local/test_steps.py::", "api/test_batches.py::", "api/test_pages.py::"
+STEPS, BATCHES, PAGES = "local/test_steps.py::", "api/v1/test_batches.py::", "api/test_pages.py::"
 
 TESTS = {
     "Pipeline.name": BATCHES + "test_the_pipelines_own_name_is_told",
@@ -31,7 +31,7 @@ TESTS = {
     "Pipeline.retries": STEPS
     + "test_the_pipelines_own_retries_and_time_hold_where_the_caller_says_nothing",
     "Pipeline.concurrency": STEPS + "test_a_pipeline_of_concurrency_1_works_on_one_file_at_a_time",
-    "Pipeline.family": "service/test_process.py"
+    "Pipeline.family": "service/execution/test_process_item.py"
     "::test_a_sequential_batch_has_a_budget_of_crashes_of_its_own",
     "Pipeline.tolerant": STEPS + "test_a_tolerant_pipeline_takes_a_damaged_file_and_says_so",
     "Step.use": "attempt/test_run.py::test_failure_names_its_step_and_leaves_nothing",
@@ -41,21 +41,24 @@ TESTS = {
     "Step.timeout_s": STEPS + "test_the_time_of_one_step_holds_beside_steps_without",
     "Step.retries": STEPS + "test_the_retries_of_a_step_override_the_pipelines",
     "Step.on_error": STEPS + "test_keep_original_of_another_step_delivers_nothing",
-    "Step.condition": "runner/test_execute.py::test_a_step_runs_only_where_every_bound_holds",
-    "Condition.types": "runner/test_execute.py::test_a_step_runs_only_where_every_bound_holds",
-    "Condition.min_bytes": "runner/test_execute.py::test_a_step_runs_only_where_every_bound_holds",
+    "Step.condition": "sandbox/test_run_job.py::test_a_step_runs_only_where_every_bound_holds",
+    "Condition.types": "sandbox/test_run_job.py::test_a_step_runs_only_where_every_bound_holds",
+    "Condition.min_bytes": "sandbox/test_run_job.py::test_a_step_runs_only_where_every_bound_holds",
     "Condition.max_bytes": STEPS + "test_no_file_is_small_enough_for_max_bytes_0",
-    "Condition.min_width": "runner/test_execute.py::test_a_step_runs_only_where_every_bound_holds",
-    "Condition.min_height": "runner/test_execute.py::test_a_step_runs_only_where_every_bound_holds",
+    "Condition.min_width": "sandbox/test_run_job.py::test_a_step_runs_only_where_every_bound_holds",
+    "Condition.min_height": "sandbox/test_run_job.py"
+    "::test_a_step_runs_only_where_every_bound_holds",
     "BatchOptions.name": BATCHES + "test_files_that_are_sent_come_back_processed",
     "BatchOptions.tag": PAGES + "test_pages_of_batches_stay_right_while_batches_come_and_go",
     "BatchOptions.metadata": BATCHES + "test_files_that_are_sent_come_back_processed",
     "BatchOptions.priority": PAGES + "test_waiting_batches_have_their_place_in_the_queue",
-    "BatchOptions.concurrency": "service/test_process.py::test_the_window_of_a_pipeline_is_kept",
+    "BatchOptions.concurrency": "service/execution/test_process_item.py"
+    "::test_the_window_of_a_pipeline_is_kept",
     "BatchOptions.keep_open": BATCHES + "test_an_open_batch_takes_files_until_it_is_closed",
-    "BatchOptions.on_failure": "service/test_process.py"
+    "BatchOptions.on_failure": "service/execution/test_process_item.py"
     "::test_a_batch_stops_when_more_failed_than_its_sender_allows",
-    "BatchOptions.webhook": "api/test_webhooks.py::test_a_batch_that_names_a_webhook_is_told_to_it",
+    "BatchOptions.webhook": "api/v1/test_webhooks.py"
+    "::test_a_batch_that_names_a_webhook_is_told_to_it",
     "BatchOptions.step_options": BATCHES + "test_step_options_replace_those_of_the_preset",
 }
 """The test that fails when a field does nothing."""
@@ -80,7 +83,7 @@ WITHOUT_TEST = frozenset(
 def _fields() -> Iterator[str]:
     for kind in (Pipeline, Step, Condition):
         yield from (f"{kind.__name__}.{field.name}" for field in dataclasses.fields(kind))
-    yield from (f"BatchOptions.{name}" for name in asked.BatchOptions.model_fields)
+    yield from (f"BatchOptions.{name}" for name in requests.BatchOptions.model_fields)
 
 
 def _settings(group: type[BaseModel] = Settings, place: str = "") -> Iterator[str]:
@@ -109,7 +112,7 @@ def _readers(name: str, *, declared_in: str) -> list[str]:
 @pytest.mark.parametrize("field", sorted(_fields()))
 def test_a_field_is_read_outside_of_its_declaration(field: str):
     kind, _, name = field.partition(".")
-    declared_in = "wire/asked.py" if kind == "BatchOptions" else "model/pipeline.py"
+    declared_in = "wire/requests.py" if kind == "BatchOptions" else "model/pipeline.py"
 
     assert _readers(name, declared_in=declared_in) != []
 
@@ -137,7 +140,7 @@ def test_a_setting_is_read(setting: str):
     readers = [
         path
         for read in (name, *own)
-        for path in _readers(read, declared_in="config.py")
+        for path in _readers(read, declared_in="settings/fields.py")
         if not group or _read_in(TREES[path], group)
     ]
 
@@ -148,7 +151,7 @@ def _members_of_config(name: str) -> list[str]:
     """Return the properties and functions of the settings that read `self.<name>`."""
     return [
         node.name
-        for node in ast.walk(TREES["config.py"])
+        for node in ast.walk(TREES["settings/fields.py"])
         if isinstance(node, ast.FunctionDef)
         and not node.name.startswith("_")
         and _read_in(node, name)

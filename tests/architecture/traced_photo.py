@@ -90,9 +90,10 @@ def _run(tracer: Tracer, photo: Path, output: Path) -> None:
 
 
 def _serve(tracer: Tracer, photo: Path, data: Path) -> None:
-    from batchmill import bootstrap, environment
+    from batchmill import bootstrap
+    from batchmill.settings import loading
 
-    settings = environment.load(
+    settings = loading.load(
         {},
         None,
         {

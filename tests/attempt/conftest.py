@@ -1,3 +1,3 @@
-from support.mill import with_mill
+from support.server_context import with_mill
 
 __all__ = ["with_mill"]

@@ -3,7 +3,7 @@ import pytest
 from batchmill.attempt.outputs import collect
 from batchmill.errors.item import ChildCrashedError
 from batchmill.model.item import Output
-from batchmill.runner.messages import Report
+from batchmill.sandbox.messages import Report
 
 
 def report(*names, size=3):

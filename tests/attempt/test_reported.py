@@ -3,7 +3,7 @@ import pytest
 from batchmill.attempt.reported import MESSAGE_CHARACTERS, exception
 from batchmill.errors.item import ItemError, OutOfMemoryError, UnreadableFileError
 from batchmill.errors.outage import StorageFullError
-from batchmill.runner.messages import ReportedError
+from batchmill.sandbox.messages import ReportedError
 
 
 @pytest.mark.parametrize("kind", [UnreadableFileError, OutOfMemoryError, StorageFullError])

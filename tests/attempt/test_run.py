@@ -3,9 +3,9 @@ import asyncio
 import pytest
 from pydantic import ConfigDict
 
+from batchmill.attempt.context import Remote, Workbench
 from batchmill.attempt.run import run_attempt
 from batchmill.attempt.staging import local_file
-from batchmill.attempt.workbench import Remote, Workbench
 from batchmill.errors.item import (
     AttemptTimeoutError,
     ChildCrashedError,
@@ -17,8 +17,8 @@ from batchmill.errors.request import UnknownNameError
 from batchmill.model.item import SkipReason
 from batchmill.model.media import Family
 from batchmill.model.pipeline import Condition, OnError, Pipeline, Step
-from batchmill.operations.base import Options, RemoteCall, Transform
-from support.mill import files_left
+from batchmill.operations.contract import Options, RemoteCall, Transform
+from support.server_context import files_left
 
 JPEG = b"\xff\xd8\xff\xe0" + b"pixels" * 10
 

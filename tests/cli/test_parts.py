@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmill.cli.existing import ExistingResults
-from batchmill.cli.halt import Halt, parse_halt
+from batchmill.cli.run.existing import ExistingResults
+from batchmill.cli.run.halt import Halt, parse_halt
+from batchmill.cli.run.watch import Settling, Watcher
 from batchmill.cli.text import clean, duration, saved, size, table
-from batchmill.cli.watch import Settling, Watcher
 from batchmill.errors.request import UsageError
 from batchmill.local.inputs import LocalInput, Search, find
 from batchmill.local.pipelines import Changes, changed, resolve

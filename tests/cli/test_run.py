@@ -391,7 +391,7 @@ def processes_in(session: int) -> list[str]:
             text = path.read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
-        if f"batchmill.runner.execute {session} " in text:
+        if f"batchmill.sandbox.run_job {session} " in text:
             found.append(text)
     return found
 

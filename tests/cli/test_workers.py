@@ -12,8 +12,8 @@ import pytest
 
 import databases
 from batchmill import bootstrap
-from batchmill.cli import crew
-from batchmill.config import Settings
+from batchmill.cli import host_workers
+from batchmill.settings.fields import Settings
 from cli.conftest import Run
 from support import redis_server
 from support.served import Server
@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_a_worker_that_is_being_started_is_not_taken_for_the_one_before(tmp_path: Path):
-    member = crew.Member("worker-1", tmp_path)
+    member = host_workers.Member("worker-1", tmp_path)
     (tmp_path / "worker-1.lock").write_text(str(os.getpid()))
     member.log.mkdir()  # so that starting stops right after it has locked
     with pytest.raises(IsADirectoryError):
@@ -79,7 +79,7 @@ def shared(tmp_path: Path) -> Iterator[dict[str, str]]:
             "BATCHMILL_REDIS_URL": place[0],
             "BATCHMILL_REDIS_QUEUE": place[1],
         }
-        for member in crew.members(tmp_path / "batchmill-data/workers"):
+        for member in host_workers.members(tmp_path / "batchmill-data/workers"):
             if member.pid is not None:  # a failed test must not leave it behind
                 os.kill(member.pid, signal.SIGKILL)
 

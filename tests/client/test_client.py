@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from batchmill import AsyncClient, Client
-from batchmill.client import sending
-from batchmill.client.requests import Upload
+from batchmill.client import files
+from batchmill.client.endpoints import Upload
 from batchmill.errors.item import InputMissingError, OutputUnwritableError
 from batchmill.errors.outage import ServerUnreachableError
 from batchmill.errors.request import ConflictError, EmptyBatchError, NotFoundError, UnknownNameError
 from batchmill.model.batch import BatchStatus
 from batchmill.model.item import ItemStatus
-from batchmill.wire import asked, told
+from batchmill.wire import requests, responses
 from support.pictures import scene
 from support.served import Server
 
@@ -85,7 +85,7 @@ def test_bytes_are_told_as_they_leave(client: Client, tmp_path: Path):
 
 
 def test_options_and_pipelines_of_ones_own_arrive(client: Client, tmp_path: Path):
-    options = asked.BatchOptions(name="mine", tag="t1", step_options={"resize": {"width": 20}})
+    options = requests.BatchOptions(name="mine", tag="t1", step_options={"resize": {"width": 20}})
     pipeline = {"name": "small", "steps": [{"use": "resize", "with": {"width": 30}}]}
 
     batch = client.submit(pictures(tmp_path, "a.png"), pipeline, options=options)
@@ -101,7 +101,7 @@ def test_options_and_pipelines_of_ones_own_arrive(client: Client, tmp_path: Path
 def test_a_batch_can_be_kept_open_and_closed_later(client: Client, tmp_path: Path):
     a, b = pictures(tmp_path, "a.png", "b.png")
 
-    batch = client.submit([], "web", options=asked.BatchOptions(keep_open=True))
+    batch = client.submit([], "web", options=requests.BatchOptions(keep_open=True))
     assert client.add(batch.id, [a, b]) == 2
     assert client.batch(batch.id).open
     client.close_batch(batch.id)
@@ -110,7 +110,7 @@ def test_a_batch_can_be_kept_open_and_closed_later(client: Client, tmp_path: Pat
 
 
 def test_a_batch_can_be_paused_resumed_and_cancelled(client: Client, tmp_path: Path):
-    options = asked.BatchOptions(keep_open=True)
+    options = requests.BatchOptions(keep_open=True)
     batch = client.submit(pictures(tmp_path, "a.png"), "web", options=options)
 
     assert client.pause(batch.id).paused
@@ -152,7 +152,7 @@ def test_watching_shows_every_stage_and_never_goes_back(client: Client, tmp_path
 
 
 def test_a_server_of_before_is_asked_again_and_again(server: Server, tmp_path: Path):
-    async def polled() -> list[told.Batch]:
+    async def polled() -> list[responses.Batch]:
         async with AsyncClient(server.url) as client:
             batch = await client.submit(pictures(tmp_path, "a.png", "b.png"), "web")
             return [one async for one in _until_ended(client, batch.id)]
@@ -196,14 +196,14 @@ def test_a_batch_that_could_not_be_sent_whole_is_cancelled(client: Client, tmp_p
     gone = Upload(tmp_path / "gone.png", "gone.png", 10)
 
     with pytest.raises(InputMissingError):
-        client.submit([*many, gone], "web", options=asked.BatchOptions(tag="broken"))
+        client.submit([*many, gone], "web", options=requests.BatchOptions(tag="broken"))
 
     (batch,) = client.batches(tag="broken")
     assert client.wait(batch.id).status is BatchStatus.CANCELLED
 
 
 def test_a_client_works_inside_a_running_event_loop_and_closes_twice(server: Server):
-    async def inside() -> list[told.Batch]:
+    async def inside() -> list[responses.Batch]:
         with Client(server.url) as client:
             found = list(client.batches())
             client.close()
@@ -224,12 +224,12 @@ def test_requests_are_cut_by_number_and_by_bytes(tmp_path: Path):
     def upload(size: int) -> Upload:
         return Upload(tmp_path, "x", size)
 
-    small = list(sending.chunks([upload(1)] * 101))
-    large = list(sending.chunks([upload(1), upload(2**40), upload(1)]))
+    small = list(files.chunks([upload(1)] * 101))
+    large = list(files.chunks([upload(1), upload(2**40), upload(1)]))
 
     assert [len(chunk) for chunk in small] == [50, 50, 1]
     assert [len(chunk) for chunk in large] == [1, 1, 1]
-    assert list(sending.chunks([])) == []
+    assert list(files.chunks([])) == []
 
 
 # ------------------------------------------------------------ downloads that break off
@@ -299,7 +299,7 @@ def test_files_that_are_there_are_not_downloaded_again(client: Client, tmp_path:
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_a_restart_in_the_middle_is_survived(tmp_path: Path, how: str):
-    async def story(server: Server) -> told.Batch:
+    async def story(server: Server) -> responses.Batch:
         async with AsyncClient(server.url) as client:
             pipeline = {"steps": [{"use": "faulty", "with": {"seconds": 0.3}}]}
             files = pictures(tmp_path, *(f"slow-{n}.png" for n in range(12)))

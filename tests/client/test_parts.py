@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchmill.client.endpoints import Request
 from batchmill.client.events import Event, parse
-from batchmill.client.requests import Request
 from batchmill.client.transport import Patience, problem
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.outage import OutageError, ServerUnreachableError, StorageFullError
@@ -91,12 +91,12 @@ def test_patience_ends():
 
 
 def test_every_change_has_a_key_of_its_own():
-    from batchmill.client import requests
+    from batchmill.client import endpoints
 
-    one, other = requests.order("bat_1", "pause"), requests.order("bat_1", "pause")
+    one, other = endpoints.order("bat_1", "pause"), endpoints.order("bat_1", "pause")
 
     assert one.headers["Idempotency-Key"] != other.headers["Idempotency-Key"]
-    assert requests.batch("../x").path == "/v1/batches/..%2Fx"
+    assert endpoints.batch("../x").path == "/v1/batches/..%2Fx"
     assert Request("GET", "/").with_headers(Last_Event_ID="3").headers == {"Last-Event-ID": "3"}
 
 

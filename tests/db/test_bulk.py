@@ -10,9 +10,9 @@ from sqlalchemy.exc import IntegrityError
 from batchmill.db import batches, bulk, items, listing
 from batchmill.db.connect import Database
 from batchmill.db.schema import secrets
+from batchmill.model import ids
 from batchmill.model.batch import LOCAL_OWNER, BatchId, NewBatch
 from batchmill.model.item import ArchiveEntry, Input, Item, NewItem
-from batchmill.service import ids
 
 BATCH = BatchId("bat_1")
 DRAFT = NewBatch({"steps": []}, "", "", "anonymous", 0, keep_open=True)

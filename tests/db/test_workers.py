@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 import databases
-from batchmill import environment
 from batchmill.db import workers
 from batchmill.errors.request import UsageError
+from batchmill.model import ids
 from batchmill.model.item import WorkerId
-from batchmill.service import ids
+from batchmill.settings import loading
 
 
 @pytest.mark.parametrize("kind", databases.SERVERS)
@@ -34,9 +34,9 @@ def test_processes_that_make_the_same_leadership_at_once_all_go_on(kind: str, tm
 @pytest.mark.parametrize("kind", databases.KINDS)
 def test_the_longest_name_that_a_worker_may_have_fits_into_the_database(kind: str, tmp_path: Path):
     longest = "w" * 31
-    settings = environment.load({"BATCHMILL_WORKER_ID": longest})
+    settings = loading.load({"BATCHMILL_WORKER_ID": longest})
     with pytest.raises(UsageError):
-        environment.load({"BATCHMILL_WORKER_ID": f"{longest}w"})
+        loading.load({"BATCHMILL_WORKER_ID": f"{longest}w"})
 
     worker_id = ids.worker_id(settings.worker_id)
     with databases.new_database(kind, tmp_path) as database, database.engine.begin() as conn:

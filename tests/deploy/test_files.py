@@ -15,11 +15,11 @@ import yaml
 from compose_spec import PyCompose
 
 import databases
-from batchmill import environment
 from batchmill.bootstrap import opened
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.errors.request import UsageError
-from batchmill.service import keys
+from batchmill.service import api_keys
+from batchmill.settings import loading
 from support import compose, parts, redis_server
 from support.compose import DEPLOY
 
@@ -29,7 +29,7 @@ OF_OTHERS = {"Kustomization", "ScaledObject", "TriggerAuthentication"}
 """Kinds that Kubernetes itself does not define."""
 KNOWN = {
     name
-    for setting in environment.settings()
+    for setting in loading.settings()
     for name in (setting.variable, *([f"{setting.variable}_FILE"] if setting.secret else []))
 }
 
@@ -203,7 +203,7 @@ def test_what_the_manifests_set_is_enough_to_start(tmp_path: Path):
     for name, value in filled_in.items():
         (tmp_path / name).write_text(value)
     env = {name: value.replace("/secrets", str(tmp_path)) for name, value in configured.items()}
-    settings = environment.load({**env, "BATCHMILL_DATA_DIR": str(tmp_path / "data")})
+    settings = loading.load({**env, "BATCHMILL_DATA_DIR": str(tmp_path / "data")})
 
     # Nothing is refused: it gets as far as the database, and there is none.
     with pytest.raises(DatabaseUnavailableError):
@@ -225,12 +225,12 @@ def _example_secrets() -> dict[str, str]:
 
 def _lets_in(admin_key: str, folder: Path) -> bool:
     with databases.new_database("sqlite", folder) as database:
-        asyncio.run(keys.ensure_admin(database, admin_key))
-        return asyncio.run(keys.authenticate(database, admin_key)) is not None
+        asyncio.run(api_keys.ensure_admin(database, admin_key))
+        return asyncio.run(api_keys.authenticate(database, admin_key)) is not None
 
 
 def test_workers_are_scaled_by_a_number_that_the_server_tells():
-    from batchmill.api.metrics import _gauges
+    from batchmill.api.http.metrics import _gauges
     from batchmill.model.batch import Counts
 
     told = {metric.name for metric in _gauges(Counts(), [], 0)}
@@ -260,7 +260,7 @@ def test_the_quickstart_script_makes_an_admin_key_that_a_server_takes(tmp_path: 
 def test_the_quickstart_script_for_windows_makes_such_a_key_too():
     script = (DEPLOY / "quickstart.ps1").read_text(encoding="utf-8")
 
-    assert f"Set-Secret 'admin_key' ('{keys.PREFIX}' + (New-Secret 32))" in script
+    assert f"Set-Secret 'admin_key' ('{api_keys.PREFIX}' + (New-Secret 32))" in script
 
 
 def test_the_units_are_ones_that_systemd_understands(tmp_path: Path):

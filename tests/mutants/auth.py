@@ -5,61 +5,63 @@ from mutants.mutant import Mutant
 MUTANTS = (
     Mutant(
         "rate-v6",
-        "src/batchmill/api/limits.py",
+        "src/batchmill/api/http/rate_limits.py",
         "_NEIGHBOURS = 64",
         "_NEIGHBOURS = 128",
         "a /64 of IPv6 is one caller",
         tests=(
-            "tests/api/test_proxies.py::test_a_network_of_ipv6_is_one_caller_and_the_next_another",
+            "tests/api/http/test_forwarded.py::test_a_network_of_ipv6_is_one_caller_and_the_next_another",
         ),
     ),
     Mutant(
         "rate-free",
-        "src/batchmill/api/limits.py",
+        "src/batchmill/api/http/rate_limits.py",
         'FREE = frozenset({"anonymous", "free"})',
         'FREE = frozenset({"anonymous"})',
         "documents of free keys are counted by the hour",
         tests=(
-            "tests/api/test_rate_limits.py::test_documents_of_a_free_key_are_counted_by_the_hour_and_by_owner",
+            "tests/api/http/test_rate_limits.py::test_documents_of_a_free_key_are_counted_by_the_hour_and_by_owner",
         ),
     ),
     Mutant(
         "rate-by-owner-upload",
-        "src/batchmill/api/limits.py",
+        "src/batchmill/api/http/rate_limits.py",
         "    who = _address(request) if caller.key is None else caller.owner_id\n    limit = asking.mill",
         "    who = _address(request)\n    limit = asking.mill",
         "an owner's documents are counted, from whatever address",
         tests=(
-            "tests/api/test_rate_limits.py::test_documents_of_a_free_key_are_counted_by_the_hour_and_by_owner",
+            "tests/api/http/test_rate_limits.py::test_documents_of_a_free_key_are_counted_by_the_hour_and_by_owner",
         ),
     ),
     Mutant(
         "rate-window",
-        "src/batchmill/api/limits.py",
+        "src/batchmill/api/http/rate_limits.py",
         "window_s = settings.rate_window_ms / 1000",
         "window_s = MINUTE_S",
         "the window for images is as long as the settings say",
         tests=(
-            "tests/api/test_rate_limits.py::test_the_window_for_images_is_as_long_as_the_settings_say",
+            "tests/api/http/test_rate_limits.py::test_the_window_for_images_is_as_long_as_the_settings_say",
         ),
     ),
     Mutant(
         "rate-reset",
-        "src/batchmill/service/keys.py",
+        "src/batchmill/service/api_keys.py",
         "reset_s = max(1, -(-left_ms // 1000))",
         "reset_s = left_ms // 1000",
         "a window that is not over says at least one second",
         tests=(
-            "tests/service/test_keys.py::test_a_window_that_ends_within_the_second_says_one_second_and_never_none",
+            "tests/service/test_api_keys.py::test_a_window_that_ends_within_the_second_says_one_second_and_never_none",
         ),
     ),
     Mutant(
         "proxy-https",
-        "src/batchmill/api/proxies.py",
+        "src/batchmill/api/http/forwarded.py",
         "if caller != nearest and headers.get",
         "if headers.get",
         "only a proxy says that a caller came by TLS",
-        tests=("tests/api/test_proxies.py::test_only_a_proxy_says_that_a_caller_came_by_tls",),
+        tests=(
+            "tests/api/http/test_forwarded.py::test_only_a_proxy_says_that_a_caller_came_by_tls",
+        ),
     ),
     Mutant(
         "auth-forwarded",
@@ -68,7 +70,7 @@ MUTANTS = (
         '"true-client-ip-x")',
         "every header of a proxy counts",
         tests=(
-            "tests/api/test_proxies.py::test_every_header_that_a_proxy_adds_says_that_one_stands_between",
+            "tests/api/http/test_forwarded.py::test_every_header_that_a_proxy_adds_says_that_one_stands_between",
         ),
     ),
     Mutant(
@@ -78,7 +80,7 @@ MUTANTS = (
         '"forwarded", ',
         "every header of a proxy counts",
         tests=(
-            "tests/api/test_proxies.py::test_every_header_that_a_proxy_adds_says_that_one_stands_between",
+            "tests/api/http/test_forwarded.py::test_every_header_that_a_proxy_adds_says_that_one_stands_between",
         ),
     ),
     Mutant(
@@ -87,7 +89,7 @@ MUTANTS = (
         "Caller(owner_id=STRANGERS, may_list=False)",
         "Caller(owner_id=STRANGERS)",
         "strangers see no list",
-        tests=("tests/api/test_proxies.py::test_a_stranger_neither_lists_nor_administers",),
+        tests=("tests/api/http/test_forwarded.py::test_a_stranger_neither_lists_nor_administers",),
     ),
     Mutant(
         "auth-admin-stranger",
@@ -95,11 +97,11 @@ MUTANTS = (
         "return asking.owner_id == LOCAL_OWNER",
         "return True",
         "a stranger is no administrator",
-        tests=("tests/api/test_proxies.py::test_a_stranger_neither_lists_nor_administers",),
+        tests=("tests/api/http/test_forwarded.py::test_a_stranger_neither_lists_nor_administers",),
     ),
     Mutant(
         "guard-cookie",
-        "src/batchmill/api/guard.py",
+        "src/batchmill/api/http/host_guard.py",
         '        bool(headers.get("x-api-key"))',
         '        bool(headers.get("cookie") or headers.get("x-api-key"))',
         "a cookie opens no foreign host",
@@ -107,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "guard-probe-post",
-        "src/batchmill/api/guard.py",
+        "src/batchmill/api/http/host_guard.py",
         'scope["path"] in PROBES and scope["method"] in SAFE',
         'scope["path"] in PROBES',
         "only questions reach a probe under a foreign host",
@@ -117,7 +119,7 @@ MUTANTS = (
     ),
     Mutant(
         "guard-csp",
-        "src/batchmill/api/guard.py",
+        "src/batchmill/api/http/host_guard.py",
         '    "X-Frame-Options": "DENY",\n',
         "",
         "every answer forbids frames",
@@ -131,7 +133,7 @@ MUTANTS = (
         "COOKIE_S = 30 * 86_400",
         "COOKIE_S = 300 * 86_400",
         "a cookie lasts thirty days",
-        tests=("tests/api/test_session.py",),
+        tests=("tests/api/v1/test_session.py",),
     ),
     Mutant(
         "key-note-use",
@@ -139,7 +141,7 @@ MUTANTS = (
         ".where(api_keys.c.id == key_id, long_ago)",
         ".where(api_keys.c.id == key_id)",
         "a use is noted once an hour",
-        tests=("tests/service/test_keys.py",),
+        tests=("tests/service/test_api_keys.py",),
     ),
     Mutant(
         "key-note-other",
@@ -147,15 +149,15 @@ MUTANTS = (
         ".where(api_keys.c.id == key_id, long_ago)",
         ".where(long_ago)",
         "only the key that is used is noted",
-        tests=("tests/service/test_keys.py",),
+        tests=("tests/service/test_api_keys.py",),
     ),
     Mutant(
         "key-any",
-        "src/batchmill/service/keys.py",
+        "src/batchmill/service/api_keys.py",
         "any(key.revoked_at is None for key",
         "any(True for key",
         "a revoked key lets nobody in",
-        tests=("tests/service/test_keys.py",),
+        tests=("tests/service/test_api_keys.py",),
     ),
     Mutant(
         "key-use-up-over",
@@ -163,23 +165,23 @@ MUTANTS = (
         "fits = or_(over, rate_windows",
         "fits = or_(rate_windows",
         "a window that is over starts again",
-        tests=("tests/service/test_keys.py",),
+        tests=("tests/service/test_api_keys.py",),
     ),
     Mutant(
         "key-short",
-        "src/batchmill/service/keys.py",
+        "src/batchmill/service/api_keys.py",
         "LEAST_CHARACTERS = 35",
         "LEAST_CHARACTERS = 34",
         "an administrator's key is no short one",
-        tests=("tests/service/test_keys.py::test_an_administrator_can_choose_no_short_key",),
+        tests=("tests/service/test_api_keys.py::test_an_administrator_can_choose_no_short_key",),
     ),
     Mutant(
         "key-prefix",
-        "src/batchmill/service/keys.py",
+        "src/batchmill/service/api_keys.py",
         "if not secret.startswith(PREFIX) or len",
         "if len",
         "an administrator's key looks like one",
-        tests=("tests/service/test_keys.py::test_an_administrator_can_choose_no_short_key",),
+        tests=("tests/service/test_api_keys.py::test_an_administrator_can_choose_no_short_key",),
     ),
     Mutant(
         "key-link-once",
@@ -188,7 +190,7 @@ MUTANTS = (
         "secrets.delete().where(secrets.c.name == name)",
         "only the token of the link opens",
         tests=(
-            "tests/service/test_keys.py::test_an_admin_link_opens_once_and_no_other_token_uses_it_up",
+            "tests/service/test_api_keys.py::test_an_admin_link_opens_once_and_no_other_token_uses_it_up",
         ),
     ),
     Mutant(
@@ -198,7 +200,7 @@ MUTANTS = (
         "    over = rate_windows.c.ends_at < now\n    statement",
         "a window ends in the instant that it names",
         tests=(
-            "tests/service/test_keys.py::test_uses_are_counted_from_one_again_in_the_instant_that_their_window_ends",
+            "tests/service/test_api_keys.py::test_uses_are_counted_from_one_again_in_the_instant_that_their_window_ends",
         ),
     ),
     Mutant(
@@ -207,69 +209,69 @@ MUTANTS = (
         "    if amount > most:\n        return False\n",
         "",
         "no amount is larger than a window",
-        tests=("tests/service/test_keys.py::test_an_amount_counts_until_its_window_is_over",),
+        tests=("tests/service/test_api_keys.py::test_an_amount_counts_until_its_window_is_over",),
     ),
     Mutant(
         "rate-remaining",
-        "src/batchmill/api/limits.py",
+        "src/batchmill/api/http/rate_limits.py",
         "str(usage.remaining)",
         "str(usage.limit)",
         "an answer says how many are left",
         tests=(
-            "tests/api/test_rate_limits.py::test_every_submission_says_how_many_are_left_also_after_a_restart",
+            "tests/api/http/test_rate_limits.py::test_every_submission_says_how_many_are_left_also_after_a_restart",
         ),
     ),
     Mutant(
         "rate-by-owner",
-        "src/batchmill/api/limits.py",
+        "src/batchmill/api/http/rate_limits.py",
         "    who = _address(request) if caller.key is None else caller.owner_id\n    limit = asking.limits",
         "    who = _address(request)\n    limit = asking.limits",
         "an owner's images are counted, from whatever address",
         tests=(
-            "tests/api/test_rate_limits.py::test_each_owner_has_a_window_of_the_size_of_its_tier",
+            "tests/api/http/test_rate_limits.py::test_each_owner_has_a_window_of_the_size_of_its_tier",
         ),
     ),
     Mutant(
         "rate-boundary",
-        "src/batchmill/service/keys.py",
+        "src/batchmill/service/api_keys.py",
         "if used > allowance.limit:",
         "if used >= allowance.limit:",
         "the last of a window is let in",
         tests=(
-            "tests/service/test_keys.py::test_the_fourth_submission_within_the_hour_is_refused",
+            "tests/service/test_api_keys.py::test_the_fourth_submission_within_the_hour_is_refused",
         ),
     ),
     Mutant(
         "proxy-believe",
-        "src/batchmill/api/proxies.py",
+        "src/batchmill/api/http/forwarded.py",
         "return str(found.pop()) if len(found) == 1 else nearest",
         "return str(found.pop()) if found else nearest",
         "headers that disagree are not believed",
-        tests=("tests/api/test_proxies.py::test_two_headers_count_only_where_they_agree",),
+        tests=("tests/api/http/test_forwarded.py::test_two_headers_count_only_where_they_agree",),
     ),
     Mutant(
         "proxy-nearest",
-        "src/batchmill/api/proxies.py",
+        "src/batchmill/api/http/forwarded.py",
         "if address is None or not self._trusts(address):\n            return nearest",
         "if address is None:\n            return nearest",
         "a stranger's headers are not believed",
-        tests=("tests/api/test_proxies.py::test_a_stranger_is_believed_nothing",),
+        tests=("tests/api/http/test_forwarded.py::test_a_stranger_is_believed_nothing",),
     ),
     Mutant(
         "proxy-order",
-        "src/batchmill/api/proxies.py",
+        "src/batchmill/api/http/forwarded.py",
         "for hop in reversed(hops):",
         "for hop in hops:",
         "the nearest hop that is no proxy is the caller",
-        tests=("tests/api/test_proxies.py::test_a_trusted_proxy_names_the_caller",),
+        tests=("tests/api/http/test_forwarded.py::test_a_trusted_proxy_names_the_caller",),
     ),
     Mutant(
         "proxy-mapped",
-        "src/batchmill/api/proxies.py",
+        "src/batchmill/api/http/forwarded.py",
         'return getattr(address, "ipv4_mapped", None) or address',
         "return address",
         "a mapped address is the IPv4 one",
-        tests=("tests/api/test_proxies.py::test_a_trusted_proxy_names_the_caller",),
+        tests=("tests/api/http/test_forwarded.py::test_a_trusted_proxy_names_the_caller",),
     ),
     Mutant(
         "auth-read",
@@ -286,7 +288,7 @@ MUTANTS = (
         "",
         "HTTP/1.0 may come by a proxy",
         tests=(
-            "tests/api/test_proxies.py::test_nobody_is_at_the_machine_where_a_proxy_may_stand_between",
+            "tests/api/http/test_forwarded.py::test_nobody_is_at_the_machine_where_a_proxy_may_stand_between",
         ),
     ),
     Mutant(
@@ -296,7 +298,7 @@ MUTANTS = (
         "if settings.trusted_proxies:",
         "a public address means strangers",
         tests=(
-            "tests/api/test_proxies.py::test_nobody_is_at_the_machine_where_a_proxy_may_stand_between",
+            "tests/api/http/test_forwarded.py::test_nobody_is_at_the_machine_where_a_proxy_may_stand_between",
         ),
     ),
     Mutant(
@@ -306,7 +308,7 @@ MUTANTS = (
         "if not _is_here",
         "a trusted proxy means strangers",
         tests=(
-            "tests/api/test_proxies.py::test_nobody_is_at_the_machine_where_a_proxy_may_stand_between",
+            "tests/api/http/test_forwarded.py::test_nobody_is_at_the_machine_where_a_proxy_may_stand_between",
         ),
     ),
     Mutant(
@@ -329,7 +331,7 @@ MUTANTS = (
     ),
     Mutant(
         "guard-origin-host",
-        "src/batchmill/api/guard.py",
+        "src/batchmill/api/http/host_guard.py",
         "if urlsplit(origin).netloc == host and host:",
         "if urlsplit(origin).netloc == host or host:",
         "a page of another origin may not call",
@@ -339,7 +341,7 @@ MUTANTS = (
     ),
     Mutant(
         "guard-key-host",
-        "src/batchmill/api/guard.py",
+        "src/batchmill/api/http/host_guard.py",
         " or _has_key(headers)):",
         "):",
         "a key is heard under any host name",
@@ -354,7 +356,7 @@ MUTANTS = (
         "",
         "scripts can't read the cookie",
         tests=(
-            "tests/api/test_session.py::test_a_key_becomes_a_cookie_that_scripts_and_other_sites_cannot_use",
+            "tests/api/v1/test_session.py::test_a_key_becomes_a_cookie_that_scripts_and_other_sites_cannot_use",
         ),
     ),
     Mutant(
@@ -364,7 +366,7 @@ MUTANTS = (
         '        samesite="lax",\n        secure',
         "other sites can't use the cookie",
         tests=(
-            "tests/api/test_session.py::test_a_key_becomes_a_cookie_that_scripts_and_other_sites_cannot_use",
+            "tests/api/v1/test_session.py::test_a_key_becomes_a_cookie_that_scripts_and_other_sites_cannot_use",
         ),
     ),
     Mutant(
@@ -374,7 +376,7 @@ MUTANTS = (
         "return public",
         "the cookie goes by TLS alone",
         tests=(
-            "tests/api/test_session.py::test_the_cookie_goes_by_tls_alone_where_browsers_come_by_tls",
+            "tests/api/v1/test_session.py::test_the_cookie_goes_by_tls_alone_where_browsers_come_by_tls",
         ),
     ),
     Mutant(
@@ -383,23 +385,23 @@ MUTANTS = (
         ", api_keys.c.revoked_at.is_(None)\n    )\n    row",
         "\n    )\n    row",
         "a revoked key opens nothing",
-        tests=("tests/service/test_keys.py::test_a_secret_opens_its_key_until_it_is_revoked",),
+        tests=("tests/service/test_api_keys.py::test_a_secret_opens_its_key_until_it_is_revoked",),
     ),
     Mutant(
         "key-tier",
-        "src/batchmill/service/keys.py",
+        "src/batchmill/service/api_keys.py",
         "TIER_PRIORITY[grant.tier] < TIER_PRIORITY[by.tier]",
         "TIER_PRIORITY[grant.tier] > TIER_PRIORITY[by.tier]",
         "no key makes one of a better tier",
-        tests=("tests/service/test_keys.py::test_a_key_cannot_make_a_stronger_one",),
+        tests=("tests/service/test_api_keys.py::test_a_key_cannot_make_a_stronger_one",),
     ),
     Mutant(
         "key-long-ago",
-        "src/batchmill/service/keys.py",
+        "src/batchmill/service/api_keys.py",
         "return used_at is None or datetime.now",
         "return used_at is None and datetime.now",
         "a first use is noted",
-        tests=("tests/service/test_keys.py::test_a_secret_opens_its_key_until_it_is_revoked",),
+        tests=("tests/service/test_api_keys.py::test_a_secret_opens_its_key_until_it_is_revoked",),
     ),
     Mutant(
         "key-scope-admin",
@@ -408,7 +410,7 @@ MUTANTS = (
         "",
         "an admin may do all",
         tests=(
-            "tests/api/test_session.py::test_the_link_signs_in_once_and_then_sends_a_browser_to_the_form",
+            "tests/api/v1/test_session.py::test_the_link_signs_in_once_and_then_sends_a_browser_to_the_form",
         ),
     ),
 )

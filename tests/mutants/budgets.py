@@ -4,8 +4,8 @@ from mutants.mutant import Mutant
 
 _ITEMS = "src/batchmill/db/items.py"
 _BATCHES = "src/batchmill/db/batches.py"
-_DELIVERY = "src/batchmill/service/delivery.py"
-_PROCESS = "src/batchmill/service/process.py"
+_DELIVERY = "src/batchmill/service/scheduling/transitions.py"
+_PROCESS = "src/batchmill/service/execution/process_item.py"
 _RETRY = "src/batchmill/model/retry.py"
 _STORIES = "tests/service/test_delivery_stories.py"
 _WHO = "tests/service/test_turns.py"

@@ -5,7 +5,7 @@ from mutants.mutant import Mutant
 _ITEMS = "src/batchmill/db/items.py"
 _BATCHES = "src/batchmill/db/batches.py"
 _FAILURES = "src/batchmill/db/failures.py"
-_CONTROL = "src/batchmill/service/control.py"
+_CONTROL = "src/batchmill/service/batch_control.py"
 _STORIES = "tests/service/test_delivery_stories.py"
 _ACTS = "tests/service/test_control_stories.py"
 
@@ -62,10 +62,10 @@ MUTANTS = (
     Mutant(
         "cancel-untold",
         _CONTROL,
-        "if ended:\n        notices.announce(conn, batch_id)\n    return",
+        "if ended:\n        webhook_outbox.announce(conn, batch_id)\n    return",
         "return",
         "the end of a cancelled batch is told",
-        ("tests/service/test_notices.py",),
+        ("tests/service/test_webhook_outbox.py",),
     ),
     Mutant(
         "cancel-ended",

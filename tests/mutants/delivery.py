@@ -4,7 +4,7 @@ from mutants.mutant import Mutant
 
 _ITEMS = "src/batchmill/db/items.py"
 _BATCHES = "src/batchmill/db/batches.py"
-_DELIVERY = "src/batchmill/service/delivery.py"
+_DELIVERY = "src/batchmill/service/scheduling/transitions.py"
 _BATCH = "src/batchmill/model/batch.py"
 _FENCE = "tests/service/test_fence.py"
 _STORIES = "tests/service/test_delivery_stories.py"
@@ -242,7 +242,7 @@ MUTANTS = (
     Mutant(
         "end-untold",
         _DELIVERY,
-        "if ended:\n        notices.announce(conn, batch.id)",
+        "if ended:\n        webhook_outbox.announce(conn, batch.id)",
         "",
         "the transaction that ends a batch writes the notice",
         (_STORIES,),
@@ -250,8 +250,8 @@ MUTANTS = (
     Mutant(
         "end-always-told",
         _DELIVERY,
-        "if ended:\n        notices.announce(conn, batch.id)",
-        "notices.announce(conn, batch.id)",
+        "if ended:\n        webhook_outbox.announce(conn, batch.id)",
+        "webhook_outbox.announce(conn, batch.id)",
         "only the end of a batch is told",
         (_STORIES,),
     ),

@@ -3,9 +3,9 @@
 from mutants.mutant import Mutant
 
 _ITEMS = "src/batchmill/db/items.py"
-_DELIVERY = "src/batchmill/service/delivery.py"
-_LEASES = "src/batchmill/service/leases.py"
-_PROCESS = "src/batchmill/service/process.py"
+_DELIVERY = "src/batchmill/service/scheduling/transitions.py"
+_LEASES = "src/batchmill/service/scheduling/leases.py"
+_PROCESS = "src/batchmill/service/execution/process_item.py"
 _SWEEP = "src/batchmill/service/sweep.py"
 _STORIES = "tests/service/test_delivery_stories.py"
 _KEEPING = "tests/service/test_leases.py"
@@ -180,7 +180,7 @@ MUTANTS = (
         "finish_cancelled,\n    hold_back,",
         "finish_cancelled,",
         "what was queued during a pause is taken back",
-        ("tests/service/test_control.py",),
+        ("tests/service/test_batch_control.py",),
     ),
     Mutant(
         "sweep-dead", _SWEEP, "(\n    forget_dead,", "(", "dead processes are forgotten", (_SWEPT,)
@@ -207,7 +207,7 @@ MUTANTS = (
         "await asyncio.shield(_hand_back(mill, claimed))",
         "pass",
         "a worker that stops hands back",
-        ("tests/service/test_process.py",),
+        ("tests/service/execution/test_process_item.py",),
     ),
     Mutant(
         "stale-outputs",
@@ -215,7 +215,7 @@ MUTANTS = (
         "if settled is None:\n        await _discard(mill, claimed)",
         "if settled is None:\n        pass",
         "a stale worker leaves no file",
-        ("tests/service/test_process.py",),
+        ("tests/service/execution/test_process_item.py",),
     ),
     Mutant(
         "earlier-outputs",
@@ -223,7 +223,7 @@ MUTANTS = (
         "await _remove_earlier(mill, claimed.claim)",
         "pass",
         "what killed attempts stored is removed",
-        ("tests/service/test_process.py",),
+        ("tests/service/execution/test_process_item.py",),
     ),
     Mutant(
         "retention-of-settings",

@@ -5,7 +5,7 @@ from mutants.mutant import Mutant
 MUTANTS = (
     Mutant(
         "meta-exif-big",
-        "src/batchmill/operations/metadata.py",
+        "src/batchmill/operations/images/codec/metadata.py",
         "if len(exif) > _LONGEST_EXIF_BYTES:",
         "if False:",
         "EXIF that no JPEG can hold is left out",
@@ -13,7 +13,7 @@ MUTANTS = (
     ),
     Mutant(
         "meta-exif-gps",
-        "src/batchmill/operations/metadata.py",
+        "src/batchmill/operations/images/codec/metadata.py",
         "        if _GPS_TAG in parsed:\n            del parsed[_GPS_TAG]\n",
         "",
         "kept EXIF has no directory of a place",
@@ -21,7 +21,7 @@ MUTANTS = (
     ),
     Mutant(
         "meta-exif-damage",
-        "src/batchmill/operations/metadata.py",
+        "src/batchmill/operations/images/codec/metadata.py",
         '        return b""\n\n\ndef orientation_exif',
         "        return exif\n\n\ndef orientation_exif",
         "unreadable EXIF is dropped",
@@ -29,7 +29,7 @@ MUTANTS = (
     ),
     Mutant(
         "meta-xmp-attr",
-        "src/batchmill/operations/metadata.py",
+        "src/batchmill/operations/images/codec/metadata.py",
         "(\"[^\"]*\"|'[^']*')",
         '("[^"]*")',
         "a position in single quotes goes",
@@ -37,7 +37,7 @@ MUTANTS = (
     ),
     Mutant(
         "meta-xmp-element",
-        "src/batchmill/operations/metadata.py",
+        "src/batchmill/operations/images/codec/metadata.py",
         "|<([\\w-]+:GPS\\w+)\\b[^>]*?(/>|>.*?</\\2\\s*>)",
         "",
         "a position in an element goes",
@@ -45,7 +45,7 @@ MUTANTS = (
     ),
     Mutant(
         "strip-jpeg-exif-second",
-        "src/batchmill/operations/strip/jpeg.py",
+        "src/batchmill/operations/images/codec/strip/jpeg.py",
         "exif = body[len(EXIF_PREFIX) :] if exif is None else exif",
         "exif = body[len(EXIF_PREFIX) :]",
         "the first EXIF is believed",
@@ -53,7 +53,7 @@ MUTANTS = (
     ),
     Mutant(
         "strip-jpeg-app14",
-        "src/batchmill/operations/strip/jpeg.py",
+        "src/batchmill/operations/images/codec/strip/jpeg.py",
         "return marker == _APP14 or not",
         "return not",
         "colours that Adobe marked stay",
@@ -61,7 +61,7 @@ MUTANTS = (
     ),
     Mutant(
         "strip-gif-app",
-        "src/batchmill/operations/strip/gif.py",
+        "src/batchmill/operations/images/codec/strip/gif.py",
         " or (label == _APPLICATION and not looping)",
         "",
         "application blocks of a GIF go",
@@ -69,7 +69,7 @@ MUTANTS = (
     ),
     Mutant(
         "strip-png-compressed-xmp",
-        "src/batchmill/operations/strip/png.py",
+        "src/batchmill/operations/images/codec/strip/png.py",
         "if text.startswith(_PLAIN) else None",
         "if True else None",
         "packed XMP is not kept as it is",
@@ -77,7 +77,7 @@ MUTANTS = (
     ),
     Mutant(
         "strip-webp-unknown",
-        "src/batchmill/operations/strip/webp.py",
+        "src/batchmill/operations/images/codec/strip/webp.py",
         "if name in _SHOWN]",
         'if name not in {b"EXIF", b"XMP ", b"VP8X"}]',
         "unknown chunks of a WebP go",
@@ -85,7 +85,7 @@ MUTANTS = (
     ),
     Mutant(
         "strip-png-shown",
-        "src/batchmill/operations/strip/png.py",
+        "src/batchmill/operations/images/codec/strip/png.py",
         'b"acTL", b"fcTL"',
         'b"acTL", b"tIME", b"fcTL"',
         "the time of a PNG goes",
@@ -93,7 +93,7 @@ MUTANTS = (
     ),
     Mutant(
         "strip-png-apng",
-        "src/batchmill/operations/strip/png.py",
+        "src/batchmill/operations/images/codec/strip/png.py",
         'b"acTL", b"fcTL", b"fdAT", ',
         "",
         "an animated PNG keeps its frames",
@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         "strip-tiff-second-page",
-        "src/batchmill/operations/strip/tiff.py",
+        "src/batchmill/operations/images/codec/strip/tiff.py",
         "        offset = file.strip_directory(offset, kept)",
         "        file.strip_directory(offset, kept); offset = 0",
         "every page of a TIFF is stripped",
@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "strip-avif-uuid",
-        "src/batchmill/operations/strip/avif.py",
+        "src/batchmill/operations/images/codec/strip/avif.py",
         '    if b"uuid" in boxes:\n        return None\n',
         "",
         "an unknown box is left to the encoder",
@@ -117,7 +117,7 @@ MUTANTS = (
     ),
     Mutant(
         "strip-policy-orientation",
-        "src/batchmill/operations/strip/policy.py",
+        "src/batchmill/operations/images/codec/strip/policy.py",
         'if self.orientation > 1 else b""',
         'if self.orientation > 2 else b""',
         "a mirrored picture stays mirrored",
@@ -125,17 +125,17 @@ MUTANTS = (
     ),
     Mutant(
         "mend-encode-same",
-        "src/batchmill/operations/encode.py",
+        "src/batchmill/operations/images/codec/encode.py",
         "same = picture.source is not None and encoded",
         "same = encoded",
         "a changed picture is not replaced by its source",
         tests=(
-            "tests/operations/test_encode.py::test_a_source_is_never_delivered_instead_of_a_changed_picture",
+            "tests/operations/images/codec/test_encode.py::test_a_source_is_never_delivered_instead_of_a_changed_picture",
         ),
     ),
     Mutant(
         "meta-gps",
-        "src/batchmill/operations/metadata.py",
+        "src/batchmill/operations/images/codec/metadata.py",
         "(_GPS_FIELDS, *_THUMBNAIL)",
         "_THUMBNAIL",
         "the place goes unless all is kept",
@@ -145,7 +145,7 @@ MUTANTS = (
     ),
     Mutant(
         "meta-thumb",
-        "src/batchmill/operations/metadata.py",
+        "src/batchmill/operations/images/codec/metadata.py",
         '_THUMBNAIL if keep == "all" else',
         '() if keep == "all" else',
         "a thumbnail always goes",
@@ -155,7 +155,7 @@ MUTANTS = (
     ),
     Mutant(
         "meta-thumb-exif",
-        "src/batchmill/operations/metadata.py",
+        "src/batchmill/operations/images/codec/metadata.py",
         "(_GPS_FIELDS, *_THUMBNAIL)",
         "(_GPS_FIELDS,)",
         "a thumbnail always goes",
@@ -165,7 +165,7 @@ MUTANTS = (
     ),
     Mutant(
         "meta-xmp",
-        "src/batchmill/operations/metadata.py",
+        "src/batchmill/operations/images/codec/metadata.py",
         'if keep == "xmp" and image',
         "if False and image",
         "kept XMP has no place",
@@ -175,7 +175,7 @@ MUTANTS = (
     ),
     Mutant(
         "meta-iptc",
-        "src/batchmill/operations/metadata.py",
+        "src/batchmill/operations/images/codec/metadata.py",
         '    image.remove("iptc-data")\n',
         "",
         "packets take the place of a picture's own",
@@ -185,7 +185,7 @@ MUTANTS = (
     ),
     Mutant(
         "meta-exif-types",
-        "src/batchmill/operations/metadata.py",
+        "src/batchmill/operations/images/codec/metadata.py",
         "    struct.error,\n",
         "",
         "EXIF with impossible values is dropped",
@@ -195,7 +195,7 @@ MUTANTS = (
     ),
     Mutant(
         "strip-policy-fallback",
-        "src/batchmill/operations/strip/policy.py",
+        "src/batchmill/operations/images/codec/strip/policy.py",
         "return kept or (orientation",
         "return kept if block else (orientation",
         "a picture stays turned when its EXIF goes",
@@ -205,37 +205,37 @@ MUTANTS = (
     ),
     Mutant(
         "strip-jpeg-com",
-        "src/batchmill/operations/strip/jpeg.py",
+        "src/batchmill/operations/images/codec/strip/jpeg.py",
         " or marker == _COM",
         "",
         "comments go",
         tests=(
-            "tests/operations/test_strip.py::test_application_segments_of_any_kind_are_dropped",
+            "tests/operations/images/codec/test_strip.py::test_application_segments_of_any_kind_are_dropped",
         ),
     ),
     Mutant(
         "strip-jpeg-app2",
-        "src/batchmill/operations/strip/jpeg.py",
+        "src/batchmill/operations/images/codec/strip/jpeg.py",
         'return body.startswith(b"ICC_PROFILE\\x00")',
         "return True",
         "only a profile stays of APP2",
         tests=(
-            "tests/operations/test_strip.py::test_application_segments_of_any_kind_are_dropped",
+            "tests/operations/images/codec/test_strip.py::test_application_segments_of_any_kind_are_dropped",
         ),
     ),
     Mutant(
         "strip-jpeg-app0",
-        "src/batchmill/operations/strip/jpeg.py",
+        "src/batchmill/operations/images/codec/strip/jpeg.py",
         'return body.startswith(b"JFIF\\x00")',
         "return True",
         "only JFIF stays of APP0",
         tests=(
-            "tests/operations/test_strip.py::test_application_segments_of_any_kind_are_dropped",
+            "tests/operations/images/codec/test_strip.py::test_application_segments_of_any_kind_are_dropped",
         ),
     ),
     Mutant(
         "strip-jpeg-long",
-        "src/batchmill/operations/strip/jpeg.py",
+        "src/batchmill/operations/images/codec/strip/jpeg.py",
         "if not body or len(head) + len(body) > _LONGEST_SEGMENT:",
         "if not body:",
         "what no segment holds is left out",
@@ -245,27 +245,27 @@ MUTANTS = (
     ),
     Mutant(
         "strip-gif-comment",
-        "src/batchmill/operations/strip/gif.py",
+        "src/batchmill/operations/images/codec/strip/gif.py",
         "label == _COMMENT or (",
         "(",
         "comments of a GIF go",
         tests=(
-            "tests/operations/test_strip.py::test_what_people_wrote_is_gone_and_every_pixel_stays",
+            "tests/operations/images/codec/test_strip.py::test_what_people_wrote_is_gone_and_every_pixel_stays",
         ),
     ),
     Mutant(
         "strip-avif-mime",
-        "src/batchmill/operations/strip/avif.py",
+        "src/batchmill/operations/images/codec/strip/avif.py",
         ', b"mime": b""}',
         "}",
         "XMP of an AVIF is blanked",
         tests=(
-            "tests/operations/test_strip.py::test_what_people_wrote_is_gone_and_every_pixel_stays",
+            "tests/operations/images/codec/test_strip.py::test_what_people_wrote_is_gone_and_every_pixel_stays",
         ),
     ),
     Mutant(
         "strip-tiff-subdirectory",
-        "src/batchmill/operations/strip/tiff.py",
+        "src/batchmill/operations/images/codec/strip/tiff.py",
         "            self.strip_directory(offset, frozenset())\n            return\n",
         "            return\n",
         "directories within a TIFF's are blanked",
@@ -275,15 +275,17 @@ MUTANTS = (
     ),
     Mutant(
         "strip-webp-flags",
-        "src/batchmill/operations/strip/webp.py",
+        "src/batchmill/operations/images/codec/strip/webp.py",
         "flags |= (_HAS_EXIF if exif else 0) | (_HAS_XMP if xmp else 0)",
         "flags |= 0",
         "a WebP says which metadata it has",
-        tests=("tests/operations/test_strip.py::test_kept_exif_says_nothing_of_the_place",),
+        tests=(
+            "tests/operations/images/codec/test_strip.py::test_kept_exif_says_nothing_of_the_place",
+        ),
     ),
     Mutant(
         "strip-tiff-blank",
-        "src/batchmill/operations/strip/tiff.py",
+        "src/batchmill/operations/images/codec/strip/tiff.py",
         "        self.content[entry.value_at : end] = bytes(entry.value_bytes)",
         "        pass",
         "what a tag pointed to is blanked",

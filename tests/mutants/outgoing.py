@@ -4,11 +4,11 @@ from mutants.mutant import Mutant
 
 _ADDRESSES = "src/batchmill/outgoing/addresses.py"
 _CALLS = "src/batchmill/outgoing/calls.py"
-_NOTICES = "src/batchmill/service/notices.py"
+_NOTICES = "src/batchmill/service/webhook_outbox.py"
 _ROWS = "src/batchmill/db/webhooks.py"
 _SIGNED = "src/batchmill/outgoing/signed.py"
 _CALLED = "tests/outgoing/test_calls.py::test_"
-_SENT = "tests/service/test_notices.py::test_"
+_SENT = "tests/service/test_webhook_outbox.py::test_"
 
 MUTANTS = (
     # Notices
@@ -74,7 +74,7 @@ MUTANTS = (
         ">= MOST_OF_AN_OWNER",
         "> MOST_OF_AN_OWNER",
         "an owner has twenty webhooks",
-        ("tests/api/test_webhooks.py::test_an_owner_has_a_limited_number_of_webhooks",),
+        ("tests/api/v1/test_webhooks.py::test_an_owner_has_a_limited_number_of_webhooks",),
     ),
     Mutant(
         "notice-delete",

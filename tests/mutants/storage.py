@@ -233,27 +233,27 @@ MUTANTS = (
     ),
     Mutant(
         "up-lend-size",
-        "src/batchmill/service/uploads.py",
+        "src/batchmill/service/submission/uploads.py",
         "if upload.length_bytes > limits.file_bytes and sniff(head) is not ZIP:\n        raise",
         "if False:\n        raise",
         "a batch takes no upload that is larger than a file may be",
         tests=(
-            "tests/service/test_uploads.py::test_a_file_whose_first_bytes_came_one_by_one_is_as_large_as_others_when_a_batch_takes_it",
+            "tests/service/submission/test_uploads.py::test_a_file_whose_first_bytes_came_one_by_one_is_as_large_as_others_when_a_batch_takes_it",
         ),
     ),
     Mutant(
         "up-head-short",
-        "src/batchmill/service/uploads.py",
+        "src/batchmill/service/submission/uploads.py",
         "known = len(head) >= _ZIP_HEAD_BYTES",
         "known = True",
         "an archive is one however its bytes come",
         tests=(
-            "tests/service/test_uploads.py::test_an_archive_may_be_larger_however_small_its_first_piece_is",
+            "tests/service/submission/test_uploads.py::test_an_archive_may_be_larger_however_small_its_first_piece_is",
         ),
     ),
     Mutant(
         "mend-inputs-dots",
-        "src/batchmill/model/names.py",
+        "src/batchmill/model/filenames.py",
         'if word.strip(" .")]',
         "if word]",
         "no name of an entry climbs",
@@ -261,7 +261,7 @@ MUTANTS = (
     ),
     Mutant(
         "mend-inputs-slash",
-        "src/batchmill/model/names.py",
+        "src/batchmill/model/filenames.py",
         '.replace("\\\\", "/")',
         "",
         "a backslash separates folders",
@@ -368,7 +368,7 @@ MUTANTS = (
         "flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW",
         "a file that exists is not written over",
         tests=(
-            "tests/storage/test_zip_entry.py::test_a_target_that_exists_is_neither_overwritten_nor_removed",
+            "tests/archives/test_entry.py::test_a_target_that_exists_is_neither_overwritten_nor_removed",
         ),
     ),
     Mutant(
@@ -451,7 +451,7 @@ MUTANTS = (
         "        self._room.require()\n",
         "",
         "the reserve stays free while a form arrives",
-        tests=("tests/api/test_multipart.py::test_the_disk_s_reserve_is_left_free",),
+        tests=("tests/api/http/test_multipart.py::test_the_disk_s_reserve_is_left_free",),
     ),
     Mutant(
         "sink-hash-new",
@@ -459,7 +459,9 @@ MUTANTS = (
         "        self._file = disk.create(path)\n        self._hash = hashlib.sha256()",
         "        self._file = disk.create(path)",
         "each file has a digest of its own",
-        tests=("tests/api/test_multipart.py::test_files_arrive_unchanged_however_the_body_is_cut",),
+        tests=(
+            "tests/api/http/test_multipart.py::test_files_arrive_unchanged_however_the_body_is_cut",
+        ),
     ),
     Mutant(
         "sink-discard",
@@ -468,7 +470,7 @@ MUTANTS = (
         "                pass",
         "what was cut off is removed",
         tests=(
-            "tests/api/test_multipart.py::test_a_cancelled_upload_waits_for_its_thread_and_leaves_nothing_behind",
+            "tests/api/http/test_multipart.py::test_a_cancelled_upload_waits_for_its_thread_and_leaves_nothing_behind",
         ),
     ),
     Mutant(

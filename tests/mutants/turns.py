@@ -3,8 +3,8 @@
 from mutants.mutant import Mutant
 
 _TURNS = "src/batchmill/db/turns.py"
-_DELIVERY = "src/batchmill/service/delivery.py"
-_DISPATCH = "src/batchmill/service/dispatch.py"
+_DELIVERY = "src/batchmill/service/scheduling/transitions.py"
+_DISPATCH = "src/batchmill/service/scheduling/dispatch.py"
 _PRIORITY = "src/batchmill/model/priority.py"
 _MEMORY = "src/batchmill/engines/memory.py"
 _BULLMQ = "src/batchmill/engines/bullmq.py"
@@ -205,7 +205,7 @@ MUTANTS = (
         "if mill.vitals.holding:\n        return 0\n    taken",
         "if False:\n        return 0\n    taken",
         "nothing is started while something is short",
-        ("tests/service/test_limits.py",),
+        ("tests/service/submission/test_limits.py",),
     ),
     Mutant(
         "memory-priority",

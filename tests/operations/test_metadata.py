@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from batchmill.model.media import AVIF, GIF, JPEG, PNG, TIFF, WEBP
-from batchmill.operations.metadata import (
+from batchmill.operations.images.codec.metadata import (
     cleaned,
     exif_without_position,
     with_exif,
     with_packets,
     without_position,
 )
+from batchmill.operations.images.codec.strip.file import stripped
+from batchmill.operations.images.codec.strip.policy import Policy
 from batchmill.operations.picture import Packets
-from batchmill.operations.strip.file import stripped
-from batchmill.operations.strip.policy import Policy
 from support.pictures import pil, scene
 
 NONE = Policy("none")

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from batchmill.model.media import Family
 from batchmill.operations import registry
-from batchmill.operations.base import Options, Transform
+from batchmill.operations.contract import Options, Transform
 from support import parts
 from support.pictures import outputs, run, scene
 

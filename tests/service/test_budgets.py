@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmill.config import SequentialSettings, TierLimits, Tiers
 from batchmill.db.connect import Database
 from batchmill.db.types import from_ms
 from batchmill.errors.base import BatchmillError
@@ -18,10 +17,11 @@ from batchmill.model.families import SEQUENTIAL
 from batchmill.model.item import ItemStatus, Spent
 from batchmill.model.priority import RANKS, TIER_PRIORITY, engine_priority
 from batchmill.model.retry import RetryPolicy, backoff_s, verdict
-from batchmill.service.leases import LeaseKeeper
-from batchmill.service.process import process_item
-from support.mills import a_mill, scripted
+from batchmill.service.execution.process_item import process_item
+from batchmill.service.scheduling.leases import LeaseKeeper
+from batchmill.settings.fields import SequentialSettings, TierLimits, Tiers
 from support.rows import AWAY, BATCH, CRASHED, SLOW, Rows
+from support.server_contexts import a_mill, scripted
 
 # SQL is the subject: all databases
 

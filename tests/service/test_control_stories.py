@@ -11,10 +11,10 @@ from batchmill.db.connect import Database
 from batchmill.errors.request import ConflictError
 from batchmill.model.batch import BatchStatus
 from batchmill.model.item import ItemId
-from batchmill.service import control
-from batchmill.service.control import RetryScope
-from support.mills import a_mill
+from batchmill.service import batch_control
+from batchmill.service.batch_control import RetryScope
 from support.rows import AWAY, BATCH, CRASHED, LEASE_MS, SLOW, UNREADABLE, WEEK_MS, Rows
+from support.server_contexts import a_mill
 
 # SQL is the subject: all databases
 
@@ -43,7 +43,7 @@ def rows(database: Database, tmp_path: Path) -> Acting:
 def test_a_pause_takes_back_what_waits_and_lets_what_runs_finish(rows: Acting) -> None:
     running, waiting, _ = rows.batch(3)
     claimed = rows.claimed(running)
-    rows.act(control.pause)
+    rows.act(batch_control.pause)
     assert rows.counts() == {"pending": 2, "processing": 1}
     assert rows.item(waiting)["status"] == "pending"
     assert rows.claim(waiting) is None
@@ -52,7 +52,7 @@ def test_a_pause_takes_back_what_waits_and_lets_what_runs_finish(rows: Acting) -
     assert rows.counts() == {"completed": 1, "pending": 2}
     batch = rows.batch_row()
     assert (batch["paused"], batch["pause_reason"]) == (True, "paused by the user")
-    rows.act(control.resume)
+    rows.act(batch_control.resume)
     batch = rows.batch_row()
     assert (batch["paused"], batch["pause_reason"]) == (False, None)
     assert rows.counts() == {"completed": 1, "queued": 2}
@@ -61,10 +61,10 @@ def test_a_pause_takes_back_what_waits_and_lets_what_runs_finish(rows: Acting) -
 def test_a_retry_that_is_to_come_outlasts_a_pause(rows: Acting) -> None:
     (item_id,) = rows.batch()
     rows.settle(rows.claimed(item_id), AWAY)
-    rows.act(control.pause)
+    rows.act(batch_control.pause)
     rows.now += 2_000
     assert rows.take() == []
-    rows.act(control.resume)
+    rows.act(batch_control.resume)
     assert [each.item_id for each in rows.take()] == [item_id]
     assert rows.item(item_id)["errors"] == 1
 
@@ -72,7 +72,7 @@ def test_a_retry_that_is_to_come_outlasts_a_pause(rows: Acting) -> None:
 def test_a_paused_item_whose_worker_died_is_rescued_and_not_delivered(rows: Acting) -> None:
     (item_id,) = rows.batch()
     rows.claimed(item_id)
-    rows.act(control.pause)
+    rows.act(batch_control.pause)
     rows.now += LEASE_MS + 1
     assert rows.rescue() == 1
     assert rows.take() == []
@@ -94,7 +94,7 @@ def test_a_cancellation_takes_the_claim_of_what_runs_and_its_finish_changes_noth
         "retrying": 1,
     }
     assert rows.at_any_time(items.held, [claimed.claim]) == {running}
-    rows.act(control.cancel)
+    rows.act(batch_control.cancel)
     assert rows.at_any_time(items.held, [claimed.claim]) == set()
     assert rows.counts() == {"cancelled": 4, "completed": 1}
     item, batch = rows.item(running), rows.batch_row()
@@ -135,15 +135,15 @@ def test_cancelling_is_begun_once_and_not_after_the_end(rows: Acting) -> None:
 def test_cancelling_and_pausing_reach_the_end_of_a_batch_larger_than_a_chunk(
     rows: Acting,
 ) -> None:
-    number = control.CHUNK_ROWS + 2
+    number = batch_control.CHUNK_ROWS + 2
     rows.batch(number)
     rows.take(window=number)
-    rows.act(control.pause)
+    rows.act(batch_control.pause)
     assert rows.counts() == {"pending": number}
-    rows.act(control.resume)
-    rows.act(control.cancel)
+    rows.act(batch_control.resume)
+    rows.act(batch_control.cancel)
     assert rows.counts() == {"cancelled": number}
-    assert rows.act(control.retry, RetryScope(cancelled=True)) == number
+    assert rows.act(batch_control.retry, RetryScope(cancelled=True)) == number
     batch = rows.batch_row()
     assert (batch["run_no"], batch["run_base"], batch["status"]) == (2, 0, "queued")
 
@@ -165,7 +165,7 @@ def used_up(rows: Acting) -> ItemId:
 
 def test_a_persons_retry_gives_an_item_all_its_tries_back(rows: Acting) -> None:
     item_id = used_up(rows)
-    assert rows.act(control.retry, RetryScope()) == 1
+    assert rows.act(batch_control.retry, RetryScope()) == 1
     item = rows.item(item_id)
     assert (item["errors"], item["crashes"], item["timeouts"]) == (0, 0, 0)
     assert item["attempt"] == 4, "the fence keeps rising"
@@ -187,7 +187,7 @@ def test_a_retry_begins_a_new_run_of_a_batch_that_had_ended(rows: Acting) -> Non
     rows.settle(rows.claimed(done))
     rows.settle(rows.claimed(failed), UNREADABLE, run_ms=50)
     assert rows.batch_row()["status"] == "completed_with_errors"
-    assert rows.act(control.retry, RetryScope()) == 1
+    assert rows.act(batch_control.retry, RetryScope()) == 1
     batch = rows.batch_row()
     assert (batch["status"], batch["run_no"], batch["run_base"]) == ("queued", 2, 1)
     emptied = ("ended_at", "expires_at", "run_started_at", "settled_at", "pause_reason")
@@ -205,13 +205,13 @@ def test_a_retry_takes_up_what_failed_and_only_on_demand_what_was_cancelled(
     for _ in range(2):
         rows.settle(rows.claimed(crashed), CRASHED)
         rows.now += 600_000
-    rows.act(control.cancel)
+    rows.act(batch_control.cancel)
     assert rows.counts() == {"cancelled": 1, "failed": 1, "quarantined": 1}
-    assert rows.act(control.retry, RetryScope()) == 2
+    assert rows.act(batch_control.retry, RetryScope()) == 2
     assert rows.item(cancelled)["status"] == "cancelled"
-    assert rows.act(control.retry, RetryScope(ids=(cancelled,))) == 1
+    assert rows.act(batch_control.retry, RetryScope(ids=(cancelled,))) == 1
     assert rows.counts() == {"queued": 3}
-    assert rows.act(control.retry, RetryScope(cancelled=True)) == 0
+    assert rows.act(batch_control.retry, RetryScope(cancelled=True)) == 0
 
 
 def test_a_retry_of_one_group_leaves_the_others_and_its_count_falls(rows: Acting) -> None:
@@ -221,7 +221,7 @@ def test_a_retry_of_one_group_leaves_the_others_and_its_count_falls(rows: Acting
     rows.now += 600_000
     rows.settle(rows.claimed(two), SLOW)
     wanted = rows.item(one)["failure_no"]
-    assert rows.act(control.retry, RetryScope(failure_no=wanted)) == 1
+    assert rows.act(batch_control.retry, RetryScope(failure_no=wanted)) == 1
     assert [rows.item(each)["status"] for each in (one, two)] == ["queued", "failed"]
     assert [group.no for group in rows.at_any_time(failures.of_batch, BATCH)] == [
         rows.item(two)["failure_no"]
@@ -231,8 +231,8 @@ def test_a_retry_of_one_group_leaves_the_others_and_its_count_falls(rows: Acting
 def test_a_stale_worker_changes_nothing_after_a_persons_retry(rows: Acting) -> None:
     (item_id,) = rows.batch()
     claimed = rows.claimed(item_id)
-    rows.act(control.cancel)
-    rows.act(control.retry, RetryScope(cancelled=True))
+    rows.act(batch_control.cancel)
+    rows.act(batch_control.retry, RetryScope(cancelled=True))
     assert rows.settle(claimed) is None
     successor = rows.claim(item_id)
     assert successor is not None
@@ -249,7 +249,7 @@ def test_a_batch_that_is_cancelled_or_arriving_just_now_is_not_retried(
     rows.settle(rows.claimed(item_id), UNREADABLE)
     rows.at_any_time(batches.change, BATCH, status=status)
     with pytest.raises(ConflictError, match=status):
-        rows.act(control.retry, RetryScope())
+        rows.act(batch_control.retry, RetryScope())
     assert rows.item(item_id)["status"] == "failed"
 
 

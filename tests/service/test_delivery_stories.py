@@ -9,8 +9,8 @@ from batchmill.db.types import at, from_ms
 from batchmill.model.batch import BatchStatus, OwnerId
 from batchmill.model.item import Failure, ItemId, Output, Result, SkipReason
 from batchmill.model.webhook import WebhookId
-from batchmill.service import delivery
-from batchmill.service.delivery import Completed, Failed
+from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling.transitions import Completed, Failed
 from support.rows import (
     AWAY,
     BATCH,
@@ -81,7 +81,7 @@ def test_of_two_claims_that_saw_the_same_item_one_wins(database: Database) -> No
     rows.take()
     assert rows.do(items.claim, item_id, **same)
     assert not rows.do(items.claim, item_id, **same)
-    rows.at_any_time(items.hand_back, delivery.Claim(item_id, BATCH, 1))
+    rows.at_any_time(items.hand_back, transitions.Claim(item_id, BATCH, 1))
     rows.take()
     assert not rows.do(items.claim, item_id, **same), "it was claimed and given back meanwhile"
 
@@ -114,7 +114,7 @@ def test_each_attempt_has_a_number_of_its_own_however_the_last_one_ended(
         numbers.append(claimed.claim.attempt)
         rows.now += LEASE_MS + 1
         if end == "handed back":
-            assert rows.at_any_time(delivery.hand_back, claimed.claim)
+            assert rows.at_any_time(transitions.hand_back, claimed.claim)
         elif end == "rescued":
             assert rows.rescue() == 1
         else:
@@ -247,7 +247,7 @@ def test_an_open_batch_does_not_end_with_its_last_item(database: Database) -> No
     ],
 )
 def test_the_status_of_an_ended_batch_says_how_its_files_did(
-    database: Database, outcomes: list[delivery.Outcome], status: str
+    database: Database, outcomes: list[transitions.Outcome], status: str
 ) -> None:
     rows = Rows(database)
     for item_id, outcome in zip(rows.batch(len(outcomes)), outcomes, strict=True):
@@ -263,7 +263,9 @@ def test_of_the_finishes_of_the_last_two_items_at_once_one_ends_the_batch(
 
     def finish(conn: Connection, which: int):
         held = claimed[which]
-        return delivery.settle(conn, held, DONE, run_ms=1, retention_ms=WEEK_MS, now=at(rows.now))
+        return transitions.settle(
+            conn, held, DONE, run_ms=1, retention_ms=WEEK_MS, now=at(rows.now)
+        )
 
     settled = both_at_once(database, lambda conn: finish(conn, 0), lambda conn: finish(conn, 1))
     assert sorted(str(each.ended) for each in settled) == ["None", "completed"]
@@ -285,7 +287,7 @@ def test_a_kill_before_the_commit_of_a_finish_leaves_all_to_the_next_worker(
     before = rows.item(item_id), rows.batch_row()
 
     def killed(conn: Connection) -> None:
-        delivery.settle(conn, claimed, DONE, run_ms=1, retention_ms=WEEK_MS, now=at(rows.now))
+        transitions.settle(conn, claimed, DONE, run_ms=1, retention_ms=WEEK_MS, now=at(rows.now))
         raise KilledError
 
     with pytest.raises(KilledError):
@@ -415,12 +417,12 @@ def test_an_item_that_is_handed_back_is_due_at_once_and_has_used_nothing(
     claimed = rows.claimed(item_id)
     rows.at_any_time(items.report_progress, claimed.claim, 0.5)
     assert rows.item(item_id)["progress"] == 0.5
-    assert rows.at_any_time(delivery.hand_back, claimed.claim)
+    assert rows.at_any_time(transitions.hand_back, claimed.claim)
     item = rows.item(item_id)
     assert (item["status"], item["progress"], item["errors"]) == ("pending", 0.0, 0)
     assert (item["lease_until"], item["worker_id"]) == (None, None)
     assert rows.counts() == {"pending": 1}
-    assert not rows.at_any_time(delivery.hand_back, claimed.claim)
+    assert not rows.at_any_time(transitions.hand_back, claimed.claim)
     assert [each.item_id for each in rows.take()] == [item_id]
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from batchmill.db import items
 from batchmill.db.connect import Database
-from batchmill.service import delivery
+from batchmill.service.scheduling import transitions
 from support.rows import AWAY, CRASHED, DONE, LEASE_MS, SLOW, UNREADABLE, Rows
 
 # SQL is the subject: all databases
@@ -23,7 +23,7 @@ def taken_over(rows: Rows):
 
 @pytest.mark.parametrize("outcome", OUTCOMES.values(), ids=OUTCOMES)
 def test_a_worker_whose_item_was_taken_over_settles_nothing_and_its_successor_does(
-    database: Database, outcome: delivery.Outcome
+    database: Database, outcome: transitions.Outcome
 ) -> None:
     rows = Rows(database)
     a, b = taken_over(rows)
@@ -42,7 +42,7 @@ def test_a_worker_whose_item_was_taken_over_neither_hands_it_back_nor_prolongs_i
     rows = Rows(database)
     a, _ = taken_over(rows)
     before = rows.item(a.claim.item_id)
-    assert not rows.at_any_time(delivery.hand_back, a.claim)
+    assert not rows.at_any_time(transitions.hand_back, a.claim)
     assert not rows.at_any_time(items.report_progress, a.claim, 0.9)
     rows.do(items.renew, [a.claim], lease_ms=10 * LEASE_MS)
     assert rows.at_any_time(items.held, [a.claim]) == set()

@@ -21,16 +21,17 @@ from batchmill.db.types import NOW, to_ms
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.model.batch import BatchId
 from batchmill.model.item import ItemId, WorkerId
-from batchmill.service import delivery, sweep
-from batchmill.service.delivery import Claimed
-from batchmill.service.leases import LeaseKeeper
-from batchmill.service.mill import Mill
-from batchmill.service.process import Attempt, process_item
+from batchmill.service import sweep
+from batchmill.service.context import Mill
+from batchmill.service.execution.process_item import Attempt, process_item
+from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling.leases import LeaseKeeper
+from batchmill.service.scheduling.transitions import Claimed
 from batchmill.worker import background
 from support.line import line_to
-from support.mill import opened
-from support.mills import a_mill, items_of, scripted, send
 from support.rows import LEASE_MS
+from support.server_context import opened
+from support.server_contexts import a_mill, items_of, scripted, send
 
 # SQL is the subject: all databases
 
@@ -106,10 +107,10 @@ async def lease_of(database: Database, item_id: ItemId) -> tuple[datetime | None
 async def take_over(database: Database, batch_id: BatchId, item_id: ItemId) -> None:
     """Let the lease end and another worker claim the item."""
     await database.run(items.expire_leases, batch_id)
-    assert await database.run(delivery.rescue, batch_id, limit=10) == 1
-    await database.run(delivery.take, batch_id, window=9)
+    assert await database.run(transitions.rescue, batch_id, limit=10) == 1
+    await database.run(transitions.take, batch_id, window=9)
     claimed = await database.run(
-        delivery.claim, item_id, worker_id=WorkerId("wrk_b"), lease_ms=LEASE_MS
+        transitions.claim, item_id, worker_id=WorkerId("wrk_b"), lease_ms=LEASE_MS
     )
     assert claimed is not None
 
@@ -144,7 +145,7 @@ async def test_an_attempt_whose_item_was_taken_over_is_stopped_and_leaves_the_ne
         await held.stopped.wait()
         await work
     (item,) = await items_of(mill, batch_id)
-    assert (item.status, item.attempt, item.spent) == ("processing", 2, delivery.Spent())
+    assert (item.status, item.attempt, item.spent) == ("processing", 2, transitions.Spent())
 
 
 async def test_how_far_an_attempt_is_reaches_the_row_and_never_goes_back(
@@ -161,7 +162,7 @@ async def test_how_far_an_attempt_is_reaches_the_row_and_never_goes_back(
         while True:
             report(await told.get())
             told.task_done()
-        yield Finished(delivery.Result(), (), tmp_path)
+        yield Finished(transitions.Result(), (), tmp_path)
 
     async with working_on(mill, attempt, item_id):
         for fractions, stored in (((0.4, 0.2), 0.4), ((7.0,), 1.0)):
@@ -227,7 +228,7 @@ async def test_a_worker_that_loses_the_line_to_its_database_kills_the_child_that
             _claimed: Claimed, _report: Callable[[float], None]
         ) -> AsyncIterator[Finished]:
             await pool.run("hang")
-            yield Finished(delivery.Result(), (), tmp_path)
+            yield Finished(transitions.Result(), (), tmp_path)
 
         async with working_on(mill, attempt, item_id) as work:
             await pool.busy()

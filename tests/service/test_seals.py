@@ -16,13 +16,13 @@ from batchmill.model.batch import LOCAL_OWNER
 from batchmill.model.webhook import NoticeStatus, Webhook, WebhookId
 from batchmill.outgoing import signed
 from batchmill.outgoing.calls import Outgoing, Rules
-from batchmill.service import control, notices, webhooks
-from batchmill.service.mill import Mill
-from batchmill.service.query import Reading
+from batchmill.service import batch_control, webhook_outbox, webhooks
+from batchmill.service.context import Mill
+from batchmill.service.queries import Reading
 from batchmill.service.seals import Seals
 from batchmill.worker import background
-from support.mills import a_mill, send
 from support.receiver import Receiver
+from support.server_contexts import a_mill, send
 
 OLD, NEW = "o" * 32, "n" * 32
 HOOK, OTHER = WebhookId("whk_1"), WebhookId("whk_2")
@@ -178,11 +178,11 @@ async def test_notices_wait_uncounted_for_the_key_and_go_out_once_it_is_back(mil
         locked = await a_webhook(with_keys(mill, OLD), locked_receiver.url)
         clear = await a_webhook(mill, clear_receiver.url)
         batch_id = await send(mill, 0, keep_open=True)
-        await control.close(mill, batch_id, owner_id=None)
+        await batch_control.close(mill, batch_id, owner_id=None)
         for keys in ((), (NEW,)):
-            async with background(notices.run(with_keys(mill, *keys))):
+            async with background(webhook_outbox.run(with_keys(mill, *keys))):
                 await until_ended(mill, clear)
-            assert not await notices._send_next(with_keys(mill, *keys), locked.id)
+            assert not await webhook_outbox._send_next(with_keys(mill, *keys), locked.id)
             (waiting,) = (await Reading(mill, None).notices(locked, limit=9)).data
             assert (waiting.status, waiting.tries) == (NoticeStatus.WAITING, 0)
             assert (waiting.error, waiting.due_at) == (None, waiting.created_at)
@@ -191,7 +191,7 @@ async def test_notices_wait_uncounted_for_the_key_and_go_out_once_it_is_back(mil
             assert found == [], "the locked one takes no other's place"
         assert locked_receiver.got == []
 
-        async with background(notices.run(with_keys(mill, NEW, OLD))):
+        async with background(webhook_outbox.run(with_keys(mill, NEW, OLD))):
             await until_ended(mill, locked)
 
         (notice,) = (await Reading(mill, None).notices(locked, limit=9)).data
@@ -212,11 +212,11 @@ async def test_no_notice_is_signed_with_a_damaged_secret(mill: Mill) -> None:
 
         await mill.database.run(copy)
         batch_id = await send(mill, 0, keep_open=True)
-        await control.close(mill, batch_id, owner_id=None)
-        assert not await notices._send_next(mill, second.id)
+        await batch_control.close(mill, batch_id, owner_id=None)
+        assert not await webhook_outbox._send_next(mill, second.id)
         (failed,) = (await Reading(mill, None).notices(second, limit=9)).data
         assert (failed.status, failed.tries) == (NoticeStatus.WAITING, 1)
-        assert failed.error == notices.DAMAGED
+        assert failed.error == webhook_outbox.DAMAGED
         assert receiver.got == []
 
 

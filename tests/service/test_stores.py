@@ -18,15 +18,16 @@ from batchmill.db.schema import installation
 from batchmill.db.types import NOW
 from batchmill.errors.outage import StorageUnavailableError
 from batchmill.errors.request import NotFoundError, WrongStoreError
-from batchmill.service import ids, stores, sweep
-from batchmill.service.mill import Mill
+from batchmill.model import ids
+from batchmill.service import stores, sweep
+from batchmill.service.context import Mill
 from batchmill.service.orphans import confirm
 from batchmill.storage import keys
 from batchmill.storage.base import Storage
 from batchmill.storage.local import LocalStorage
 from batchmill.storage.objects import Bucket, ObjectStorage
 from batchmill.storage.split import SplitStorage
-from support.mills import a_day_later, a_file, a_mill, marked, send, swept
+from support.server_contexts import a_day_later, a_file, a_mill, marked, send, swept
 
 HOUR_MS = stores.RAISED_EVERY_MS
 

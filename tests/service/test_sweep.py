@@ -14,14 +14,16 @@ from batchmill.db.connect import Database
 from batchmill.db.schema import idempotency as answers
 from batchmill.db.types import NOW, at
 from batchmill.errors.request import EmptyBatchError
+from batchmill.model import ids
 from batchmill.model.batch import BatchId, BatchStatus, NewBatch, OwnerId
 from batchmill.model.item import ItemStatus, WorkerId
-from batchmill.service import delivery, ids, sweep
-from batchmill.service.submit import Caller, Order, accept, drafted
+from batchmill.service import sweep
+from batchmill.service.scheduling import transitions
+from batchmill.service.submission.submit import Caller, Order, accept, drafted
 from batchmill.storage import keys
 from batchmill.storage.local import LocalStorage
 from batchmill.worker import background
-from support.mills import (
+from support.server_contexts import (
     PIPELINE,
     a_day_later,
     a_file,
@@ -48,7 +50,7 @@ async def test_an_item_whose_worker_went_silent_is_delivered_again(
     mill = a_mill(database, tmp_path)
     batch_id = await send(mill, 1)
     (item,) = await items_of(mill, batch_id)
-    await database.run(delivery.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000)
+    await database.run(transitions.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000)
     await swept(mill)
     (item,) = await items_of(mill, batch_id)
     assert (item.status, item.attempt, item.spent.crashes) == (ItemStatus.QUEUED, 1, 0)
@@ -70,7 +72,9 @@ async def test_a_storage_that_hangs_holds_up_tidying_but_not_the_sweep(
     async with background(sweep.run(mill)):
         await asyncio.wait_for(asked.wait(), 30)
         (item,) = await items_of(mill, batch_id)
-        await database.run(delivery.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000)
+        await database.run(
+            transitions.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000
+        )
         await until(mill, batch_id, lambda batch: batch.counts.queued == 1)
         assert (await items_of(mill, batch_id))[0].attempt == 1
 
@@ -115,7 +119,9 @@ async def test_a_living_lease_is_left_alone(database: Database, tmp_path: Path) 
     mill = a_mill(database, tmp_path)
     batch_id = await send(mill, 1)
     (item,) = await items_of(mill, batch_id)
-    await database.run(delivery.claim, item.id, worker_id=mill.process_id, lease_ms=mill.lease_ms)
+    await database.run(
+        transitions.claim, item.id, worker_id=mill.process_id, lease_ms=mill.lease_ms
+    )
     await swept(mill)
     assert (await batch_of(mill, batch_id)).counts.processing == 1
 
@@ -126,7 +132,9 @@ async def test_a_start_after_a_kill_takes_everything_over_at_once(
     killed = a_mill(database, tmp_path)
     batch_id = await send(killed, 6)
     for item in (await items_of(killed, batch_id))[:2]:
-        await database.run(delivery.claim, item.id, worker_id=killed.process_id, lease_ms=3_600_000)
+        await database.run(
+            transitions.claim, item.id, worker_id=killed.process_id, lease_ms=3_600_000
+        )
     started = a_mill(database, tmp_path)
     await sweep.take_over(started)
     async with working(started, scripted(tmp_path, nothing_special)):
@@ -257,19 +265,21 @@ async def test_a_retrying_item_is_not_taken_before_it_is_due(
     mill = a_mill(database, tmp_path)
     batch_id = await send(mill, 1)
     (item,) = await items_of(mill, batch_id)
-    claimed = await database.run(delivery.claim, item.id, worker_id=mill.process_id, lease_ms=1000)
+    claimed = await database.run(
+        transitions.claim, item.id, worker_id=mill.process_id, lease_ms=1000
+    )
     assert claimed is not None
-    failed = delivery.Failed(
-        delivery.Failure("outage", "away", retryable=True),
+    failed = transitions.Failed(
+        transitions.Failure("outage", "away", retryable=True),
         "errors",
-        delivery.retry.RetryPolicy(),
+        transitions.retry.RetryPolicy(),
         retry_after_s=600,
     )
-    await database.run(delivery.settle, claimed, failed, run_ms=1, retention_ms=10**9)
+    await database.run(transitions.settle, claimed, failed, run_ms=1, retention_ms=10**9)
     await swept(mill)
     assert (await batch_of(mill, batch_id)).counts.retrying == 1
     taken = await database.run(
-        delivery.take_turn, claimed.owner_id, window=8, now=at(4_000_000_000_000)
+        transitions.take_turn, claimed.owner_id, window=8, now=at(4_000_000_000_000)
     )
     assert [each.item_id for each in taken.deliveries] == [item.id]
 

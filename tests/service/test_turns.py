@@ -7,7 +7,7 @@ from batchmill.db import batches, turns
 from batchmill.db.connect import Connection, Database
 from batchmill.db.types import at, from_ms
 from batchmill.model.batch import BatchId, OwnerId
-from batchmill.service import delivery
+from batchmill.service.scheduling import transitions
 from support.rows import AWAY, BATCH, OWNER, Rows, both_at_once
 
 # SQL is the subject: all databases
@@ -68,7 +68,7 @@ def test_a_retry_is_queued_in_its_millisecond_and_not_before_and_goes_first(
     assert rows.batch_row()["retry_due_at"] == from_ms(rows.now + 2_000)
     for item_id in (ids[0], ids[2]):
         assert rows.claim(item_id) is not None
-        rows.at_any_time(delivery.hand_back, delivery.Claim(item_id, BATCH, 1))
+        rows.at_any_time(transitions.hand_back, transitions.Claim(item_id, BATCH, 1))
     rows.now += 1_999
     assert [each.item_id for each in rows.take(window=1)] == [ids[0]]
     rows.now += 1
@@ -122,7 +122,7 @@ def test_two_owners_who_are_served_at_once_do_not_pass_the_cap_together(
     rows.batch(3, batch_id="bat_2", owner_id=OwnerId("berta"))
 
     def take(conn: Connection, batch_id: str) -> int:
-        taken = delivery.take(conn, BatchId(batch_id), window=9, caps=CAPS, now=at(rows.now))
+        taken = transitions.take(conn, BatchId(batch_id), window=9, caps=CAPS, now=at(rows.now))
         return len(taken.deliveries)
 
     taken = both_at_once(database, lambda conn: take(conn, BATCH), lambda conn: take(conn, "bat_2"))
@@ -134,7 +134,7 @@ def test_two_owners_who_are_served_at_once_do_not_pass_the_cap_together(
 
 def turn(rows: Rows, owner_id: OwnerId = OWNER, **more) -> list[str]:
     """Let a batch of the owner have its turn for one item; return which it was."""
-    queued = rows.do(delivery.take_turn, owner_id, **{"window": 1, **more}).deliveries
+    queued = rows.do(transitions.take_turn, owner_id, **{"window": 1, **more}).deliveries
     for each in queued:
         claimed = rows.claim(each.item_id)
         assert claimed is not None

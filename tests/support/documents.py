@@ -12,8 +12,8 @@ from typing import Any
 
 from batchmill.model.limits import Limits
 from batchmill.operations import registry
-from batchmill.runner.execute import execute
-from batchmill.runner.messages import Job, JobStep, Progress, Report
+from batchmill.sandbox.messages import Job, JobStep, Progress, Report
+from batchmill.sandbox.run_job import execute
 
 _TYPES = (
     '<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/'

@@ -21,7 +21,7 @@ from typing import Any
 
 from batchmill.errors.item import UnreadableFileError
 from batchmill.model.item import Output, SkipReason
-from batchmill.runner.messages import Job, JobStep, Progress, Report, encode
+from batchmill.sandbox.messages import Job, JobStep, Progress, Report, encode
 
 ReportProgress = Callable[[Progress], None]
 

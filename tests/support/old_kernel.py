@@ -5,7 +5,7 @@ import errno
 import os
 import struct
 
-from batchmill.runner.syscalls import PR_SET_NO_NEW_PRIVS, prctl, syscall
+from batchmill.sandbox.syscalls import PR_SET_NO_NEW_PRIVS, prctl, syscall
 
 SECCOMP = {"x86_64": 317, "aarch64": 277}
 LANDLOCK_CREATE_RULESET = 444

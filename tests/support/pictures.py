@@ -9,8 +9,8 @@ from PIL import Image
 
 from batchmill.model.limits import Limits
 from batchmill.operations import registry
-from batchmill.runner.execute import execute
-from batchmill.runner.messages import Job, JobStep, Progress, Report
+from batchmill.sandbox.messages import Job, JobStep, Progress, Report
+from batchmill.sandbox.run_job import execute
 
 Steps = list[tuple[str, Mapping[str, Any]]]
 

@@ -26,8 +26,8 @@ from batchmill.model.item import (
     WorkerId,
 )
 from batchmill.model.retry import RetryPolicy
-from batchmill.service import delivery
-from batchmill.service.delivery import Claimed, Completed, Failed, Outcome, Settled
+from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling.transitions import Claimed, Completed, Failed, Outcome, Settled
 
 OWNER = OwnerId("anna")
 BATCH = BatchId("bat_1")
@@ -85,15 +85,15 @@ class Rows:
         batch_id: str = BATCH,
         *,
         window: int = 100,
-        caps: Mapping[str, int] = delivery.NO_CAPS,
+        caps: Mapping[str, int] = transitions.NO_CAPS,
     ) -> list[Delivery]:
         """Queue what is due of a batch."""
-        taken = self.do(delivery.take, BatchId(batch_id), window=window, caps=caps)
+        taken = self.do(transitions.take, BatchId(batch_id), window=window, caps=caps)
         return list(taken.deliveries)
 
     def claim(self, item_id: ItemId, worker: str = "wrk_a") -> Claimed | None:
         """Claim an item."""
-        return self.do(delivery.claim, item_id, worker_id=WorkerId(worker), lease_ms=LEASE_MS)
+        return self.do(transitions.claim, item_id, worker_id=WorkerId(worker), lease_ms=LEASE_MS)
 
     def claimed(self, item_id: ItemId, worker: str = "wrk_a") -> Claimed:
         """Queue and claim an item that is due."""
@@ -104,11 +104,11 @@ class Rows:
 
     def settle(self, claimed: Claimed, outcome: Outcome = DONE, run_ms: int = 5) -> Settled | None:
         """Finish an attempt."""
-        return self.do(delivery.settle, claimed, outcome, run_ms=run_ms, retention_ms=WEEK_MS)
+        return self.do(transitions.settle, claimed, outcome, run_ms=run_ms, retention_ms=WEEK_MS)
 
     def rescue(self, batch_id: str = BATCH, limit: int = 100) -> int:
         """Return to pending what has an expired lease."""
-        return self.do(delivery.rescue, BatchId(batch_id), limit=limit)
+        return self.do(transitions.rescue, BatchId(batch_id), limit=limit)
 
     def item(self, item_id: ItemId) -> dict[str, Any]:
         """Read the row of an item."""

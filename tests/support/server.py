@@ -20,20 +20,20 @@ import httpx
 import databases
 from batchmill import worker
 from batchmill.api.app import create_app
-from batchmill.api.live import Live
+from batchmill.api.event_hub import Live
 from batchmill.api.server import answer, listening
 from batchmill.attempt.run import Finished
-from batchmill.config import Settings, TierLimits, Tiers
 from batchmill.db import batches
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
 from batchmill.engines.memory import MemoryEngine
 from batchmill.errors.item import UnreadableFileError
+from batchmill.model import ids
 from batchmill.model.batch import BatchId
 from batchmill.model.item import Output, Result
-from batchmill.service import ids
-from batchmill.service.delivery import Claimed
-from batchmill.service.mill import Mill
+from batchmill.service.context import Mill
+from batchmill.service.scheduling.transitions import Claimed
+from batchmill.settings.fields import Settings, TierLimits, Tiers
 from batchmill.storage.local import LocalStorage
 
 PIPELINE = "web"

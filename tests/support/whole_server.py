@@ -14,8 +14,8 @@ import httpx
 from batchmill.api.app import create_app
 from batchmill.api.server import answer
 from batchmill.bootstrap import opened, working
-from batchmill.config import Settings, TierLimits, Tiers
-from batchmill.service.mill import Mill
+from batchmill.service.context import Mill
+from batchmill.settings.fields import Settings, TierLimits, Tiers
 from batchmill.worker import background, upkeep
 
 LOOSE = Tiers(anonymous=TierLimits(submissions_per_minute=100_000))

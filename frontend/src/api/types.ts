@@ -1,4 +1,4 @@
-/** The shapes that `/v1` answers with, as `src/batchmill/wire/told.py` has them. */
+/** The shapes that `/v1` answers with, as `src/batchmill/wire/responses.py` has them. */
 
 export const BATCH_STATUSES = [
   'uploading', 'validating', 'queued', 'processing', 'finalizing', 'completed',

@@ -13,13 +13,13 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 import batchmill
-from batchmill.api import bodies, parameters, problems
-from batchmill.api.guard import Guard
-from batchmill.api.live import Live
-from batchmill.api.metrics import Measured, Requests
-from batchmill.api.proxies import Proxies
-from batchmill.api.reference import documents, images, photos, sequential
-from batchmill.api.reference import results as reference_results
+from batchmill.api.compat import documents, images, photos, sequential
+from batchmill.api.compat import result_tokens as reference_results
+from batchmill.api.event_hub import Live
+from batchmill.api.http import openapi_bodies, problems, query_parameters
+from batchmill.api.http.forwarded import Proxies
+from batchmill.api.http.host_guard import Guard
+from batchmill.api.http.metrics import Measured, Requests
 from batchmill.api.signed import router as signed_router
 from batchmill.api.v1 import (
     batches,
@@ -37,10 +37,10 @@ from batchmill.api.v1 import (
     webhooks,
 )
 from batchmill.api.v1.uploads import keep_tidy
-from batchmill.config import Settings
-from batchmill.environment import Origin
-from batchmill.service.archive_out import ArchivePlans
-from batchmill.service.mill import Mill
+from batchmill.archives.stream import ArchivePlans
+from batchmill.service.context import Mill
+from batchmill.settings.fields import Settings
+from batchmill.settings.loading import Origin
 
 ROUTERS = (
     batches.router,
@@ -91,8 +91,8 @@ def create_app(
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
-        responses=bodies.PROBLEMS,
-        dependencies=[Depends(parameters.only_known)],
+        responses=openapi_bodies.PROBLEMS,
+        dependencies=[Depends(query_parameters.only_known)],
     )
     app.state.mill = mill
     app.state.started = time.monotonic()
@@ -145,7 +145,7 @@ def _describe_bodies(app: FastAPI) -> None:
     def described() -> dict[str, Any]:
         if not app.openapi_schema:
             schemas = plain().setdefault("components", {}).setdefault("schemas", {})
-            schemas.update(bodies.components())
+            schemas.update(openapi_bodies.components())
         return app.openapi_schema or {}
 
     app.openapi = described  # type: ignore[method-assign]

@@ -5,13 +5,13 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
-from batchmill.config import Settings
 from batchmill.errors.request import ForbiddenError, UnauthenticatedError
 from batchmill.model.access import Scope
 from batchmill.model.batch import LOCAL_OWNER, OwnerId
-from batchmill.service import keys
-from batchmill.service.mill import Mill
-from batchmill.service.submit import Caller
+from batchmill.service import api_keys
+from batchmill.service.context import Mill
+from batchmill.service.submission.submit import Caller
+from batchmill.settings.fields import Settings
 
 COOKIE = "batchmill_key"
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -92,7 +92,7 @@ def refuse_unless_admin(asking: Caller) -> None:
 
 
 async def _of_key(mill: Mill, secret: str, method: str) -> Caller:
-    key = await keys.authenticate(mill.database, secret)
+    key = await api_keys.authenticate(mill.database, secret)
     if key is None:
         raise UnauthenticatedError("This API key is not valid; it may have been revoked.")
     needed = Scope.READ if method in READING else Scope.WRITE

@@ -6,14 +6,14 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from batchmill.api import auth
-from batchmill.api.live import Live
-from batchmill.config import TierLimits
+from batchmill.api.event_hub import Live
+from batchmill.archives.stream import ArchivePlans
 from batchmill.model.access import Scope
 from batchmill.model.batch import OwnerId
-from batchmill.service.archive_out import ArchivePlans
-from batchmill.service.mill import Mill
-from batchmill.service.query import Reading
-from batchmill.service.submit import Caller
+from batchmill.service.context import Mill
+from batchmill.service.queries import Reading
+from batchmill.service.submission.submit import Caller
+from batchmill.settings.fields import TierLimits
 
 
 @dataclass(frozen=True, slots=True)

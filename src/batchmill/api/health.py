@@ -9,10 +9,10 @@ from batchmill.db import pauses, webhooks, workers
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.request import ConflictError, NotFoundError
 from batchmill.model.item import Delivery, ItemId
-from batchmill.runner.sandbox import Sandbox
-from batchmill.service.mill import Mill
+from batchmill.sandbox.confine import Sandbox
+from batchmill.service.context import Mill
 from batchmill.storage.disk import Room
-from batchmill.wire import operating
+from batchmill.wire import system
 
 _PROBE = "probe"
 """An object, and an item, that there never is."""
@@ -22,7 +22,7 @@ PATIENCE_S = 2.0
 
 async def readiness(
     mill: Mill, *, draining: bool, sandbox: Sandbox | None = None
-) -> operating.Readiness:
+) -> system.Readiness:
     """Try everything that accepting a batch needs.
 
     Four things are told, but the server is ready all the same: a queue that is away, because
@@ -34,17 +34,17 @@ async def readiness(
     found = await asyncio.gather(*tried)
     checks, told = found[: len(CHECKS)], found[len(CHECKS) :]
     if draining:
-        checks.append(operating.Check(name="draining", ok=False, message="The server is stopping."))
+        checks.append(system.Check(name="draining", ok=False, message="The server is stopping."))
     ready = all(check.ok for check in checks)
-    return operating.Readiness(ready=ready, checks=[*checks, *told, *_sandboxed(sandbox)])
+    return system.Readiness(ready=ready, checks=[*checks, *told, *_sandboxed(sandbox)])
 
 
-def _sandboxed(sandbox: Sandbox | None) -> list[operating.Check]:
+def _sandboxed(sandbox: Sandbox | None) -> list[system.Check]:
     """Describe the sandbox of this process's children, where it has any."""
     if sandbox is None:
         return []
     missing = ", ".join(f"{part}: {why}" for part, why in sandbox.missing().items())
-    return [operating.Check(name="sandbox", ok=sandbox.complete, message=missing or "complete")]
+    return [system.Check(name="sandbox", ok=sandbox.complete, message=missing or "complete")]
 
 
 def rss_bytes() -> int | None:
@@ -56,14 +56,14 @@ def rss_bytes() -> int | None:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def _tried(name: str, check: Callable[[Mill], Awaitable[str]], mill: Mill) -> operating.Check:
+async def _tried(name: str, check: Callable[[Mill], Awaitable[str]], mill: Mill) -> system.Check:
     try:
         async with asyncio.timeout(PATIENCE_S):
-            return operating.Check(name=name, ok=True, message=await check(mill))
+            return system.Check(name=name, ok=True, message=await check(mill))
     except TimeoutError:
-        return operating.Check(name=name, ok=False, message=f"No answer within {PATIENCE_S:g} s.")
+        return system.Check(name=name, ok=False, message=f"No answer within {PATIENCE_S:g} s.")
     except BatchmillError as error:
-        return operating.Check(name=name, ok=False, message=error.message)
+        return system.Check(name=name, ok=False, message=error.message)
 
 
 async def _database(mill: Mill) -> str:

@@ -4,15 +4,15 @@ from collections.abc import AsyncIterator
 
 from fastapi import Request
 
-from batchmill.api import uploads
-from batchmill.api.answers import has_current
 from batchmill.api.context import Context
-from batchmill.api.download import Download, ReadBytes
+from batchmill.api.http.range_download import Download, ReadBytes
+from batchmill.api.serialize import has_current
+from batchmill.api.submission import form_files
 from batchmill.errors.request import NotFoundError
 from batchmill.model.batch import Batch
 from batchmill.model.item import Item
 from batchmill.model.media import SNIFF_BYTES, sniff
-from batchmill.service.bench import DEFAULT_TIMEOUT_S, stage_input
+from batchmill.service.execution.attempts import DEFAULT_TIMEOUT_S, stage_input
 from batchmill.storage import disk
 
 UNKNOWN_TYPE = "application/octet-stream"
@@ -62,7 +62,7 @@ async def _read_entry(
 ) -> AsyncIterator[bytes]:
     """Unpack the entry once into a folder that goes with the answer."""
     limits = asking.mill.settings.tier(batch.tier).attempt(wall_s=DEFAULT_TIMEOUT_S)
-    async with uploads.landing(asking) as folder:
+    async with form_files.landing(asking) as folder:
         unpacked = folder / "input"
         await stage_input(asking.mill.storage, item.input, unpacked, limits=limits)
         file = await disk.in_thread(unpacked.open, "rb")

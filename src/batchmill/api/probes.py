@@ -5,7 +5,7 @@ import asyncio
 from fastapi import FastAPI
 
 from batchmill.api.v1 import system
-from batchmill.service.mill import Mill
+from batchmill.service.context import Mill
 
 
 def create_probes(mill: Mill, *, draining: asyncio.Event) -> FastAPI:

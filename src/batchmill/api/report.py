@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from batchmill.api import answers
+from batchmill.api import serialize
 from batchmill.model.batch import Batch
 from batchmill.model.item import Item
 from batchmill.operations.vision import stock
-from batchmill.wire import told
+from batchmill.wire import responses
 
 Format = Literal["csv", "jsonl", "stock"]
 _CSV_TYPE: Final = "text/csv; charset=utf-8"
@@ -36,7 +36,7 @@ def lines(kind: Format, items: Sequence[Item], batch: Batch, base_url: str) -> b
     In CSV one for each output, in JSON one for each item, for stock agencies one for each item
     that has a description.
     """
-    described = [answers.result_line(item, batch, base_url) for item in items]
+    described = [serialize.result_line(item, batch, base_url) for item in items]
     if kind == "csv":
         return _csv([row for line in described for row in _rows(line)])
     if kind == "stock":
@@ -49,7 +49,7 @@ def neutral(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
-def _rows(line: told.ResultLine) -> list[tuple[object, ...]]:
+def _rows(line: responses.ResultLine) -> list[tuple[object, ...]]:
     sent, error, timings = line.input, line.error, line.timings
     before = (line.custom_id, line.item_id, line.status, sent.path, sent.bytes, sent.type)
     failed = (error.code, error.message, error.step) if error else (None, None, None)
@@ -63,7 +63,7 @@ def _rows(line: told.ResultLine) -> list[tuple[object, ...]]:
     return [(*before, sent.sha256, *output, *after) for output in outputs or [nothing]]
 
 
-def _stock_row(line: told.ResultLine) -> tuple[str, ...] | None:
+def _stock_row(line: responses.ResultLine) -> tuple[str, ...] | None:
     name = line.outputs[0].name if line.outputs else line.input.path
     return stock.row(name, line.data)
 

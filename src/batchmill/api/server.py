@@ -9,7 +9,7 @@ from typing import Any
 
 import uvicorn
 
-from batchmill.api.connection import Connection
+from batchmill.api.http.connection import Connection
 from batchmill.errors.request import UsageError
 
 SILENCE_S = 20

@@ -5,10 +5,10 @@ import time
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from batchmill.api.download import SANDBOX, joined
+from batchmill.api.http.range_download import SANDBOX, joined
 from batchmill.model.media import JPEG
-from batchmill.service.mill import Mill
-from batchmill.service.remote import SIGNED
+from batchmill.service.context import Mill
+from batchmill.service.execution.budget import SIGNED
 
 router = APIRouter(tags=["signed"])
 

@@ -9,7 +9,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from batchmill.model.names import label
+from batchmill.model.filenames import label
 
 DEPTH = 32
 _FIELD = re.compile(r"\{(\w+)\}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from batchmill.errors.item import ChildCrashedError
 from batchmill.model.item import Output
-from batchmill.runner.messages import OUT, Report
+from batchmill.sandbox.messages import OUT, Report
 
 _SPECIAL = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.item import ItemError
 from batchmill.errors.outage import OutageError
-from batchmill.runner.messages import ReportedError
+from batchmill.sandbox.messages import ReportedError
 
 MESSAGE_CHARACTERS = 500
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")

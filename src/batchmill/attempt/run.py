@@ -15,13 +15,13 @@ from types import TracebackType
 from typing import Self
 
 from batchmill.attempt import naming, segments
+from batchmill.attempt.context import Workbench
 from batchmill.attempt.outputs import Made
 from batchmill.attempt.running import Running, State
 from batchmill.attempt.staging import InputFile
-from batchmill.attempt.workbench import Workbench
 from batchmill.model.item import Output, Result
 from batchmill.model.pipeline import Pipeline
-from batchmill.runner.scratch import discard
+from batchmill.sandbox.scratch import discard
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.attempt import reported
+from batchmill.attempt.context import Workbench
 from batchmill.attempt.outputs import Made, collect
 from batchmill.attempt.segments import Segment
-from batchmill.attempt.workbench import Workbench
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.item import (
     AttemptTimeoutError,
@@ -23,8 +23,8 @@ from batchmill.errors.outage import OutageError, RunnerUnavailableError
 from batchmill.model.item import Result, SkipReason
 from batchmill.model.media import BY_MIME, JPEG
 from batchmill.model.pipeline import OnError, Pipeline, Step
-from batchmill.operations.base import Copy, Options, RemoteCall
-from batchmill.runner.messages import OUT, Job, JobStep, Report
+from batchmill.operations.contract import Copy, Options, RemoteCall
+from batchmill.sandbox.messages import OUT, Job, JobStep, Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from batchmill.model.pipeline import Pipeline, Step
-from batchmill.operations.base import Operation, RemoteCall
+from batchmill.operations.contract import Operation, RemoteCall
 
 FindOperation = Callable[[str], Operation]
 

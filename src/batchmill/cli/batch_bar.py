@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from batchmill.cli.text import duration
-from batchmill.wire import told
+from batchmill.wire import responses
 
 
 class BatchBar:
@@ -38,7 +38,7 @@ class BatchBar:
     ) -> None:
         self._bar.stop()
 
-    def show(self, batch: told.Batch) -> None:
+    def show(self, batch: responses.Batch) -> None:
         """Show where the batch is now."""
         self._bar.update(
             self._task,
@@ -48,7 +48,7 @@ class BatchBar:
         )
 
 
-def _more(batch: told.Batch) -> str:
+def _more(batch: responses.Batch) -> str:
     counts, progress = batch.counts, batch.progress
     failed = counts.failed + counts.quarantined
     parts = [f"{counts.completed + counts.skipped + failed:,}/{counts.total:,}"]

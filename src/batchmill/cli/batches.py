@@ -99,7 +99,7 @@ def retry(options: RetryOptions) -> int:
 
 
 async def _status(client: "AsyncClient", options: StatusOptions) -> int:
-    from batchmill.cli import describe
+    from batchmill.cli import batch_text
 
     if options.batch is None:
         newest = []
@@ -107,44 +107,44 @@ async def _status(client: "AsyncClient", options: StatusOptions) -> int:
             newest.append(batch)
             if len(newest) == NEWEST:
                 break
-        describe.several(newest, as_json=options.json)
+        batch_text.several(newest, as_json=options.json)
         return ALL_FINE
     batch = await client.batch(options.batch)
     failed = batch.counts.failed + batch.counts.quarantined
     causes = await client.failures(batch.id) if failed else []
-    describe.one(batch, causes, as_json=options.json)
+    batch_text.one(batch, causes, as_json=options.json)
     return ALL_FINE
 
 
 async def _watch(client: "AsyncClient", options: WatchOptions) -> int:
-    from batchmill.cli import describe
+    from batchmill.cli import batch_text
     from batchmill.cli.batch_bar import BatchBar
 
     with BatchBar(quiet=options.quiet or options.json) as bar:
         async for batch in client.watch(options.batch):
             bar.show(batch)
             if options.json:
-                describe.line(batch)
+                batch_text.line(batch)
     if not options.json:
         causes = await client.failures(batch.id) if batch.counts.failed else []
-        describe.one(batch, causes, as_json=False)
-    return describe.exit_code(batch)
+        batch_text.one(batch, causes, as_json=False)
+    return batch_text.exit_code(batch)
 
 
 async def _ordered(client: "AsyncClient", options: BatchOptions, action: str) -> int:
-    from batchmill.cli import describe
+    from batchmill.cli import batch_text
 
     batch = await getattr(client, action)(options.batch)
-    describe.one(batch, [], as_json=options.json)
+    batch_text.one(batch, [], as_json=options.json)
     return ALL_FINE
 
 
 async def _retry(client: "AsyncClient", options: RetryOptions) -> int:
-    from batchmill.cli import describe
+    from batchmill.cli import batch_text
     from batchmill.cli.text import files
 
     retried = await client.retry(options.batch, group=options.group, ids=options.ids)
     if not options.json:
         print(f"{files(retried.retried)} to be tried again")
-    describe.one(retried.batch, [], as_json=options.json)
+    batch_text.one(retried.batch, [], as_json=options.json)
     return ALL_FINE

@@ -66,10 +66,10 @@ def presets(options: PresetsOptions) -> int:
     """
     import os
 
-    from batchmill import environment
     from batchmill.operations import presets as known
+    from batchmill.settings import loading
 
-    own = environment.load(os.environ, environment.read_file(os.environ)).presets_dir
+    own = loading.load(os.environ, loading.read_file(os.environ)).presets_dir
     if options.name is None:
         _list(known.summaries(own), as_json=options.json)
         return ALL_FINE

@@ -10,7 +10,7 @@ import typer
 from batchmill.cli.command import ALL_FINE, SOME_FAILED
 
 if TYPE_CHECKING:
-    from batchmill.config import Settings
+    from batchmill.settings.fields import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +52,12 @@ def doctor(options: DoctorOptions) -> int:
     """
     import os
 
-    from batchmill import environment
-    from batchmill.cli import checks
+    from batchmill.cli import doctor_checks
+    from batchmill.settings import loading
 
-    settings = environment.load(os.environ, environment.read_file(os.environ))
+    settings = loading.load(os.environ, loading.read_file(os.environ))
     findings = []
-    for check in checks.ALL:
+    for check in doctor_checks.ALL:
         for finding in check(settings):
             findings.append(finding)
             _show(finding, as_json=options.json)

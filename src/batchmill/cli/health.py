@@ -8,7 +8,7 @@ import typer
 from batchmill.cli.command import ALL_FINE, SOME_FAILED
 
 if TYPE_CHECKING:
-    from batchmill.config import Settings
+    from batchmill.settings.fields import Settings
 
 PATIENCE_S = 5.0
 
@@ -34,9 +34,9 @@ def health(options: HealthOptions) -> int:
     import os
     from http.client import HTTPConnection, HTTPException
 
-    from batchmill import environment
+    from batchmill.settings import loading
 
-    settings = environment.load(os.environ, environment.read_file(os.environ))
+    settings = loading.load(os.environ, loading.read_file(os.environ))
     place = (_host(settings), _port(settings, of_worker=options.worker))
     connection = HTTPConnection(*place, timeout=PATIENCE_S)
     try:

@@ -62,14 +62,14 @@ def create(options: CreateOptions) -> int:
     """
     from batchmill.model.access import Scope
     from batchmill.model.batch import OwnerId
-    from batchmill.service import keys
+    from batchmill.service import api_keys
 
     scopes: tuple[Scope, ...] = (Scope.READ,) if options.read_only else (Scope.READ, Scope.WRITE)
     scopes += (Scope.ADMIN,) if options.admin else ()
-    grant = keys.Grant(options.name, OwnerId(options.owner), options.tier, scopes)
+    grant = api_keys.Grant(options.name, OwnerId(options.owner), options.tier, scopes)
 
     async def ask(database: "Database") -> None:
-        made, secret = await keys.create(database, grant, by=None)
+        made, secret = await api_keys.create(database, grant, by=None)
         typer.echo(
             f"{made.id}: send it as `Authorization: Bearer …`. It is not shown again:", err=True
         )
@@ -80,10 +80,10 @@ def create(options: CreateOptions) -> int:
 
 def browse(options: ListOptions) -> int:
     """List all API keys, the newest first, without their secrets."""
-    from batchmill.service import keys
+    from batchmill.service import api_keys
 
     async def ask(database: "Database") -> None:
-        for key in await keys.listed(database, None):
+        for key in await api_keys.listed(database, None):
             state = "revoked" if key.revoked_at else ",".join(key.scopes)
             used = f"used {key.used_at:%Y-%m-%d}" if key.used_at else "never used"
             print(
@@ -96,10 +96,10 @@ def browse(options: ListOptions) -> int:
 def revoke(options: RevokeOptions) -> int:
     """End an API key for good; servers refuse it from the next request on."""
     from batchmill.model.access import KeyId
-    from batchmill.service import keys
+    from batchmill.service import api_keys
 
     async def ask(database: "Database") -> None:
-        await keys.revoke(database, KeyId(options.key), owner_id=None)
+        await api_keys.revoke(database, KeyId(options.key), owner_id=None)
 
     return _with_database(options.data_dir, ask)
 

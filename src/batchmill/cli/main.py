@@ -5,20 +5,10 @@ from typing import Annotated
 import typer
 
 from batchmill import __version__
-from batchmill.cli import (
-    batches,
-    catalog,
-    doctor,
-    health,
-    keys,
-    run,
-    serve,
-    submit,
-    take,
-    workers,
-)
+from batchmill.cli import batches, catalog, doctor, download, health, keys, serve, submit, workers
 from batchmill.cli.command import command, default
 from batchmill.cli.remote import BatchOptions, RemoteOptions
+from batchmill.cli.run import options
 
 app = typer.Typer(
     name="batchmill",
@@ -46,7 +36,7 @@ def _root(
     """Mill batches of files: pictures and documents, by the hundred or by the million."""
 
 
-command(app, "run", run.RunOptions)(run.run)
+command(app, "run", options.RunOptions)(options.run)
 command(app, "serve", serve.ServeOptions)(serve.serve)
 command(app, "worker", serve.WorkerOptions)(serve.worker)
 command(app, "health", health.HealthOptions)(health.health)
@@ -57,8 +47,8 @@ command(app, "pause", BatchOptions)(batches.pause)
 command(app, "resume", BatchOptions)(batches.resume)
 command(app, "cancel", BatchOptions)(batches.cancel)
 command(app, "retry", batches.RetryOptions)(batches.retry)
-command(app, "report", take.ReportOptions)(take.report)
-command(app, "download", take.DownloadOptions)(take.download)
+command(app, "report", download.ReportOptions)(download.report)
+command(app, "download", download.DownloadOptions)(download.download)
 command(app, "operations", catalog.OperationsOptions)(catalog.operations)
 command(app, "presets", catalog.PresetsOptions)(catalog.presets)
 keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)

@@ -53,11 +53,11 @@ def with_client(
     """
     import asyncio
 
-    from batchmill import environment
     from batchmill.client.async_client import AsyncClient
+    from batchmill.settings import loading
 
     flags = {"server": options.server, "api_key": options.api_key}
-    settings = environment.load(os.environ, environment.read_file(os.environ), flags)
+    settings = loading.load(os.environ, loading.read_file(os.environ), flags)
     key = settings.api_key.get_secret_value() if settings.api_key else None
 
     async def run() -> int:

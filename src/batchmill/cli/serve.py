@@ -10,7 +10,7 @@ import typer
 from batchmill.cli.command import ALL_FINE
 
 if TYPE_CHECKING:
-    from batchmill.config import Settings
+    from batchmill.settings.fields import Settings
 
 DataDir = Annotated[
     Path | None,
@@ -85,7 +85,8 @@ def serve(options: ServeOptions) -> int:
     import asyncio
     import os
 
-    from batchmill import bootstrap, environment
+    from batchmill import bootstrap
+    from batchmill.settings import loading
 
     flags = {
         "host": options.host,
@@ -99,7 +100,7 @@ def serve(options: ServeOptions) -> int:
         adopt=options.adopt_storage,
         on_ready=_ready,
         on_admin_link=_offer,
-        origins=environment.origins(os.environ, environment.read_file(os.environ), flags),
+        origins=loading.origins(os.environ, loading.read_file(os.environ), flags),
     )
     asyncio.run(running)
     return ALL_FINE
@@ -158,13 +159,14 @@ def _settings(flags: Mapping[str, object]) -> "Settings":
     """Load the settings and start the log."""
     import os
 
-    from batchmill import environment, logs, private
+    from batchmill import logs, private
     from batchmill.logs import Event
+    from batchmill.settings import loading
 
     private.keep_new_files_private()
-    settings = environment.load(os.environ, environment.read_file(os.environ), flags)
+    settings = loading.load(os.environ, loading.read_file(os.environ), flags)
     logs.set_up(level=settings.log_level, style=settings.log_format)
-    for sentence in environment.unknown_variables(os.environ):
+    for sentence in loading.unknown_variables(os.environ):
         logs.warning(Event.SETTING_UNKNOWN, message=sentence)
     return settings
 

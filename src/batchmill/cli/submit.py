@@ -13,8 +13,8 @@ from batchmill.errors.request import UsageError
 
 if TYPE_CHECKING:
     from batchmill.client.async_client import AsyncClient
-    from batchmill.client.requests import Upload
-    from batchmill.wire import asked, told
+    from batchmill.client.endpoints import Upload
+    from batchmill.wire import requests, responses
 
 _BATCH = "Batch"
 _THEN = "Then"
@@ -136,8 +136,8 @@ async def _submit(client: "AsyncClient", options: SubmitOptions) -> int:
     return ALL_FINE
 
 
-async def _waited(client: "AsyncClient", batch: "told.Batch", options: SubmitOptions) -> int:
-    from batchmill.cli import describe
+async def _waited(client: "AsyncClient", batch: "responses.Batch", options: SubmitOptions) -> int:
+    from batchmill.cli import batch_text
     from batchmill.cli.batch_bar import BatchBar
 
     with BatchBar(quiet=options.quiet) as bar:
@@ -147,13 +147,13 @@ async def _waited(client: "AsyncClient", batch: "told.Batch", options: SubmitOpt
             pass
     failed = batch.counts.failed + batch.counts.quarantined
     causes = await client.failures(batch.id) if failed else []
-    describe.one(batch, causes, as_json=options.json)
-    return describe.exit_code(batch)
+    batch_text.one(batch, causes, as_json=options.json)
+    return batch_text.exit_code(batch)
 
 
 def _found(options: SubmitOptions) -> "list[Upload]":
-    from batchmill.cli.plan import named
-    from batchmill.client.requests import Upload
+    from batchmill.cli.run.plan import named
+    from batchmill.client.endpoints import Upload
     from batchmill.local.inputs import Search
 
     found = named(options.paths, Search(options.recursive, unpack=False))
@@ -162,23 +162,23 @@ def _found(options: SubmitOptions) -> "list[Upload]":
     return [Upload(file.path, file.name, file.bytes) for file in found]
 
 
-def _order(options: SubmitOptions) -> "asked.BatchOptions":
+def _order(options: SubmitOptions) -> "requests.BatchOptions":
     from pydantic import ValidationError
 
     from batchmill.local.pipelines import parse_setting
-    from batchmill.wire import asked
+    from batchmill.wire import requests
 
     steps: dict[str, dict[str, object]] = {}
     for setting in options.settings or ():
         step, option, value = parse_setting(setting)
         steps.setdefault(step, {})[option] = value
     try:
-        return asked.BatchOptions(
+        return requests.BatchOptions(
             name=options.name,
             tag=options.tag,
             priority=_priority(options.priority),
             concurrency=options.jobs,
-            on_failure=asked.OnFailure(halt_after_pct=options.halt_after),
+            on_failure=requests.OnFailure(halt_after_pct=options.halt_after),
             step_options=steps,
             webhook=options.webhook,
         )

@@ -11,9 +11,9 @@ from batchmill.cli.remote import RemoteOptions, with_client
 from batchmill.cli.serve import Children, DataDir
 
 if TYPE_CHECKING:
-    from batchmill.cli.crew import Member
+    from batchmill.cli.host_workers import Member
     from batchmill.client.async_client import AsyncClient
-    from batchmill.wire.told import Worker
+    from batchmill.wire.responses import Worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +68,16 @@ def scale(options: ScaleOptions) -> int:
     import os
     from itertools import islice
 
-    from batchmill.cli import crew
+    from batchmill.cli import host_workers
 
     folder = _folder(options.data_dir)
-    running = [member for member in crew.members(folder) if member.pid is not None]
+    running = [member for member in host_workers.members(folder) if member.pid is not None]
     arguments = ["--data-dir", str(folder.parent)]
     arguments += ["-j", str(options.jobs)] if options.jobs else []
-    new = list(islice(crew.free(folder), max(0, options.number - len(running))))
+    new = list(islice(host_workers.free(folder), max(0, options.number - len(running))))
     failed = 0
     for member, process in [(each, each.start(arguments, os.environ)) for each in new]:
-        if crew.took_up_work(process):
+        if host_workers.took_up_work(process):
             print(f"{member.name} takes files (process {process.pid}, log {member.log})")
         else:
             failed += 1
@@ -106,17 +106,17 @@ def logs(options: LogsOptions) -> int:
 def _folder(data_dir: Path | None) -> Path:
     import os
 
-    from batchmill import environment
+    from batchmill.settings import loading
 
-    file = environment.read_file(os.environ)
-    return environment.load(os.environ, file, {"data_dir": data_dir}).data_dir / "workers"
+    file = loading.read_file(os.environ)
+    return loading.load(os.environ, file, {"data_dir": data_dir}).data_dir / "workers"
 
 
 def _chosen(options: DrainOptions) -> "list[Member]":
-    from batchmill.cli import crew
+    from batchmill.cli import host_workers
     from batchmill.errors.request import UnknownNameError
 
-    known = {member.name: member for member in crew.members(_folder(options.data_dir))}
+    known = {member.name: member for member in host_workers.members(_folder(options.data_dir))}
     for name in options.names or ():
         if name not in known:
             raise UnknownNameError("worker", name, list(known))

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from batchmill.client.async_client import AsyncClient
-from batchmill.client.requests import Upload
-from batchmill.client.sending import File, PipelineLike, uploads
+from batchmill.client.endpoints import Upload
+from batchmill.client.files import File, PipelineLike, uploads
 from batchmill.client.transport import LATER
 from batchmill.model.item import ItemStatus
-from batchmill.wire import told
+from batchmill.wire import responses
 
 if TYPE_CHECKING:
     from batchmill.local.results import ItemResult, Progress
@@ -112,8 +112,8 @@ async def _in_process(
     return tuple(_of_result(item) for item in result.items)
 
 
-def _teller(on_move: OnMove | None) -> Callable[[told.Batch], None]:
-    def tell(batch: told.Batch) -> None:
+def _teller(on_move: OnMove | None) -> Callable[[responses.Batch], None]:
+    def tell(batch: responses.Batch) -> None:
         counts = batch.counts
         failed = counts.failed + counts.quarantined
         completed = failed + counts.completed + counts.skipped + counts.cancelled
@@ -123,7 +123,7 @@ def _teller(on_move: OnMove | None) -> Callable[[told.Batch], None]:
     return tell
 
 
-def _of_line(line: told.ResultLine, saved: Mapping[str, list[Path]]) -> Done:
+def _of_line(line: responses.ResultLine, saved: Mapping[str, list[Path]]) -> Done:
     return Done(
         name=line.input.path,
         status=line.status,

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from pydantic import BaseModel
 
-from batchmill.client import downloads, events, requests
-from batchmill.client.requests import Request
-from batchmill.client.sending import File, PipelineLike, chunks, description, uploads
+from batchmill.client import downloads, endpoints, events
+from batchmill.client.endpoints import Request
+from batchmill.client.files import File, PipelineLike, chunks, description, uploads
 from batchmill.client.transport import OnBytes, Patience, Server, Transport
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.outage import OutageError, ServerUnreachableError
 from batchmill.errors.request import EmptyBatchError, NotFoundError, UnknownPathError
-from batchmill.model.names import label
-from batchmill.wire import asked, operating, told
+from batchmill.model.filenames import label
+from batchmill.wire import requests, responses, system
 
 if TYPE_CHECKING:
     from batchmill.client.anywhere import OnMove, Processed
@@ -38,7 +38,7 @@ PAGE = "500"
 POLL_S = 0.5
 POLL_MOST_S = 5.0
 
-Follow = Callable[[str, told.Batch | None], AsyncGenerator[told.Batch, None]]
+Follow = Callable[[str, responses.Batch | None], AsyncGenerator[responses.Batch, None]]
 
 
 class AsyncClient:
@@ -84,9 +84,9 @@ class AsyncClient:
         files: Iterable[File],
         pipeline: PipelineLike,
         *,
-        options: asked.BatchOptions | None = None,
+        options: requests.BatchOptions | None = None,
         on_bytes: OnBytes | None = None,
-    ) -> told.Batch:
+    ) -> responses.Batch:
         """Send files, streamed from the disk, and start a batch.
 
         More files than one request takes are sent in several; work begins with the first. A ZIP
@@ -99,14 +99,14 @@ class AsyncClient:
             RequestError: what the server refuses; nothing is left running.
             ServerUnreachableError: there is no server.
         """
-        chosen = options or asked.BatchOptions()
+        chosen = options or requests.BatchOptions()
         sent = uploads(files)
         if not sent and not chosen.keep_open:
             raise EmptyBatchError
         first, *rest = list(chunks(sent)) or [[]]
         opened = chosen.model_copy(update={"keep_open": bool(rest) or chosen.keep_open})
-        request = requests.new_batch(description(pipeline), opened, first)
-        batch = await self._ask(told.Batch, request, on_bytes)
+        request = endpoints.new_batch(description(pipeline), opened, first)
+        batch = await self._ask(responses.Batch, request, on_bytes)
         if not rest:
             return batch
         try:
@@ -124,13 +124,13 @@ class AsyncClient:
         """Add files to a batch that was submitted with `keep_open`; return how many items."""
         added = 0
         for chunk in chunks(uploads(files)):
-            request = requests.more_files(batch_id, chunk)
-            added += (await self._ask(told.Added, request, on_bytes)).added
+            request = endpoints.more_files(batch_id, chunk)
+            added += (await self._ask(responses.Added, request, on_bytes)).added
         return added
 
-    async def close_batch(self, batch_id: str) -> told.Batch:
+    async def close_batch(self, batch_id: str) -> responses.Batch:
         """Take no more files: the batch ends once its items have."""
-        return await self._ask(told.Batch, requests.order(batch_id, "close"))
+        return await self._ask(responses.Batch, endpoints.order(batch_id, "close"))
 
     async def process(
         self,
@@ -150,46 +150,49 @@ class AsyncClient:
 
     # ------------------------------------------------------------ look
 
-    async def batch(self, batch_id: str) -> told.Batch:
+    async def batch(self, batch_id: str) -> responses.Batch:
         """Look at a batch."""
-        return await self._ask(told.Batch, requests.batch(batch_id))
+        return await self._ask(responses.Batch, endpoints.batch(batch_id))
 
     async def batches(
         self, *, status: str | None = None, tag: str | None = None
-    ) -> AsyncGenerator[told.Batch, None]:
+    ) -> AsyncGenerator[responses.Batch, None]:
         """Yield batches, newest first."""
         async for page in self._pages(
-            told.Page[told.Batch], lambda at: requests.batches(status=status, tag=tag, cursor=at)
+            responses.Page[responses.Batch],
+            lambda at: endpoints.batches(status=status, tag=tag, cursor=at),
         ):
             for batch in page.data:
                 yield batch
 
     async def items(
         self, batch_id: str, *, status: str | None = None, group: str | None = None
-    ) -> AsyncGenerator[told.Item, None]:
+    ) -> AsyncGenerator[responses.Item, None]:
         """Yield a batch's items in the order sent, without their data."""
         async for page in self._pages(
-            told.Page[told.Item],
-            lambda at: requests.items(batch_id, status=status, group=group, limit=PAGE, cursor=at),
+            responses.Page[responses.Item],
+            lambda at: endpoints.items(batch_id, status=status, group=group, limit=PAGE, cursor=at),
         ):
             for item in page.data:
                 yield item
 
-    async def item(self, item_id: str) -> told.Item:
+    async def item(self, item_id: str) -> responses.Item:
         """Look at an item, its outputs and data."""
-        return await self._ask(told.Item, requests.item(item_id))
+        return await self._ask(responses.Item, endpoints.item(item_id))
 
-    async def failures(self, batch_id: str) -> list[told.FailureGroup]:
+    async def failures(self, batch_id: str) -> list[responses.FailureGroup]:
         """Return the causes of a batch's failures, the most frequent first."""
-        return (await self._ask(told.FailureGroups, requests.failures(batch_id))).data
+        return (await self._ask(responses.FailureGroups, endpoints.failures(batch_id))).data
 
-    async def workers(self) -> list[told.Worker]:
+    async def workers(self) -> list[responses.Worker]:
         """Return the processes that are alive."""
-        return (await self._ask(told.Listing[told.Worker], requests.get("/v1/workers"))).data
+        return (
+            await self._ask(responses.Listing[responses.Worker], endpoints.get("/v1/workers"))
+        ).data
 
-    async def queue(self) -> operating.Queue:
+    async def queue(self) -> system.Queue:
         """Count what waits and runs of the caller's, over all batches."""
-        return await self._ask(operating.Queue, requests.get("/v1/queue"))
+        return await self._ask(system.Queue, endpoints.get("/v1/queue"))
 
     async def find(self) -> None:
         """Look whether there is a server; five seconds without an answer are enough to say no.
@@ -199,12 +202,12 @@ class AsyncClient:
         """
         await self._transport.find()
 
-    async def readiness(self) -> operating.Readiness:
+    async def readiness(self) -> system.Readiness:
         """Say whether the server can take work, and what is wrong when it can't."""
-        async with self._transport.stream(requests.get("/readyz"), accept_errors=True) as response:
-            return operating.Readiness.model_validate_json(await response.aread())
+        async with self._transport.stream(endpoints.get("/readyz"), accept_errors=True) as response:
+            return system.Readiness.model_validate_json(await response.aread())
 
-    async def watch(self, batch_id: str) -> AsyncGenerator[told.Batch, None]:
+    async def watch(self, batch_id: str) -> AsyncGenerator[responses.Batch, None]:
         """Yield the batch now and whenever it has changed, until it has ended.
 
         Listens to the server's events; where there are none it asks again and again. Goes on
@@ -212,7 +215,7 @@ class AsyncClient:
         """
         follow: Follow = self._listened
         patience = Patience(self._transport.server.patience_s)
-        known: told.Batch | None = None
+        known: responses.Batch | None = None
         while known is None or not known.status.ended:
             try:
                 async for batch in follow(batch_id, known):
@@ -230,10 +233,10 @@ class AsyncClient:
                 await patience.wait(error)
 
     async def wait(
-        self, batch_id: str, *, on_change: Callable[[told.Batch], None] | None = None
-    ) -> told.Batch:
+        self, batch_id: str, *, on_change: Callable[[responses.Batch], None] | None = None
+    ) -> responses.Batch:
         """Return the batch once it has ended; `on_change` sees every change until then."""
-        last: told.Batch | None = None
+        last: responses.Batch | None = None
         async for last in self.watch(batch_id):
             if on_change is not None:
                 on_change(last)
@@ -251,12 +254,12 @@ class AsyncClient:
         A download that broke off, even of an earlier program, goes on where it was.
         """
         path = Path(target)
-        await downloads.fetch(self._transport, requests.results_zip(batch_id), path, on_bytes)
+        await downloads.fetch(self._transport, endpoints.results_zip(batch_id), path, on_bytes)
         return path
 
     async def download_files(
         self, batch_id: str, folder: str | Path, *, on_bytes: OnBytes | None = None
-    ) -> AsyncGenerator[tuple[told.Item, Path], None]:
+    ) -> AsyncGenerator[tuple[responses.Item, Path], None]:
         """Download the results one by one, yielding each path; what is there stays as it is.
 
         Results of one name get numbers, as in the ZIP.
@@ -268,7 +271,7 @@ class AsyncClient:
                 number += 1
                 target = Path(folder, _unlike(taken, label(output.name), number))
                 if not downloads.is_there(target, size=output.bytes, sha256=output.sha256):
-                    request = requests.output(item.id, output.name)
+                    request = endpoints.output(item.id, output.name)
                     await downloads.fetch(self._transport, request, target, on_bytes)
                 yield item, target
 
@@ -280,42 +283,42 @@ class AsyncClient:
         status: str | None = None,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a report: one line for each item."""
-        request = requests.report(batch_id, format=format, status=status)
+        request = endpoints.report(batch_id, format=format, status=status)
         async with self._transport.stream(request) as response:
             async for piece in response.aiter_bytes():
                 yield piece
 
-    async def result_lines(self, batch_id: str) -> AsyncGenerator[told.ResultLine, None]:
+    async def result_lines(self, batch_id: str) -> AsyncGenerator[responses.ResultLine, None]:
         """Yield the result of every item, with its data."""
-        request = requests.report(batch_id, format="jsonl")
+        request = endpoints.report(batch_id, format="jsonl")
         async with self._transport.stream(request) as response:
             async for line in response.aiter_lines():
-                yield told.ResultLine.model_validate_json(line)
+                yield responses.ResultLine.model_validate_json(line)
 
     # ------------------------------------------------------------ control
 
-    async def pause(self, batch_id: str) -> told.Batch:
+    async def pause(self, batch_id: str) -> responses.Batch:
         """Start no more items; running ones finish."""
-        return await self._ask(told.Batch, requests.order(batch_id, "pause"))
+        return await self._ask(responses.Batch, endpoints.order(batch_id, "pause"))
 
-    async def resume(self, batch_id: str) -> told.Batch:
+    async def resume(self, batch_id: str) -> responses.Batch:
         """Go on with a paused batch."""
-        return await self._ask(told.Batch, requests.order(batch_id, "resume"))
+        return await self._ask(responses.Batch, endpoints.order(batch_id, "resume"))
 
-    async def cancel(self, batch_id: str) -> told.Batch:
+    async def cancel(self, batch_id: str) -> responses.Batch:
         """End a batch: waiting items are cancelled, running ones stopped, results kept."""
-        return await self._ask(told.Batch, requests.order(batch_id, "cancel"))
+        return await self._ask(responses.Batch, endpoints.order(batch_id, "cancel"))
 
     async def retry(
         self, batch_id: str, *, group: str | None = None, ids: Iterable[str] | None = None
-    ) -> told.Retried:
+    ) -> responses.Retried:
         """Run failed items again: all, those of one failure group, or some by id."""
-        wanted = asked.Retry()
+        wanted = requests.Retry()
         if group is not None:
-            wanted = asked.Retry(scope="group", group=group)
+            wanted = requests.Retry(scope="group", group=group)
         elif ids is not None:
-            wanted = asked.Retry(scope="ids", ids=list(ids))
-        return await self._ask(told.Retried, requests.retry(batch_id, wanted))
+            wanted = requests.Retry(scope="ids", ids=list(ids))
+        return await self._ask(responses.Retried, endpoints.retry(batch_id, wanted))
 
     # ------------------------------------------------------------ inside
 
@@ -324,8 +327,8 @@ class AsyncClient:
         return model.model_validate_json(response.content)
 
     async def _pages(
-        self, model: type[told.Page[M]], request: Callable[[str | None], Request]
-    ) -> AsyncGenerator[told.Page[M], None]:
+        self, model: type[responses.Page[M]], request: Callable[[str | None], Request]
+    ) -> AsyncGenerator[responses.Page[M], None]:
         page = await self._ask(model, request(None))
         yield page
         while page.next_cursor is not None:
@@ -333,25 +336,25 @@ class AsyncClient:
             yield page
 
     async def _listened(
-        self, batch_id: str, known: told.Batch | None
-    ) -> AsyncGenerator[told.Batch, None]:
+        self, batch_id: str, known: responses.Batch | None
+    ) -> AsyncGenerator[responses.Batch, None]:
         """Yield what the server's events tell; a stream that ends too early is an outage."""
-        request = requests.events(batch_id, str(known.revision) if known else None)
+        request = endpoints.events(batch_id, str(known.revision) if known else None)
         async with self._transport.stream(request) as response:
             async for event in events.parse(response.aiter_lines()):
                 if event.name == "batch.deleted":
                     raise NotFoundError("batch", batch_id)
                 if event.name.startswith("batch."):
-                    yield told.Batch.model_validate_json(event.data)
+                    yield responses.Batch.model_validate_json(event.data)
         raise ServerUnreachableError(self.url)
 
     async def _polled(
-        self, batch_id: str, _: told.Batch | None
-    ) -> AsyncGenerator[told.Batch, None]:
+        self, batch_id: str, _: responses.Batch | None
+    ) -> AsyncGenerator[responses.Batch, None]:
         """Yield the batch again and again, as often as the server advises."""
         while True:
-            response = await self._transport.send(requests.batch(batch_id))
-            yield told.Batch.model_validate_json(response.content)
+            response = await self._transport.send(endpoints.batch(batch_id))
+            yield responses.Batch.model_validate_json(response.content)
             advice = response.headers.get("retry-after", "")
             wait_s = float(advice) if advice.isdecimal() else POLL_S
             await asyncio.sleep(min(wait_s, POLL_MOST_S))

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from anyio.from_thread import start_blocking_portal
 
 from batchmill.client.async_client import DEFAULT_URL, AsyncClient
-from batchmill.client.sending import File, PipelineLike
+from batchmill.client.files import File, PipelineLike
 from batchmill.client.transport import OnBytes
-from batchmill.wire import asked, told
+from batchmill.wire import requests, responses
 
 if TYPE_CHECKING:
     from batchmill.client.anywhere import OnMove, Processed
@@ -86,9 +86,9 @@ class Client:
         files: Iterable[File],
         pipeline: PipelineLike,
         *,
-        options: asked.BatchOptions | None = None,
+        options: requests.BatchOptions | None = None,
         on_bytes: OnBytes | None = None,
-    ) -> told.Batch:
+    ) -> responses.Batch:
         """Send files, streamed from the disk, and start a batch."""
         submit = partial(self._client.submit, options=options, on_bytes=on_bytes)
         return self._call(submit, files, pipeline)
@@ -97,7 +97,7 @@ class Client:
         """Add files to a batch that was submitted with `keep_open`."""
         return self._call(partial(self._client.add, on_bytes=on_bytes), batch_id, files)
 
-    def close_batch(self, batch_id: str) -> told.Batch:
+    def close_batch(self, batch_id: str) -> responses.Batch:
         """Take no more files: the batch ends once its items have."""
         return self._call(self._client.close_batch, batch_id)
 
@@ -107,35 +107,37 @@ class Client:
         """Look whether there is a server; five seconds without an answer are enough to say no."""
         self._call(self._client.find)
 
-    def batch(self, batch_id: str) -> told.Batch:
+    def batch(self, batch_id: str) -> responses.Batch:
         """Look at a batch."""
         return self._call(self._client.batch, batch_id)
 
-    def batches(self, *, status: str | None = None, tag: str | None = None) -> Iterator[told.Batch]:
+    def batches(
+        self, *, status: str | None = None, tag: str | None = None
+    ) -> Iterator[responses.Batch]:
         """Yield batches, newest first."""
         return self._each(self._client.batches(status=status, tag=tag))
 
     def items(
         self, batch_id: str, *, status: str | None = None, group: str | None = None
-    ) -> Iterator[told.Item]:
+    ) -> Iterator[responses.Item]:
         """Yield a batch's items in the order sent, without their data."""
         return self._each(self._client.items(batch_id, status=status, group=group))
 
-    def item(self, item_id: str) -> told.Item:
+    def item(self, item_id: str) -> responses.Item:
         """Look at an item, its outputs and data."""
         return self._call(self._client.item, item_id)
 
-    def failures(self, batch_id: str) -> list[told.FailureGroup]:
+    def failures(self, batch_id: str) -> list[responses.FailureGroup]:
         """Return the causes of a batch's failures, the most frequent first."""
         return self._call(self._client.failures, batch_id)
 
-    def watch(self, batch_id: str) -> Iterator[told.Batch]:
+    def watch(self, batch_id: str) -> Iterator[responses.Batch]:
         """Yield the batch now and whenever it has changed, until it has ended."""
         return self._each(self._client.watch(batch_id))
 
     def wait(
-        self, batch_id: str, *, on_change: Callable[[told.Batch], None] | None = None
-    ) -> told.Batch:
+        self, batch_id: str, *, on_change: Callable[[responses.Batch], None] | None = None
+    ) -> responses.Batch:
         """Return the batch once it has ended."""
         return self._call(partial(self._client.wait, on_change=on_change), batch_id)
 
@@ -149,31 +151,31 @@ class Client:
 
     def download_files(
         self, batch_id: str, folder: str | Path, *, on_bytes: OnBytes | None = None
-    ) -> Iterator[tuple[told.Item, Path]]:
+    ) -> Iterator[tuple[responses.Item, Path]]:
         """Download the results one by one, yielding each path."""
         return self._each(self._client.download_files(batch_id, folder, on_bytes=on_bytes))
 
-    def result_lines(self, batch_id: str) -> Iterator[told.ResultLine]:
+    def result_lines(self, batch_id: str) -> Iterator[responses.ResultLine]:
         """Yield the result of every item, with its data."""
         return self._each(self._client.result_lines(batch_id))
 
     # ------------------------------------------------------------ control
 
-    def pause(self, batch_id: str) -> told.Batch:
+    def pause(self, batch_id: str) -> responses.Batch:
         """Start no more items; running ones finish."""
         return self._call(self._client.pause, batch_id)
 
-    def resume(self, batch_id: str) -> told.Batch:
+    def resume(self, batch_id: str) -> responses.Batch:
         """Go on with a paused batch."""
         return self._call(self._client.resume, batch_id)
 
-    def cancel(self, batch_id: str) -> told.Batch:
+    def cancel(self, batch_id: str) -> responses.Batch:
         """End a batch: waiting items are cancelled, running ones stopped, results kept."""
         return self._call(self._client.cancel, batch_id)
 
     def retry(
         self, batch_id: str, *, group: str | None = None, ids: Iterable[str] | None = None
-    ) -> told.Retried:
+    ) -> responses.Retried:
         """Run failed items again: all, those of one failure group, or some by id."""
         return self._call(partial(self._client.retry, group=group, ids=ids), batch_id)
 

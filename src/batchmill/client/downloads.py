@@ -11,12 +11,12 @@ from urllib.parse import quote, unquote
 
 import httpx
 
-from batchmill.client.requests import Request
+from batchmill.client.endpoints import Request
 from batchmill.client.transport import OnBytes, Patience, Transport
 from batchmill.errors.item import OutputUnwritableError
 from batchmill.errors.outage import OutageError
 from batchmill.errors.request import RangeError, UnreadableArchiveError
-from batchmill.model.names import label
+from batchmill.model.filenames import label
 
 _PIECE_BYTES = 2**20
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from batchmill.client.requests import Request, Upload
+from batchmill.client.endpoints import Request, Upload
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.item import InputMissingError, UnreadableFileError
 from batchmill.errors.outage import OutageError, ServerUnreachableError

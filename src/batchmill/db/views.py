@@ -131,7 +131,7 @@ def _records() -> Select[Any]:
 
 
 def _result_url() -> ColumnElement[str]:
-    """Return the address of an item's first result, as `api/reference/results.py` reads it."""
+    """Return the address of an item's first result, as `api/compat/result_tokens.py` reads it."""
     by_token = literal("/api/results/").concat(batches.c.result_token).concat("/")
     native = literal("/v1/items/").concat(items.c.id).concat("/thumbnail")
     return case(

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
+from batchmill.archives.index import ArchiveIndex, ArchiveLimits, index_archive
 from batchmill.attempt.naming import unique
 from batchmill.errors.request import RequestError, UsageError
 from batchmill.model.containers import identify
 from batchmill.model.item import Input
 from batchmill.model.media import ZIP
-from batchmill.storage.zip_index import ArchiveIndex, ArchiveLimits, index_archive
 
 ARCHIVE_LIMITS = ArchiveLimits(entries=1_000_000, unpacked_bytes=100_000_000_000)
 """One's own archives on one's own machine may be as large as the highest tier's."""

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from batchmill import logs
+from batchmill.archives.entry import unpack_local
 from batchmill.attempt.run import run_attempt
 from batchmill.attempt.staging import InputFile, link_or_copy
 from batchmill.errors.item import Budget, InputMissingError, ItemError, UnreadableFileError
 from batchmill.errors.outage import OutageError
-from batchmill.local.bench import Bench
 from batchmill.local.inputs import LocalInput
 from batchmill.local.outputs import Save
 from batchmill.local.results import FileFacts, ItemResult
+from batchmill.local.session import Bench
 from batchmill.logs import Event
 from batchmill.model.containers import identify
 from batchmill.model.item import Failure, ItemStatus, SkipReason, Spent
@@ -30,7 +31,6 @@ from batchmill.model.limits import Limits
 from batchmill.model.media import BY_MIME, Family, claimed_family
 from batchmill.model.retry import backoff_s, verdict
 from batchmill.storage import disk
-from batchmill.storage.zip_entry import unpack_local
 
 BACKOFF_S = 1.0
 """Wait before the first retry; it doubles."""

@@ -15,12 +15,12 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from batchmill import logs
 from batchmill.errors.request import EmptyBatchError
-from batchmill.local.bench import Bench, Rules, open_bench
 from batchmill.local.inputs import LocalInput, one_file
 from batchmill.local.items import process_item
 from batchmill.local.outputs import Folder, Memory
 from batchmill.local.pipelines import limited, resolve
 from batchmill.local.results import BatchResult, FirstOf, ItemResult, Progress
+from batchmill.local.session import Bench, Rules, open_bench
 from batchmill.logs import Event
 from batchmill.model.pipeline import Pipeline
 

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from batchmill import environment
 from batchmill.errors.item import BudgetUsedUpError
 from batchmill.model.pipeline import Pipeline
 from batchmill.operations import registry
-from batchmill.operations.base import RemoteCall
-from batchmill.operations.vision.asking import Clients
+from batchmill.operations.contract import RemoteCall
+from batchmill.operations.vision.model import Clients
+from batchmill.settings import loading
 from batchmill.vision import clients
 
 _MICROUSD = 1_000_000
@@ -44,7 +44,7 @@ async def opened(pipeline: Pipeline) -> AsyncIterator[Clients]:
     if not any(isinstance(registry.get(step.use), RemoteCall) for step in pipeline.steps):
         yield Clients()
         return
-    settings = environment.load(os.environ, environment.read_file(os.environ))
+    settings = loading.load(os.environ, loading.read_file(os.environ))
     clients.check(pipeline, settings)
     async with clients.opened(settings) as made:
         yield replace(made, purse=RunPurse())

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from batchmill.operations.base import Source
+from batchmill.operations.contract import Source
 
 Format = Literal["jpeg", "png", "webp", "avif", "tiff", "gif"]
 Keep = Literal["none", "icc", "exif", "xmp", "all"]

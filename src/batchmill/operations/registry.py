@@ -16,23 +16,23 @@ from pydantic import ValidationError
 
 from batchmill.errors.request import InvalidOptionError, UnknownNameError
 from batchmill.model.pipeline import Pipeline, Step
-from batchmill.operations.base import Operation, Options, RemoteCall
+from batchmill.operations.contract import Operation, Options, RemoteCall
 
 GROUP = "batchmill.operations"
 
 BUILTIN: Mapping[str, str] = {
     "analyze": "batchmill.operations.documents.analyze",
-    "blur_faces": "batchmill.operations.blur_faces",
-    "compress": "batchmill.operations.compress",
-    "convert": "batchmill.operations.convert",
-    "crop": "batchmill.operations.crop",
+    "blur_faces": "batchmill.operations.faces.blur_faces",
+    "compress": "batchmill.operations.images.compress",
+    "convert": "batchmill.operations.images.convert",
+    "crop": "batchmill.operations.images.crop",
     "describe": "batchmill.operations.vision.describe",
-    "face_crop": "batchmill.operations.face_crop",
+    "face_crop": "batchmill.operations.faces.face_crop",
     "glance": "batchmill.operations.vision.glance",
-    "measure": "batchmill.operations.measure",
-    "placeholder": "batchmill.operations.placeholder",
-    "resize": "batchmill.operations.resize",
-    "watermark": "batchmill.operations.watermark",
+    "measure": "batchmill.operations.images.measure",
+    "placeholder": "batchmill.operations.images.placeholder",
+    "resize": "batchmill.operations.images.resize",
+    "watermark": "batchmill.operations.images.watermark",
     "write_description": "batchmill.operations.vision.write_description",
 }
 

@@ -16,7 +16,7 @@ from batchmill.errors.outage import OutageError
 from batchmill.errors.request import WrongStoreError
 from batchmill.logs import Event
 from batchmill.service import stores
-from batchmill.service.mill import Mill
+from batchmill.service.context import Mill
 from batchmill.service.stores import Store
 
 Existing = Callable[[Connection, Collection[str]], set[Any]]

@@ -17,9 +17,9 @@ from batchmill.db.stores import Identity
 from batchmill.errors.outage import StorageUnavailableError
 from batchmill.errors.request import NotFoundError, WrongStoreError
 from batchmill.logs import Event
+from batchmill.model import ids
 from batchmill.model.batch import BatchId
-from batchmill.service import ids
-from batchmill.service.mill import Mill
+from batchmill.service.context import Mill
 from batchmill.storage import disk, growing, keys
 
 CHUNK_ROWS = 1_000

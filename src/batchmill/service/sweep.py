@@ -16,10 +16,11 @@ from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.batch import RUNNABLE, BatchId, BatchStatus
 from batchmill.model.item import Delivery
-from batchmill.service import control, delivery, orphans, stores
-from batchmill.service.dispatch import dispatch_waiting
-from batchmill.service.mill import Mill
+from batchmill.service import batch_control, orphans, stores
+from batchmill.service.context import Mill
 from batchmill.service.orphans import Kind
+from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling.dispatch import dispatch_waiting
 from batchmill.storage import keys
 
 Step = Callable[[Mill], Awaitable[None]]
@@ -93,7 +94,7 @@ async def rescue_expired(mill: Mill) -> None:
     running = (*sorted(RUNNABLE), BatchStatus.CANCELLING)
     for batch in await mill.database.read(batches.with_status, *running):
         while batch.counts.processing:
-            rescued = await mill.database.run(delivery.rescue, batch.id, limit=CHUNK_ROWS)
+            rescued = await mill.database.run(transitions.rescue, batch.id, limit=CHUNK_ROWS)
             if rescued:
                 logs.warning(Event.ITEM_RESCUED, batch=batch.id, items=rescued)
             if rescued < CHUNK_ROWS:
@@ -103,13 +104,13 @@ async def rescue_expired(mill: Mill) -> None:
 async def finish_cancelled(mill: Mill) -> None:
     """Go on with cancellations that a kill broke off."""
     for batch in await mill.database.read(batches.with_status, BatchStatus.CANCELLING):
-        await control.finish_cancelling(mill, batch.id)
+        await batch_control.finish_cancelling(mill, batch.id)
 
 
 async def hold_back(mill: Mill) -> None:
     """Take back what another server queued before it learnt that the queue is paused."""
     if mill.vitals.paused is not None:
-        await control.withdraw_all(mill)
+        await batch_control.withdraw_all(mill)
 
 
 async def submit_missing(mill: Mill, *, older_s: float = MISSED_AFTER_S) -> None:
@@ -139,14 +140,14 @@ async def remove_abandoned(mill: Mill) -> None:
     """Remove uploads that stopped without an end."""
     for batch_id in await mill.database.read(batches.abandoned):
         with _survived(batch=batch_id):
-            await control.purge(mill, batch_id)
+            await batch_control.purge(mill, batch_id)
 
 
 async def remove_outdated(mill: Mill) -> None:
     """Remove what has been kept for its time: batches, notices, answers for repeated requests."""
     for batch_id in await mill.database.read(batches.outdated, limit=CHUNK_ROWS):
         with _survived(batch=batch_id):
-            await control.purge(mill, batch_id)
+            await batch_control.purge(mill, batch_id)
     age_ms = mill.settings.idempotency_s * 1000
     await mill.database.run(idempotency.forget_older, age_ms=age_ms)
     await mill.database.run(access.forget_windows)
@@ -187,7 +188,7 @@ STEPS: tuple[Step, ...] = (
 )
 TIDY_STEPS: tuple[Step, ...] = (
     forget_dead,
-    control.close_left_open,
+    batch_control.close_left_open,
     remove_abandoned,
     remove_outdated,
     remove_orphans,

@@ -9,11 +9,11 @@ from batchmill.db.connect import Connection
 from batchmill.errors.outage import SecretDamagedError, SecretKeyMissingError
 from batchmill.errors.request import ConflictError, InvalidFieldError, NotFoundError
 from batchmill.logs import Event
+from batchmill.model import ids
 from batchmill.model.batch import OwnerId
 from batchmill.model.webhook import Notice, NoticeId, Webhook, WebhookId
 from batchmill.outgoing import signed
-from batchmill.service import ids
-from batchmill.service.mill import Mill
+from batchmill.service.context import Mill
 from batchmill.service.seals import Seals
 
 MOST_OF_AN_OWNER = 20

@@ -25,7 +25,7 @@ from obstore.store import AzureStore, GCSStore, S3Store, from_url
 from batchmill.errors.item import InputLostError
 from batchmill.errors.outage import StorageDamagedError, StorageUnavailableError
 from batchmill.errors.request import NotFoundError, UsageError
-from batchmill.model.names import disposition
+from batchmill.model.filenames import disposition
 from batchmill.storage import disk
 from batchmill.storage.keys import check_key, check_prefix
 from batchmill.storage.s3_uploads import S3Uploads

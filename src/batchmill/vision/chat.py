@@ -22,7 +22,7 @@ from batchmill.errors.item import (
 )
 from batchmill.errors.outage import ModelBusyError, ModelUnavailableError, OutageError
 from batchmill.logs import redact
-from batchmill.operations.vision.asking import Answer, Question
+from batchmill.operations.vision.model import Answer, Question
 from batchmill.operations.vision.reading import plain
 
 if TYPE_CHECKING:

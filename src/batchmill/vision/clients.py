@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from batchmill.config import Settings
 from batchmill.errors.request import InvalidOptionError, ModelKeyMissingError
 from batchmill.model.pipeline import Pipeline
 from batchmill.operations import registry
-from batchmill.operations.vision.asking import MODEL, Clients, Prices
+from batchmill.operations.vision.model import MODEL, Clients, Prices
+from batchmill.settings.fields import Settings
 from batchmill.vision.chat import ChatModel, ModelServer
 
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from batchmill.operations import presets, registry
-from batchmill.runner.messages import Job, JobStep, Report
-from batchmill.runner.pool import Pool
+from batchmill.sandbox.messages import Job, JobStep, Report
+from batchmill.sandbox.pool import Pool
 from support.documents import (
     analysed,
     encrypted_pdf,

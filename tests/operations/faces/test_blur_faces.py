@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from batchmill.operations.faces.centerface import detect
 from batchmill.operations.faces.face import Face
 from batchmill.operations.faces.hiding import Veil, hidden
-from batchmill.runner.messages import Report
+from batchmill.sandbox.messages import Report
 from support.pictures import difference, outputs, run, scene
 from support.portraits import Head, photo
 from support.ring import examples

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from batchmill.model.limits import Limits
 from batchmill.model.media import JPEG
-from batchmill.operations.base import Source
-from batchmill.operations.decode import open_picture
+from batchmill.operations.contract import Source
 from batchmill.operations.faces.cutting import cut, to_stored, to_upright
 from batchmill.operations.faces.framing import Frame
 from batchmill.operations.faces.photo import Photo, open_photo
+from batchmill.operations.images.codec.decode import open_picture
 from support.pictures import difference, scene
 
 WIDTH, HEIGHT = 1_700, 1_300

@@ -12,7 +12,7 @@ import pyvips
 from batchmill.operations import presets
 from batchmill.operations.faces.centerface import detect
 from batchmill.operations.faces.face import Face
-from batchmill.runner.messages import Report
+from batchmill.sandbox.messages import Report
 from support.pictures import difference, outputs, run
 from support.portraits import Head, photo, turned
 

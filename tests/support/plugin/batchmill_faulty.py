@@ -19,7 +19,7 @@ from batchmill.errors.item import UnreadableFileError
 from batchmill.errors.outage import OutageError
 from batchmill.model.media import Family
 from batchmill.model.pipeline import Step
-from batchmill.operations.base import Options, RemoteCall, Source, Transform, Work
+from batchmill.operations.contract import Options, RemoteCall, Source, Transform, Work
 
 EVERYTHING = frozenset({Family.IMAGE, Family.DOCUMENT})
 

@@ -7,18 +7,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from batchmill.api import answers, bodies, limits, orders, submissions, uploads
+from batchmill.api import serialize
 from batchmill.api.context import Asking, Context
-from batchmill.api.once import Keep, answer_once
-from batchmill.api.problems import checked
+from batchmill.api.http import openapi_bodies, rate_limits
+from batchmill.api.http.idempotency import Keep, answer_once
+from batchmill.api.http.problems import checked
+from batchmill.api.submission import form_files, orders, submissions
 from batchmill.db import batches as rows
 from batchmill.errors.request import InvalidFieldError
 from batchmill.model.batch import ENDED, Batch, BatchStatus
 from batchmill.model.item import ItemId
-from batchmill.service import control
-from batchmill.service.control import RetryScope
-from batchmill.service.query import MOST, Page
-from batchmill.wire import asked, told
+from batchmill.service import batch_control
+from batchmill.service.batch_control import RetryScope
+from batchmill.service.queries import MOST, Page
+from batchmill.wire import requests, responses
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
@@ -28,18 +30,20 @@ _GROUP = re.compile("[0-9a-f]{1,16}")
 Text = Annotated[str | None, Query(max_length=200)]
 
 
-@router.post("", status_code=202, response_model=told.Batch, openapi_extra=bodies.NEW_BATCH)
+@router.post(
+    "", status_code=202, response_model=responses.Batch, openapi_extra=openapi_bodies.NEW_BATCH
+)
 async def create(request: Request, asking: Asking) -> Response:
     """Send files and a pipeline; the batch starts at once."""
-    standing = await limits.count_submission(request, asking)
-    async with uploads.landing(asking) as folder:
+    standing = await rate_limits.count_submission(request, asking)
+    async with form_files.landing(asking) as folder:
         sent = await submissions.read(request, asking, folder)
         response = await submissions.accept(request, asking, sent)
     response.headers.update(standing)
     return response
 
 
-@router.get("", response_model=told.Page[told.Batch])
+@router.get("", response_model=responses.Page[responses.Batch])
 async def browse(  # noqa: PLR0913 - each is a query parameter
     request: Request,
     asking: Asking,
@@ -56,7 +60,7 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
     Callers who share an owner with strangers see none: each knows the addresses of its own.
     """
     if not asking.caller.may_list:
-        return answers.conditional(request, answers.page(Page((), None), answers.batch))
+        return serialize.conditional(request, serialize.page(Page((), None), serialize.batch))
     if created_after is not None and created_after.tzinfo is None:
         raise InvalidFieldError("`created_after` needs a time zone, as in 2026-01-31T12:00:00Z.")
     among = tuple(sorted(set(BatchStatus) - ENDED)) if active else ()
@@ -64,95 +68,97 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
     found = await asking.reading.batches(only, limit=limit, cursor=cursor)
     places = await asking.reading.positions(found.data)
 
-    def describe(batch: Batch) -> told.Batch:
-        return answers.batch(batch, places.get(batch.id))
+    def describe(batch: Batch) -> responses.Batch:
+        return serialize.batch(batch, places.get(batch.id))
 
-    return answers.conditional(request, answers.page(found, describe))
+    return serialize.conditional(request, serialize.page(found, describe))
 
 
-@router.get("/{batch_id}", response_model=told.Batch)
+@router.get("/{batch_id}", response_model=responses.Batch)
 async def look(batch_id: str, request: Request, asking: Asking) -> Response:
     """Look at one batch; `Retry-After` says when it is worth looking again."""
     batch = await asking.reading.batch(batch_id)
     position = await asking.reading.position(batch)
     tag = f'W/"{batch.revision}-{position or 0}"'
-    if answers.has_current(request, tag):
+    if serialize.has_current(request, tag):
         return Response(status_code=304, headers={"ETag": tag, "Cache-Control": "no-cache"})
-    described = answers.batch(batch, position)
-    return answers.answer(described, headers={"ETag": tag, **answers.poll_advice(described)})
+    described = serialize.batch(batch, position)
+    return serialize.answer(described, headers={"ETag": tag, **serialize.poll_advice(described)})
 
 
-@router.patch("/{batch_id}", response_model=told.Batch, openapi_extra=bodies.CHANGE)
+@router.patch("/{batch_id}", response_model=responses.Batch, openapi_extra=openapi_bodies.CHANGE)
 async def change(batch_id: str, request: Request, asking: Asking) -> Response:
     """Change a batch's name, tag, metadata or concurrency; what is left out stays."""
     sent = await submissions.read_json(request, asking)
-    wanted: asked.BatchChange = checked(asked.BatchChange, sent.value, "The request")
+    wanted: requests.BatchChange = checked(requests.BatchChange, sent.value, "The request")
     values = wanted.model_dump(exclude_unset=True)
     orders.check_metadata(values.get("metadata") or {})
     if "metadata" in values:
         values["metadata"] = values["metadata"] or {}
     batch = await asking.reading.batch(batch_id)
-    changed = await control.describe(asking.mill, batch.id, owner_id=asking.sees, **values)
-    return answers.answer(answers.batch(changed))
+    changed = await batch_control.describe(asking.mill, batch.id, owner_id=asking.sees, **values)
+    return serialize.answer(serialize.batch(changed))
 
 
 @router.delete("/{batch_id}", status_code=204)
 async def delete(batch_id: str, asking: Asking) -> Response:
     """Remove a batch with its files and results; a running one is cancelled first."""
     batch = await asking.reading.batch(batch_id)
-    await control.delete(asking.mill, batch.id, owner_id=asking.sees)
+    await batch_control.delete(asking.mill, batch.id, owner_id=asking.sees)
     return Response(status_code=204)
 
 
 @router.post(
     "/{batch_id}/items",
     status_code=202,
-    response_model=told.Added,
-    openapi_extra=bodies.MORE_FILES,
+    response_model=responses.Added,
+    openapi_extra=openapi_bodies.MORE_FILES,
 )
 async def add(batch_id: str, request: Request, asking: Asking) -> Response:
     """Add files to a batch that was sent with `keep_open`."""
     batch = await asking.reading.batch(batch_id)
-    async with uploads.landing(asking) as folder:
+    async with form_files.landing(asking) as folder:
         sent = await submissions.read_more(request, asking, folder)
         return await submissions.append(request, asking, batch.id, sent)
 
 
-@router.post("/{batch_id}/close", response_model=told.Batch)
+@router.post("/{batch_id}/close", response_model=responses.Batch)
 async def close(batch_id: str, request: Request, asking: Asking) -> Response:
     """Take no more files: the batch ends once its items have."""
-    return await _control(batch_id, request, asking, control.close)
+    return await _control(batch_id, request, asking, batch_control.close)
 
 
-@router.post("/{batch_id}/pause", response_model=told.Batch)
+@router.post("/{batch_id}/pause", response_model=responses.Batch)
 async def pause(batch_id: str, request: Request, asking: Asking) -> Response:
     """Start no more items; running ones finish."""
-    return await _control(batch_id, request, asking, control.pause)
+    return await _control(batch_id, request, asking, batch_control.pause)
 
 
-@router.post("/{batch_id}/resume", response_model=told.Batch)
+@router.post("/{batch_id}/resume", response_model=responses.Batch)
 async def resume(batch_id: str, request: Request, asking: Asking) -> Response:
     """Go on with a paused batch."""
-    return await _control(batch_id, request, asking, control.resume)
+    return await _control(batch_id, request, asking, batch_control.resume)
 
 
-@router.post("/{batch_id}/cancel", response_model=told.Batch)
+@router.post("/{batch_id}/cancel", response_model=responses.Batch)
 async def cancel(batch_id: str, request: Request, asking: Asking) -> Response:
     """End a batch: waiting items are cancelled, running ones stopped, results kept."""
-    return await _control(batch_id, request, asking, control.cancel)
+    return await _control(batch_id, request, asking, batch_control.cancel)
 
 
-@router.post("/{batch_id}/retry", response_model=told.Retried, openapi_extra=bodies.RETRY)
+@router.post(
+    "/{batch_id}/retry", response_model=responses.Retried, openapi_extra=openapi_bodies.RETRY
+)
 async def retry(batch_id: str, request: Request, asking: Asking) -> Response:
     """Run failed items again, as a new run: all of them, one group of failures, or some by id."""
     batch = await asking.reading.batch(batch_id)
     sent = await submissions.read_json(request, asking)
-    scope = _scope(checked(asked.Retry, sent.value, "The request"))
+    scope = _scope(checked(requests.Retry, sent.value, "The request"))
 
     async def make(_: Keep) -> Response:
-        number = await control.retry(asking.mill, batch.id, scope, owner_id=asking.sees)
+        number = await batch_control.retry(asking.mill, batch.id, scope, owner_id=asking.sees)
         after = await asking.reading.batch(batch_id)
-        return answers.answer(told.Retried(retried=number, batch=answers.batch(after)))
+        return serialize.answer(responses.Retried(retried=number, batch=serialize.batch(after)))
 
     return await answer_once(request, asking, sent.sha256, make)
 
@@ -170,12 +176,12 @@ async def _control(
 
     async def make(_: Keep) -> Response:
         after = await act(asking.mill, batch.id, owner_id=asking.sees)
-        return answers.answer(answers.batch(after))
+        return serialize.answer(serialize.batch(after))
 
     return await answer_once(request, asking, sent.sha256, make)
 
 
-def _scope(wanted: asked.Retry) -> RetryScope:
+def _scope(wanted: requests.Retry) -> RetryScope:
     given = {name for name in ("group", "ids") if getattr(wanted, name) is not None}
     needed = {wanted.scope} - {"failed"}
     if given != needed:

@@ -2,44 +2,44 @@
 
 from fastapi import APIRouter, Request, Response
 
-from batchmill.api import answers
+from batchmill.api import serialize
 from batchmill.api.context import Asking
 from batchmill.operations import presets, registry
-from batchmill.wire import told
+from batchmill.wire import responses
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 
 
-@router.get("/operations", response_model=told.Listing[told.Operation])
+@router.get("/operations", response_model=responses.Listing[responses.Operation])
 async def operations(request: Request, _: Asking) -> Response:
     """List every operation."""
     found = [_operation(name) for name in registry.names()]
-    return answers.conditional(request, told.Listing(data=found))
+    return serialize.conditional(request, responses.Listing(data=found))
 
 
-@router.get("/operations/{name}", response_model=told.Operation)
+@router.get("/operations/{name}", response_model=responses.Operation)
 async def operation(name: str, request: Request, _: Asking) -> Response:
     """Show one operation."""
-    return answers.conditional(request, _operation(name))
+    return serialize.conditional(request, _operation(name))
 
 
-@router.get("/presets", response_model=told.Listing[told.Preset])
+@router.get("/presets", response_model=responses.Listing[responses.Preset])
 async def browse_presets(request: Request, asking: Asking) -> Response:
     """List every named pipeline."""
     names = presets.names(asking.mill.settings.presets_dir)
     found = [_preset(asking, name) for name in names]
-    return answers.conditional(request, told.Listing(data=found))
+    return serialize.conditional(request, responses.Listing(data=found))
 
 
-@router.get("/presets/{name}", response_model=told.Preset)
+@router.get("/presets/{name}", response_model=responses.Preset)
 async def preset(name: str, request: Request, asking: Asking) -> Response:
     """Show one named pipeline."""
-    return answers.conditional(request, _preset(asking, name))
+    return serialize.conditional(request, _preset(asking, name))
 
 
-def _operation(name: str) -> told.Operation:
+def _operation(name: str) -> responses.Operation:
     found = registry.get(name)
-    return told.Operation(
+    return responses.Operation(
         name=found.name,
         summary=found.summary,
         version=found.version,
@@ -48,10 +48,10 @@ def _operation(name: str) -> told.Operation:
     )
 
 
-def _preset(asking: Asking, name: str) -> told.Preset:
+def _preset(asking: Asking, name: str) -> responses.Preset:
     own = asking.mill.settings.presets_dir
     pipeline = presets.get(name, own)
-    return told.Preset(
+    return responses.Preset(
         name=name,
         summary=presets.summaries(own).get(name, ""),
         pipeline=pipeline.to_json(),

@@ -6,15 +6,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from batchmill.api import answers, download
+from batchmill.api import serialize
 from batchmill.api.context import Asking, Context
-from batchmill.api.download import Download, read_output
+from batchmill.api.http import range_download
+from batchmill.api.http.range_download import Download, read_output
 from batchmill.api.originals import input_file
 from batchmill.api.v1.batches import Cursor, Limit, group_number
 from batchmill.errors.request import NotFoundError
 from batchmill.model.item import Item, ItemStatus, Output
-from batchmill.service.query import MOST, Wanted
-from batchmill.wire import told
+from batchmill.service.queries import MOST, Wanted
+from batchmill.wire import responses
 
 router = APIRouter(prefix="/v1", tags=["items"])
 
@@ -22,7 +23,7 @@ THUMBNAIL_SIDE_PX = 512
 """A picture up to this size may stand for its item in a list."""
 
 
-@router.get("/batches/{batch_id}/items", response_model=told.Page[told.Item])
+@router.get("/batches/{batch_id}/items", response_model=responses.Page[responses.Item])
 async def browse(  # noqa: PLR0913 - each is a query parameter
     batch_id: str,
     request: Request,
@@ -46,28 +47,28 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
     )
     found = await asking.reading.items(batch, wanted, limit=limit, cursor=cursor, start=start)
 
-    def describe(item: Item) -> told.Item:
-        return answers.item(item, batch, asking.base_url, with_data=False)
+    def describe(item: Item) -> responses.Item:
+        return serialize.item(item, batch, asking.base_url, with_data=False)
 
     # In a thread: a thousand items take the event loop's time from everybody else.
-    page = await asyncio.to_thread(answers.page, found, describe)
-    return answers.conditional(request, page)
+    page = await asyncio.to_thread(serialize.page, found, describe)
+    return serialize.conditional(request, page)
 
 
-@router.get("/batches/{batch_id}/errors", response_model=told.FailureGroups)
+@router.get("/batches/{batch_id}/errors", response_model=responses.FailureGroups)
 async def errors(batch_id: str, request: Request, asking: Asking) -> Response:
     """Group a batch's failures by cause, the most frequent first."""
     batch = await asking.reading.batch(batch_id)
     found = await asking.reading.failures(batch)
-    groups = told.FailureGroups(data=[answers.failure_group(each) for each in found])
-    return answers.conditional(request, groups)
+    groups = responses.FailureGroups(data=[serialize.failure_group(each) for each in found])
+    return serialize.conditional(request, groups)
 
 
-@router.get("/items/{item_id}", response_model=told.Item)
+@router.get("/items/{item_id}", response_model=responses.Item)
 async def look(item_id: str, request: Request, asking: Asking) -> Response:
     """Look at one item, its outputs and data."""
     item, batch = await asking.reading.item(item_id)
-    return answers.conditional(request, answers.item(item, batch, asking.base_url))
+    return serialize.conditional(request, serialize.item(item, batch, asking.base_url))
 
 
 @router.head("/items/{item_id}/input", include_in_schema=False)
@@ -75,7 +76,7 @@ async def look(item_id: str, request: Request, asking: Asking) -> Response:
 async def original(item_id: str, request: Request, asking: Asking) -> Response:
     """Download the file as it was sent; takes Range, If-Range and If-None-Match."""
     item, batch = await asking.reading.item(item_id)
-    return await download.send(request, await input_file(request, asking, item, batch))
+    return await range_download.send(request, await input_file(request, asking, item, batch))
 
 
 @router.head("/items/{item_id}/outputs/{name:path}", include_in_schema=False)
@@ -90,7 +91,7 @@ async def output(item_id: str, name: str, request: Request, asking: Asking) -> R
     for made in _outputs(item):
         if made.name == name:
             moved = await _at_the_bucket(request, asking, made)
-            return moved or await download.send(request, output_file(asking, made))
+            return moved or await range_download.send(request, output_file(asking, made))
     raise NotFoundError("output", name)
 
 
@@ -102,7 +103,7 @@ async def thumbnail(item_id: str, request: Request, asking: Asking) -> Response:
     small = [made for made in _outputs(item) if _is_small_picture(made)]
     if not small:
         raise NotFoundError("thumbnail of item", item_id)
-    return await download.send(
+    return await range_download.send(
         request, output_file(asking, min(small, key=lambda made: made.bytes))
     )
 
@@ -116,7 +117,7 @@ def output_file(asking: Context, made: Output) -> Download:
 async def _at_the_bucket(request: Request, asking: Context, made: Output) -> Response | None:
     """Send a download on to a signed address; None: the server has to answer it itself."""
     settings = asking.mill.settings
-    known = answers.has_current(request, f'"{made.sha256}"')
+    known = serialize.has_current(request, f'"{made.sha256}"')
     if not settings.download_redirect or request.method != "GET" or known or _is_shown(request):
         return None
     address = await asking.mill.storage.address(made.key, expires_s=settings.signed_url_s)

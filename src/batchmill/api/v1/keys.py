@@ -2,45 +2,48 @@
 
 from fastapi import APIRouter, Request, Response
 
-from batchmill.api import answers, auth, submissions
+from batchmill.api import auth, serialize
 from batchmill.api.context import Asking, Context
-from batchmill.api.problems import checked
+from batchmill.api.http.problems import checked
+from batchmill.api.submission import submissions
 from batchmill.model.access import KeyId, Scope
 from batchmill.model.batch import OwnerId
-from batchmill.service import keys
-from batchmill.service.keys import Grant
-from batchmill.wire import asked, told
+from batchmill.service import api_keys
+from batchmill.service.api_keys import Grant
+from batchmill.wire import requests, responses
 
 router = APIRouter(tags=["keys"])
 
 
-@router.post("/v1/keys", status_code=201, response_model=told.MadeKey)
+@router.post("/v1/keys", status_code=201, response_model=responses.MadeKey)
 async def create(request: Request, asking: Asking) -> Response:
     """Make a key; the answer is the only place where its secret is ever shown."""
     auth.refuse_unless_admin(asking.caller)
     sent = await submissions.read_json(request, asking)
-    wanted: asked.NewKey = checked(asked.NewKey, sent.value, "The request")
+    wanted: requests.NewKey = checked(requests.NewKey, sent.value, "The request")
     owner_id = OwnerId(wanted.owner) if wanted.owner else asking.caller.owner_id
     scopes = tuple(Scope(scope) for scope in wanted.scopes)
     grant = Grant(wanted.name, owner_id, wanted.tier, scopes)
-    made, secret = await keys.create(asking.mill.database, grant, by=asking.caller.key)
-    return answers.answer(told.MadeKey(**answers.key(made).model_dump(), secret=secret), 201)
+    made, secret = await api_keys.create(asking.mill.database, grant, by=asking.caller.key)
+    return serialize.answer(
+        responses.MadeKey(**serialize.key(made).model_dump(), secret=secret), 201
+    )
 
 
-@router.get("/v1/keys", response_model=told.Listing[told.Key])
+@router.get("/v1/keys", response_model=responses.Listing[responses.Key])
 async def browse(request: Request, asking: Asking) -> Response:
     """List your keys, revoked ones too; an admin sees everybody's."""
     auth.refuse_lists(asking.caller)
-    found = await keys.listed(asking.mill.database, _visible(asking))
-    listing = told.Listing[told.Key](data=[answers.key(key) for key in found])
-    return answers.conditional(request, listing)
+    found = await api_keys.listed(asking.mill.database, _visible(asking))
+    listing = responses.Listing[responses.Key](data=[serialize.key(key) for key in found])
+    return serialize.conditional(request, listing)
 
 
 @router.delete("/v1/keys/{key_id}", status_code=204)
 async def revoke(key_id: str, asking: Asking) -> Response:
     """End a key for good."""
     auth.refuse_unless_admin(asking.caller)
-    await keys.revoke(asking.mill.database, KeyId(key_id), owner_id=_visible(asking))
+    await api_keys.revoke(asking.mill.database, KeyId(key_id), owner_id=_visible(asking))
     return Response(status_code=204)
 
 

@@ -2,16 +2,17 @@
 
 from fastapi import APIRouter, Request, Response
 
-from batchmill.api import answers, auth, submissions
+from batchmill.api import auth, serialize
 from batchmill.api.context import Asking, Context
-from batchmill.api.problems import checked
+from batchmill.api.http.problems import checked
+from batchmill.api.submission import submissions
 from batchmill.db import pauses, statistics, workers
 from batchmill.db.connect import Connection
 from batchmill.errors.request import InvalidFieldError
 from batchmill.model.batch import OwnerId
 from batchmill.model.priority import priority_name
-from batchmill.service import control
-from batchmill.wire import asked, operating
+from batchmill.service import batch_control
+from batchmill.wire import requests, system
 
 router = APIRouter(tags=["system"])
 
@@ -20,42 +21,42 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
 
-@router.get("/v1/queue", response_model=operating.Queue)
+@router.get("/v1/queue", response_model=system.Queue)
 async def queue(request: Request, asking: Asking) -> Response:
     """Count what waits and runs, and say how much runs at once; an admin's key sees everybody's."""
-    return answers.conditional(request, await _queue(asking))
+    return serialize.conditional(request, await _queue(asking))
 
 
-@router.post("/v1/queue/pause", response_model=operating.Queue)
+@router.post("/v1/queue/pause", response_model=system.Queue)
 async def pause(request: Request, asking: Asking) -> Response:
     """Start no item of anybody until `resume`; running ones finish. For administrators."""
     auth.refuse_unless_admin(asking.caller)
     sent = await submissions.read_json(request, asking)
-    wanted: asked.QueuePause = checked(asked.QueuePause, sent.value, "The request")
-    await control.pause_queue(asking.mill, wanted.reason)
-    return answers.answer(await _queue(asking))
+    wanted: requests.QueuePause = checked(requests.QueuePause, sent.value, "The request")
+    await batch_control.pause_queue(asking.mill, wanted.reason)
+    return serialize.answer(await _queue(asking))
 
 
-@router.post("/v1/queue/resume", response_model=operating.Queue)
+@router.post("/v1/queue/resume", response_model=system.Queue)
 async def resume(request: Request, asking: Asking) -> Response:
     """Go on after `pause`. For administrators."""
     auth.refuse_unless_admin(asking.caller)
     if (await submissions.read_json(request, asking)).value:
         raise InvalidFieldError("This request takes no fields.")
-    await control.resume_queue(asking.mill)
-    return answers.answer(await _queue(asking))
+    await batch_control.resume_queue(asking.mill)
+    return serialize.answer(await _queue(asking))
 
 
-async def _queue(asking: Context) -> operating.Queue:
+async def _queue(asking: Context) -> system.Queue:
     free_bytes = await asking.mill.storage.free_bytes()
     return await asking.mill.database.read(_read, asking.sees, free_bytes=free_bytes)
 
 
-def _read(conn: Connection, owner_id: OwnerId | None, *, free_bytes: int | None) -> operating.Queue:
+def _read(conn: Connection, owner_id: OwnerId | None, *, free_bytes: int | None) -> system.Queue:
     alive = workers.alive(conn)
     pause, cleanup = pauses.standing(conn, pauses.QUEUE), pauses.of_cleanup(conn)
-    return operating.Queue(
-        counts=answers.counts(statistics.totals(conn, owner_id)),
+    return system.Queue(
+        counts=serialize.counts(statistics.totals(conn, owner_id)),
         slots=sum(worker.slots for worker in alive if not worker.draining),
         workers=sum(worker.slots > 0 for worker in alive),
         paused=pause is not None,
@@ -63,21 +64,21 @@ def _read(conn: Connection, owner_id: OwnerId | None, *, free_bytes: int | None)
         paused_at=pause.since if pause else None,
         cleanup_pause_reason=cleanup.reason if cleanup else None,
         lanes=[_lane(lane) for lane in statistics.lanes(conn, owner_id)],
-        ended=operating.Ended(
+        ended=system.Ended(
             minute=statistics.count_ended(conn, owner_id, window_ms=MINUTE_MS),
             hour=statistics.count_ended(conn, owner_id, window_ms=HOUR_MS),
         ),
-        last_day=answers.counts(statistics.sent_within(conn, owner_id, window_ms=DAY_MS)),
+        last_day=serialize.counts(statistics.sent_within(conn, owner_id, window_ms=DAY_MS)),
         free_bytes=free_bytes,
     )
 
 
-def _lane(lane: statistics.Lane) -> operating.Lane:
-    return operating.Lane(
+def _lane(lane: statistics.Lane) -> system.Lane:
+    return system.Lane(
         family=lane.family,
         tier=lane.tier,
         rank=priority_name(lane.priority),
         batches=lane.batches,
         oldest_at=lane.oldest_at,
-        counts=answers.counts(lane.counts),
+        counts=serialize.counts(lane.counts),
     )

@@ -8,20 +8,22 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from batchmill.api import answers, bodies, download, limits, plans, report, submissions, uploads
+from batchmill.api import report, serialize
 from batchmill.api.context import Asking, Context
-from batchmill.api.download import Download
-from batchmill.api.once import Keep, answer_once
-from batchmill.api.submissions import Submission
+from batchmill.api.http import openapi_bodies, range_download, rate_limits
+from batchmill.api.http.idempotency import Keep, answer_once
+from batchmill.api.http.range_download import Download
+from batchmill.api.submission import form_files, plans, submissions
+from batchmill.api.submission.submissions import Submission
 from batchmill.api.v1.items import output_file
+from batchmill.archives.layout import ArchiveRow
+from batchmill.archives.stream import read_archive
 from batchmill.db import listing
 from batchmill.errors.request import ConflictError, InvalidFieldError
+from batchmill.model.filenames import disposition
 from batchmill.model.item import ItemStatus
-from batchmill.model.names import disposition
-from batchmill.service.archive_out import read_archive
-from batchmill.service.query import Wanted
-from batchmill.storage.zip_layout import ArchiveRow
-from batchmill.wire import told
+from batchmill.service.queries import Wanted
+from batchmill.wire import responses
 
 router = APIRouter(prefix="/v1", tags=["results"])
 
@@ -75,14 +77,14 @@ async def get_archive(batch_id: str, request: Request, asking: Asking) -> Respon
 
     name = f"{batch.name or batch.id}.zip"
     file = Download(name, "application/zip", layout.bytes, layout.etag, read)
-    return await download.send(request, file)
+    return await range_download.send(request, file)
 
 
 @router.post(
     "/process",
-    response_model=told.Item,
-    openapi_extra=bodies.NEW_BATCH,
-    responses={202: {"model": told.Batch, "description": "It takes longer than the wait"}},
+    response_model=responses.Item,
+    openapi_extra=openapi_bodies.NEW_BATCH,
+    responses={202: {"model": responses.Batch, "description": "It takes longer than the wait"}},
 )
 async def process(
     request: Request, asking: Asking, prefer: Annotated[str, Header()] = ""
@@ -92,8 +94,8 @@ async def process(
     With an `Accept` that excludes JSON, such as `image/*`, the made file itself is the answer;
     422 with the item says that there is none, and why.
     """
-    standing = await limits.count_submission(request, asking)
-    async with uploads.landing(asking) as folder:
+    standing = await rate_limits.count_submission(request, asking)
+    async with form_files.landing(asking) as folder:
         sent = await submissions.read(request, asking, folder)
         if len(sent.files) != 1 or sent.order.keep_open:
             raise InvalidFieldError(
@@ -112,21 +114,21 @@ async def process(
     return await _made_file(request, asking, bytes(response.body))
 
 
-@router.post("/plans", response_model=told.Plan, openapi_extra=bodies.NEW_PLAN)
+@router.post("/plans", response_model=responses.Plan, openapi_extra=openapi_bodies.NEW_PLAN)
 async def plan(request: Request, asking: Asking, sample: Sample = 5) -> Response:
     """Check a batch without running it: its files, what will not work, and how long it will take.
 
     An estimate is there once files of yours went through the same steps.
     """
-    async with uploads.landing(asking) as folder:
-        return answers.answer(await plans.read(request, asking, folder, sample=sample))
+    async with form_files.landing(asking) as folder:
+        return serialize.answer(await plans.read(request, asking, folder, sample=sample))
 
 
-@router.get("/batches/{batch_id}/plan", response_model=told.Plan)
+@router.get("/batches/{batch_id}/plan", response_model=responses.Plan)
 async def plan_of(batch_id: str, asking: Asking, sample: Sample = 5) -> Response:
     """Look at a batch as a plan, for instance while it is still open or paused."""
     batch = await asking.reading.batch(batch_id)
-    return answers.answer(await plans.of_batch(batch, asking, sample=sample))
+    return serialize.answer(await plans.of_batch(batch, asking, sample=sample))
 
 
 async def _processed(asking: Context, sent: Submission, keep: Keep, wait_s: float) -> Response:
@@ -137,17 +139,17 @@ async def _processed(asking: Context, sent: Submission, keep: Keep, wait_s: floa
     found = await asking.reading.items(batch, Wanted(), limit=2)
     if len(found.data) != 1:  # an archive of several files
         return submissions.accepted(await asking.reading.batch(batch_id))
-    item = answers.item(found.data[0], await asking.reading.batch(batch_id), asking.base_url)
+    item = serialize.item(found.data[0], await asking.reading.batch(batch_id), asking.base_url)
     headers = {"Location": f"/v1/items/{item.id}", "Preference-Applied": f"wait={wait_s}"}
-    return answers.answer(item, headers=headers)
+    return serialize.answer(item, headers=headers)
 
 
 async def _made_file(request: Request, asking: Context, body: bytes) -> Response:
-    described = told.Item.model_validate_json(body)
+    described = responses.Item.model_validate_json(body)
     item, _ = await asking.reading.item(described.id)
     if item.result is None or not item.result.outputs:
-        return answers.answer(described, 422)
-    return await download.send(request, output_file(asking, item.result.outputs[0]))
+        return serialize.answer(described, 422)
+    return await range_download.send(request, output_file(asking, item.result.outputs[0]))
 
 
 def _wait_s(prefer: str) -> int:

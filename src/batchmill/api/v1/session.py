@@ -3,13 +3,14 @@
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from batchmill.api import answers, auth, body
+from batchmill.api import auth, serialize
 from batchmill.api.context import Asking
-from batchmill.api.problems import checked
+from batchmill.api.http import json_body
+from batchmill.api.http.problems import checked
 from batchmill.errors.request import UnauthenticatedError
-from batchmill.service import keys
-from batchmill.service.mill import Mill
-from batchmill.wire import asked, operating
+from batchmill.service import api_keys
+from batchmill.service.context import Mill
+from batchmill.wire import requests, system
 
 router = APIRouter(tags=["keys"])
 
@@ -17,18 +18,18 @@ COOKIE_S = 30 * 86_400
 LINK_USED = "/sign-in?link=used"
 
 
-@router.get("/v1/session", response_model=operating.Session)
+@router.get("/v1/session", response_model=system.Session)
 async def look(asking: Asking) -> Response:
     """Say who the server takes the caller for."""
     caller = asking.caller
-    found = operating.Session(
+    found = system.Session(
         owner=caller.owner_id,
         tier=caller.tier,
         admin=auth.is_admin(caller),
         lists=caller.may_list,
-        key=answers.key(caller.key) if caller.key else None,
+        key=serialize.key(caller.key) if caller.key else None,
     )
-    return answers.answer(found)
+    return serialize.answer(found)
 
 
 @router.post("/v1/session", status_code=204)
@@ -36,12 +37,12 @@ async def sign_in(request: Request) -> Response:
     """Exchange a key for a cookie that scripts cannot read and other sites cannot use."""
     mill: Mill = request.app.state.mill
     limits = mill.settings
-    sent = await body.read_json(
+    sent = await json_body.read_json(
         request, limit_bytes=limits.json_bytes, silence_s=limits.body_timeout_s
     )
-    wanted: asked.SignIn = checked(asked.SignIn, sent.value, "The request")
+    wanted: requests.SignIn = checked(requests.SignIn, sent.value, "The request")
     secret = wanted.key.strip()
-    if await keys.authenticate(mill.database, secret) is None:
+    if await api_keys.authenticate(mill.database, secret) is None:
         raise UnauthenticatedError("This API key is not valid; it may have been revoked.")
     return _known_by(Response(status_code=204), request, secret)
 
@@ -60,7 +61,7 @@ async def follow_link(request: Request, token: str = Query(max_length=200)) -> R
     """Exchange the link that `serve` printed for a cookie; it works once."""
     mill: Mill = request.app.state.mill
     try:
-        secret = await keys.redeem_admin_link(mill.database, token)
+        secret = await api_keys.redeem_admin_link(mill.database, token)
     except UnauthenticatedError:
         if "text/html" not in request.headers.get("accept", ""):
             raise

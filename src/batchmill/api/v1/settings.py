@@ -5,44 +5,44 @@ from functools import reduce
 
 from fastapi import APIRouter, Request, Response
 
-from batchmill import environment
-from batchmill.api import answers, auth
+from batchmill.api import auth, serialize
 from batchmill.api.context import Asking
-from batchmill.config import Settings
-from batchmill.environment import Origin, Setting
-from batchmill.wire import operating, told
+from batchmill.settings import loading
+from batchmill.settings.fields import Settings
+from batchmill.settings.loading import Origin, Setting
+from batchmill.wire import responses, system
 
 router = APIRouter(tags=["system"])
 
 
-@router.get("/v1/settings", response_model=told.Listing[operating.Setting])
+@router.get("/v1/settings", response_model=responses.Listing[system.Setting])
 async def browse(request: Request, asking: Asking) -> Response:
     """List every setting with its value and where that came from; secrets stay untold."""
     auth.refuse_unless_admin(asking.caller)
     found = described(asking.mill.settings, request.app.state.origins)
-    return answers.conditional(request, told.Listing[operating.Setting](data=found))
+    return serialize.conditional(request, responses.Listing[system.Setting](data=found))
 
 
-def described(settings: Settings, origins: Mapping[str, Origin]) -> list[operating.Setting]:
+def described(settings: Settings, origins: Mapping[str, Origin]) -> list[system.Setting]:
     """Describe every setting; one that `origins` does not name has its default."""
     defaults = Settings()
-    return [_setting(each, settings, defaults, origins) for each in environment.settings()]
+    return [_setting(each, settings, defaults, origins) for each in loading.settings()]
 
 
 def _setting(
     setting: Setting, settings: Settings, defaults: Settings, origins: Mapping[str, Origin]
-) -> operating.Setting:
+) -> system.Setting:
     value = _at(settings, setting.path)
     origin = origins.get(setting.path)
-    return operating.Setting(
+    return system.Setting(
         name=setting.path,
         variable=setting.variable,
         meaning=setting.field.description or "",
         takes=setting.allowed,
         secret=setting.secret,
-        given=environment.written(value) is not None,
-        value=None if setting.secret else environment.written(value),
-        default=None if setting.secret else environment.written(_at(defaults, setting.path)),
+        given=loading.written(value) is not None,
+        value=None if setting.secret else loading.written(value),
+        default=None if setting.secret else loading.written(_at(defaults, setting.path)),
         origin=origin.kind if origin else "default",
         given_by=origin and origin.name,
     )

@@ -5,12 +5,12 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
-from batchmill.api import answers, auth, docs_page
+from batchmill.api import auth, docs_page, serialize
 from batchmill.api.context import Asking
 from batchmill.api.health import readiness
-from batchmill.api.metrics import MEDIA_TYPE, exposition
+from batchmill.api.http.metrics import MEDIA_TYPE, exposition
 from batchmill.db import statistics, workers
-from batchmill.wire import operating, told
+from batchmill.wire import responses, system
 
 router = APIRouter(tags=["system"])
 
@@ -21,7 +21,7 @@ async def healthz() -> Response:
     return Response("ok\n", media_type="text/plain", headers={"Cache-Control": "no-store"})
 
 
-@router.get("/readyz", response_model=operating.Readiness)
+@router.get("/readyz", response_model=system.Readiness)
 async def readyz(request: Request) -> Response:
     """Say whether the server can take work; 503 when it can't."""
     state = request.app.state
@@ -30,7 +30,7 @@ async def readyz(request: Request) -> Response:
         draining=state.draining.is_set(),
         sandbox=state.pool.sandbox if state.pool else None,
     )
-    return answers.answer(found, 200 if found.ready else 503)
+    return serialize.answer(found, 200 if found.ready else 503)
 
 
 @router.get("/metrics", response_class=Response)
@@ -49,7 +49,7 @@ async def docs(request: Request) -> Response:
     return Response(text, media_type="text/html; charset=utf-8", headers=headers)
 
 
-@router.get("/v1/workers", response_model=told.Listing[told.Worker])
+@router.get("/v1/workers", response_model=responses.Listing[responses.Worker])
 async def browse_workers(request: Request, asking: Asking) -> Response:
     """List the processes that are alive. Administrators are told where, too."""
     auth.refuse_lists(asking.caller)
@@ -60,7 +60,7 @@ async def browse_workers(request: Request, asking: Asking) -> Response:
     )
     lease = timedelta(seconds=asking.mill.settings.lease_s)
     found = [
-        told.Worker(
+        responses.Worker(
             id=row.id,
             host=row.host if admin else None,
             pid=row.pid if admin else None,
@@ -74,4 +74,4 @@ async def browse_workers(request: Request, asking: Asking) -> Response:
         )
         for row in alive
     ]
-    return answers.conditional(request, told.Listing(data=found))
+    return serialize.conditional(request, responses.Listing(data=found))

@@ -16,9 +16,9 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from batchmill import logs
-from batchmill.api import body
 from batchmill.api.context import Asking, Context
-from batchmill.api.guard import with_headers
+from batchmill.api.http import json_body
+from batchmill.api.http.host_guard import with_headers
 from batchmill.errors.outage import OutageError
 from batchmill.errors.request import (
     MalformedRequestError,
@@ -28,8 +28,8 @@ from batchmill.errors.request import (
 )
 from batchmill.logs import Event
 from batchmill.model.upload import Upload, UploadId
-from batchmill.service import uploads
-from batchmill.service.mill import Mill
+from batchmill.service.context import Mill
+from batchmill.service.submission import uploads
 from batchmill.storage.growing import ALGORITHMS, Checksum
 
 VERSION: Final = {"Tus-Resumable": "1.0.0"}
@@ -91,7 +91,7 @@ async def create(request: Request, asking: Asking) -> Response:
         metadata=metadata,
     )
     headers = {"Location": f"{router.prefix}/{begun.id}", "Upload-Expires": _expires(begun)}
-    if body.media_type(request) == MEDIA_TYPE:
+    if json_body.media_type(request) == MEDIA_TYPE:
         headers |= await _append(request, asking, begun, 0)
     return Response(status_code=201, headers=headers)
 
@@ -116,7 +116,7 @@ async def look(upload_id: UploadId, request: Request, asking: Asking) -> Respons
 async def append(upload_id: UploadId, request: Request, asking: Asking) -> Response:
     """Send the bytes from `Upload-Offset` on; those that arrive are kept if the line breaks."""
     _check_version(request)
-    if body.media_type(request) != MEDIA_TYPE:
+    if json_body.media_type(request) != MEDIA_TYPE:
         raise WrongMediaTypeError(f"Bytes of an upload must be sent as {MEDIA_TYPE}.")
     offset = _number(request, "upload-offset")
     upload, _ = await uploads.look(asking.mill, asking.caller, upload_id)
@@ -151,7 +151,7 @@ async def _append(
     request: Request, asking: Context, upload: Upload, offset_bytes: int
 ) -> dict[str, str]:
     """Write the body behind what has arrived; return the headers that say how far that is."""
-    pieces = _Counted(body.stream(request, silence_s=asking.mill.settings.body_timeout_s))
+    pieces = _Counted(json_body.stream(request, silence_s=asking.mill.settings.body_timeout_s))
     extended = await uploads.append(
         asking.mill,
         asking.caller,

@@ -2,36 +2,45 @@
 
 from fastapi import APIRouter, Request, Response
 
-from batchmill.api import answers, auth, bodies, submissions
+from batchmill.api import auth, serialize
 from batchmill.api.context import Asking
-from batchmill.api.problems import checked
+from batchmill.api.http import openapi_bodies
+from batchmill.api.http.problems import checked
+from batchmill.api.submission import submissions
 from batchmill.api.v1.batches import Cursor, Limit
 from batchmill.model.webhook import Notice, Webhook
 from batchmill.service import webhooks
-from batchmill.wire import asked, told
+from batchmill.wire import requests, responses
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 
-@router.post("", status_code=201, response_model=told.MadeWebhook, openapi_extra=bodies.NEW_WEBHOOK)
+@router.post(
+    "",
+    status_code=201,
+    response_model=responses.MadeWebhook,
+    openapi_extra=openapi_bodies.NEW_WEBHOOK,
+)
 async def create(request: Request, asking: Asking) -> Response:
     """Make a webhook; the answer is the only place where its secret is ever shown."""
     auth.refuse_lists(asking.caller)
     sent = await submissions.read_json(request, asking)
-    wanted: asked.NewWebhook = checked(asked.NewWebhook, sent.value, "The request")
+    wanted: requests.NewWebhook = checked(requests.NewWebhook, sent.value, "The request")
     made = await webhooks.create(
         asking.mill, asking.caller.owner_id, url=wanted.url, every_batch=wanted.every_batch
     )
-    return answers.answer(told.MadeWebhook(**_shown(made), secret=made.secret), 201)
+    return serialize.answer(responses.MadeWebhook(**_shown(made), secret=made.secret), 201)
 
 
-@router.get("", response_model=told.Listing[told.Webhook])
+@router.get("", response_model=responses.Listing[responses.Webhook])
 async def browse(request: Request, asking: Asking) -> Response:
     """List your webhooks, newest first."""
     auth.refuse_lists(asking.caller)
     found = await webhooks.listed(asking.mill, asking.caller.owner_id)
-    listing = told.Listing[told.Webhook](data=[told.Webhook(**_shown(each)) for each in found])
-    return answers.conditional(request, listing)
+    listing = responses.Listing[responses.Webhook](
+        data=[responses.Webhook(**_shown(each)) for each in found]
+    )
+    return serialize.conditional(request, listing)
 
 
 @router.delete("/{webhook_id}", status_code=204)
@@ -41,32 +50,32 @@ async def delete(webhook_id: str, asking: Asking) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/{webhook_id}/deliveries", response_model=told.Page[told.WebhookDelivery])
+@router.get("/{webhook_id}/deliveries", response_model=responses.Page[responses.WebhookDelivery])
 async def deliveries(
     webhook_id: str, request: Request, asking: Asking, *, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """List what was sent or is to be sent, newest first, with what became of it."""
     webhook = await asking.reading.webhook(webhook_id)
     found = await asking.reading.notices(webhook, limit=limit, cursor=cursor)
-    return answers.conditional(request, answers.page(found, _delivery))
+    return serialize.conditional(request, serialize.page(found, _delivery))
 
 
 @router.post(
     "/{webhook_id}/deliveries/{delivery_id}/resend",
     status_code=202,
-    response_model=told.WebhookDelivery,
+    response_model=responses.WebhookDelivery,
 )
 async def resend(webhook_id: str, delivery_id: str, asking: Asking) -> Response:
     """Send one again, with the same id; whether it has arrived before does not matter."""
     webhook = await asking.reading.webhook(webhook_id)
     sent = await webhooks.resend(asking.mill, webhook, delivery_id)
-    return answers.answer(_delivery(sent), 202)
+    return serialize.answer(_delivery(sent), 202)
 
 
 def _shown(webhook: Webhook) -> dict[str, object]:
-    return {name: getattr(webhook, name) for name in told.Webhook.model_fields}
+    return {name: getattr(webhook, name) for name in responses.Webhook.model_fields}
 
 
-def _delivery(notice: Notice) -> told.WebhookDelivery:
-    fields = {name: getattr(notice, name) for name in told.WebhookDelivery.model_fields}
-    return told.WebhookDelivery(**fields)
+def _delivery(notice: Notice) -> responses.WebhookDelivery:
+    fields = {name: getattr(notice, name) for name in responses.WebhookDelivery.model_fields}
+    return responses.WebhookDelivery(**fields)

@@ -26,7 +26,7 @@ from batchmill.model.media import (
     Family,
     MediaType,
 )
-from batchmill.operations.base import Transform, Work
+from batchmill.operations.contract import Transform, Work
 from batchmill.operations.documents.findings import Findings
 from batchmill.operations.documents.options import AnalyzeOptions
 from batchmill.operations.documents.result import Document, Kind

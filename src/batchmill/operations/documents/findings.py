@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from batchmill.operations.base import ExtraFile, Work
+from batchmill.operations.contract import ExtraFile, Work
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from batchmill.operations.base import Options
+from batchmill.operations.contract import Options
 
 RowFormat = Literal["none", "csv", "json"]
 

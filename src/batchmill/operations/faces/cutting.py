@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import pyvips
 
-from batchmill.operations import geometry
-from batchmill.operations.base import Source
-from batchmill.operations.colour import to_srgb
-from batchmill.operations.decode import load
+from batchmill.operations.contract import Source
 from batchmill.operations.faces.framing import Frame
 from batchmill.operations.faces.photo import Photo
+from batchmill.operations.images.codec import geometry
+from batchmill.operations.images.codec.color import to_srgb
+from batchmill.operations.images.codec.decode import load
 from batchmill.operations.picture import FIRST_SIDEWAYS
 
 ENOUGH = 0.95

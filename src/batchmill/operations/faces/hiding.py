@@ -9,8 +9,8 @@ from typing import Literal
 
 import pyvips
 
-from batchmill.operations.colours import COLOUR_BANDS, OPAQUE, rgba
 from batchmill.operations.faces.face import Face
+from batchmill.operations.images.codec.color_values import COLOUR_BANDS, OPAQUE, rgba
 
 LEAST_BLOCK_PX = 4
 """A block is never smaller, or a small face would keep its features."""

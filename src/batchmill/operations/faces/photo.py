@@ -9,12 +9,12 @@ import pyvips
 
 from batchmill.model.limits import Limits
 from batchmill.model.media import JPEG
-from batchmill.operations import geometry
-from batchmill.operations.colour import to_srgb
-from batchmill.operations.colours import COLOUR_BANDS
-from batchmill.operations.decode import shrunk
 from batchmill.operations.faces.centerface import Pixels
 from batchmill.operations.faces.search import Scene
+from batchmill.operations.images.codec import geometry
+from batchmill.operations.images.codec.color import to_srgb
+from batchmill.operations.images.codec.color_values import COLOUR_BANDS
+from batchmill.operations.images.codec.decode import shrunk
 from batchmill.operations.picture import Picture
 
 JPEG_SHRINKS = (8, 4, 2)

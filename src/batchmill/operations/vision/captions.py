@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from batchmill.operations.base import Copy
+from batchmill.operations.contract import Copy
 from batchmill.operations.vision import reading
 from batchmill.operations.vision.questions import (
     KEYWORD_CHARACTERS,

@@ -26,9 +26,9 @@ from batchmill.errors.outage import ModelBusyError, ModelUnavailableError, Outag
 from batchmill.errors.request import ModelKeyMissingError
 from batchmill.model.media import Family
 from batchmill.model.pipeline import Step
-from batchmill.operations.base import Copy, Options, RemoteCall
+from batchmill.operations.contract import Copy, Options, RemoteCall
 from batchmill.operations.vision import captions, questions, reading
-from batchmill.operations.vision.asking import MODEL, Answer, Ask, Clients, Detail, Prices, Question
+from batchmill.operations.vision.model import MODEL, Answer, Ask, Clients, Detail, Prices, Question
 
 _SIDE_PX: Mapping[Detail, int] = {"low": 512, "high": 1_024}
 _GLANCE_PX = 64

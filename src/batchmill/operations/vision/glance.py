@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from batchmill.model.media import Family
-from batchmill.operations.base import Options, Transform, Work
-from batchmill.operations.colours import COLOUR_BANDS
+from batchmill.operations.contract import Options, Transform, Work
+from batchmill.operations.images.codec.color_values import COLOUR_BANDS
 
 if TYPE_CHECKING:
     from batchmill.operations.picture import Picture
@@ -46,7 +46,7 @@ def run(work: Work, _: GlanceOptions) -> Work:
 
 def _looked_at(picture: "Picture") -> tuple["Picture", dict[str, Any]]:
     """Return the picture, readable again, and what was seen."""
-    from batchmill.operations.geometry import first_frame, scaled, upright
+    from batchmill.operations.images.codec.geometry import first_frame, scaled, upright
 
     seen = replace(picture, image=picture.image.copy_memory())
     width, height = seen.size

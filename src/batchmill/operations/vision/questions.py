@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any, Final
 
-from batchmill.operations.vision.asking import Detail, Question
+from batchmill.operations.vision.model import Detail, Question
 
 CATEGORIES: Final = (
     "Animals",

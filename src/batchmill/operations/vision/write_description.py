@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from batchmill.model.media import Family
-from batchmill.operations.base import Options, Transform, Work
+from batchmill.operations.contract import Options, Transform, Work
 from batchmill.operations.vision.packets import packets
 
 _FIELDS = ("title", "description", "keywords", "alt_text")

@@ -1,0 +1,298 @@
+"""The dialect of reference 004: single images are resized and converted, and fetched by name."""
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from batchmill.api.compat import lookup, receive, result_tokens
+from batchmill.api.compat.receive import Expected
+from batchmill.api.context import Asking, Context
+from batchmill.api.health import readiness, rss_bytes
+from batchmill.api.http import rate_limits
+from batchmill.api.http.idempotency import Keep, answer_once
+from batchmill.api.submission import form_files, orders
+from batchmill.db import statistics, turns
+from batchmill.db.connect import Connection
+from batchmill.errors.request import InvalidFieldError, NotFoundError, QueueFullError
+from batchmill.model.batch import Batch, Counts
+from batchmill.model.families import IMAGES
+from batchmill.model.item import Item, ItemStatus, Output
+from batchmill.model.media import BY_MIME, MediaType
+from batchmill.model.pipeline import Pipeline, Step
+from batchmill.operations import presets, registry
+from batchmill.service.submission.store_files import SentFile
+from batchmill.service.submission.submit import Order
+from batchmill.settings.fields import ImagesSettings
+
+router = APIRouter(prefix="/api", tags=["reference: images"])
+
+LIMITED_TIER: Final = "anonymous"
+FIRST_GUESS_MS: Final = 1_000.0
+"""What a job is thought to take before the first one has ended."""
+STATES: Final = {
+    ItemStatus.PENDING: "queued",
+    ItemStatus.QUEUED: "queued",
+    ItemStatus.PROCESSING: "processing",
+    ItemStatus.RETRYING: "retrying",
+    ItemStatus.COMPLETED: "completed",
+    ItemStatus.SKIPPED: "completed",
+}
+"""Every other status is `failed` here."""
+DAY: Final = timedelta(days=1)
+_FILE_NAME: Final = re.compile(r"processed_(itm_[0-9a-z]+)_([0-9a-f]{32})\.([a-z]+)")
+_HIGHEST_FIRST: Final = 8
+"""004 counts upwards from 0, the normal priority; ours go from 1, the first, over 8 to 15."""
+
+
+@router.post("/process/single")
+async def process_single(request: Request, asking: Asking) -> Response:
+    """Send one image, in the field `image`; look at its job for the result."""
+    return await _process(request, asking, fields=("image",), most=1)
+
+
+@router.post("/process/batch")
+async def process_batch(request: Request, asking: Asking) -> Response:
+    """Send several images, in the field `images`; each becomes a job of its own."""
+    return await _process(request, asking, fields=("images",), most=asking.limits.files_per_request)
+
+
+@router.get("/job/{job_id}")
+async def look(job_id: str, asking: Asking) -> Response:
+    """Look at a job; `result` is there once it is completed, `error` once it failed."""
+    item, batch = await asking.reading.item(job_id)
+    if batch.family != IMAGES:
+        raise NotFoundError("job", job_id)
+    return lookup.tell(
+        {
+            "jobId": item.id,
+            "status": STATES.get(item.status, "failed"),
+            "progress": round(100 * item.progress),
+            "result": _result(item, batch) if result_tokens.succeeded(item) else None,
+            "error": _error(item),
+        }
+    )
+
+
+@router.head("/images/{filename}", include_in_schema=False)
+@router.get("/images/{filename}", response_class=Response)
+async def image(filename: str, request: Request) -> Response:
+    """Download a processed image by the name that its job gave; takes Range and If-None-Match."""
+    match = _FILE_NAME.fullmatch(filename)
+    if match is None:
+        raise NotFoundError("image", filename)
+    item_id, token, _ = match.groups()
+    for made in await result_tokens.outputs(request, token, item_id):
+        return await result_tokens.send(request, replace(made, name=filename))
+    raise NotFoundError("image", filename)
+
+
+@router.get("/stats")
+async def stats(request: Request, asking: Asking) -> Response:
+    """Count the jobs that are still kept, those of the last 24 hours, and say how long one took."""
+    database, since = asking.mill.database, datetime.now(UTC) - DAY
+    families, mean_ms, recent = await asyncio.gather(
+        database.read(statistics.by_family),
+        database.read(statistics.mean_run_ms, IMAGES),
+        database.read(statistics.ended_since, IMAGES, since),
+    )
+    counts = families.get(IMAGES, Counts())
+    return lookup.tell(
+        {
+            "totalJobs": counts.total,
+            "completedJobs": counts.completed + counts.skipped,
+            "failedJobs": counts.unsuccessful + counts.cancelled,
+            "currentQueueSize": counts.waiting + counts.queued,
+            "currentProcessingCount": counts.processing,
+            "averageProcessingTime": round(mean_ms or 0),
+            "completedInLast24h": _number(recent, ItemStatus.COMPLETED, ItemStatus.SKIPPED),
+            "failedInLast24h": _number(recent, ItemStatus.FAILED, ItemStatus.QUARANTINED),
+            **_process_facts(request),
+        }
+    )
+
+
+@router.get("/health")
+async def health(request: Request) -> Response:
+    """Say whether the server can take work; 503 when it can't."""
+    state = request.app.state
+    found = await readiness(state.mill, draining=state.draining.is_set())
+    body = {
+        "status": "healthy" if found.ready else "unhealthy",
+        "timestamp": lookup.instant(datetime.now(UTC)),
+        **_process_facts(request),
+        "checks": {check.name: check.ok for check in found.checks},
+    }
+    headers = {"Cache-Control": "no-store"}
+    return JSONResponse(body, 200 if found.ready else 503, headers)
+
+
+# ---------------------------------------------------------------- sending
+
+
+async def _process(
+    request: Request, asking: Context, *, fields: tuple[str, ...], most: int
+) -> Response:
+    standing = await rate_limits.count_anonymous(request, asking)
+    settings = asking.mill.settings.images
+    await asking.mill.database.read(_require_room, asking, more=1)
+    async with form_files.landing(asking) as folder:
+        expected = Expected(fields, most, settings.file_bytes)
+        sent = await receive.receive(request, asking, folder, expected)
+        await _require_formats(sent.files, settings)
+        order = Order(_pipeline(settings), _priority(sent.fields.get("priority", "")))
+
+        async def make(_: Keep) -> Response:
+            batch = await receive.start(asking, order, sent.files, also=room)
+            return await _queued(asking, batch, single=most == 1)
+
+        def room(conn: Connection) -> None:
+            _require_room(conn, asking)
+
+        response = await answer_once(request, asking, sent.sha256, make)
+    response.headers.update(standing)
+    return response
+
+
+def _require_room(conn: Connection, asking: Context, *, more: int = 0) -> None:
+    """Refuse what would make the queue of callers without a key too long."""
+    caller, limit = asking.caller, asking.mill.settings.images.queue_size
+    if caller.tier != LIMITED_TIER:
+        return
+    if turns.waiting_of_family(conn, IMAGES, tier=LIMITED_TIER) + more > limit:
+        raise QueueFullError(limit)
+
+
+async def _require_formats(files: Sequence[SentFile], settings: ImagesSettings) -> None:
+    def takes(_: SentFile, media: MediaType) -> bool:
+        return _format(media.mime) in settings.formats
+
+    await receive.require_types(files, takes, wanted=", ".join(settings.formats))
+
+
+def _pipeline(settings: ImagesSettings) -> Pipeline:
+    """Return the preset `web` with this document's limits; first of all the size is noted."""
+    changes = {
+        "resize": {"width": settings.width_px, "height": settings.height_px},
+        "convert": {"quality": settings.quality},
+    }
+    web = orders.with_options(presets.get("web"), changes)
+    return registry.check(
+        replace(
+            web,
+            family=IMAGES,
+            steps=(Step("measure", id="measure"), *web.steps),
+            timeout_s=settings.timeout_ms / 1000,
+            retries=settings.retries,
+        )
+    )
+
+
+def _priority(wanted: str) -> str | int:
+    """Turn 004's priority, where higher numbers run first, into ours."""
+    if wanted in {"", "high", "normal", "low"}:
+        return wanted or "normal"
+    try:
+        return max(1, min(15, _HIGHEST_FIRST - int(wanted)))
+    except ValueError as error:
+        raise InvalidFieldError(
+            "`priority` must be a whole number, the higher the sooner."
+        ) from error
+
+
+async def _queued(asking: Context, batch: Batch, *, single: bool) -> Response:
+    items = await lookup.items_of(asking, batch)
+    times_ms = await _estimates(asking, len(items))
+    if single:
+        message = "Image processing job queued successfully"
+        return lookup.tell(
+            {
+                "success": True,
+                "jobId": items[0].id,
+                "estimatedTime": times_ms[0],
+                "message": message,
+            }
+        )
+    jobs = [
+        {"jobId": item.id, "filename": item.input.name, "estimatedTime": time_ms}
+        for item, time_ms in zip(items, times_ms, strict=True)
+    ]
+    message = f"{len(jobs)} image processing jobs queued successfully"
+    return lookup.tell({"success": True, "batchId": batch.id, "jobs": jobs, "message": message})
+
+
+async def _estimates(asking: Context, number: int) -> list[int]:
+    """Return in how many milliseconds each of the jobs sent last will probably be done."""
+    database = asking.mill.database
+    families = await database.read(statistics.by_family)
+    mean_ms = await database.read(statistics.mean_run_ms, IMAGES) or FIRST_GUESS_MS
+    ahead = max(0, families[IMAGES].unfinished - number)
+    at_once = asking.mill.settings.images.concurrency
+    return [round(mean_ms * ((ahead + place) // at_once + 1)) for place in range(number)]
+
+
+# ---------------------------------------------------------------- telling
+
+
+def _result(item: Item, batch: Batch) -> Mapping[str, Any]:
+    made = result_tokens.made_of(item)[0]
+    source = item.input
+    return {
+        "success": True,
+        "processingTime": item.run_ms,
+        "originalFile": {
+            "name": source.name,
+            "size": source.bytes,
+            "format": _format(source.media_type or ""),
+            "dimensions": _measured(item),
+        },
+        "processedFile": _processed(item, batch, made),
+        "optimization": {
+            "wasResized": _measured(item) != {"width": made.width, "height": made.height},
+            "formatChanged": source.media_type != made.media_type,
+            "compressionRatio": f"{lookup.saved_pct(source.bytes, made.bytes)}%",
+            "sizeSaved": source.bytes - made.bytes,
+        },
+    }
+
+
+def _processed(item: Item, batch: Batch, made: Output) -> Mapping[str, Any]:
+    extension = BY_MIME[made.media_type].extension
+    filename = f"processed_{item.id}_{batch.result_token}.{extension}"
+    return {
+        "filename": filename,
+        "size": made.bytes,
+        "format": _format(made.media_type),
+        "dimensions": {"width": made.width, "height": made.height},
+        "url": f"/api/images/{filename}",
+    }
+
+
+def _measured(item: Item) -> Mapping[str, Any]:
+    data = item.result.data if item.result else {}
+    return {"width": data.get("measured_width"), "height": data.get("measured_height")}
+
+
+def _error(item: Item) -> str | None:
+    if item.status is ItemStatus.CANCELLED:
+        return "The job was cancelled."
+    return item.error.message if item.error else None
+
+
+def _format(mime: str) -> str:
+    return mime.rpartition("/")[2]
+
+
+def _number(counts: Mapping[ItemStatus, int], *statuses: ItemStatus) -> int:
+    return sum(counts.get(status, 0) for status in statuses)
+
+
+def _process_facts(request: Request) -> Mapping[str, Any]:
+    uptime_s = time.monotonic() - request.app.state.started
+    return {"uptime": round(uptime_s, 1), "memory": {"rss": rss_bytes()}}

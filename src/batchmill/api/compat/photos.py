@@ -1,0 +1,273 @@
+"""The dialect of reference 002: archives of photos, and a square crop of the face in each."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Final
+from uuid import uuid4
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from batchmill.api.compat import lookup, receive
+from batchmill.api.compat.receive import Expected
+from batchmill.api.context import Asking, Context
+from batchmill.api.http import json_body, rate_limits
+from batchmill.api.http.idempotency import Keep, answer_once
+from batchmill.api.http.problems import checked
+from batchmill.api.submission import form_files, orders, submissions
+from batchmill.api.submission import json_inputs as from_json
+from batchmill.db import statistics
+from batchmill.errors.item import ItemError
+from batchmill.errors.request import InvalidFieldError, NotFoundError, WrongFileCountError
+from batchmill.model.batch import Batch, BatchStatus, Counts
+from batchmill.model.families import PHOTOS
+from batchmill.model.media import SNIFF_BYTES, ZIP, Family, MediaType
+from batchmill.model.pipeline import Pipeline
+from batchmill.operations import presets, registry
+from batchmill.service import batch_control
+from batchmill.service.execution.attempts import stage_input
+from batchmill.service.submission import submit
+from batchmill.service.submission.store_files import AbsentFile, SentFile
+from batchmill.service.submission.submit import Order
+from batchmill.service.submission.uploads import UploadedFile
+from batchmill.settings.fields import PhotosSettings
+from batchmill.wire.requests import NewInput
+
+router = APIRouter(prefix="/api/batch", tags=["reference: photos"])
+
+LABEL_CHARACTERS: Final = 100
+UNPACK_S: Final = 60.0
+STATES: Final = {
+    BatchStatus.PROCESSING: "processing",
+    BatchStatus.FINALIZING: "processing",
+    BatchStatus.CANCELLING: "cancelled",
+    BatchStatus.CANCELLED: "cancelled",
+    BatchStatus.COMPLETED: "completed",
+    BatchStatus.COMPLETED_WITH_ERRORS: "completed",
+    BatchStatus.FAILED: "failed",
+}
+"""Every other status is `queued` here."""
+
+_Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class NewImage(BaseModel):
+    """A photo: its bytes, its address, or a record whose photo is to be looked at again."""
+
+    record_id: _Text | None = Field(None, alias="recordId")
+    name: Annotated[str, Field(min_length=1, max_length=1_024)] | None = None
+    url: str | None = None
+    data: str | None = None
+
+    @property
+    def is_record(self) -> bool:
+        """True when nothing but the record says which photo is meant."""
+        return self.url is None and self.data is None
+
+
+class NewPhotos(BaseModel):
+    """Photos to work on; with `batchId` they join a batch that was sent with `keepOpen`."""
+
+    images: list[NewImage] = []
+    project_id: str | None = Field(None, alias="projectId")
+    priority: str | int | None = None
+    batch_id: str | None = Field(None, alias="batchId")
+    keep_open: bool | None = Field(None, alias="keepOpen")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A request as it was read: what it asks for, its photos, and a digest of both."""
+
+    wanted: NewPhotos
+    files: Sequence[SentFile | AbsentFile]
+    sha256: str
+
+
+@router.post("/upload-zip")
+async def upload_zip(request: Request, asking: Asking) -> Response:
+    """Send a ZIP archive, in the field `file`; every photo in it gets a crop of its main face."""
+    standing = await rate_limits.count_anonymous(request, asking)
+    settings = asking.mill.settings.photos
+    async with form_files.landing(asking) as folder:
+        most_bytes = min(settings.zip_bytes, asking.limits.zip_bytes)
+        expected = Expected(("file", "zip"), 1, asking.limits.file_bytes, zip_bytes=most_bytes)
+        sent = await receive.receive(request, asking, folder, expected)
+        await receive.require_types(sent.files, _is_archive, wanted="a ZIP archive")
+        order = _order(settings, checked(NewPhotos, sent.fields, "The form"))
+
+        async def make(_: Keep) -> Response:
+            batch = await receive.start(asking, order, sent.files)
+            number = batch.counts.total
+            counts = {"imageCount": number, "queued": number}
+            return lookup.tell({"success": True, "batchId": batch.id, **counts})
+
+        response = await answer_once(request, asking, sent.sha256, make)
+    response.headers.update(standing)
+    return response
+
+
+@router.post("/add-images")
+async def add_images(request: Request, asking: Asking) -> Response:
+    """Send photos, as a form with `images` or in JSON; `batchId` adds them to an open batch."""
+    standing = await rate_limits.count_anonymous(request, asking)
+    async with form_files.landing(asking) as folder:
+        sent = await _read(request, asking, folder)
+        await receive.require_types(sent.files, _is_image, wanted="images")
+
+        async def make(_: Keep) -> Response:
+            batch_id, queued = await _add(asking, sent)
+            return lookup.tell({"success": True, "batchId": batch_id, "queued": queued})
+
+        response = await answer_once(request, asking, sent.sha256, make)
+    response.headers.update(standing)
+    return response
+
+
+@router.get("/status/{batch_id}")
+async def status(batch_id: str, asking: Asking) -> Response:
+    """Look at how far a batch is."""
+    batch = await lookup.batch_of(asking, batch_id, PHOTOS)
+    return lookup.tell({"success": True, "batch": _batch(batch)})
+
+
+@router.get("/queue-stats")
+async def queue_stats(asking: Asking) -> Response:
+    """Count the files that run, wait, are completed and failed, for each family of operations."""
+    families = await asking.mill.database.read(statistics.by_family)
+    counted = {PHOTOS: Counts(), **families}
+    return lookup.tell({"stats": {name: _stats(counts) for name, counts in counted.items()}})
+
+
+# ---------------------------------------------------------------- sending
+
+
+async def _read(request: Request, asking: Context, folder: Path) -> _Sent:
+    most = asking.limits.files_per_request
+    if json_body.media_type(request) == form_files.FORM:
+        expected = Expected(("images", "image"), most, asking.limits.file_bytes)
+        sent = await receive.receive(request, asking, folder, expected)
+        wanted: NewPhotos = checked(NewPhotos, sent.fields, "The form")
+        return _Sent(wanted, sent.files, sent.sha256)
+    parsed = await submissions.read_json(request, asking)
+    wanted = checked(NewPhotos, parsed.value, "The request")
+    if not 0 < len(wanted.images) <= most:
+        raise WrongFileCountError(most)
+    return _Sent(wanted, await _photos(wanted.images, asking, folder), parsed.sha256)
+
+
+async def _photos(
+    images: Sequence[NewImage], asking: Context, folder: Path
+) -> Sequence[SentFile | AbsentFile]:
+    sent = [each for each in images if not each.is_record]
+    wanted = [
+        NewInput(name=each.name, custom_id=each.record_id, data=each.data, url=each.url)
+        for each in sent
+    ]
+    files = await from_json.take(wanted, asking, folder)
+    decoded = (file for file in files if not isinstance(file, UploadedFile))
+    return [
+        await _again(each, asking, folder) if each.is_record else next(decoded) for each in images
+    ]
+
+
+async def _again(image: NewImage, asking: Context, folder: Path) -> SentFile:
+    """Take the photo of a record that the caller has sent before.
+
+    Raises:
+        InvalidFieldError: nothing says which photo is meant.
+        NotFoundError: there is no such record, or its photo is gone.
+    """
+    record_id = image.record_id
+    if record_id is None:
+        raise InvalidFieldError("Every image needs `data`, `url` or `recordId`.")
+    item, batch = await asking.reading.item(record_id)
+    if batch.family != PHOTOS:
+        raise NotFoundError("record", record_id)
+    copy = folder / uuid4().hex
+    bounds = asking.limits.attempt(wall_s=UNPACK_S)
+    try:
+        await stage_input(asking.mill.storage, item.input, copy, limits=bounds)
+    except ItemError as error:
+        raise NotFoundError("photo of record", record_id) from error
+    return await asyncio.to_thread(_measured, copy, item.input.name, item.custom_id or item.id)
+
+
+def _measured(path: Path, name: str, record_id: str) -> SentFile:
+    with path.open("rb") as file:
+        head = file.read(SNIFF_BYTES)
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return SentFile(path, name, head, path.stat().st_size, sha256, record_id)
+
+
+async def _add(asking: Context, sent: _Sent) -> tuple[str, int]:
+    """Start a batch, or add to one; return its id and how many photos were queued."""
+    wanted, mill, caller = sent.wanted, asking.mill, asking.caller
+    if wanted.batch_id is None:
+        batch = await receive.start(asking, _order(mill.settings.photos, wanted), sent.files)
+        return batch.id, batch.counts.total
+    batch = await lookup.batch_of(asking, wanted.batch_id, PHOTOS)
+    queued = await submit.add_files(mill, batch.id, caller, sent.files)
+    if wanted.keep_open is False:
+        await batch_control.close(mill, batch.id, owner_id=caller.owner_id)
+    return batch.id, queued
+
+
+def _order(settings: PhotosSettings, wanted: NewPhotos) -> Order:
+    return Order(
+        pipeline=_pipeline(settings),
+        priority="normal" if wanted.priority in {None, ""} else wanted.priority,
+        tag=(wanted.project_id or "")[:LABEL_CHARACTERS] or None,
+        keep_open=bool(wanted.keep_open),
+    )
+
+
+def _pipeline(settings: PhotosSettings) -> Pipeline:
+    crop = {
+        "width": settings.crop_px,
+        "height": settings.crop_px,
+        "padding_pct": settings.padding_pct,
+        "no_face": "fail" if settings.no_face_fails else "accept",
+    }
+    cropping = orders.with_options(presets.get("face-crop"), {"face_crop": crop})
+    return registry.check(replace(cropping, family=PHOTOS, retries=settings.retries))
+
+
+def _is_archive(_: SentFile, media: MediaType) -> bool:
+    return media is ZIP
+
+
+def _is_image(_: SentFile, media: MediaType) -> bool:
+    return media.family is Family.IMAGE
+
+
+# ---------------------------------------------------------------- telling
+
+
+def _batch(batch: Batch) -> Mapping[str, Any]:
+    counts = batch.counts
+    percent = 1_000 * counts.finished // counts.total / 10 if counts.total else 0.0
+    return {
+        "batchId": batch.id,
+        "status": STATES.get(batch.status, "queued"),
+        "imageCount": counts.total,
+        "progress": {
+            "processed": counts.finished,
+            "total": counts.total,
+            "failed": counts.unsuccessful,
+        },
+        "progressPercent": percent,
+    }
+
+
+def _stats(counts: Counts) -> Mapping[str, int]:
+    return {
+        "active": counts.processing,
+        "completed": counts.completed + counts.skipped,
+        "failed": counts.unsuccessful,
+        "waiting": counts.waiting + counts.queued,
+    }

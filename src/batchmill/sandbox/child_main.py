@@ -1,0 +1,139 @@
+"""What a child does: it takes jobs from its line and answers each with exactly one report."""
+
+import os
+import resource
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO, NoReturn, Self
+
+from batchmill.errors.base import BatchmillError
+from batchmill.errors.item import OperationFailedError, OutOfMemoryError
+from batchmill.sandbox import confine
+from batchmill.sandbox.child_environment import homes
+from batchmill.sandbox.folders import STEP_BYTES, Place
+from batchmill.sandbox.messages import (
+    Job,
+    Progress,
+    Report,
+    ReportedError,
+    decode,
+    encode,
+    job_from,
+)
+
+ReportProgress = Callable[[Progress], None]
+Execute = Callable[[Job, ReportProgress], Report]
+
+_PROGRESS_INTERVAL_S = 0.5
+_DETAIL_CHARACTERS = 4000
+
+
+def live(execute: Execute, place: Place, nursery: int, descriptors: Sequence[int]) -> NoReturn:
+    """Confine this freshly forked process to `place`, work until the line ends, and exit."""
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        confine.die_with_parent(nursery)
+        desk = _Desk.set_up(place, *descriptors)
+        desk.line.write(encode("ready", confine.confine(place.inbox, place.folder)))
+        for message in desk.jobs:
+            desk.line.write(_answer(execute, job_from(decode(message)[1]), desk))
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What a child works with; all else that was open in the nursery is closed."""
+
+    jobs: BinaryIO
+    line: BinaryIO
+    step: int
+    statm: int | None
+
+    @classmethod
+    def set_up(cls, place: Place, line: int, stderr: int) -> Self:
+        """Take over the descriptors; whatever libraries print goes to `stderr`."""
+        os.dup2(stderr, 1)
+        os.dup2(stderr, 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(line, 3)
+        os.closerange(4, confine.OPEN_FILES)
+        step = os.open(place.step, os.O_RDWR | os.O_CREAT, 0o600)
+        statm = os.open("/proc/self/statm", os.O_RDONLY) if sys.platform == "linux" else None
+        os.chdir(place.folder)
+        os.environ.update(homes(place.folder, place.job))
+        tempfile.tempdir = place.job
+        return cls(os.fdopen(3, "rb"), os.fdopen(os.dup(3), "wb", buffering=0), step, statm)
+
+    def rss_bytes(self) -> int:
+        """Return what is resident now; the most that ever was where the system tells no more."""
+        if self.statm is None:
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return int(os.pread(self.statm, 100, 0).split()[1]) * resource.getpagesize()
+
+
+def _answer(execute: Execute, job: Job, desk: _Desk) -> bytes:
+    """Return the line that ends the job: what `execute` reports, or what it raised."""
+    progress = _Progress(desk)
+    try:
+        return _ended(execute(job, progress), job, desk)
+    except Exception as error:  # the border: nothing that a decoder raises may end the child
+        return _ended(_failed(error, job, progress.step), job, desk)
+
+
+def _ended(report: Report, job: Job, desk: _Desk) -> bytes:
+    return encode("report", replace(report, rss_bytes=desk.rss_bytes(), number=job.number))
+
+
+class _Progress:
+    """Leaves the step where it is found after a crash; writes a line at most twice a second."""
+
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
+        self._next_at = time.monotonic() + _PROGRESS_INTERVAL_S
+        self._note("")
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.step != self.step:
+            self._note(progress.step)
+        now = time.monotonic()
+        if now >= self._next_at:
+            self._next_at = now + _PROGRESS_INTERVAL_S
+            self._desk.line.write(encode("progress", progress))
+
+    def _note(self, step: str) -> None:
+        self.step = step
+        os.pwrite(self._desk.step, step.encode()[:STEP_BYTES].ljust(STEP_BYTES), 0)
+
+
+def _failed(error: Exception, job: Job, step: str) -> Report:
+    known = _translated(error, job)
+    detail = known.detail or "".join(traceback.format_exception(error))[-_DETAIL_CHARACTERS:]
+    return Report(
+        error=ReportedError(
+            code=known.code,
+            message=known.message,
+            retryable=known.retryable,
+            budget=getattr(known, "budget", "errors"),
+            step=getattr(known, "step", None) or step or None,
+            detail=detail,
+        )
+    )
+
+
+def _translated(error: Exception, job: Job) -> BatchmillError:
+    if isinstance(error, BatchmillError):
+        return error
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError(job.name, job.limits.memory_bytes)
+    used = job.steps[0].use if len(job.steps) == 1 else "an operation"
+    return OperationFailedError(job.name, used)

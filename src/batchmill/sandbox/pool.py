@@ -1,0 +1,245 @@
+"""The pool: a fixed number of slots, in which sandboxed children work on jobs.
+
+    slot ─► child of this owner, or a fresh one ─► files in ─► job ─► files out ─► give back
+                                                                │
+                         crash · hang · garbage · cancelled     └─► kill, forget
+
+A child serves one owner until another needs its slot. It is replaced after an error of a
+decoder, after `Recycling.jobs` jobs, or when it has grown over `Recycling.rss_bytes`. Whatever
+goes wrong costs the one job that was running. A child that a kill does not end, for it hangs in
+the kernel, keeps its slot until it has ended; its job ends at once.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchmill.errors.item import ItemError
+from batchmill.errors.outage import RunnerUnavailableError
+from batchmill.sandbox.channel import Gone, OnProgress
+from batchmill.sandbox.child_process import Child
+from batchmill.sandbox.confine import Sandbox
+from batchmill.sandbox.folders import Place, move
+from batchmill.sandbox.fork_client import Nursery
+from batchmill.sandbox.messages import Job, Report
+from batchmill.sandbox.scratch import Scratch, discard
+
+EXECUTOR = "batchmill.sandbox.run_job"
+SUSPICIOUS = frozenset({"unreadable_file", "operation_failed", "out_of_memory"})
+"""Codes of errors after which the state of a decoder is not trusted any more."""
+
+_CLOSED = "the pool is closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Recycling:
+    """When a child is replaced although nothing went wrong."""
+
+    jobs: int = 200
+    rss_bytes: int = 512 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """What the pool is doing now, and has done since it was made."""
+
+    size: int
+    busy: int
+    idle: int
+    jobs: int
+    started: int
+    crashed: int
+
+
+class Pool:
+    """Runs jobs in at most `size` children at once; `scratch` holds their folders.
+
+    `executor` names the module whose `execute` the children call.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        scratch: Path,
+        *,
+        executor: str = EXECUTOR,
+        environ: Mapping[str, str] | None = None,
+        recycling: Recycling | None = None,
+    ) -> None:
+        self.size = size
+        self.scratch = Scratch.open(scratch)
+        self.sandbox: Sandbox | None = None
+        self._executor = executor
+        self._environ = os.environ if environ is None else environ
+        self._recycling = recycling or Recycling()
+        self._slots = asyncio.Semaphore(size)
+        self._starting = asyncio.Lock()
+        self._nursery: Nursery | None = None
+        self._idle: list[Child] = []
+        self._busy: set[Child] = set()
+        self._population = 0
+        self._stuck = 0
+        self._closed = False
+        self._jobs = self._started = self._crashed = 0
+
+    async def start(self) -> None:
+        """Start all children now, so that the first jobs need not wait for them.
+
+        Raises:
+            RunnerUnavailableError: a child did not start.
+        """
+        for _ in range(self.size):
+            async with self._slots:
+                if self._population < self.size:
+                    self._idle.append(await self._start_child())
+
+    async def run(
+        self, job: Job, *, owner: str, wall_s: float, on_progress: OnProgress | None = None
+    ) -> Report:
+        """Run `job` in a child of `owner` and return its report, which may hold an error.
+
+        `job.source` and `job.folder` lie below `scratch.path`; they are moved to the child
+        while it works and are back when this returns or raises. `on_progress` is called at
+        most once a second. When cancelled, the child is killed before this raises.
+
+        Raises:
+            ChildCrashedError, AttemptTimeoutError, OutOfMemoryError: the child is gone.
+            RunnerUnavailableError: no child could be started.
+        """
+        await self._slots.acquire()
+        try:
+            child = await self._take(owner)
+        except BaseException:
+            self._slots.release()
+            raise
+        self._busy.add(child)
+        try:
+            return await self._run_in(child, job, wall_s, on_progress)
+        finally:
+            self._leave(child)
+
+    async def aclose(self) -> None:
+        """Kill all children, end all runs, and remove all folders. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        for child in (*self._idle, *self._busy):
+            await child.kill()
+        for _ in range(self.size - self._stuck):  # once ours, every run has left its folder
+            await self._slots.acquire()
+        if self._nursery is not None:
+            await self._nursery.aclose()
+        await asyncio.to_thread(self.scratch.close)
+
+    def stats(self) -> PoolStats:
+        """Return the present numbers."""
+        return PoolStats(
+            size=self.size,
+            busy=len(self._busy),
+            idle=len(self._idle),
+            jobs=self._jobs,
+            started=self._started,
+            crashed=self._crashed,
+        )
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the children that are alive."""
+        return [child.pid for child in (*self._idle, *self._busy) if child.alive]
+
+    def _leave(self, child: Child) -> None:
+        self._busy.discard(child)
+        if child.alive:
+            self._idle.append(child)
+        if child.alive or self._closed:
+            self._slots.release()
+        else:
+            self._stuck += 1
+            child.when_ended(self._free_slot)
+
+    def _free_slot(self) -> None:
+        self._stuck -= 1
+        self._slots.release()
+
+    async def _run_in(
+        self, child: Child, job: Job, wall_s: float, on_progress: OnProgress | None
+    ) -> Report:
+        self._jobs += 1
+        inside = child.place.hold(job, self._jobs)
+        move(job, inside)
+        try:
+            report = await child.run(inside, wall_s=wall_s, on_progress=on_progress)
+        except BaseException as error:
+            self._crashed += isinstance(error, ItemError)
+            await child.kill()
+            raise
+        else:
+            if self._is_spent(child, report):
+                await child.kill()
+            return report
+        finally:
+            move(inside, job)
+            if not child.alive:
+                await self._end(child)
+
+    async def _take(self, owner: str) -> Child:
+        """Return a child for `owner`: its own, else a fresh one, else in place of the eldest."""
+        while dead := next((child for child in self._idle if not child.alive), None):
+            self._idle.remove(dead)  # looked for anew: another run may have ended its fellows
+            await self._end(dead)
+        for child in self._idle:
+            if child.owner in (owner, None):
+                self._idle.remove(child)
+                break
+        else:
+            if self._population >= self.size:
+                await self._end(self._idle.pop(0))
+            child = await self._start_child()
+        child.owner = owner
+        return child
+
+    async def _start_child(self) -> Child:
+        place = Place.at(str(self.scratch.new("child")))
+        self._population += 1
+        try:
+            place.make()
+            child = await self._fork(place)
+        except BaseException as error:
+            self._population -= 1
+            discard(Path(place.root))
+            if isinstance(error, Gone | OSError):
+                raise RunnerUnavailableError(detail=str(error)) from error
+            raise
+        self._started += 1
+        self.sandbox = child.sandbox
+        return child
+
+    async def _fork(self, place: Place) -> Child:
+        child = await (await self._living_nursery()).fork(place)
+        if self._closed:  # meanwhile, and `aclose` did not know of this child
+            await child.kill()
+            raise RunnerUnavailableError(detail=_CLOSED)
+        return child
+
+    async def _living_nursery(self) -> Nursery:
+        async with self._starting:
+            if self._closed:
+                raise RunnerUnavailableError(detail=_CLOSED)
+            if self._nursery is None or not self._nursery.alive:
+                folder = self.scratch.path
+                self._nursery = await Nursery.start(self._executor, self._environ, folder)
+            return self._nursery
+
+    async def _end(self, child: Child) -> None:
+        try:
+            await child.kill()
+            await asyncio.to_thread(discard, Path(child.place.root))
+        finally:
+            self._population -= 1
+
+    def _is_spent(self, child: Child, report: Report) -> bool:
+        if report.error is not None and report.error.code in SUSPICIOUS:
+            return True
+        most = self._recycling
+        return child.jobs_done >= most.jobs or child.rss_bytes > most.rss_bytes

@@ -1,0 +1,311 @@
+"""Pause, resume, cancel, retry, delete: one guarded change of the batch row, then its items.
+
+The batch row takes effect at once, because every claim reads it; the items follow in chunks,
+so that no transaction is long and the API answers throughout. Each of these can be called
+again after a kill in the middle: the sweep does so for batches that are being cancelled.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from batchmill import logs
+from batchmill.db import batches, failures, items, pauses
+from batchmill.db.connect import Connection
+from batchmill.errors.request import ConflictError, NotFoundError
+from batchmill.logs import Event
+from batchmill.model.batch import RUNNABLE, Batch, BatchId, BatchStatus, OwnerId
+from batchmill.model.item import FINAL, ItemId, ItemStatus
+from batchmill.service import webhook_outbox
+from batchmill.service.context import Mill
+from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling.dispatch import dispatch, dispatch_owner, dispatch_waiting
+from batchmill.storage import keys
+
+CHUNK_ROWS = 1_000
+UNFINISHED = tuple(sorted(set(ItemStatus) - FINAL))
+RETRYABLE = (ItemStatus.FAILED, ItemStatus.QUARANTINED, ItemStatus.CANCELLED)
+"""What `retry` takes up; `failed` alone means the first two."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryScope:
+    """Which ended items to run again; nothing set means every failed and quarantined one."""
+
+    failure_no: int | None = None
+    ids: tuple[ItemId, ...] | None = None
+    cancelled: bool = False
+
+    @property
+    def statuses(self) -> tuple[ItemStatus, ...]:
+        """The statuses that this scope takes up."""
+        return RETRYABLE if self.cancelled or self.ids is not None else RETRYABLE[:2]
+
+
+async def pause(
+    mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None, reason: str = "paused by the user"
+) -> Batch:
+    """Stop starting items of a batch; running ones finish. Pausing twice changes nothing.
+
+    Raises:
+        NotFoundError: there is no such batch. ConflictError: it has ended.
+    """
+    batch = await _own(mill, batch_id, owner_id)
+    _refuse_ended(batch, "pause")
+    await mill.database.run(batches.change, batch_id, paused=True, pause_reason=reason)
+    logs.info(Event.BATCH_PAUSED, batch=batch_id, reason=reason)
+    while await mill.database.run(_withdraw_chunk, batch_id):
+        pass
+    await dispatch_owner(mill, batch.owner_id)
+    return await _own(mill, batch_id, owner_id)
+
+
+async def resume(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
+    """Go on with a paused batch. Resuming one that is not paused changes nothing.
+
+    Raises:
+        NotFoundError: there is no such batch. ConflictError: it has ended.
+    """
+    batch = await _own(mill, batch_id, owner_id)
+    _refuse_ended(batch, "resume")
+    while await mill.database.run(_withdraw_chunk, batch_id):
+        pass
+    await mill.database.run(batches.resume, batch_id)
+    logs.info(Event.BATCH_RESUMED, batch=batch_id)
+    await dispatch(mill, batch_id)
+    return await _own(mill, batch_id, owner_id)
+
+
+async def cancel(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
+    """End a batch: waiting items are cancelled, running ones stopped, results kept.
+
+    Raises:
+        NotFoundError: there is no such batch. ConflictError: it has ended otherwise.
+    """
+    batch = await _own(mill, batch_id, owner_id)
+    if batch.status is BatchStatus.CANCELLED:
+        return batch
+    _refuse_ended(batch, "cancel")
+    await mill.database.run(batches.start_cancelling, batch_id)
+    logs.info(Event.BATCH_CANCELLING, batch=batch_id)
+    await finish_cancelling(mill, batch_id)
+    await dispatch_owner(mill, batch.owner_id)
+    return await _own(mill, batch_id, owner_id)
+
+
+async def finish_cancelling(mill: Mill, batch_id: BatchId) -> None:
+    """Cancel all items of a batch in status `cancelling`; idempotent."""
+    retention_ms = mill.settings.retention_s * 1000
+    while await mill.database.run(_cancel_chunk, batch_id, retention_ms=retention_ms):
+        pass
+
+
+async def retry(
+    mill: Mill, batch_id: BatchId, scope: RetryScope, *, owner_id: OwnerId | None
+) -> int:
+    """Run ended items again with fresh budgets, as a new run; return how many.
+
+    Raises:
+        NotFoundError: there is no such batch. ConflictError: it is being cancelled.
+    """
+    batch = await _own(mill, batch_id, owner_id)
+    if batch.status in (BatchStatus.CANCELLING, BatchStatus.UPLOADING):
+        raise ConflictError(f"The batch is {batch.status}; wait until that is over.")
+    total = 0
+    while moved := await mill.database.run(_retry_chunk, batch_id, scope, is_first=not total):
+        total += moved
+    logs.info(Event.BATCH_RETRIED, batch=batch_id, items=total)
+    await dispatch(mill, batch_id)
+    return total
+
+
+async def pause_queue(mill: Mill, reason: str) -> None:
+    """Start no item of anybody; running ones finish. It holds until `resume_queue`.
+
+    Other servers and workers learn of it with their next heartbeat, within `renew_s`.
+    """
+    await mill.database.run(pauses.begin, pauses.QUEUE, reason)
+    mill.vitals.paused = reason
+    logs.info(Event.QUEUE_PAUSED, reason=reason)
+    await withdraw_all(mill)
+
+
+async def resume_queue(mill: Mill) -> None:
+    """Let all go on. Resuming a queue that is not paused changes nothing."""
+    if await mill.database.run(pauses.end, pauses.QUEUE):
+        logs.info(Event.QUEUE_RESUMED)
+    mill.vitals.paused = None
+    await dispatch_waiting(mill)
+
+
+async def withdraw_all(mill: Mill) -> None:
+    """Return every item that is queued to pending, so that no worker can claim it; idempotent."""
+    for batch in await mill.database.read(batches.with_status, *sorted(RUNNABLE)):
+        while batch.counts.queued and await mill.database.run(_withdraw_chunk, batch.id):
+            pass
+
+
+async def close(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
+    """Accept no more files: the batch ends once its items have. Closing twice changes nothing.
+
+    Raises:
+        NotFoundError: there is no such batch.
+    """
+    await _own(mill, batch_id, owner_id)
+    retention_ms = mill.settings.retention_s * 1000
+    await mill.database.run(_close, batch_id, retention_ms=retention_ms)
+    return await _own(mill, batch_id, owner_id)
+
+
+async def close_left_open(mill: Mill) -> None:
+    """Close batches that nobody closed: what has arrived is processed, and they end."""
+    retention_ms = mill.settings.retention_s * 1000
+    for batch_id in await mill.database.read(batches.left_open):
+        await mill.database.run(_close, batch_id, retention_ms=retention_ms, if_left=True)
+
+
+async def describe(
+    mill: Mill,
+    batch_id: BatchId,
+    *,
+    owner_id: OwnerId | None,
+    **values: Any,  # noqa: ANN401 - the columns name, tag, metadata and concurrency
+) -> Batch:
+    """Change what a batch is called, or how many of its items run at once.
+
+    Raises:
+        NotFoundError: there is no such batch.
+    """
+    await _own(mill, batch_id, owner_id)
+    if values:
+        await mill.database.run(batches.change, batch_id, **values)
+        await dispatch(mill, batch_id)
+    return await _own(mill, batch_id, owner_id)
+
+
+async def delete(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> None:
+    """Remove a batch with every byte that belongs to it; a running one is cancelled first.
+
+    Raises:
+        NotFoundError: there is no such batch.
+    """
+    batch = await _own(mill, batch_id, owner_id)
+    if not batch.status.ended and batch.status is not BatchStatus.UPLOADING:
+        await cancel(mill, batch_id, owner_id=owner_id)
+    await purge(mill, batch_id)
+
+
+async def purge(mill: Mill, batch_id: BatchId) -> None:
+    """Remove rows and bytes of a batch, whatever its status; idempotent.
+
+    The bytes go first: while the batch row stands, a kill in the middle leaves work that the
+    sweep can see.
+    """
+    await mill.storage.delete_prefix(keys.batch_prefix(batch_id))
+    while await mill.database.run(items.delete_chunk, batch_id, limit=CHUNK_ROWS):
+        pass
+    await mill.database.run(_delete_rows, batch_id)
+    logs.info(Event.BATCH_DELETED, batch=batch_id)
+
+
+async def _own(mill: Mill, batch_id: BatchId, owner_id: OwnerId | None) -> Batch:
+    batch = await mill.database.read(batches.get, batch_id, owner_id=owner_id)
+    if batch is None:
+        raise NotFoundError("batch", batch_id)
+    return batch
+
+
+def _refuse_ended(batch: Batch, verb: str) -> None:
+    if batch.status.ended:
+        raise ConflictError(f"The batch is {batch.status}; there is nothing to {verb}.")
+
+
+def _withdraw_chunk(conn: Connection, batch_id: BatchId) -> int:
+    if batches.lock(conn, batch_id) is None:
+        return 0
+    rows = items.in_status(conn, batch_id, [ItemStatus.QUEUED], limit=CHUNK_ROWS)
+    moved = items.withdraw(conn, [item_id for item_id, _ in rows]) if rows else 0
+    if moved:
+        batches.count(conn, batch_id, {ItemStatus.QUEUED: -moved, ItemStatus.PENDING: moved})
+    return moved
+
+
+def _cancel_chunk(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> int:
+    """Cancel up to `CHUNK_ROWS` items; the last chunk ends the batch."""
+    batch = batches.lock(conn, batch_id)
+    if batch is None or batch.status is not BatchStatus.CANCELLING:
+        return 0
+    rows = items.in_status(conn, batch_id, UNFINISHED, limit=CHUNK_ROWS)
+    deltas = dict.fromkeys(ItemStatus, 0)
+    for status in UNFINISHED:
+        ids = [item_id for item_id, seen in rows if seen is status]
+        moved = items.cancel(conn, ids, seen=status) if ids else 0
+        deltas[status] -= moved
+        deltas[ItemStatus.CANCELLED] += moved
+    ended = transitions.end_values(batch, deltas, retention_ms=retention_ms)
+    batches.count(conn, batch_id, deltas, **ended)
+    if ended:
+        webhook_outbox.announce(conn, batch_id)
+    return 0 if ended else len(rows)
+
+
+def _retry_chunk(conn: Connection, batch_id: BatchId, scope: RetryScope, *, is_first: bool) -> int:
+    batch = batches.lock(conn, batch_id)
+    if batch is None:
+        return 0
+    rows = items.failed_ids(
+        conn,
+        batch_id,
+        scope.statuses,
+        limit=CHUNK_ROWS,
+        failure_no=scope.failure_no,
+        ids=scope.ids,
+    )
+    deltas = dict.fromkeys(ItemStatus, 0)
+    for status in scope.statuses:
+        ids = [item_id for item_id, seen, _ in rows if seen is status]
+        moved = items.reset(conn, ids, seen=status) if ids else 0
+        deltas[status] -= moved
+        deltas[ItemStatus.PENDING] += moved
+    _leave_groups(conn, [no for _, _, no in rows if no is not None])
+    if rows:
+        finished = transitions.counts_after(batch.counts, deltas).finished
+        batches.count(conn, batch_id, deltas, **_run(batch, finished, is_first=is_first))
+    return len(rows)
+
+
+def _leave_groups(conn: Connection, numbers: Sequence[int]) -> None:
+    for no in set(numbers):
+        failures.discount(conn, no, numbers.count(no))
+
+
+def _run(batch: Batch, finished: int, *, is_first: bool) -> dict[str, Any]:
+    """Return the columns of a run in which percent counts from 0: `finished` items stay out of it.
+
+    It is run n+1, but for further chunks of a retry of which nothing has been done yet.
+    """
+    begun = batch.counts.finished > batch.run_base or batch.run_started_at is not None
+    run = {"run_no": batch.run_no + (is_first or begun), "run_base": finished}
+    pace = {"run_started_at": None, "settled_at": None, "run_ms": 0, "run_s2": 0.0, "busy_ms": 0}
+    if not batch.status.ended:
+        return {**run, **pace}
+    status = {"status": BatchStatus.QUEUED, "pause_reason": None}
+    return {**run, **pace, **status, "ended_at": None, "expires_at": None}
+
+
+def _close(
+    conn: Connection, batch_id: BatchId, *, retention_ms: int, if_left: bool = False
+) -> None:
+    """Close a batch; `if_left`: unless files came since it was found left open."""
+    batch = batches.lock(conn, batch_id)
+    if batch is None or not batch.open:
+        return
+    ended = transitions.end_values(replace(batch, open=False), {}, retention_ms=retention_ms)
+    where = (batches.waits_no_more(),) if if_left else ()
+    if batches.change(conn, batch_id, *where, open=False, **ended) and ended:
+        webhook_outbox.announce(conn, batch_id)
+
+
+def _delete_rows(conn: Connection, batch_id: BatchId) -> None:
+    failures.delete_of_batch(conn, batch_id)
+    batches.delete(conn, batch_id)

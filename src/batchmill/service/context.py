@@ -1,0 +1,87 @@
+"""What every use case needs, wired once in `bootstrap`."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchmill import logs
+from batchmill.db.connect import Database
+from batchmill.engines.base import Engine
+from batchmill.errors.outage import OutageError
+from batchmill.logs import Event
+from batchmill.model.families import DOCUMENTS, IMAGES
+from batchmill.model.item import Delivery, WorkerId
+from batchmill.outgoing.calls import Outgoing
+from batchmill.service.seals import Seals
+from batchmill.settings.fields import Settings
+from batchmill.storage.base import Storage
+from batchmill.storage.signing import Signer, fresh_signer
+
+
+@dataclass(slots=True)
+class Vitals:
+    """What this process knows for the moment; the heartbeat keeps most of it fresh.
+
+    `slots` counts the child slots of all living workers. Two are reasons why no item is
+    started, None while there is none: `short_of` says what this machine has too little of,
+    `paused` what the administrator said who paused the queue. Until `results_away_until_s` of the
+    monotonic clock the bucket for results is not asked.
+    """
+
+    slots: int = 1
+    short_of: str | None = None
+    paused: str | None = None
+    results_away_until_s: float = 0.0
+
+    @property
+    def holding(self) -> bool:
+        """Whether no item may be started."""
+        return self.short_of is not None or self.paused is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Mill:
+    """The truth, the bytes, the doorbell and the rules.
+
+    `process_id` names this process, `uploads` is its own folder for files that are arriving;
+    `outgoing` makes every call to an address that a user named, `signer` addresses of our own;
+    `seals` opens the secrets that the database keeps.
+    """
+
+    database: Database
+    storage: Storage
+    engine: Engine
+    settings: Settings
+    process_id: WorkerId
+    uploads: Path
+    outgoing: Outgoing = field(default_factory=Outgoing)
+    signer: Signer = field(default_factory=fresh_signer)
+    seals: Seals = field(default_factory=Seals)
+    vitals: Vitals = field(default_factory=Vitals)
+
+    @property
+    def window(self) -> int:
+        """Most items in flight of a batch that sets no concurrency, and queued of an owner."""
+        return self.settings.window_factor * max(1, self.vitals.slots)
+
+    @property
+    def caps(self) -> Mapping[str, int]:
+        """Most items in flight of those families that the reference documents limit."""
+        return {
+            DOCUMENTS: self.settings.documents.concurrency,
+            IMAGES: self.settings.images.concurrency,
+        }
+
+    @property
+    def lease_ms(self) -> int:
+        """How long a claim holds without being renewed."""
+        return round(self.settings.lease_s * 1000)
+
+    async def ring(self, deliveries: Iterable[Delivery]) -> None:
+        """Tell the engine; what it loses, or can't be told now, the sweep submits again."""
+        wanted = list(deliveries)
+        try:
+            if wanted:
+                await self.engine.submit(wanted)
+        except OutageError as error:
+            logs.warning(Event.ENGINE_AWAY, code=error.code, detail=error.detail)

@@ -1,0 +1,85 @@
+"""Binds attempts to the server: inputs from storage, limits of the tier, children of the pool."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from batchmill.archives.entry import unpack_entry
+from batchmill.attempt.context import Remote, Workbench
+from batchmill.attempt.run import Finished, run_attempt
+from batchmill.attempt.staging import InputFile
+from batchmill.errors.item import InputLostError, InputMissingError, InputUnfetchedError
+from batchmill.errors.request import NotFoundError
+from batchmill.model import pipeline as pipelines
+from batchmill.model.item import Input, ItemId
+from batchmill.model.limits import Limits
+from batchmill.operations import registry
+from batchmill.sandbox.messages import Progress
+from batchmill.sandbox.pool import Pool
+from batchmill.service.context import Mill
+from batchmill.service.execution.budget import remote_of
+from batchmill.service.execution.process_item import Attempt
+from batchmill.service.scheduling.transitions import Claimed
+from batchmill.storage.base import Storage
+
+DEFAULT_TIMEOUT_S = 120.0
+
+
+def attempts_in(
+    mill: Mill, pool: Pool, remote: Remote, *, on_remote: Callable[[ItemId], None]
+) -> Attempt:
+    """Return the function that takes a claimed item through its pipeline in `pool`.
+
+    `on_remote` hears of items that wait for another server.
+    """
+
+    @asynccontextmanager
+    async def attempt(claimed: Claimed, report: Callable[[float], None]) -> AsyncIterator[Finished]:
+        async def stage(target: Path) -> None:
+            await stage_input(mill.storage, claimed.input, target, limits=limits)
+
+        def on_progress(progress: Progress) -> None:
+            report(progress.fraction)
+
+        pipeline = pipelines.parse(claimed.pipeline)
+        limits = mill.settings.tier(claimed.tier).attempt(
+            wall_s=pipeline.timeout_s or DEFAULT_TIMEOUT_S
+        )
+        bench = Workbench(
+            pool=pool,
+            find=registry.get,
+            owner=claimed.owner_id,
+            limits=limits,
+            remote=remote_of(mill, remote, claimed),
+            on_progress=on_progress,
+            on_remote=partial(on_remote, claimed.claim.item_id),
+        )
+        source = InputFile(claimed.input.name, stage)
+        async with await run_attempt(source, pipeline, bench=bench) as finished:
+            yield finished
+
+    return attempt
+
+
+async def stage_input(storage: Storage, source: Input, target: Path, *, limits: Limits) -> None:
+    """Make an item's bytes appear at `target`: a whole object, or one entry of a stored ZIP.
+
+    Raises:
+        InputMissingError, InputUnfetchedError: there were no bytes when it was submitted.
+        InputLostError: the bytes are gone. ItemError: the entry can't be unpacked.
+    """
+    entry = source.entry
+    if not source.key:
+        if source.absent is None:
+            raise InputMissingError(source.name)
+        raise InputUnfetchedError(source.name, source.absent)
+    if entry is None:
+        await storage.fetch(source.key, target)
+        return
+    stop = entry.offset + entry.compressed_bytes
+    pieces = storage.read(source.key, start=entry.offset, stop=stop)
+    try:
+        await unpack_entry(pieces, source, target, limits=limits)
+    except NotFoundError as error:
+        raise InputLostError(source.name) from error

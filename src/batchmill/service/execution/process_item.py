@@ -1,0 +1,199 @@
+"""One item, from claim to finish: the heart of the product.
+
+    claim ──► attempt ──► settle ──► dispatch
+
+Each step hands on a value or ends the story. `process_item` never raises but on cancellation:
+an engine that saw an exception would retry on its own terms, and there is one retry policy.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from batchmill import logs
+from batchmill.attempt.run import Finished
+from batchmill.errors.base import BatchmillError
+from batchmill.errors.item import Budget, ItemError, OperationFailedError
+from batchmill.errors.outage import OutageError
+from batchmill.logs import Event
+from batchmill.model import pipeline as pipelines
+from batchmill.model.batch import Counts
+from batchmill.model.families import SEQUENTIAL
+from batchmill.model.item import Claim, Failure, ItemId
+from batchmill.model.retry import RetryPolicy
+from batchmill.service.context import Mill
+from batchmill.service.execution.copy_to_folder import hand_out
+from batchmill.service.execution.store_results import deposit
+from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling.dispatch import dispatch_owner
+from batchmill.service.scheduling.leases import LeaseKeeper
+from batchmill.service.scheduling.transitions import Claimed, Completed, Failed, Outcome, Settled
+from batchmill.storage import keys
+
+Attempt = Callable[[Claimed, Callable[[float], None]], AbstractAsyncContextManager[Finished]]
+"""Takes one file through its pipeline; the files live as long as the context.
+
+Raises ItemError for a bad file and OutageError when something else is away.
+"""
+
+
+async def process_item(mill: Mill, keeper: LeaseKeeper, attempt: Attempt, item_id: ItemId) -> None:
+    """Carry one item as far as it will go. Safe to call any number of times."""
+    try:
+        if await _is_short(mill):
+            logs.debug(Event.ITEM_LEFT, item=item_id)
+            return
+        claimed = await mill.database.run(
+            transitions.claim, item_id, worker_id=mill.process_id, lease_ms=mill.lease_ms
+        )
+        if claimed is None:
+            logs.debug(Event.ITEM_IGNORED, item=item_id)
+            return
+        settled = await _run(mill, keeper, attempt, claimed)
+        if settled is not None and not _is_fed(mill, settled.counts):
+            await dispatch_owner(mill, claimed.owner_id)
+    except OutageError as error:
+        # The lease runs out and the sweep gives the item to whoever can reach the database.
+        logs.warning(Event.ITEM_INTERRUPTED, item=item_id, code=error.code, detail=error.detail)
+
+
+async def _is_short(mill: Mill) -> bool:
+    """Tell whether this machine is short of memory or disk, now and one heartbeat later.
+
+    An item that is not claimed stays queued: the sweep delivers it again, to whoever asks first.
+    The wait keeps a machine that is short from going through the queue.
+    """
+    if mill.vitals.short_of is not None:
+        await asyncio.sleep(mill.settings.renew_s)
+    return mill.vitals.short_of is not None
+
+
+def _is_fed(mill: Mill, counts: Counts) -> bool:
+    """Tell whether more is queued than every slot's next item: an end to come dispatches in time.
+
+    So a dispatch queues several items at once; one for every item would cost more than a claim.
+    """
+    return counts.queued > mill.vitals.slots
+
+
+async def _run(
+    mill: Mill, keeper: LeaseKeeper, attempt: Attempt, claimed: Claimed
+) -> Settled | None:
+    started = time.monotonic()
+    try:
+        async with asyncio.timeout(None) as scope:
+            with keeper.hold(claimed.claim, scope):
+                async with _attempt(mill, keeper, attempt, claimed) as outcome:
+                    run_ms = round((time.monotonic() - started) * 1000)
+    except TimeoutError:
+        await _discard(mill, claimed)
+        return None
+    except asyncio.CancelledError:
+        await asyncio.shield(_hand_back(mill, claimed))
+        raise
+    # Not within the hold: a settled item has no claim, and what it made must not be discarded.
+    return await _settle(mill, claimed, outcome, run_ms)
+
+
+@asynccontextmanager
+async def _attempt(
+    mill: Mill, keeper: LeaseKeeper, attempt: Attempt, claimed: Claimed
+) -> AsyncIterator[Outcome]:
+    def report(fraction: float) -> None:
+        keeper.report(claimed.claim.item_id, fraction)
+
+    try:
+        async with attempt(claimed, report) as finished:
+            await hand_out(mill, claimed, finished.files)
+            result = await deposit(mill, claimed.claim, finished)
+    except BatchmillError as error:
+        yield _failed(mill, claimed, error)
+    except Exception as error:  # a fault of ours ends this item, not the worker
+        logs.error(Event.INTERNAL_ERROR, exc_info=error, item=claimed.claim.item_id)
+        yield _failed(mill, claimed, OperationFailedError(claimed.input.name, "batchmill"))
+    else:
+        yield Completed(result)
+
+
+def _failed(mill: Mill, claimed: Claimed, error: BatchmillError) -> Failed:
+    budget: Budget = error.budget if isinstance(error, ItemError) else "errors"
+    step = getattr(error, "step", None)
+    failure = Failure(error.code, error.message, error.retryable, step)
+    logs.warning(
+        Event.ITEM_FAILED,
+        item=claimed.claim.item_id,
+        attempt=claimed.claim.attempt,
+        code=error.code,
+        detail=error.detail,
+    )
+    wait_s = error.retry_after_s or 0.0 if isinstance(error, OutageError) else 0.0
+    return Failed(failure, budget, _policy(mill, claimed, step), wait_s)
+
+
+def _policy(mill: Mill, claimed: Claimed, step: str | None) -> RetryPolicy:
+    """Return how often to try again: step or pipeline say it, under the ceiling of the tier."""
+    settings, pipeline = mill.settings, pipelines.parse(claimed.pipeline)
+    tier, wanted = settings.tier(claimed.tier), pipeline.retries_in(step)
+    errors = tier.retries_errors if wanted is None else min(wanted, tier.retries_errors)
+    timeouts = tier.retries_timeouts if wanted is None else min(wanted, tier.retries_timeouts)
+    one_by_one = pipeline.family == SEQUENTIAL
+    crashes = settings.sequential.crashes if one_by_one else tier.retries_crashes
+    return RetryPolicy(errors=errors, crashes=crashes, timeouts=timeouts)
+
+
+async def _settle(mill: Mill, claimed: Claimed, outcome: Outcome, run_ms: int) -> Settled | None:
+    settled = await mill.database.run(
+        transitions.settle,
+        claimed,
+        outcome,
+        run_ms=run_ms,
+        retention_ms=mill.settings.retention_s * 1000,
+    )
+    if settled is None:
+        await _discard(mill, claimed)
+        return None
+    await _remove_earlier(mill, claimed.claim)
+    _log(claimed, settled, run_ms)
+    return settled
+
+
+def _log(claimed: Claimed, settled: Settled, run_ms: int) -> None:
+    """Say which file of how many this was, what came of it, and how the batch ended."""
+    logs.info(
+        Event.ITEM_SETTLED,
+        item=claimed.claim.item_id,
+        place=f"{claimed.position + 1}/{claimed.total}",
+        name=claimed.input.name,
+        status=settled.status,
+        run_ms=run_ms,
+    )
+    if settled.ended is not None:
+        counts = settled.counts
+        logs.info(
+            Event.BATCH_ENDED,
+            batch=claimed.claim.batch_id,
+            status=settled.ended,
+            succeeded=counts.completed + counts.skipped,
+            failed=counts.unsuccessful,
+        )
+
+
+async def _remove_earlier(mill: Mill, held: Claim) -> None:
+    """Remove what attempts that were killed may have stored before they could settle."""
+    for attempt in range(1, held.attempt):
+        prefix = keys.attempt_prefix(held.batch_id, held.item_id, attempt)
+        await mill.storage.delete_prefix(prefix)
+
+
+async def _discard(mill: Mill, claimed: Claimed) -> None:
+    """Remove what a stale attempt stored; nobody else uses its folder."""
+    held = claimed.claim
+    logs.info(Event.ITEM_LOST, item=held.item_id, attempt=held.attempt)
+    await mill.storage.delete_prefix(keys.attempt_prefix(held.batch_id, held.item_id, held.attempt))
+
+
+async def _hand_back(mill: Mill, claimed: Claimed) -> None:
+    if await mill.database.run(transitions.hand_back, claimed.claim):
+        logs.info(Event.ITEM_HANDED_BACK, item=claimed.claim.item_id)
+    await _discard(mill, claimed)

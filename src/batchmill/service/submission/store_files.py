@@ -1,0 +1,157 @@
+"""Intake: files that arrived become stored inputs; a ZIP becomes one item for each of its files.
+
+An archive is stored once, as it came, and indexed once. Workers read their entry from it where
+it lies, so there is never a second copy of its contents.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchmill.archives.index import ArchiveIndex, ArchiveLimits, index_archive
+from batchmill.model import ids
+from batchmill.model.batch import BatchId
+from batchmill.model.containers import CONTAINERS, identify
+from batchmill.model.item import Input, NewItem, StepOptions
+from batchmill.model.media import ZIP, MediaType, sniff
+from batchmill.settings.fields import TierLimits
+from batchmill.storage import keys
+from batchmill.storage.base import Storage
+
+PAGE_ROWS = 5_000
+"""Items of an archive that are added at once: fast, and short enough to let others in."""
+
+OCTETS = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """A file that lies, whole and measured, where this process put it; it is consumed."""
+
+    path: Path
+    name: str
+    head: bytes
+    bytes: int
+    sha256: str
+    custom_id: str | None = None
+    options: StepOptions | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentFile:
+    """A file that was named but can't be had: an item that fails and says so.
+
+    `reason` says why it could not be fetched; None: there was nothing where it should be.
+    """
+
+    name: str
+    custom_id: str | None = None
+    reason: str | None = None
+
+
+AnySent = SentFile | AbsentFile
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Items that are added at once, and the files that come with them: each in one page alone."""
+
+    items: list[NewItem]
+    files: list[SentFile]
+
+
+async def stored(
+    storage: Storage, batch_id: BatchId, files: Sequence[AnySent], *, limits: TierLimits
+) -> AsyncIterator[Page]:
+    """Put files into storage and yield the items they become, in order, in pages.
+
+    What can be refused is refused before the first page.
+
+    Raises:
+        UnreadableArchiveError, EmptyArchiveError, TooLargeError: a ZIP can't be used.
+        StorageFullError: no space.
+    """
+    looked_at = [(file, await asyncio.to_thread(_look, file, limits)) for file in files]
+    plain = Page([], [])
+    for file, found in looked_at:
+        match file, found:
+            case SentFile(), ArchiveIndex():
+                if plain.items:
+                    yield plain
+                    plain = Page([], [])
+                async for page in _store_archive(storage, batch_id, file, found):
+                    yield page
+            case SentFile(), (MediaType() | None) as media:
+                plain.items.append(await _store_file(storage, batch_id, file, media))
+                plain.files.append(file)
+            case AbsentFile(), _:
+                plain.items.append(_absent(file))
+    if plain.items:
+        yield plain
+
+
+def _look(file: AnySent, limits: TierLimits) -> MediaType | ArchiveIndex | None:
+    """Return the type of a file by its content, or what an archive holds."""
+    if isinstance(file, AbsentFile):
+        return None
+    media = media_of(file)
+    if media is not ZIP:
+        return media
+    bounds = ArchiveLimits(limits.archive_entries, limits.archive_bytes)
+    return index_archive(file.path, name=file.name, limits=bounds)
+
+
+def media_of(file: SentFile) -> MediaType | None:
+    """Name the type of a file by its content; a workbook is no ZIP although it begins like one."""
+    media = sniff(file.head)
+    if media not in CONTAINERS:
+        return media
+    with file.path.open("rb") as opened:
+        return identify(opened)
+
+
+def _absent(file: AbsentFile) -> NewItem:
+    (item_id,) = ids.item_ids(1)
+    return NewItem(
+        item_id, Input(key="", name=file.name, bytes=0, absent=file.reason), file.custom_id
+    )
+
+
+async def _store_file(
+    storage: Storage, batch_id: BatchId, file: SentFile, media: MediaType | None
+) -> NewItem:
+    (item_id,) = ids.item_ids(1)
+    mime = media.mime if media else None
+    key = keys.input_key(batch_id, item_id)
+    await storage.put(key, file.path, media_type=mime or OCTETS, sha256=file.sha256)
+    source = Input(key, file.name, file.bytes, sha256=file.sha256, media_type=mime)
+    return NewItem(item_id, source, file.custom_id, file.options)
+
+
+async def _store_archive(
+    storage: Storage, batch_id: BatchId, file: SentFile, index: ArchiveIndex
+) -> AsyncIterator[Page]:
+    files = [file]
+    key = keys.input_key(batch_id, ids.archive_id())
+    async with _kept(index) as kept:
+        await storage.put(key, file.path, media_type=ZIP.mime, sha256=file.sha256)
+        pages = kept.pages(key, rows=PAGE_ROWS)
+        while page := await asyncio.to_thread(next, pages, None):
+            sources = zip(ids.item_ids(len(page)), page, strict=True)
+            yield Page([NewItem(item_id, source) for item_id, source in sources], files)
+            files = []
+
+
+@asynccontextmanager
+async def _kept(index: ArchiveIndex) -> AsyncIterator[ArchiveIndex]:
+    """Keep a second name of the archive, because storing it takes the first away."""
+    path = index.path.with_name(f"{index.path.name}.index")
+    await asyncio.to_thread(os.link, index.path, path)
+    try:
+        yield index.at(path)
+    finally:
+        # Once its upload is taken, `uploads.tidy` may have been here before.
+        await asyncio.to_thread(path.unlink, missing_ok=True)

@@ -1,0 +1,240 @@
+"""Reference 002, by its own requests and its own SQL: photos in, square crops of faces out."""
+
+import base64
+import io
+import sqlite3
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+import pyvips
+
+from batchmill.settings.fields import ImagesSettings, PhotosSettings
+from support import whole_server
+from support.portraits import Head, photo
+from support.whole_server import WholeServer
+
+LOOSE = ImagesSettings(rate_requests=1_000)
+PERSON = bytes(photo(640, 480, Head(320, 240, 90)).jpegsave_buffer(Q=90))
+NOBODY = bytes(photo(320, 240).jpegsave_buffer(Q=90))
+
+
+def zipped(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, body in members.items():
+            archive.writestr(f"photos/{name}.jpg", body)
+    return buffer.getvalue()
+
+
+PHOTOS = zipped(anna=PERSON, wall=NOBODY, broken=PERSON[:2_000])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServer]:
+    with whole_server.running(tmp_path_factory.mktemp("photos"), images=LOOSE) as running:
+        yield running
+
+
+def upload_zip(server: WholeServer, archive: bytes = PHOTOS, **fields: str):
+    return server.client.post(
+        "/api/batch/upload-zip", files={"file": ("photos.zip", archive)}, data=fields
+    )
+
+
+def ended(server: WholeServer, batch_id: str):
+    done = {"completed", "failed", "cancelled"}
+    told = server.until(
+        f"/api/batch/status/{batch_id}", lambda told: told["batch"]["status"] in done
+    )
+    return told["batch"]
+
+
+def query(server: WholeServer, sql: str, *values: str):
+    with closing(sqlite3.connect(server.mill.settings.data_dir / "batchmill.sqlite3")) as conn:
+        conn.row_factory = sqlite3.Row
+        return [dict(row) for row in conn.execute(sql, values)]
+
+
+@pytest.fixture(scope="module")
+def batch_id(server: WholeServer) -> str:
+    """A batch of three photos: one person, nobody, and a broken file, once it has ended."""
+    sent = upload_zip(server, projectId="proj-123", priority="5")
+    assert sent.status_code == 200, sent.text
+    told = sent.json()
+    assert told == {"success": True, "batchId": told["batchId"], "imageCount": 3, "queued": 3}
+    ended(server, told["batchId"])
+    return told["batchId"]
+
+
+def test_the_status_counts_photos(server, batch_id):
+    told = server.client.get(f"/api/batch/status/{batch_id}").json()
+
+    assert told == {
+        "success": True,
+        "batch": {
+            "batchId": batch_id,
+            "status": "completed",
+            "imageCount": 3,
+            "progress": {"processed": 3, "total": 3, "failed": 1},
+            "progressPercent": 100.0,
+        },
+    }
+
+
+def test_the_priority_is_a_number_from_1_first_to_15(server, batch_id):
+    rank = server.client.get(f"/v1/batches/{batch_id}").json()["priority"] % 100
+
+    assert rank == 32
+
+
+def test_the_queue_is_counted_by_family(server, batch_id):
+    stats = server.client.get("/api/batch/queue-stats").json()["stats"]
+
+    assert set(stats["faceDetection"]) == {"active", "completed", "failed", "waiting"}
+    assert stats["faceDetection"]["completed"] >= 2
+    assert stats["faceDetection"]["failed"] >= 1
+
+
+def test_every_record_has_its_face_in_the_database(server, batch_id):
+    columns = """id, processing_status, face_detected, cropped_photo_url, face_crop_url, face_x,
+        face_y, face_width, face_height, project_id"""
+    sql = f"SELECT {columns} FROM data_records WHERE batch_id = ? ORDER BY filename"  # noqa: S608
+    anna, broken, wall = query(server, sql, batch_id)
+
+    assert (anna["processing_status"], anna["face_detected"]) == ("completed", 1)
+    assert anna["project_id"] == "proj-123"
+    assert 200 < anna["face_x"] < 320 < anna["face_x"] + anna["face_width"] < 440
+    assert 120 < anna["face_y"] < 240 < anna["face_y"] + anna["face_height"] < 380
+    assert (wall["processing_status"], wall["face_detected"]) == ("completed", 0)
+    assert (wall["face_crop_url"], wall["face_x"]) == (None, None)
+    assert (broken["processing_status"], broken["face_detected"]) == ("failed", None)
+    crop = server.client.get(anna["cropped_photo_url"])
+    assert crop.status_code == 200
+    image = pyvips.Image.new_from_buffer(crop.content, "")
+    assert (image.width, image.height) == (300, 300)
+    assert anna["face_crop_url"] == anna["cropped_photo_url"]
+
+
+def test_the_documents_sql_runs_as_it_is(server, batch_id):
+    unfinished = query(
+        server,
+        """
+-- Check job status
+SELECT id, processing_status, face_detected, cropped_photo_url
+FROM data_records
+WHERE processing_status != 'completed'
+LIMIT 10;
+""",
+    )
+    counts = query(
+        server,
+        """
+-- Count by status
+SELECT processing_status, COUNT(*) as count
+FROM data_records
+GROUP BY processing_status;
+""",
+    )
+
+    assert [row["processing_status"] for row in unfinished] == ["failed"]
+    assert {row["processing_status"] for row in counts} == {"completed", "failed"}
+
+
+def test_photos_are_added_by_form_and_by_their_bytes_in_json(server):
+    by_form = server.client.post(
+        "/api/batch/add-images",
+        files=[("images", ("a.jpg", PERSON)), ("images", ("b.jpg", NOBODY))],
+        data={"projectId": "proj-9"},
+    )
+    image = {"data": base64.b64encode(PERSON).decode(), "name": "c.jpg", "recordId": "rec-1"}
+    by_json = server.client.post(
+        "/api/batch/add-images", json={"images": [image], "projectId": "proj-10", "priority": 3}
+    )
+
+    for answer, number in ((by_form, 2), (by_json, 1)):
+        assert answer.status_code == 200, answer.text
+        told = answer.json()
+        assert told == {"success": True, "batchId": told["batchId"], "queued": number}
+        assert ended(server, told["batchId"])["progress"]["failed"] == 0
+    sql = "SELECT id, face_detected FROM data_records WHERE project_id = 'proj-10'"
+    assert query(server, sql) == [{"id": "rec-1", "face_detected": 1}]
+
+
+def test_the_photo_of_a_record_is_looked_at_again(server, batch_id):
+    sql = "SELECT id FROM data_records WHERE batch_id = ? AND face_detected"
+    ((record_id,),) = [row.values() for row in query(server, sql, batch_id)]
+
+    sent = server.client.post(
+        "/api/batch/add-images",
+        json={"images": [{"recordId": record_id}, {"recordId": record_id}], "projectId": "again"},
+    )
+
+    assert sent.status_code == 200, sent.text
+    ended(server, sent.json()["batchId"])
+    found = query(server, "SELECT id, face_detected FROM data_records WHERE project_id = 'again'")
+    assert found == [{"id": record_id, "face_detected": 1}] * 2
+
+
+def test_an_open_batch_takes_more_photos_until_it_is_closed(server):
+    def add(**fields):
+        files = [("images", ("a.jpg", NOBODY))]
+        return server.client.post("/api/batch/add-images", files=files, data=fields)
+
+    batch_id = add(keepOpen="true").json()["batchId"]
+    more = add(batchId=batch_id)
+    last = add(batchId=batch_id, keepOpen="false")
+    late = add(batchId=batch_id)
+
+    assert more.json() == {"success": True, "batchId": batch_id, "queued": 1}
+    assert last.json()["queued"] == 1
+    assert (late.status_code, late.json()["code"]) == (409, "conflict")
+    assert ended(server, batch_id)["imageCount"] == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "body"),
+    [
+        ("upload-zip", "file", PERSON),
+        ("add-images", "images", PHOTOS),
+        ("add-images", "images", b"%PDF-1.7 a document"),
+    ],
+)
+def test_other_types_are_refused_by_content(server, path, field, body):
+    answer = server.client.post(f"/api/batch/{path}", files={field: ("x.zip", body)})
+
+    assert answer.status_code == 415
+    assert answer.json()["error"].startswith("x.zip is ")
+
+
+@pytest.mark.parametrize(
+    ("image", "status"),
+    [({"recordId": "itm_none"}, 404), ({}, 422), ({"url": "ftp://example.org/a.jpg"}, 422)],
+)
+def test_images_that_cannot_be_had_are_refused(server, image, status):
+    answer = server.client.post("/api/batch/add-images", json={"images": [image]})
+
+    assert (answer.status_code, answer.json()["success"]) == (status, False)
+
+
+def test_an_archive_without_photos_is_refused(server):
+    answer = upload_zip(server, zipped())
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "empty_archive")
+
+
+def test_the_crop_is_what_the_settings_say(tmp_path):
+    crops = tmp_path / "crops"
+    settings = PhotosSettings(crop_px=120, padding_pct=50, no_face_fails=True, output_dir=crops)
+    with whole_server.running(tmp_path / "data", photos=settings) as server:
+        told = upload_zip(server).json()
+        batch = ended(server, told["batchId"])
+        rows = query(server, "SELECT face_crop_url, error FROM data_records ORDER BY filename")
+        crop = server.client.get(rows[0]["face_crop_url"]).content
+
+    image = pyvips.Image.new_from_buffer(crop, "")
+    assert (image.width, image.height) == (120, 120)
+    assert batch["progress"]["failed"] == 2
+    assert rows[2]["error"] == "no face was found in photos/wall.jpg"
+    assert [path.read_bytes() for path in crops.iterdir()] == [crop]

@@ -1,0 +1,271 @@
+"""Reference 000, by its own requests: files of a server's folder, compressed one after another."""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from batchmill import logs
+from batchmill.settings.fields import ImagesSettings, SequentialSettings
+from support import whole_server
+from support.pictures import scene
+from support.whole_server import WholeServer
+
+PREFIX = "/api/sequential-batch"
+LOOSE = ImagesSettings(rate_requests=1_000)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    for number in (1, 2, 3):
+        scene(900, 600, seed=number).jpegsave(str(folder / f"image{number}.jpg"), Q=95)
+    (folder / "broken.jpg").write_bytes((folder / "image1.jpg").read_bytes()[:9_000])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[WholeServer]:
+    data = tmp_path_factory.mktemp("sequential")
+    with whole_server.running(data, images=LOOSE, input_dirs=(folder,)) as running:
+        yield running
+
+
+@pytest.fixture
+def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    stream = io.StringIO()
+    logs.set_up(style="json", stream=stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    structlog.reset_defaults()
+    logging.basicConfig(force=True)
+
+
+def described(folder: Path, *names: str, **options):
+    return [
+        {
+            "id": f"file-{number}",
+            "filePath": str(folder / name),
+            "fileName": name,
+            "fileSize": 5_242_880,
+            "options": options or {"quality": 80, "format": "jpg"},
+        }
+        for number, name in enumerate(names, start=1)
+    ]
+
+
+def submit(server: WholeServer, files, **more):
+    body = {"files": files, "outputFormat": "jpg", "userTier": "premium", **more}
+    return server.client.post(f"{PREFIX}/submit", json=body)
+
+
+def ended(server: WholeServer, told):
+    done = {"completed", "failed", "cancelled"}
+    return server.until(told["statusUrl"], lambda status: status["status"] in done)
+
+
+def test_a_batch_of_files_by_path_is_compressed_in_turn(server, folder):
+    before = (folder / "image1.jpg").read_bytes()
+
+    sent = submit(server, described(folder, "image1.jpg", "image2.jpg", "image3.jpg"))
+
+    assert sent.status_code == 200, sent.text
+    told = sent.json()
+    assert told["success"] is True
+    assert told["statusUrl"] == f"{PREFIX}/status/{told['batchId']}"
+    status = ended(server, told)
+    assert status["success"] is True
+    assert status["batchId"] == told["batchId"]
+    assert status["status"] == "completed"
+    assert status["progress"] == {"current": 3, "total": 3, "percentage": 100}
+    assert status["currentFile"] is None
+    assert status["timing"] == {"estimatedRemainingSeconds": 0}
+    assert status["results"] == {"successful": 3, "failed": 0, "pending": 0, "skipped": 0}
+    for number, file in enumerate(status["files"], start=1):
+        size = (folder / f"image{number}.jpg").stat().st_size
+        assert file["id"] == f"file-{number}"
+        assert file["fileName"] == f"image{number}.jpg"
+        assert (file["status"], file["error"]) == ("completed", None)
+        assert file["originalSize"] == size
+        assert file["compressionRatio"] == round(100 * (1 - file["compressedSize"] / size), 1)
+        made = server.client.get(file["downloadUrl"])
+        assert made.headers["content-type"] == "image/jpeg"
+        assert len(made.content) == file["compressedSize"] < size
+    assert (folder / "image1.jpg").read_bytes() == before
+
+
+def test_every_file_has_options_of_its_own(server, folder):
+    files = [
+        *described(folder, "image1.jpg", format="webp", quality=40),
+        *described(folder, "image2.jpg", format="png"),
+        {"filePath": str(folder / "image3.jpg")},
+    ]
+
+    status = ended(server, submit(server, files, outputFormat="avif").json())
+
+    types = [
+        server.client.get(file["downloadUrl"]).headers["content-type"] for file in status["files"]
+    ]
+    assert types == ["image/webp", "image/png", "image/avif"]
+    assert status["files"][2]["fileName"] == "image3.jpg"
+
+
+def test_files_that_are_missing_or_broken_fail_and_the_batch_goes_on(server, folder):
+    files = described(folder, "absent.jpg", "broken.jpg", "image1.jpg")
+
+    status = ended(server, submit(server, files).json())
+
+    assert status["status"] == "completed"
+    assert status["results"] == {"successful": 1, "failed": 2, "pending": 0, "skipped": 0}
+    absent, broken, whole = status["files"]
+    assert (absent["id"], absent["status"]) == ("file-1", "failed")
+    assert absent["error"] == "absent.jpg is not there; check the path"
+    assert broken["error"].startswith("broken.jpg cannot be read")
+    assert (absent["downloadUrl"], broken["downloadUrl"]) == (None, None)
+    assert whole["status"] == "completed"
+
+
+def test_the_log_counts_the_files_and_sums_up(server, folder, log_lines):
+    told = submit(server, described(folder, "image1.jpg", "absent.jpg")).json()
+    ended(server, told)
+
+    lines = log_lines()
+    settled = [line for line in lines if line["event"] == "item.settled"]
+    assert [(line["place"], line["name"], line["status"]) for line in settled] == [
+        ("1/2", "image1.jpg", "completed"),
+        ("2/2", "absent.jpg", "failed"),
+    ]
+    assert all(line["run_ms"] >= 0 for line in settled)
+    (last,) = [line for line in lines if line["event"] == "batch.ended"]
+    assert (last["batch"], last["succeeded"], last["failed"]) == (told["batchId"], 1, 1)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../secret.jpg", "link.jpg"])
+def test_paths_outside_of_the_listed_folders_are_forbidden(server, folder, path, tmp_path):
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    link = folder / "link.jpg"
+    link.unlink(missing_ok=True)
+    link.symlink_to(tmp_path / "secret.jpg")
+
+    answer = submit(server, [{"filePath": str(folder / path)}])
+
+    assert answer.status_code == 403
+    told = answer.json()
+    assert (told["success"], told["code"]) == (False, "forbidden")
+    assert "BATCHMILL_INPUT_DIRS" in told["error"]
+    assert str(folder) not in told["error"]
+
+
+def test_a_path_that_no_system_has_is_refused(server, folder):
+    answer = submit(server, [{"filePath": str(folder / "a\0b")}])
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize("number", [0, 51])
+def test_a_batch_has_1_to_50_files(server, folder, number):
+    by_path = submit(server, described(folder, *["image1.jpg"] * number))
+    uploads = [("files", ("a.jpg", b"x"))] * number
+    by_form = server.client.post(f"{PREFIX}/submit", files=uploads or {"a": (None, "b")})
+
+    for answer in (by_path, by_form):
+        assert answer.status_code == 400
+        assert answer.json()["error"] == "Send 1 to 50 files in one request."
+
+
+def test_files_can_be_uploaded_too(server, folder):
+    body = (folder / "image1.jpg").read_bytes()
+    files = [("files", ("one.jpg", body)), ("files", ("two.jpg", body))]
+    wanted = [{"id": "a", "options": {"format": "png"}}, {"id": "b"}]
+    data = {"files": json.dumps(wanted), "outputFormat": "webp"}
+
+    sent = server.client.post(f"{PREFIX}/submit", files=files, data=data)
+
+    assert sent.status_code == 200, sent.text
+    one, two = ended(server, sent.json())["files"]
+    assert (one["id"], one["fileName"], two["id"]) == ("a", "one.jpg", "b")
+    types = [server.client.get(file["downloadUrl"]).headers["content-type"] for file in (one, two)]
+    assert types == ["image/png", "image/webp"]
+
+
+def test_an_option_that_does_not_exist_is_named(server, folder):
+    answer = submit(server, described(folder, "image1.jpg", qualty=80))
+
+    assert answer.status_code == 422
+    assert "'quality'" in answer.json()["error"]
+
+
+def test_a_foreign_batch_id_is_404(server):
+    job = server.client.post(
+        "/api/process/single",
+        files={"image": ("a.png", bytes(scene(8, 8).pngsave_buffer()))},
+    ).json()["jobId"]
+
+    for batch_id in ("bat_0", "550e8400-e29b-41d4-a716-446655440000", job):
+        assert server.client.get(f"{PREFIX}/status/{batch_id}").status_code == 404
+        assert server.client.post(f"{PREFIX}/cancel/{batch_id}").status_code == 404
+
+
+def test_a_client_cannot_raise_its_tier_but_lower_it(server, folder):
+    files = described(folder, "image1.jpg")
+
+    for tier in ("enterprise", "nonsense"):
+        batch_id = submit(server, files, userTier=tier).json()["batchId"]
+        assert server.client.get(f"/v1/batches/{batch_id}").json()["priority"] // 100 == 15
+
+
+def test_the_queue_is_counted_in_batches_and_cancelling_skips_what_waits(tmp_path, folder):
+    settings = {"input_dirs": (folder,), "sequential": SequentialSettings()}
+    with whole_server.running(tmp_path, with_worker=False, **settings) as server:
+        told = submit(server, described(folder, "image1.jpg", "image2.jpg")).json()
+        submit(server, described(folder, "image3.jpg"))
+        waiting = server.client.get(told["statusUrl"]).json()
+        before = server.client.get(f"{PREFIX}/queue-stats").json()
+        cancelled = server.client.post(f"{PREFIX}/cancel/{told['batchId']}").json()
+        status = server.client.get(told["statusUrl"]).json()
+        after = server.client.get(f"{PREFIX}/queue-stats").json()
+
+    assert waiting["status"] == "queued"
+    assert waiting["timing"] == {"estimatedRemainingSeconds": None}
+    assert waiting["currentFile"] is None
+    assert before == {
+        "success": True,
+        "queue": {"waiting": 2, "active": 0, "completed": 0, "failed": 0},
+    }
+    assert cancelled == {"success": True, "batchId": told["batchId"], "skipped": 2}
+    assert status["status"] == "cancelled"
+    assert [file["status"] for file in status["files"]] == ["skipped", "skipped"]
+    assert after["queue"] == {"waiting": 1, "active": 0, "completed": 0, "failed": 1}
+
+
+def test_a_running_file_is_named_and_stopped_when_the_batch_is_cancelled(tmp_path, folder):
+    large = tmp_path / "large.jpg"
+    scene(5_000, 4_000).jpegsave(str(large), Q=95)
+    settings = {"input_dirs": (folder, tmp_path), "images": LOOSE}
+    with whole_server.running(tmp_path / "data", **settings) as server:
+        files = [
+            *described(folder, "image1.jpg"),
+            {"filePath": str(large), "options": {"format": "avif", "effort": 9}},
+            *described(folder, "image2.jpg"),
+        ]
+        told = submit(server, files).json()
+        running = server.until(
+            told["statusUrl"],
+            lambda status: status["currentFile"] and status["currentFile"]["index"] == 2,
+        )
+        cancelled = server.client.post(f"{PREFIX}/cancel/{told['batchId']}").json()
+        status = server.client.get(told["statusUrl"]).json()
+        kept = server.client.get(status["files"][0]["downloadUrl"])
+
+    assert running["status"] == "processing"
+    assert running["progress"] == {"current": 1, "total": 3, "percentage": 33}
+    assert running["currentFile"] == {"index": 2, "name": "large.jpg"}
+    assert running["results"] == {"successful": 1, "failed": 0, "pending": 2, "skipped": 0}
+    assert running["timing"]["estimatedRemainingSeconds"] is not None
+    assert cancelled["skipped"] == 2
+    assert [file["status"] for file in status["files"]] == ["completed", "skipped", "skipped"]
+    assert kept.status_code == 200

@@ -1,3 +1,0 @@
-from support.mill import in_shared_mill, with_mill
-
-__all__ = ["in_shared_mill", "with_mill"]

@@ -1,0 +1,217 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchmill.sandbox.confine import Sandbox
+from support import parts
+
+TESTS = Path(__file__).parents[1]
+pytestmark = parts.linux_only
+
+
+@pytest.fixture
+def outcome(in_shared_mill):
+    """Let a child try something; return `done` or the name of the error it met."""
+
+    def find(what, *, needs=None, **options):
+        found = {}
+
+        async def story(mill):
+            await mill.pool.start()
+            _need(needs, mill.pool.sandbox)
+            report = await mill.run("try_out", what=what, **options)
+            assert report.error is None
+            found.update(report.data)
+
+        in_shared_mill(story)
+        return found["outcome"]
+
+    return find
+
+
+def _need(part, sandbox):
+    """Skip where the kernel lacks a part of the sandbox: then nothing is claimed."""
+    if part in sandbox.missing():
+        parts.missing("the kernel's sandbox", f"{part}: {sandbox.missing()[part]}")
+
+
+@pytest.mark.parametrize("what", ["inet", "inet6", "unix", "netlink"])
+def test_child_opens_no_socket(outcome, what):
+    assert outcome(what, needs="network") == "PermissionError"
+
+
+@pytest.mark.parametrize("what", ["fork", "clone3", "exec", "raise_limit", "share_memory"])
+def test_child_starts_no_process_raises_no_limit_and_shares_no_memory(outcome, what):
+    assert outcome(what, needs="processes") != "done"
+
+
+@pytest.mark.parametrize("what", ["setpgid", "setsid", "outlive_parent"])
+def test_child_leaves_neither_its_group_nor_its_session_nor_its_parent(outcome, what):
+    assert outcome(what, needs="processes") == "PermissionError"
+
+
+def test_child_names_its_threads(outcome):
+    assert outcome("name_thread") == "done"
+
+
+def test_child_sends_no_signal_to_its_worker(outcome):
+    assert outcome("signal", needs="processes", pid=os.getpid()) == "PermissionError"
+
+
+@pytest.mark.parametrize("what", ["read", "write", "delete"])
+def test_child_touches_no_file_outside_its_folder(outcome, tmp_path, what):
+    outside = tmp_path / "passwords"
+    outside.write_bytes(b"secret")
+    assert outcome(what, needs="files", path=str(outside)) == "PermissionError"
+    assert outside.read_bytes() == b"secret"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", f"/proc/{os.getpid()}/environ", "/proc/1/cmdline"],
+    ids=["a file", "our environment", "another process"],
+)
+def test_child_reads_nothing_of_the_system(outcome, path):
+    assert outcome("read", needs="files", path=path) == "PermissionError"
+
+
+@pytest.mark.parametrize("path", ["/", "/etc", "/home"])
+def test_child_lists_no_folder_of_the_system(outcome, path):
+    assert outcome("list", needs="files", path=path) == "PermissionError"
+
+
+def test_child_cannot_change_its_source_which_may_be_a_link_to_the_original(outcome):
+    assert outcome("overwrite_source", needs="files") == "PermissionError"
+
+
+def test_child_leaves_no_symbolic_links(outcome):
+    assert outcome("symlink", needs="files") == "PermissionError"
+
+
+def test_change_of_a_mode_outside_has_no_effect(outcome, tmp_path):
+    outside = tmp_path / "key"
+    outside.touch(mode=0o600)
+    outcome("change_mode", needs="processes", path=str(outside))
+    assert outside.stat().st_mode & 0o777 == 0o600
+
+
+def test_temporary_files_of_libraries_lie_in_the_childs_folder(outcome):
+    assert outcome("temporary_file") == "done"
+
+
+def test_data_folder_that_children_may_read_as_modules_is_told(with_mill, tmp_path):
+    async def story(mill):
+        await mill.run("copy")
+        assert "folder of Python's modules" in mill.pool.sandbox.missing()["files"]
+
+    path = os.pathsep.join([str(TESTS / "support"), str(tmp_path)])
+    with_mill(story, environ={"PYTHONPATH": path})
+
+
+def test_environment_of_a_child_has_no_secrets(with_mill):
+    async def story(mill):
+        environment = (await mill.run("tell_environment")).data["environment"]
+        assert "hunter2" not in environment.values()
+        assert environment["VIPS_BLOCK_UNTRUSTED"] == "1"
+
+    with_mill(story, environ={"BATCHMILL_S3_SECRET_ACCESS_KEY": "hunter2", "PASSWORD": "hunter2"})
+
+
+OLD_KERNEL = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from batchmill.errors.item import AttemptTimeoutError, ChildCrashedError
+from support.old_kernel import refuse_calls
+from support.server_context import opened
+
+def lives(pid):
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+async def main(story):
+    refuse_calls()
+    async with opened(Path(sys.argv[1])) as mill:
+        await story(mill)
+
+"""
+
+
+def on_old_kernel(scratch: Path, story: str) -> list[str]:
+    """Run `async def story(mill)` where nothing can be filtered; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{OLD_KERNEL}{story}\nasyncio.run(main(story))\n", str(scratch)],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+def test_old_kernel_runs_jobs_and_says_what_is_missing(tmp_path):
+    story = """
+async def story(mill):
+    report = await mill.run("copy", body=b"bytes")
+    found = mill.pool.sandbox
+    print(report.outputs[0].bytes, found.files, found.processes, sep="|")
+"""
+    missing = "Function not implemented"
+    assert on_old_kernel(tmp_path, story) == [f"5|landlock: {missing}|seccomp: {missing}"]
+
+
+@pytest.mark.parametrize(("use", "number"), [("breed", 1), ("breed_far", 4)])
+def test_old_kernel_kills_all_descendants_of_a_child_at_its_limit(tmp_path, use, number):
+    story = f"""
+async def story(mill):
+    job = mill.job("{use}")
+    try:
+        await mill.pool.run(job, owner="anna", wall_s=5)
+    except AttemptTimeoutError:
+        pids = Path(job.folder, "offspring").read_text().split()
+        print(len(pids), any(map(lives, pids)))
+    print((await mill.run("copy", body=b"next")).outputs[0].bytes)
+"""
+    assert on_old_kernel(tmp_path, story) == [f"{number} False", "4"]
+
+
+def test_old_kernel_kills_a_child_that_left_its_group(tmp_path):
+    story = """
+async def story(mill):
+    pid = (await mill.run("tell_pid")).data["pid"]
+    try:
+        await mill.run("escape", wall_s=2)
+    except AttemptTimeoutError:
+        print(lives(pid))
+    print((await mill.run("copy", body=b"next")).outputs[0].bytes)
+"""
+    assert on_old_kernel(tmp_path, story) == ["False", "4"]
+
+
+def test_old_kernel_kills_a_child_that_wants_to_outlive_its_fork_server(tmp_path):
+    story = """
+async def story(mill):
+    found = (await mill.run("tell_pid", "tell_parent")).data
+    running = asyncio.create_task(mill.run("escape"))
+    async with asyncio.timeout(60):
+        while os.getpgid(found["pid"]) == found["pid"]:
+            await asyncio.sleep(0.01)
+    os.kill(found["parent"], signal.SIGKILL)
+    try:
+        await running
+    except ChildCrashedError:
+        print(lives(found["pid"]))
+"""
+    assert on_old_kernel(tmp_path, story) == ["False"]
+
+
+def test_status_names_the_missing_parts_with_their_reasons():
+    partly = Sandbox("on", "on", "landlock: Function not implemented", "on")
+    assert not partly.complete
+    assert partly.missing() == {"files": "landlock: Function not implemented"}
+    assert Sandbox("on", "on", "on", "on").complete

@@ -1,0 +1,83 @@
+"""Results go to their bucket; while it is away they stay, and say so."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batchmill.db.connect import Database
+from batchmill.errors.outage import StorageUnavailableError
+from batchmill.model.item import Item
+from batchmill.service.context import Mill
+from batchmill.storage.keys import RESULTS
+from batchmill.storage.local import LocalStorage
+from batchmill.storage.split import SplitStorage
+from support.server_contexts import (
+    a_mill,
+    items_of,
+    nothing_special,
+    scripted,
+    send,
+    until_ended,
+    working,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+class Bucket(LocalStorage):
+    """A bucket that is away as long as a test says so."""
+
+    away = False
+    asked = 0
+
+    async def put(self, key: str, path: Path, **more) -> None:
+        self.asked += 1
+        if self.away:
+            raise StorageUnavailableError(detail="it is away")
+        await super().put(key, path, **more)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Bucket:
+    return Bucket(tmp_path / "bucket")
+
+
+@pytest.fixture
+def mill(database: Database, tmp_path: Path, bucket: Bucket) -> Mill:
+    mill = a_mill(database, tmp_path, results_url="s3://bucket")
+    return replace(mill, storage=SplitStorage(mill.storage, bucket))
+
+
+async def ended(mill: Mill, folder: Path, number: int) -> list[Item]:
+    batch_id = await send(mill, number)
+    async with working(mill, scripted(folder, nothing_special), slots=1):
+        await until_ended(mill, batch_id)
+    return list(await items_of(mill, batch_id))
+
+
+async def test_a_result_says_by_its_key_that_it_is_in_the_bucket(mill, tmp_path):
+    (item,) = await ended(mill, tmp_path, 1)
+
+    (output,) = item.result.outputs
+    assert output.key.startswith(RESULTS)
+    assert output.key.endswith(".txt")
+    assert item.result.warnings == ()
+    assert [piece async for piece in mill.storage.read(output.key)] == [b"0.txt"]
+
+
+async def test_a_bucket_that_is_away_is_left_alone_for_a_while(mill, bucket, tmp_path):
+    bucket.away = True
+    found = await ended(mill, tmp_path, 5)
+
+    assert bucket.asked == 1
+    for item in found:
+        (output,) = item.result.outputs
+        assert not output.key.startswith(RESULTS)
+        assert item.result.warnings == (
+            "out.txt is kept on the server: the bucket did not take it",
+        )
+
+    bucket.away, mill.vitals.results_away_until_s = False, 0.0
+    (item,) = await ended(mill, tmp_path, 1)
+    assert item.result.outputs[0].key.startswith(RESULTS)

@@ -1,0 +1,69 @@
+"""The engine is only a doorbell: what was accepted is done although it was away or forgot."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import databases
+from batchmill.db.connect import Database
+from batchmill.engines.bullmq import BullmqEngine
+from batchmill.service.context import Mill
+from support import redis_server
+from support.redis_server import PrivateRedis
+from support.server_contexts import (
+    a_mill,
+    batch_of,
+    nothing_special,
+    scripted,
+    send,
+    until,
+    until_ended,
+    working,
+)
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[PrivateRedis]:
+    with redis_server.private(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(params=databases.SERVERS)
+def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty database that many machines could reach."""
+    with databases.new_database(request.param, tmp_path) as database:
+        yield database
+
+
+def on_redis(database: Database, folder: Path, redis: PrivateRedis) -> Mill:
+    return a_mill(database, folder, engine=BullmqEngine(redis.url, queue="q"))
+
+
+async def test_what_is_accepted_without_redis_is_done_once_it_is_back(
+    shared_database: Database, redis: PrivateRedis, tmp_path: Path
+) -> None:
+    mill = on_redis(shared_database, tmp_path, redis)
+    redis.kill()
+    batch_id = await send(mill, 5)
+    assert (await batch_of(mill, batch_id)).counts.queued == 5
+    async with working(mill, scripted(tmp_path, nothing_special)):
+        await asyncio.to_thread(redis.start)
+        batch = await until_ended(mill, batch_id)
+    assert batch.counts.completed == 5
+    await mill.engine.aclose()
+
+
+async def test_nothing_is_lost_when_redis_forgets_everything_again_and_again(
+    shared_database: Database, redis: PrivateRedis, tmp_path: Path
+) -> None:
+    mill = on_redis(shared_database, tmp_path, redis)
+    async with working(mill, scripted(tmp_path, nothing_special)):
+        batch_id = await send(mill, 60)
+        for ended in (5, 20):
+            await until(mill, batch_id, lambda b, n=ended: b.counts.completed >= n)
+            await asyncio.to_thread(redis.client().flushall)
+        batch = await until_ended(mill, batch_id)
+    assert batch.counts.completed == batch.counts.total == 60
+    await mill.engine.aclose()

@@ -1,0 +1,116 @@
+"""Many finishers and dispatchers at once: the batch row first, then items; nobody stands still."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import make_url
+
+import databases
+from batchmill.db import batches
+from batchmill.db.connect import Connection, Database
+from batchmill.model.batch import BatchId
+from batchmill.model.item import Delivery, ItemId, Result
+from batchmill.service.context import Mill
+from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling.transitions import Completed
+from support.server_contexts import a_mill, batch_of, send_many
+
+FINISHERS = DISPATCHERS = 8
+ITEMS = 30
+
+
+class Bells:
+    """An engine that keeps what it is told where finishers take it."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[ItemId] = asyncio.Queue()
+
+    async def submit(self, deliveries: list[Delivery]) -> None:
+        for each in deliveries:
+            self.queue.put_nowait(each.item_id)
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.fixture(params=databases.SERVERS)
+def two_databases(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[tuple[Database, Database]]:
+    """The same database, opened as by two processes."""
+    with databases.new_database(request.param, tmp_path) as one:
+        url = make_url(one.engine.url).render_as_string(hide_password=False)
+        two = Database(url)
+        yield one, two
+        asyncio.run(two.aclose())
+
+
+async def finish_all(mill: Mill, bells: Bells) -> None:
+    """Claim and settle whatever is rung for, until cancelled."""
+    while True:
+        item_id = await bells.queue.get()
+        claimed = await mill.database.run(
+            transitions.claim, item_id, worker_id=mill.process_id, lease_ms=mill.lease_ms
+        )
+        if claimed is not None:
+            done = Completed(Result(outputs=()))
+            settled = await mill.database.run(
+                transitions.settle, claimed, done, run_ms=1, retention_ms=60_000
+            )
+            assert settled is not None
+
+
+async def dispatch_all(mill: Mill, ids: list[BatchId]) -> None:
+    """Dispatch every batch again and again, each dispatcher from another end, until cancelled."""
+    while True:
+        for batch_id in ids:
+            taken = await mill.database.run(transitions.take, batch_id, window=7)
+            await mill.ring(taken.deliveries)
+            await mill.database.run(transitions.rescue, batch_id, limit=100)
+
+
+async def test_eight_finishers_and_eight_dispatchers_end_every_item_once(
+    two_databases: tuple[Database, Database], tmp_path: Path
+) -> None:
+    bells = Bells()
+    mills = [a_mill(each, tmp_path, engine=bells) for each in two_databases]
+    ids = [await send_many(mills[0], ITEMS) for _ in range(3)]
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(finish_all(mills[number % 2], bells)) for number in range(FINISHERS)
+        ] + [
+            group.create_task(dispatch_all(mills[number % 2], ids[:: 1 - number % 2 * 2]))
+            for number in range(DISPATCHERS)
+        ]
+        while not all([(await batch_of(mills[0], each)).status.ended for each in ids]):
+            await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+    for batch_id in ids:
+        counts = (await batch_of(mills[0], batch_id)).counts
+        assert counts.completed == counts.total == ITEMS
+
+
+async def test_the_victim_of_a_deadlock_is_repeated(
+    two_databases: tuple[Database, Database], tmp_path: Path
+) -> None:
+    """Two transactions take two batch rows in opposite order, which no code of ours does."""
+    tries: list[BatchId] = []
+    both_hold_one = threading.Barrier(2)
+
+    def lock_both(conn: Connection, first: BatchId, second: BatchId) -> None:
+        tries.append(first)
+        batches.lock(conn, first)
+        if tries.count(first) == 1:
+            both_hold_one.wait(60)
+        batches.lock(conn, second)
+
+    mill = a_mill(two_databases[0], tmp_path)
+    one, two = await send_many(mill, 1), await send_many(mill, 1)
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        group.create_task(two_databases[0].run(lock_both, one, two))
+        group.create_task(two_databases[1].run(lock_both, two, one))
+    assert len(tries) == 3

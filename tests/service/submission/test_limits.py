@@ -1,0 +1,156 @@
+"""Caps of a family, time limits of a batch, options of a single file, and shortage."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batchmill.db import batches, items, turns
+from batchmill.db.connect import Database
+from batchmill.model.batch import BatchStatus, OwnerId
+from batchmill.model.item import ItemStatus
+from batchmill.service.execution.process_item import process_item
+from batchmill.service.scheduling import heartbeat
+from batchmill.service.scheduling.dispatch import dispatch, dispatch_owner
+from batchmill.service.scheduling.heartbeat import shortage
+from batchmill.service.scheduling.leases import LeaseKeeper
+from batchmill.service.scheduling.transitions import Claimed
+from batchmill.service.submission.submit import Caller, Order, accept, drafted
+from batchmill.settings.fields import DocumentsSettings, Settings
+from support.server_contexts import (
+    PIPELINE,
+    a_file,
+    a_mill,
+    batch_of,
+    items_of,
+    nothing_special,
+    scripted,
+    send,
+    until_ended,
+    working,
+)
+
+pytestmark = pytest.mark.all_databases
+
+DOCUMENTS = replace(PIPELINE, family="document-jobs")
+
+
+async def test_a_family_never_has_more_items_in_flight_than_its_cap(
+    database: Database, tmp_path: Path
+) -> None:
+    mill = a_mill(database, tmp_path, documents=DocumentsSettings(concurrency=2))
+    seen: list[int] = []
+
+    async def look(_claimed: Claimed) -> None:
+        family = DOCUMENTS.family
+        seen.append(await database.read(turns.in_flight_of_family, family))
+
+    owners = [Caller(OwnerId(name)) for name in ("anna", "berta")]
+    sent = [await send(mill, 6, caller=each, pipeline=DOCUMENTS) for each in owners]
+    assert [(await batch_of(mill, each)).counts.in_flight for each in sent] == [2, 0]
+    async with working(mill, scripted(tmp_path, look), slots=6):
+        for batch_id in sent:
+            assert (await until_ended(mill, batch_id)).counts.completed == 6
+    assert len(seen) == 12
+    assert max(seen) == 2
+
+
+async def test_a_full_family_holds_up_no_other_batch_of_its_owner(
+    database: Database, tmp_path: Path
+) -> None:
+    mill = a_mill(database, tmp_path, documents=DocumentsSettings(concurrency=2))
+    full = await send(mill, 6, pipeline=DOCUMENTS, priority="high")
+    other = await send(mill, 1, priority="low", keep_open=True)
+    await mill.database.run(items.withdraw, [each.id for each in await items_of(mill, other)])
+    counts = {ItemStatus.QUEUED: -1, ItemStatus.PENDING: 1}
+    await mill.database.run(batches.count, other, counts)
+
+    assert await dispatch_owner(mill, Caller().owner_id) == 1
+    assert (await batch_of(mill, full)).counts.queued == 2
+    assert (await batch_of(mill, other)).counts.queued == 1
+
+
+async def test_a_batch_that_runs_past_its_time_limit_is_stopped_with_the_reason(
+    database: Database, tmp_path: Path
+) -> None:
+    mill = a_mill(database, tmp_path)
+
+    async def hang(_claimed: Claimed) -> None:
+        await asyncio.sleep(600)
+
+    async with working(mill, scripted(tmp_path, hang)):
+        batch_id = await send(mill, 3, time_limit_s=1)
+        batch = await until_ended(mill, batch_id)
+    assert batch.status is BatchStatus.CANCELLED
+    assert batch.pause_reason == "stopped: its time limit was over"
+
+
+async def test_a_file_may_have_options_of_its_own(database: Database, tmp_path: Path) -> None:
+    seen: dict[str, object] = {}
+
+    def script(claimed: Claimed) -> None:
+        seen[claimed.input.name] = claimed.pipeline["steps"][0]["with"]
+
+    mill = a_mill(database, tmp_path)
+    plain = a_file(mill.uploads, "plain.txt")
+    special = replace(a_file(mill.uploads, "special.txt"), options={"resize": {"width": 7}})
+    async with working(mill, scripted(tmp_path, script)):
+        async with drafted(mill, Caller()) as batch_id:
+            await accept(mill, batch_id, Caller(), order=Order(PIPELINE), files=[plain, special])
+        await until_ended(mill, batch_id)
+    assert seen == {"plain.txt": {}, "special.txt": {"width": 7}}
+    assert [item.options for item in await items_of(mill, batch_id)] == [
+        None,
+        {"resize": {"width": 7}},
+    ]
+
+
+async def test_nothing_is_started_while_something_is_short(
+    database: Database, tmp_path: Path
+) -> None:
+    mill = a_mill(database, tmp_path)
+    mill.vitals.short_of = "only 0.1 GB of disk are free"
+    batch_id = await send(mill, 3)
+    assert (await batch_of(mill, batch_id)).counts.pending == 3
+    mill.vitals.short_of = None
+    await dispatch(mill, batch_id)
+    async with working(mill, scripted(tmp_path, nothing_special)):
+        assert (await until_ended(mill, batch_id)).counts.completed == 3
+
+
+async def test_a_machine_that_is_short_leaves_what_it_is_given_to_others_and_takes_it_later(
+    database: Database, tmp_path: Path
+) -> None:
+    mill = a_mill(database, tmp_path, renew_s=1, lease_s=3)
+    batch_id = await send(mill, 2)
+    mill.vitals.short_of = "only 0.1 GB of disk are free"
+    (first, _) = await items_of(mill, batch_id)
+    attempt = scripted(tmp_path, nothing_special)
+    await process_item(mill, LeaseKeeper(mill), attempt, first.id)
+    assert (await batch_of(mill, batch_id)).counts.queued == 2
+    mill.vitals.short_of = None
+    await process_item(mill, LeaseKeeper(mill), attempt, first.id)
+    assert (await batch_of(mill, batch_id)).counts.completed == 1
+
+
+def test_the_slots_of_a_machine_that_is_short_count_for_nothing(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story(memory_reserve_bytes: int) -> int:
+        reserves = {"disk_reserve_bytes": 0, "memory_reserve_bytes": memory_reserve_bytes}
+        mill = a_mill(database, tmp_path, **reserves)
+        await heartbeat.enter(mill, slots=4)
+        return mill.vitals.slots
+
+    assert asyncio.run(story(0)) == 4
+    assert asyncio.run(story(10**18)) == 4
+
+
+def test_a_full_disk_is_said_in_a_sentence(tmp_path: Path) -> None:
+    enough = Settings(data_dir=tmp_path, disk_reserve_bytes=0, memory_reserve_bytes=0)
+    assert shortage(enough) is None
+    full = enough.model_copy(update={"disk_reserve_bytes": 10**18})
+    assert "of disk are free" in str(shortage(full))
+    crammed = enough.model_copy(update={"memory_reserve_bytes": 10**18})
+    assert "of memory are free" in str(shortage(crammed))

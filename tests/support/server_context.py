@@ -1,0 +1,108 @@
+"""A pool of children that run `misbehaving.execute`, and jobs for it."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from batchmill.model.limits import Limits
+from batchmill.sandbox.messages import Job, JobStep, Report
+from batchmill.sandbox.pool import Pool
+
+HERE = Path(__file__).parent
+
+
+class Mill:
+    """A pool with a way to run one job in a line."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    def job(
+        self, *uses: str, body: bytes = b"hello", limits: Limits | None = None, **options: object
+    ):
+        folder = self.pool.scratch.new("attempt")
+        (folder / "work").mkdir(parents=True)
+        (folder / "source").write_bytes(body)
+        return Job(
+            source=str(folder / "source"),
+            folder=str(folder / "work"),
+            name="cat.jpg",
+            steps=tuple(JobStep(use, options=options, id=use) for use in uses),
+            limits=limits or Limits(),
+        )
+
+    async def run(self, *uses: str, owner: str = "anna", wall_s: float = 60, **more) -> Report:
+        on_progress = more.pop("on_progress", None)
+        job = self.job(*uses, **more)
+        return await self.pool.run(job, owner=owner, wall_s=wall_s, on_progress=on_progress)
+
+    async def busy(self, children: int = 1) -> None:
+        """Wait until so many children are at work."""
+        async with asyncio.timeout(60):
+            while self.pool.stats().busy < children:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+
+    async def bereft(self) -> None:
+        """Wait until the pool knows that its children are dead."""
+        async with asyncio.timeout(60):
+            while self.pool.pids():
+                await asyncio.sleep(0.01)
+
+
+def left(job: Job) -> bytes:
+    """Return what the job has copied."""
+    return Path(job.folder, "out", "copy").read_bytes()
+
+
+@asynccontextmanager
+async def opened(scratch: Path, size: int = 1, **more) -> AsyncIterator[Mill]:
+    environ = {**os.environ, "PYTHONPATH": str(HERE), **more.pop("environ", {})}
+    pool = Pool(size, scratch, executor="misbehaving", environ=environ, **more)
+    try:
+        yield Mill(pool)
+    finally:
+        await pool.aclose()
+
+
+def files_left(pool: Pool) -> list[str]:
+    """Return what lies in the folders of attempts."""
+    folders = pool.scratch.path.glob("attempt-*")
+    return [str(path) for folder in folders for path in folder.rglob("*") if not path.is_dir()]
+
+
+def staged(job: Job) -> bytes:
+    """Return the job's source as it lies in the attempt's folder."""
+    return Path(job.source).read_bytes()
+
+
+Story = Callable[[Mill], Coroutine[None, None, None]]
+
+
+@pytest.fixture
+def with_mill(tmp_path: Path) -> Callable[..., None]:
+    """Run a coroutine function with a pool below a folder of the test's own."""
+
+    def run(story: Story, **more) -> None:
+        async def main() -> None:
+            async with opened(tmp_path / "scratch", **more) as mill:
+                await story(mill)
+            assert list((tmp_path / "scratch").iterdir()) == []
+
+        asyncio.run(main())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def in_shared_mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Story], None]]:
+    """Run coroutine functions with one pool for a whole module, for tests that start no pool."""
+    with asyncio.Runner() as runner:
+        context = opened(tmp_path_factory.mktemp("shared") / "scratch")
+        mill = runner.run(context.__aenter__())
+        yield lambda story: runner.run(story(mill))
+        runner.run(context.__aexit__(None, None, None))

@@ -1,0 +1,172 @@
+"""A real mill for tests: real database, local storage, memory engine, attempts that misbehave."""
+
+import asyncio
+import hashlib
+import zlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import update
+
+from batchmill.attempt.run import Finished
+from batchmill.db import batches, listing
+from batchmill.db.connect import Database
+from batchmill.db.schema import orphans
+from batchmill.db.types import NOW
+from batchmill.engines.base import Engine
+from batchmill.engines.memory import MemoryEngine
+from batchmill.model import ids
+from batchmill.model.batch import Batch, BatchId
+from batchmill.model.item import Item, NewItem, Output, Result
+from batchmill.model.pipeline import Pipeline, parse
+from batchmill.service import batch_control, stores, sweep
+from batchmill.service.context import Mill, Vitals
+from batchmill.service.execution.process_item import Attempt
+from batchmill.service.orphans import DAY_MS
+from batchmill.service.scheduling.transitions import Claimed
+from batchmill.service.submission.store_files import SentFile
+from batchmill.service.submission.submit import Caller, Order, accept, append, drafted
+from batchmill.settings.fields import Settings
+from batchmill.storage.local import LocalStorage
+from batchmill.worker import background, upkeep, work
+
+PIPELINE = parse({"name": "test", "steps": [{"use": "resize"}], "retries": 2})
+Script = Callable[[Claimed], Any]
+"""What an attempt does: returns, raises, or awaits something first."""
+
+
+def a_mill(
+    database: Database, folder: Path, *, engine: Engine | None = None, **settings: Any
+) -> Mill:
+    """Return a mill with short times over an empty database."""
+    uploads = folder / "uploads"
+    uploads.mkdir(parents=True, exist_ok=True)
+    quick = {"sweep_s": 0.05, "lease_s": 12, "renew_s": 4, "drain_s": 5, **settings}
+    return Mill(
+        database=database,
+        storage=LocalStorage(folder / "storage"),
+        engine=engine or MemoryEngine(),
+        settings=Settings(data_dir=folder, **quick),
+        process_id=ids.worker_id(),
+        uploads=uploads,
+        vitals=Vitals(slots=2),
+    )
+
+
+def scripted(folder: Path, script: Script) -> Attempt:
+    """Return an attempt that runs `script` and then writes one small output."""
+
+    @asynccontextmanager
+    async def attempt(claimed: Claimed, report: Callable[[float], None]) -> AsyncIterator[Finished]:
+        outcome = script(claimed)
+        if asyncio.iscoroutine(outcome):
+            await outcome
+        report(0.5)
+        path = folder / f"{claimed.claim.item_id}-{claimed.claim.attempt}"
+        body = claimed.input.name.encode()
+        path.write_bytes(body)
+        digest = hashlib.sha256(body).hexdigest()
+        output = Output("out.txt", len(body), "text/plain", digest, zlib.crc32(body))
+        yield Finished(Result(outputs=(output,)), (path,), folder / "nothing")
+
+    return attempt
+
+
+def nothing_special(_claimed: Claimed) -> None:
+    """Succeed."""
+
+
+async def send(
+    mill: Mill,
+    number: int,
+    *,
+    caller: Caller | None = None,
+    pipeline: Pipeline = PIPELINE,
+    **order: Any,
+) -> BatchId:
+    """Submit a batch of `number` small files and return its id."""
+    caller = caller or Caller()
+    async with drafted(mill, caller) as batch_id:
+        files = [a_file(mill.uploads, f"{n}.txt") for n in range(number)]
+        await accept(mill, batch_id, caller, order=Order(pipeline, **order), files=files)
+    return batch_id
+
+
+async def send_many(mill: Mill, number: int, **order: Any) -> BatchId:
+    """Submit a batch of many items that share one stored file."""
+    batch_id = await send(mill, 1, keep_open=True, **order)
+    (item,) = await items_of(mill, batch_id)
+    rest = [NewItem(each, item.input) for each in ids.item_ids(number - 1)]
+    await mill.database.run(append, batch_id, rest, open_ms=60_000)
+    await batch_control.close(mill, batch_id, owner_id=None)
+    return batch_id
+
+
+def a_file(folder: Path, name: str, body: bytes = b"hello") -> SentFile:
+    """Write an uploaded file."""
+    path = folder / f"{ids.worker_id()}"
+    path.write_bytes(body)
+    return SentFile(path, name, body, len(body), hashlib.sha256(body).hexdigest())
+
+
+@asynccontextmanager
+async def working(mill: Mill, attempt: Attempt, *, slots: int = 2) -> AsyncIterator[asyncio.Event]:
+    """Run a worker with its sweep beside the block; then let it drain."""
+    stopping = asyncio.Event()
+    async with (
+        upkeep(mill, slots=slots),
+        background(work(mill, attempt, slots=slots, stopping=stopping)) as worker,
+    ):
+        yield stopping
+        stopping.set()
+        await asyncio.wait({worker})
+
+
+async def batch_of(mill: Mill, batch_id: BatchId) -> Batch:
+    """Read a batch."""
+    batch = await mill.database.read(batches.get, batch_id, owner_id=None)
+    assert batch is not None
+    return batch
+
+
+async def items_of(mill: Mill, batch_id: BatchId) -> Sequence[Item]:
+    """Read all items of a batch."""
+    return await mill.database.read(listing.page, batch_id, limit=100_000)
+
+
+async def until(
+    mill: Mill, batch_id: BatchId, wanted: Callable[[Batch], bool], *, limit_s: float = 60
+) -> Batch:
+    """Wait until a batch is as wanted."""
+    async with asyncio.timeout(limit_s):
+        while not wanted(batch := await batch_of(mill, batch_id)):
+            await asyncio.sleep(0.01)
+    return batch
+
+
+async def until_ended(mill: Mill, batch_id: BatchId, *, limit_s: float = 60) -> Batch:
+    """Wait until a batch has ended."""
+    return await until(mill, batch_id, lambda batch: batch.status.ended, limit_s=limit_s)
+
+
+async def swept(mill: Mill) -> None:
+    """Sweep once."""
+    await sweep.sweep(mill)
+
+
+async def marked(mill: Mill) -> None:
+    """Mark all stores, as the start of a server does."""
+    await stores.claim(mill, [*stores.of_batches(mill), *stores.of_uploads(mill)])
+
+
+async def a_day_later(mill: Mill) -> None:
+    """Let every orphan that is entered have been found a day earlier."""
+    earlier = update(orphans).values(first_at=NOW - 2 * DAY_MS)
+    await mill.database.run(lambda conn: conn.execute(earlier))
+
+
+def stored_files(folder: Path) -> list[Path]:
+    """Return every file of batches in the storage."""
+    return sorted(path for path in (folder / "storage/batches").rglob("*") if path.is_file())
