@@ -61,7 +61,7 @@ class System:
         """Return the CPU seconds that each part has used so far."""
         return {name: tree_cpu_s(pid) for name, pid in self.parts.items()}
 
-    def mill(
+    def server(
         self, files: Sequence[Path], work: str, *, per_request: int = FILES_PER_REQUEST
     ) -> None:
         """Send the files and wait until every one has ended well."""

@@ -167,8 +167,8 @@ def api_page() -> Iterator[str]:
 async def _openapi() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # HEAD and GET of one route share their id
-        async with bootstrap.opened(fields.Settings(data_dir=Path(folder))) as mill:
-            return create_app(mill).openapi()
+        async with bootstrap.opened(fields.Settings(data_dir=Path(folder))) as server:
+            return create_app(server).openapi()
 
 
 def cli_page() -> Iterator[str]:

@@ -18,9 +18,9 @@ from support.server_contexts import send
 
 
 async def store(settings: Settings, path: Path) -> None:
-    async with opened(settings) as mill:
-        await mill.storage.put("a/0", path, media_type="image/png")
-        assert [piece async for piece in mill.storage.read("a/0")] == [b"body"]
+    async with opened(settings) as context:
+        await context.storage.put("a/0", path, media_type="image/png")
+        assert [piece async for piece in context.storage.read("a/0")] == [b"body"]
 
 
 def store_a_file(settings: Settings, path: Path) -> None:
@@ -56,7 +56,7 @@ def test_files_lie_in_the_bucket_that_is_named(own_bucket: Bucket, tmp_path: Pat
 
 async def test_a_worker_goes_on_although_its_first_nursery_died(tmp_path: Path) -> None:
     settings, before = Settings(data_dir=tmp_path, children=1), descendants(os.getpid())
-    async with opened(settings) as mill, working(mill, stopping=asyncio.Event()) as pool:
+    async with opened(settings) as context, working(context, stopping=asyncio.Event()) as pool:
         async with asyncio.timeout(60):
             while not (nurseries := set(descendants(os.getpid())) - set(before)):
                 await asyncio.sleep(0.01)
@@ -116,8 +116,8 @@ def with_a_batch(folder: Path) -> Path:
     """Return a data folder that a server has used, with the files of a batch that it knows."""
 
     async def story() -> None:
-        async with opened(Settings(data_dir=folder, disk_reserve_bytes=0)) as mill:
-            await send(mill, 1)
+        async with opened(Settings(data_dir=folder, disk_reserve_bytes=0)) as context:
+            await send(context, 1)
 
     asyncio.run(story())
     return folder

@@ -26,7 +26,7 @@ from batchmill.outgoing.calls import Outgoing, Rules
 from batchmill.sandbox.pool import Pool, Recycling
 from batchmill.sandbox.scratch import Scratch
 from batchmill.service import api_keys, stores, sweep, webhooks
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.execution.attempts import attempts_in
 from batchmill.service.seals import Seals
 from batchmill.settings.fields import Settings
@@ -43,7 +43,7 @@ from batchmill.worker import Places, background, upkeep, work
 @asynccontextmanager
 async def opened(
     settings: Settings, *, serves: bool = True, adopt: bool = False
-) -> AsyncIterator[Mill]:
+) -> AsyncIterator[ServerContext]:
     """Build everything that the settings name; the database gets the newest schema.
 
     A process that `serves` marks stores that are new, and with `adopt` takes over all others.
@@ -63,42 +63,42 @@ async def opened(
             with _sole_process(settings) if database.is_sqlite else _any_process():
                 if await asyncio.to_thread(migrate, database.engine):
                     logs.info(Event.SCHEMA_MIGRATED)
-                mill = _mill(
+                server = _server_context(
                     settings, database, engine, scratch=scratch, signer=signer, seals=seals
                 )
-                await _claim_stores(mill, serves=serves, adopt=adopt)
+                await _claim_stores(server, serves=serves, adopt=adopt)
                 if serves:
-                    await webhooks.seal_all(mill)
-                await webhooks.warn_of_locked(mill)
+                    await webhooks.seal_all(server)
+                await webhooks.warn_of_locked(server)
                 if database.is_sqlite:
-                    await sweep.take_over(mill)
-                yield mill
-                await mill.engine.aclose()
-                await mill.storage.aclose()
+                    await sweep.take_over(server)
+                yield server
+                await server.engine.aclose()
+                await server.storage.aclose()
         finally:
             await database.aclose()
 
 
-async def _claim_stores(mill: Mill, *, serves: bool, adopt: bool) -> None:
+async def _claim_stores(server: ServerContext, *, serves: bool, adopt: bool) -> None:
     """Refuse stores that are not this database's; one that is away is looked at when it is back.
 
     A worker has nothing to do with open uploads.
     """
     try:
         if not serves:
-            await stores.claim_when_marked(mill)
+            await stores.claim_when_marked(server)
             return
-        await asyncio.to_thread(mill.settings.uploads_folder.mkdir, parents=True, exist_ok=True)
-        found = [*stores.of_batches(mill), *stores.of_uploads(mill)]
-        await stores.claim(mill, found, adopt=adopt)
+        await asyncio.to_thread(server.settings.uploads_folder.mkdir, parents=True, exist_ok=True)
+        found = [*stores.of_batches(server), *stores.of_uploads(server)]
+        await stores.claim(server, found, adopt=adopt)
     except StorageUnavailableError as error:
         logs.warning(Event.STORAGE_UNCHECKED, code=error.code, detail=error.detail)
 
 
 @asynccontextmanager
-async def working(mill: Mill, *, stopping: asyncio.Event) -> AsyncIterator[Pool]:
+async def working(server: ServerContext, *, stopping: asyncio.Event) -> AsyncIterator[Pool]:
     """Run a worker beside the block, until `stopping` is set and the worker has drained."""
-    settings, places = mill.settings, Places()
+    settings, places = server.settings, Places()
     pool = Pool(
         settings.children,
         settings.data_dir / "tmp",
@@ -109,8 +109,8 @@ async def working(mill: Mill, *, stopping: asyncio.Event) -> AsyncIterator[Pool]
     try:
         async with clients.opened(settings) as made:
             remote = Remote(asyncio.Semaphore(settings.remote_slots), made)
-            attempt = attempts_in(mill, pool, remote, on_remote=places.leave)
-            running = work(mill, attempt, slots=slots, stopping=stopping, places=places)
+            attempt = attempts_in(server, pool, remote, on_remote=places.leave)
+            running = work(server, attempt, slots=slots, stopping=stopping, places=places)
             async with background(_warm_up(pool)), background(running) as worker:
                 yield pool
                 stopping.set()
@@ -154,19 +154,19 @@ async def serve(
     stopping = asyncio.Event()
     stop_at_signals(stopping)
     with listening(settings.host, settings.port) as listener:
-        async with opened(settings, adopt=adopt) as mill, AsyncExitStack() as stack:
+        async with opened(settings, adopt=adopt) as server, AsyncExitStack() as stack:
             slots = settings.children if with_worker else 0
-            await _let_somebody_in(mill)
-            await stack.enter_async_context(upkeep(mill, slots=slots))
-            app = create_app(mill, page.routes(), origins)
+            await _let_somebody_in(server)
+            await stack.enter_async_context(upkeep(server, slots=slots))
+            app = create_app(server, page.routes(), origins)
             answering = await stack.enter_async_context(
                 background(answer(app, listener, stopping=stopping, on_ready=_noted(on_ready)))
             )
             if with_worker:
-                pool = await stack.enter_async_context(working(mill, stopping=stopping))
+                pool = await stack.enter_async_context(working(server, stopping=stopping))
                 app.state.pool = pool
             if on_admin_link is not None and is_loopback(settings.host):
-                token = await api_keys.offer_admin_link(mill.database)
+                token = await api_keys.offer_admin_link(server.database)
                 on_admin_link(f"{url(listener)}/login?token={token}")
             await stopping.wait()
             app.state.draining.set()
@@ -211,21 +211,21 @@ async def work_only(settings: Settings, *, on_ready: Callable[[str], None] = pri
     stopping = asyncio.Event()
     stop_at_signals(stopping)
     async with AsyncExitStack() as stack:
-        mill = await stack.enter_async_context(opened(settings, serves=False))
-        await stack.enter_async_context(upkeep(mill, slots=settings.children))
+        server = await stack.enter_async_context(opened(settings, serves=False))
+        await stack.enter_async_context(upkeep(server, slots=settings.children))
         if settings.health_port is not None:
-            await stack.enter_async_context(_probed(mill, settings.health_port, stopping))
-        await stack.enter_async_context(working(mill, stopping=stopping))
-        on_ready(mill.process_id)
+            await stack.enter_async_context(_probed(server, settings.health_port, stopping))
+        await stack.enter_async_context(working(server, stopping=stopping))
+        on_ready(server.process_id)
         await stopping.wait()
 
 
 @asynccontextmanager
-async def _probed(mill: Mill, port: int, stopping: asyncio.Event) -> AsyncIterator[None]:
+async def _probed(server: ServerContext, port: int, stopping: asyncio.Event) -> AsyncIterator[None]:
     """Answer probes for the length of the block, also while the worker drains."""
     ended = asyncio.Event()
-    app = create_probes(mill, draining=stopping)
-    with listening(mill.settings.host, port) as listener:
+    app = create_probes(server, draining=stopping)
+    with listening(server.settings.host, port) as listener:
         answering = answer(app, listener, stopping=ended, on_ready=lambda _: None)
         async with background(answering) as task:
             yield
@@ -245,19 +245,19 @@ def stop_at_signals(stopping: asyncio.Event) -> None:
         loop.add_signal_handler(number, stop, number)
 
 
-async def _let_somebody_in(mill: Mill) -> None:
+async def _let_somebody_in(server: ServerContext) -> None:
     """Make the chosen admin key; refuse to listen to others where nobody could be told apart.
 
     Raises:
         UsageError: the server would listen beyond this machine, and there is no key.
     """
-    settings = mill.settings
+    settings = server.settings
     if settings.admin_key is not None:
-        await api_keys.ensure_admin(mill.database, settings.admin_key.get_secret_value())
+        await api_keys.ensure_admin(server.database, settings.admin_key.get_secret_value())
     if (
         is_loopback(settings.host)
         or settings.anonymous == "on"
-        or await api_keys.any_key(mill.database)
+        or await api_keys.any_key(server.database)
     ):
         return
     raise UsageError(
@@ -266,7 +266,7 @@ async def _let_somebody_in(mill: Mill) -> None:
     )
 
 
-def _mill(
+def _server_context(
     settings: Settings,
     database: Database,
     engine: Engine,
@@ -274,10 +274,10 @@ def _mill(
     scratch: Scratch,
     signer: Signer,
     seals: Seals,
-) -> Mill:
+) -> ServerContext:
     uploads = scratch.new("uploads")
     uploads.mkdir()
-    return Mill(
+    return ServerContext(
         database=database,
         storage=open_storage(settings),
         engine=engine,

@@ -8,7 +8,7 @@ from batchmill import logs
 from batchmill.logs import Event
 from batchmill.model.item import ItemId
 from batchmill.service import sweep, webhook_outbox
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.execution.process_item import Attempt, process_item
 from batchmill.service.scheduling import heartbeat
 from batchmill.service.scheduling.leases import LeaseKeeper
@@ -47,7 +47,7 @@ class Places:
 
 
 async def work(
-    mill: Mill,
+    server: ServerContext,
     attempt: Attempt,
     *,
     slots: int,
@@ -58,12 +58,12 @@ async def work(
 
     Then running items have `drain_s` to finish; what is left is handed back uncounted.
     """
-    keeper, held = LeaseKeeper(mill), places or Places()
+    keeper, held = LeaseKeeper(server), places or Places()
     carried: set[asyncio.Task[None]] = set()
 
     async def carry(item_id: ItemId) -> None:
         try:
-            await process_item(mill, keeper, attempt, item_id)
+            await process_item(server, keeper, attempt, item_id)
         except Exception as error:  # the lease runs out, and the sweep delivers the item again
             logs.error(Event.INTERNAL_ERROR, exc_info=error, item=item_id)
 
@@ -74,25 +74,27 @@ async def work(
         await held.hold(item_id, task)
 
     async with background(keeper.run()), asyncio.TaskGroup() as group:
-        logs.info(Event.WORKER_STARTED, worker=mill.process_id, slots=slots)
-        async with background(mill.engine.serve(handle, slots=slots, stopping=stopping)) as serving:
+        logs.info(Event.WORKER_STARTED, worker=server.process_id, slots=slots)
+        async with background(
+            server.engine.serve(handle, slots=slots, stopping=stopping)
+        ) as serving:
             await stopping.wait()
-            logs.info(Event.WORKER_DRAINING, worker=mill.process_id)
-            await heartbeat.announce_drain(mill)
-            await asyncio.wait({serving, *carried}, timeout=mill.settings.drain_s)
+            logs.info(Event.WORKER_DRAINING, worker=server.process_id)
+            await heartbeat.announce_drain(server)
+            await asyncio.wait({serving, *carried}, timeout=server.settings.drain_s)
         for task in carried:
             task.cancel()
-    logs.info(Event.WORKER_STOPPED, worker=mill.process_id)
+    logs.info(Event.WORKER_STOPPED, worker=server.process_id)
 
 
 @asynccontextmanager
-async def upkeep(mill: Mill, *, slots: int) -> AsyncIterator[None]:
+async def upkeep(server: ServerContext, *, slots: int) -> AsyncIterator[None]:
     """Keep this process entered, and sweep and notices going, for the length of the block."""
-    await heartbeat.enter(mill, slots=slots)
+    await heartbeat.enter(server, slots=slots)
     async with (
-        background(heartbeat.keep_alive(mill, slots=slots)),
-        background(sweep.run(mill)),
-        background(webhook_outbox.run(mill)),
+        background(heartbeat.keep_alive(server, slots=slots)),
+        background(sweep.run(server)),
+        background(webhook_outbox.run(server)),
     ):
         yield
 

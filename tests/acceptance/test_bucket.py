@@ -74,7 +74,7 @@ def objects(bucket: Bucket) -> list[str]:
 
 
 def stored(server: WholeServer) -> list[Path]:
-    folder = server.mill.settings.data_dir / "storage"
+    folder = server.context.settings.data_dir / "storage"
     found = folder.rglob("*")
     return [path for path in found if path.is_file() and keys.IDENTITY not in path.name]
 
@@ -152,16 +152,16 @@ def test_folders_of_no_batch_are_removed_from_the_bucket(
     batch_id = send(server, pictures)
     items(server, batch_id)
     kept = objects(own_bucket)
-    store = server.mill.storage
+    store = server.context.storage
     orphan = pictures.parent / "orphan"
     orphan.write_bytes(b"left behind")
     key = "results/batches/bat_000000000gone/out/itm_1.1/0"
     server.run(store.put(key, orphan, media_type="text/plain"))
-    server.run(sweep.remove_orphans(server.mill))
+    server.run(sweep.remove_orphans(server.context))
     assert len(objects(own_bucket)) == len(kept) + 1
 
-    server.run(a_day_later(server.mill))
-    server.run(sweep.remove_orphans(server.mill))
+    server.run(a_day_later(server.context))
+    server.run(sweep.remove_orphans(server.context))
 
     assert objects(own_bucket) == kept
 
@@ -175,11 +175,11 @@ def test_unfinished_uploads_of_no_batch_are_aborted(
     known, gone = f"batches/{batch_id}/out/itm_1.1/0", "batches/bat_gone/out/itm_1.1/0"
     for key in (known, gone):
         server.run(begin(uploads, key))
-    server.run(sweep.remove_orphans(server.mill))
+    server.run(sweep.remove_orphans(server.context))
     assert len(server.run(unfinished(uploads))) == 2
 
-    server.run(a_day_later(server.mill))
-    server.run(sweep.remove_orphans(server.mill))
+    server.run(a_day_later(server.context))
+    server.run(sweep.remove_orphans(server.context))
 
     assert server.run(unfinished(uploads)) == [f"{uploads.prefix}{known}"]
     server.client.delete(f"/v1/batches/{batch_id}")

@@ -22,9 +22,9 @@ def serve(data_dir: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 async def test_a_server_with_a_mistyped_database_says_what_to_do_and_removes_nothing(
     tmp_path: Path,
 ):
-    async with opened(Settings(data_dir=tmp_path, disk_reserve_bytes=0)) as mill:
+    async with opened(Settings(data_dir=tmp_path, disk_reserve_bytes=0)) as context:
         for _ in range(20):
-            await send(mill, 1)
+            await send(context, 1)
     folders = sorted((tmp_path / "storage/batches").iterdir())
 
     refused = serve(tmp_path)

@@ -248,7 +248,7 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(small):
         line.shutdown(socket.SHUT_WR)
         _answer(line)
 
-    assert small.eventually(lambda: list(small.mill.uploads.iterdir()) == [])
+    assert small.eventually(lambda: list(small.context.uploads.iterdir()) == [])
 
 
 def test_fields_of_a_form_are_checked(server):

@@ -111,10 +111,12 @@ def test_one_sweeps_and_all_know_all_slots(servers: Servers) -> None:
         server.until("/v1/queue", lambda told: told["slots"] == 2)
         alive = server.client.get("/v1/workers").json()["data"]
         assert sorted(each["slots"] for each in alive) == [0, 0, 2]
-        assert server.mill.settings.window_factor * 2 == server.mill.window
+        assert server.context.settings.window_factor * 2 == server.context.window
     leading = [
         server.run(
-            server.mill.database.run(workers.lead, "sweep", server.mill.process_id, lease_ms=6_000)
+            server.context.database.run(
+                workers.lead, "sweep", server.context.process_id, lease_ms=6_000
+            )
         )
         for server in servers
     ]
@@ -161,7 +163,7 @@ def test_every_question_is_answered_whoever_is_asked(
 
 
 def test_an_admin_link_of_one_server_opens_the_other_once(servers: Servers) -> None:
-    token = servers.one.run(api_keys.offer_admin_link(servers.one.mill.database))
+    token = servers.one.run(api_keys.offer_admin_link(servers.one.context.database))
     statuses = [
         servers.two.client.get("/login", params={"token": token}).status_code for _ in range(2)
     ]

@@ -1,3 +1,3 @@
-from support.server_context import with_mill
+from support.server_context import with_server_context
 
-__all__ = ["with_mill"]
+__all__ = ["with_server_context"]

@@ -76,15 +76,15 @@ def pipeline(*uses, **more):
 
 
 @pytest.fixture
-def attempt(with_mill, tmp_path):
+def attempt(with_server_context, tmp_path):
     """Run one attempt on a JPEG, hand what is finished to `look`; no folder may remain."""
 
     def run(made, look=None, *, source=None, **more):
         path = tmp_path / "cat.jpg"
         path.write_bytes(JPEG)
 
-        async def story(mill):
-            bench = Workbench(mill.pool, find, "anna", **more)
+        async def story(context):
+            bench = Workbench(context.pool, find, "anna", **more)
             try:
                 entered = await run_attempt(
                     source or local_file(path, "a/cat.jpg"), made, bench=bench
@@ -93,9 +93,9 @@ def attempt(with_mill, tmp_path):
                     if look:
                         look(finished)
             finally:
-                assert files_left(mill.pool) == []
+                assert files_left(context.pool) == []
 
-        with_mill(story)
+        with_server_context(story)
         assert path.read_bytes() == JPEG
 
     return run
@@ -232,21 +232,21 @@ def test_time_of_earlier_segments_counts(attempt):
         attempt(pipeline(wait, wait, "copy", timeout_s=0.5), remote=_remote())
 
 
-def test_cancelled_attempt_leaves_nothing(with_mill, tmp_path):
+def test_cancelled_attempt_leaves_nothing(with_server_context, tmp_path):
     path = tmp_path / "cat.jpg"
     path.write_bytes(JPEG)
 
-    async def story(mill):
-        bench = Workbench(mill.pool, find, "anna")
+    async def story(context):
+        bench = Workbench(context.pool, find, "anna")
         running = asyncio.create_task(run_attempt(local_file(path), pipeline("hang"), bench=bench))
-        await mill.busy()
+        await context.busy()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert files_left(mill.pool) == []
-        assert mill.pool.pids() == []
+        assert files_left(context.pool) == []
+        assert context.pool.pids() == []
 
-    with_mill(story)
+    with_server_context(story)
 
 
 def _remote():

@@ -26,8 +26,8 @@ MUTANTS = (
     Mutant(
         "rate-by-owner-upload",
         "src/batchmill/api/http/rate_limits.py",
-        "    who = _address(request) if caller.key is None else caller.owner_id\n    limit = asking.mill",
-        "    who = _address(request)\n    limit = asking.mill",
+        "    who = _address(request) if caller.key is None else caller.owner_id\n    limit = asking.server",
+        "    who = _address(request)\n    limit = asking.server",
         "an owner's documents are counted, from whatever address",
         tests=(
             "tests/api/http/test_rate_limits.py::test_documents_of_a_free_key_are_counted_by_the_hour_and_by_owner",

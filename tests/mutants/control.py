@@ -14,7 +14,7 @@ MUTANTS = (
     Mutant(
         "pause-withdraws",
         _CONTROL,
-        "reason=reason)\n    while await mill.database.run(_withdraw_chunk, batch_id):",
+        "reason=reason)\n    while await server.database.run(_withdraw_chunk, batch_id):",
         "reason=reason)\n    while False:",
         "a pause takes back what waits",
         (_ACTS,),

@@ -40,8 +40,8 @@ MUTANTS = (
     Mutant(
         "lease-give-up-nothing",
         _LEASES,
-        "if left_s < self._mill",
-        "if left_s < -9e9 * self._mill",
+        "if left_s < self._server_context",
+        "if left_s < -9e9 * self._server_context",
         "without its database a worker gives up",
         (_KEEPING,),
     ),
@@ -196,7 +196,7 @@ MUTANTS = (
     Mutant(
         "sweep-takes-over",
         _SWEEP,
-        "await mill.database.run(_expire, batch.id)",
+        "await server.database.run(_expire, batch.id)",
         "pass",
         "a start takes over what a kill left",
         (_SWEPT,),
@@ -204,7 +204,7 @@ MUTANTS = (
     Mutant(
         "hand-back-on-stop",
         _PROCESS,
-        "await asyncio.shield(_hand_back(mill, claimed))",
+        "await asyncio.shield(_hand_back(server, claimed))",
         "pass",
         "a worker that stops hands back",
         ("tests/service/execution/test_process_item.py",),
@@ -212,7 +212,7 @@ MUTANTS = (
     Mutant(
         "stale-outputs",
         _PROCESS,
-        "if settled is None:\n        await _discard(mill, claimed)",
+        "if settled is None:\n        await _discard(server, claimed)",
         "if settled is None:\n        pass",
         "a stale worker leaves no file",
         ("tests/service/execution/test_process_item.py",),
@@ -220,7 +220,7 @@ MUTANTS = (
     Mutant(
         "earlier-outputs",
         _PROCESS,
-        "await _remove_earlier(mill, claimed.claim)",
+        "await _remove_earlier(server, claimed.claim)",
         "pass",
         "what killed attempts stored is removed",
         ("tests/service/execution/test_process_item.py",),
@@ -228,7 +228,7 @@ MUTANTS = (
     Mutant(
         "retention-of-settings",
         _PROCESS,
-        "retention_ms=mill.settings.retention_s * 1000,",
+        "retention_ms=server.settings.retention_s * 1000,",
         "retention_ms=604_800_000,",
         "an ended batch is kept for the time of the settings",
         (_SWEPT,),

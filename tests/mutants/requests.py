@@ -328,7 +328,7 @@ MUTANTS = (
     Mutant(
         "up-extend-after",
         "src/batchmill/service/submission/uploads.py",
-        "    return await mill.database.run(_extend, mill, caller, upload.id)",
+        "    return await server.database.run(_extend, server, caller, upload.id)",
         "    return upload",
         "an upload lasts from its newest bytes on",
         tests=(

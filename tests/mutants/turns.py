@@ -202,7 +202,7 @@ MUTANTS = (
     Mutant(
         "dispatch-when-holding",
         _DISPATCH,
-        "if mill.vitals.holding:\n        return 0\n    taken",
+        "if server.vitals.holding:\n        return 0\n    taken",
         "if False:\n        return 0\n    taken",
         "nothing is started while something is short",
         ("tests/service/submission/test_limits.py",),

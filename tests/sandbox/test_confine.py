@@ -13,20 +13,20 @@ pytestmark = parts.linux_only
 
 
 @pytest.fixture
-def outcome(in_shared_mill):
+def outcome(in_shared_server_context):
     """Let a child try something; return `done` or the name of the error it met."""
 
     def find(what, *, needs=None, **options):
         found = {}
 
-        async def story(mill):
-            await mill.pool.start()
-            _need(needs, mill.pool.sandbox)
-            report = await mill.run("try_out", what=what, **options)
+        async def story(context):
+            await context.pool.start()
+            _need(needs, context.pool.sandbox)
+            report = await context.run("try_out", what=what, **options)
             assert report.error is None
             found.update(report.data)
 
-        in_shared_mill(story)
+        in_shared_server_context(story)
         return found["outcome"]
 
     return find
@@ -102,22 +102,24 @@ def test_temporary_files_of_libraries_lie_in_the_childs_folder(outcome):
     assert outcome("temporary_file") == "done"
 
 
-def test_data_folder_that_children_may_read_as_modules_is_told(with_mill, tmp_path):
-    async def story(mill):
-        await mill.run("copy")
-        assert "folder of Python's modules" in mill.pool.sandbox.missing()["files"]
+def test_data_folder_that_children_may_read_as_modules_is_told(with_server_context, tmp_path):
+    async def story(context):
+        await context.run("copy")
+        assert "folder of Python's modules" in context.pool.sandbox.missing()["files"]
 
     path = os.pathsep.join([str(TESTS / "support"), str(tmp_path)])
-    with_mill(story, environ={"PYTHONPATH": path})
+    with_server_context(story, environ={"PYTHONPATH": path})
 
 
-def test_environment_of_a_child_has_no_secrets(with_mill):
-    async def story(mill):
-        environment = (await mill.run("tell_environment")).data["environment"]
+def test_environment_of_a_child_has_no_secrets(with_server_context):
+    async def story(context):
+        environment = (await context.run("tell_environment")).data["environment"]
         assert "hunter2" not in environment.values()
         assert environment["VIPS_BLOCK_UNTRUSTED"] == "1"
 
-    with_mill(story, environ={"BATCHMILL_S3_SECRET_ACCESS_KEY": "hunter2", "PASSWORD": "hunter2"})
+    with_server_context(
+        story, environ={"BATCHMILL_S3_SECRET_ACCESS_KEY": "hunter2", "PASSWORD": "hunter2"}
+    )
 
 
 OLD_KERNEL = """

@@ -25,70 +25,70 @@ from support.server_context import left, opened, staged
 TESTS = Path(__file__).parents[1]
 
 
-def test_report_names_an_output_that_lies_in_the_jobs_folder(with_mill):
-    async def story(mill):
-        job = mill.job("copy", body=b"bytes of a cat")
-        report = await mill.pool.run(job, owner="anna", wall_s=60)
+def test_report_names_an_output_that_lies_in_the_jobs_folder(with_server_context):
+    async def story(context):
+        job = context.job("copy", body=b"bytes of a cat")
+        report = await context.pool.run(job, owner="anna", wall_s=60)
         assert report.outputs[0].name == "copy"
         assert left(job) == b"bytes of a cat"
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_one_child_serves_all_jobs_of_an_owner(with_mill):
-    async def story(mill):
-        reports = [await mill.run("tell_pid") for _ in range(5)]
+def test_one_child_serves_all_jobs_of_an_owner(with_server_context):
+    async def story(context):
+        reports = [await context.run("tell_pid") for _ in range(5)]
         assert len({report.data["pid"] for report in reports}) == 1
-        assert mill.pool.stats().started == 1
+        assert context.pool.stats().started == 1
 
-    with_mill(story)
-
-
-def test_started_pool_has_all_children_before_the_first_job(with_mill):
-    async def story(mill):
-        await mill.pool.start()
-        assert (mill.pool.stats().idle, mill.pool.stats().started) == (2, 2)
-        await asyncio.gather(mill.run("wait", seconds=0.2), mill.run("wait", seconds=0.2))
-        assert mill.pool.stats().started == 2
-
-    with_mill(story, size=2)
+    with_server_context(story)
 
 
-def test_child_of_one_owner_never_works_for_another(with_mill):
-    async def story(mill):
-        annas = (await mill.run("tell_pid", owner="anna")).data["pid"]
-        bertas = (await mill.run("tell_pid", owner="berta")).data["pid"]
+def test_started_pool_has_all_children_before_the_first_job(with_server_context):
+    async def story(context):
+        await context.pool.start()
+        assert (context.pool.stats().idle, context.pool.stats().started) == (2, 2)
+        await asyncio.gather(context.run("wait", seconds=0.2), context.run("wait", seconds=0.2))
+        assert context.pool.stats().started == 2
+
+    with_server_context(story, size=2)
+
+
+def test_child_of_one_owner_never_works_for_another(with_server_context):
+    async def story(context):
+        annas = (await context.run("tell_pid", owner="anna")).data["pid"]
+        bertas = (await context.run("tell_pid", owner="berta")).data["pid"]
         assert annas != bertas
         assert not _exists(annas)
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_child_is_replaced_after_its_number_of_jobs(with_mill):
-    async def story(mill):
-        pids = [(await mill.run("tell_pid")).data["pid"] for _ in range(4)]
+def test_child_is_replaced_after_its_number_of_jobs(with_server_context):
+    async def story(context):
+        pids = [(await context.run("tell_pid")).data["pid"] for _ in range(4)]
         assert pids[0] == pids[1] != pids[2] == pids[3]
 
-    with_mill(story, recycling=Recycling(jobs=2))
+    with_server_context(story, recycling=Recycling(jobs=2))
 
 
-def test_child_that_has_grown_is_replaced(with_mill):
-    async def story(mill):
-        pids = [(await mill.run("tell_pid")).data["pid"] for _ in range(2)]
+def test_child_that_has_grown_is_replaced(with_server_context):
+    async def story(context):
+        pids = [(await context.run("tell_pid")).data["pid"] for _ in range(2)]
         assert pids[0] != pids[1]
 
-    with_mill(story, recycling=Recycling(rss_bytes=1))
+    with_server_context(story, recycling=Recycling(rss_bytes=1))
 
 
-def test_child_is_replaced_after_an_error_of_a_decoder(with_mill):
-    async def story(mill):
-        before = (await mill.run("tell_pid")).data["pid"]
-        report = await mill.run("refuse")
+def test_child_is_replaced_after_an_error_of_a_decoder(with_server_context):
+    async def story(context):
+        before = (await context.run("tell_pid")).data["pid"]
+        report = await context.run("refuse")
         assert report.error is not None
         assert report.error.code == "unreadable_file"
-        assert (await mill.run("tell_pid")).data["pid"] != before
+        assert (await context.run("tell_pid")).data["pid"] != before
 
-    with_mill(story)
+    with_server_context(story)
 
 
 @pytest.mark.parametrize(
@@ -106,243 +106,243 @@ def test_child_is_replaced_after_an_error_of_a_decoder(with_mill):
         ("hog_in_native_code", OutOfMemoryError, "2048 MiB"),
     ],
 )
-def test_misbehaviour_costs_exactly_its_own_job(with_mill, use, error, how):
-    async def story(mill):
+def test_misbehaviour_costs_exactly_its_own_job(with_server_context, use, error, how):
+    async def story(context):
         with pytest.raises(error, match=how) as caught:
-            await mill.run(use)
+            await context.run(use)
         assert caught.value.step == use
         assert caught.value.budget == "crashes"
-        report = await mill.run("copy", body=b"next")
+        report = await context.run("copy", body=b"next")
         assert report.outputs[0].bytes == 4
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_hog_of_memory_is_reported_and_the_child_replaced(with_mill):
-    async def story(mill):
-        report = await mill.run("hog", limits=Limits(memory_bytes=512 * 2**20))
+def test_hog_of_memory_is_reported_and_the_child_replaced(with_server_context):
+    async def story(context):
+        report = await context.run("hog", limits=Limits(memory_bytes=512 * 2**20))
         assert report.error is not None
         assert (report.error.code, report.error.budget) == ("out_of_memory", "crashes")
-        assert (await mill.run("copy")).outputs
+        assert (await context.run("copy")).outputs
 
-    with_mill(story)
+    with_server_context(story)
 
 
 @pytest.mark.parametrize("use", ["spin", "hang", "escape", "stop_itself"])
-def test_job_over_its_wall_time_is_killed(with_mill, use):
-    async def story(mill):
-        pid = (await mill.run("tell_pid")).data["pid"]
+def test_job_over_its_wall_time_is_killed(with_server_context, use):
+    async def story(context):
+        pid = (await context.run("tell_pid")).data["pid"]
         with pytest.raises(AttemptTimeoutError, match=r"longer than 2 s") as caught:
-            await mill.run(use, wall_s=2)
+            await context.run(use, wall_s=2)
         assert caught.value.step == use
         assert not _exists(pid)
-        assert (await mill.run("copy")).outputs
+        assert (await context.run("copy")).outputs
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_job_ends_at_its_limit_although_the_fork_server_has_stopped(with_mill):
-    async def story(mill):
-        found = (await mill.run("tell_pid", "tell_parent")).data
+def test_job_ends_at_its_limit_although_the_fork_server_has_stopped(with_server_context):
+    async def story(context):
+        found = (await context.run("tell_pid", "tell_parent")).data
         os.kill(found["parent"], signal.SIGSTOP)
         with pytest.raises(AttemptTimeoutError):
-            await mill.run("hang", wall_s=0.2)
-        assert (await mill.run("tell_parent")).data["parent"] != found["parent"]
+            await context.run("hang", wall_s=0.2)
+        assert (await context.run("tell_parent")).data["parent"] != found["parent"]
         assert not _exists(found["parent"])
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_job_over_its_cpu_time_is_killed_by_the_kernel(with_mill):
-    async def story(mill):
+def test_job_over_its_cpu_time_is_killed_by_the_kernel(with_server_context):
+    async def story(context):
         with pytest.raises(AttemptTimeoutError, match="longer than 1 s"):
-            await mill.run("spin", limits=Limits(cpu_s=1))
-        assert (await mill.run("copy")).outputs
+            await context.run("spin", limits=Limits(cpu_s=1))
+        assert (await context.run("copy")).outputs
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_cpu_time_of_earlier_jobs_does_not_count_against_a_later_one(with_mill):
-    async def story(mill):
+def test_cpu_time_of_earlier_jobs_does_not_count_against_a_later_one(with_server_context):
+    async def story(context):
         pids = set()
         for _ in range(3):
-            report = await mill.run("tell_pid", "burn", seconds=0.6, limits=Limits(cpu_s=1))
+            report = await context.run("tell_pid", "burn", seconds=0.6, limits=Limits(cpu_s=1))
             pids.add(report.data["pid"])
         assert len(pids) == 1
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_second_report_of_a_job_is_not_taken_for_the_next_jobs(with_mill):
-    async def story(mill):
+def test_second_report_of_a_job_is_not_taken_for_the_next_jobs(with_server_context):
+    async def story(context):
         for _ in range(3):
-            await mill.run("write_after_report")
+            await context.run("write_after_report")
             try:
-                report = await mill.run("copy", body=b"mine")
+                report = await context.run("copy", body=b"mine")
             except ChildCrashedError:  # it had that answer before it; a new child has its own
-                report = await mill.run("copy", body=b"mine")
+                report = await context.run("copy", body=b"mine")
             assert (report.data, report.warnings) == ({}, ())
             assert report.outputs[0].bytes == len(b"mine")
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_child_that_goes_on_after_its_answer_is_replaced(with_mill):
-    async def story(mill):
-        await mill.run("write_more_after_report")
-        report = await mill.run("copy", body=b"mine")
+def test_child_that_goes_on_after_its_answer_is_replaced(with_server_context):
+    async def story(context):
+        await context.run("write_more_after_report")
+        report = await context.run("copy", body=b"mine")
         assert report.outputs[0].bytes == 4
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_what_libraries_print_does_not_reach_the_line(with_mill):
-    async def story(mill):
-        report = await mill.run("print_to_stdout", "flood_stderr", body=b"quiet")
+def test_what_libraries_print_does_not_reach_the_line(with_server_context):
+    async def story(context):
+        report = await context.run("print_to_stdout", "flood_stderr", body=b"quiet")
         assert report.outputs[0].bytes == 5
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_report_that_is_no_json_fails_its_own_job(with_mill):
-    async def story(mill):
-        report = await mill.run("report_nan")
+def test_report_that_is_no_json_fails_its_own_job(with_server_context):
+    async def story(context):
+        report = await context.run("report_nan")
         assert report.error is not None
         assert report.error.code == "operation_failed"
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_public_text_of_an_unforeseen_error_has_no_traceback_and_no_path(with_mill):
-    async def story(mill):
-        report = await mill.run("fail")
+def test_public_text_of_an_unforeseen_error_has_no_traceback_and_no_path(with_server_context):
+    async def story(context):
+        report = await context.run("fail")
         assert report.error is not None
         assert report.error.message == "fail could not process cat.jpg"
         assert "RuntimeError: secret of" in (report.error.detail or "")
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_progress_is_forwarded_at_most_once_a_second(with_mill):
-    async def story(mill):
+def test_progress_is_forwarded_at_most_once_a_second(with_server_context):
+    async def story(context):
         heard: list[Progress] = []
         clock = asyncio.get_running_loop().time
         begun_at = clock()
-        await mill.run("count", seconds=2.2, on_progress=heard.append)
+        await context.run("count", seconds=2.2, on_progress=heard.append)
         assert 1 <= len(heard) <= 1 + clock() - begun_at
         assert {progress.step for progress in heard} == {"count"}
         fractions = [progress.fraction for progress in heard]
         assert sorted(fractions) == fractions
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_cancelled_job_leaves_no_process(with_mill):
-    async def story(mill):
-        pid = (await mill.run("tell_pid")).data["pid"]
-        job = mill.job("hang")
-        running = asyncio.create_task(mill.pool.run(job, owner="anna", wall_s=60))
-        await mill.busy()
+def test_cancelled_job_leaves_no_process(with_server_context):
+    async def story(context):
+        pid = (await context.run("tell_pid")).data["pid"]
+        job = context.job("hang")
+        running = asyncio.create_task(context.pool.run(job, owner="anna", wall_s=60))
+        await context.busy()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
         assert not _exists(pid)
         assert staged(job) == b"hello"
-        assert [path.name for path in mill.pool.scratch.path.glob("child-*")] == []
-        assert (await mill.run("copy")).outputs
+        assert [path.name for path in context.pool.scratch.path.glob("child-*")] == []
+        assert (await context.run("copy")).outputs
 
-    with_mill(story)
-
-
-def test_operation_that_removes_its_own_folder_does_no_harm(with_mill):
-    async def story(mill):
-        await mill.run("remove_own_folder")
-        assert (await mill.run("copy")).outputs
-
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_nursery_that_is_killed_is_replaced(with_mill):
-    async def story(mill):
-        first = (await mill.run("tell_parent")).data["parent"]
+def test_operation_that_removes_its_own_folder_does_no_harm(with_server_context):
+    async def story(context):
+        await context.run("remove_own_folder")
+        assert (await context.run("copy")).outputs
+
+    with_server_context(story)
+
+
+def test_nursery_that_is_killed_is_replaced(with_server_context):
+    async def story(context):
+        first = (await context.run("tell_parent")).data["parent"]
         os.kill(first, signal.SIGKILL)
-        await mill.bereft()
-        second = (await mill.run("tell_parent")).data["parent"]
+        await context.bereft()
+        second = (await context.run("tell_parent")).data["parent"]
         assert second != first
-        assert len(mill.pool.pids()) == 1
+        assert len(context.pool.pids()) == 1
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_runs_at_once_bury_each_dead_child_once(with_mill):
-    async def story(mill):
-        await mill.pool.start()
-        nursery = (await mill.run("tell_parent")).data["parent"]
+def test_runs_at_once_bury_each_dead_child_once(with_server_context):
+    async def story(context):
+        await context.pool.start()
+        nursery = (await context.run("tell_parent")).data["parent"]
         os.kill(nursery, signal.SIGKILL)
-        await mill.bereft()
-        await asyncio.gather(mill.run("copy"), mill.run("copy"))
-        assert len(mill.pool.pids()) <= 2
+        await context.bereft()
+        await asyncio.gather(context.run("copy"), context.run("copy"))
+        assert len(context.pool.pids()) <= 2
 
-    with_mill(story, size=2)
+    with_server_context(story, size=2)
 
 
-def test_closing_the_pool_ends_a_run_whose_child_is_just_being_started(with_mill):
-    async def story(mill):
-        running = asyncio.create_task(mill.run("hang", wall_s=5))
+def test_closing_the_pool_ends_a_run_whose_child_is_just_being_started(with_server_context):
+    async def story(context):
+        running = asyncio.create_task(context.run("hang", wall_s=5))
         async with asyncio.timeout(60):
-            while not list(mill.pool.scratch.path.glob("child-*")):
+            while not list(context.pool.scratch.path.glob("child-*")):
                 await asyncio.sleep(0)
-        await mill.pool.aclose()
+        await context.pool.aclose()
         with pytest.raises(RunnerUnavailableError):
             await running
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_closing_the_pool_ends_runs_that_are_under_way(with_mill):
-    async def story(mill):
-        hanging = [mill.job("hang") for _ in range(3)]
+def test_closing_the_pool_ends_runs_that_are_under_way(with_server_context):
+    async def story(context):
+        hanging = [context.job("hang") for _ in range(3)]
         running = [
-            asyncio.create_task(mill.pool.run(job, owner="anna", wall_s=60)) for job in hanging
+            asyncio.create_task(context.pool.run(job, owner="anna", wall_s=60)) for job in hanging
         ]
-        await mill.busy(2)
-        await mill.pool.aclose()
+        await context.busy(2)
+        await context.pool.aclose()
         outcomes = await asyncio.gather(*running, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {
             ChildCrashedError,  # was at work
             RunnerUnavailableError,  # was waiting for a slot
         }
-        assert mill.pool.pids() == []
+        assert context.pool.pids() == []
 
-    with_mill(story, size=2)
+    with_server_context(story, size=2)
 
 
-def test_number_of_children_never_exceeds_the_size(with_mill):
-    async def story(mill):
+def test_number_of_children_never_exceeds_the_size(with_server_context):
+    async def story(context):
         owners = ["anna", "berta", "carl"] * 5
         seen = []
 
         async def one(owner: str) -> None:
-            await mill.run("wait", owner=owner, seconds=0.02)
-            seen.append(len(mill.pool.pids()))
+            await context.run("wait", owner=owner, seconds=0.02)
+            seen.append(len(context.pool.pids()))
 
         async with asyncio.TaskGroup() as group:
-            group.create_task(mill.pool.start())
+            group.create_task(context.pool.start())
             for owner in owners:
                 group.create_task(one(owner))
         assert max(seen) <= 2
 
-    with_mill(story, size=2)
+    with_server_context(story, size=2)
 
 
 def test_pool_works_on_uvloop_too(tmp_path):
     async def story():
-        async with opened(tmp_path / "scratch") as mill:
-            assert (await mill.run("copy", body=b"bytes")).outputs[0].bytes == 5
+        async with opened(tmp_path / "scratch") as context:
+            assert (await context.run("copy", body=b"bytes")).outputs[0].bytes == 5
             with pytest.raises(ChildCrashedError):
-                await mill.run("segfault")
+                await context.run("segfault")
             with pytest.raises(AttemptTimeoutError):
-                await mill.run("hang", wall_s=0.2)
+                await context.run("hang", wall_s=0.2)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(story())
@@ -379,27 +379,27 @@ async def test_pool_without_its_executor_says_that_the_runner_is_away(tmp_path):
     await pool.aclose()
 
 
-def test_idle_child_that_was_killed_costs_no_job(with_mill):
-    async def story(mill):
-        pid = (await mill.run("tell_pid")).data["pid"]
+def test_idle_child_that_was_killed_costs_no_job(with_server_context):
+    async def story(context):
+        pid = (await context.run("tell_pid")).data["pid"]
         os.kill(pid, signal.SIGKILL)
-        await mill.bereft()
-        assert (await mill.run("tell_pid")).data["pid"] != pid
+        await context.bereft()
+        assert (await context.run("tell_pid")).data["pid"] != pid
 
-    with_mill(story)
+    with_server_context(story)
 
 
-def test_neighbours_of_misbehaving_jobs_get_their_own_results(with_mill):
+def test_neighbours_of_misbehaving_jobs_get_their_own_results(with_server_context):
     bad = ["segfault", "exit_zero", "write_garbage", "abort", "refuse", "close_line"]
     chance = random.Random(7)  # noqa: S311 - a seed makes failures repeat
     order = chance.choices(["copy", *bad], weights=[94, 1, 1, 1, 1, 1, 1], k=300)
 
-    async def story(mill):
+    async def story(context):
         async def one(number: int, use: str) -> None:
             body = f"job {number}".encode() * (number % 7 + 1)
-            job = mill.job(use, body=body)
+            job = context.job(use, body=body)
             try:
-                await mill.pool.run(job, owner=f"owner {number // 100}", wall_s=60)
+                await context.pool.run(job, owner=f"owner {number // 100}", wall_s=60)
             except ItemError:
                 assert use in bad
                 return
@@ -410,19 +410,19 @@ def test_neighbours_of_misbehaving_jobs_get_their_own_results(with_mill):
             for number, use in enumerate(order):
                 group.create_task(one(number, use))
 
-    with_mill(story, size=3)
+    with_server_context(story, size=3)
 
 
-def test_children_killed_at_random_cost_only_the_jobs_that_ran(with_mill):
-    async def story(mill):
+def test_children_killed_at_random_cost_only_the_jobs_that_ran(with_server_context):
+    async def story(context):
         done, killed = 0, 0
 
         async def one(number: int) -> None:
             nonlocal done, killed
             body = f"job {number}".encode()
-            job = mill.job("wait", body=body, seconds=0.005)
+            job = context.job("wait", body=body, seconds=0.005)
             try:
-                await mill.pool.run(job, owner="anna", wall_s=60)
+                await context.pool.run(job, owner="anna", wall_s=60)
             except ChildCrashedError:
                 killed += 1
                 return
@@ -432,7 +432,7 @@ def test_children_killed_at_random_cost_only_the_jobs_that_ran(with_mill):
         async def kill(chance: random.Random) -> None:
             for _ in range(8):
                 await asyncio.sleep(0.05)
-                children = mill.pool.pids()
+                children = context.pool.pids()
                 if children:
                     os.kill(chance.choice(children), signal.SIGKILL)
 
@@ -443,7 +443,7 @@ def test_children_killed_at_random_cost_only_the_jobs_that_ran(with_mill):
         assert done + killed == 200
         assert killed <= 8
 
-    with_mill(story, size=2)
+    with_server_context(story, size=2)
 
 
 def _all_gone(pids: list[int], *, within_s: float) -> bool:

@@ -39,48 +39,48 @@ pytestmark = pytest.mark.all_databases
 async def test_a_paused_batch_starts_nothing_and_a_resumed_one_ends(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    batch_id = await send(mill, 30)
-    batch = await batch_control.pause(mill, batch_id, owner_id=None, reason="lunch")
+    context = a_mill(database, tmp_path)
+    batch_id = await send(context, 30)
+    batch = await batch_control.pause(context, batch_id, owner_id=None, reason="lunch")
     assert (batch.paused, batch.pause_reason) == (True, "lunch")
     assert batch.counts.pending == 30
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        other = await send(mill, 5)
-        await until_ended(mill, other)
-        assert (await batch_of(mill, batch_id)).counts.pending == 30
-        await batch_control.resume(mill, batch_id, owner_id=None)
-        assert (await until_ended(mill, batch_id)).counts.completed == 30
+    async with working(context, scripted(tmp_path, nothing_special)):
+        other = await send(context, 5)
+        await until_ended(context, other)
+        assert (await batch_of(context, batch_id)).counts.pending == 30
+        await batch_control.resume(context, batch_id, owner_id=None)
+        assert (await until_ended(context, batch_id)).counts.completed == 30
 
 
 async def test_a_paused_queue_starts_nothing_of_anybody_until_it_is_resumed(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    before = await send(mill, 30)
-    await batch_control.pause_queue(mill, "the disk is being changed")
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        after = await send(mill, 5, caller=Caller(OwnerId("anna")))
-        await swept(mill)
-        assert mill.vitals.paused == "the disk is being changed"
+    context = a_mill(database, tmp_path)
+    before = await send(context, 30)
+    await batch_control.pause_queue(context, "the disk is being changed")
+    async with working(context, scripted(tmp_path, nothing_special)):
+        after = await send(context, 5, caller=Caller(OwnerId("anna")))
+        await swept(context)
+        assert context.vitals.paused == "the disk is being changed"
         for batch_id, number in ((before, 30), (after, 5)):
-            assert (await batch_of(mill, batch_id)).counts.pending == number
-        await batch_control.resume_queue(mill)
-        assert (await until_ended(mill, before)).counts.completed == 30
-        assert (await until_ended(mill, after)).counts.completed == 5
+            assert (await batch_of(context, batch_id)).counts.pending == number
+        await batch_control.resume_queue(context)
+        assert (await until_ended(context, before)).counts.completed == 30
+        assert (await until_ended(context, after)).counts.completed == 5
 
 
 async def test_what_a_server_queued_before_it_knew_of_the_pause_is_taken_back(
     database: Database, tmp_path: Path
 ) -> None:
-    mill, other = a_mill(database, tmp_path), a_mill(database, tmp_path)
-    await batch_control.pause_queue(mill, "lunch")
+    context, other = a_mill(database, tmp_path), a_mill(database, tmp_path)
+    await batch_control.pause_queue(context, "lunch")
     batch_id = await send(other, 3)
-    assert (await batch_of(mill, batch_id)).counts.queued == 3
-    await swept(mill)
-    assert (await batch_of(mill, batch_id)).counts.pending == 3
+    assert (await batch_of(context, batch_id)).counts.queued == 3
+    await swept(context)
+    assert (await batch_of(context, batch_id)).counts.pending == 3
     await heartbeat.enter(other, slots=2)
     assert other.vitals.holding
-    await batch_control.resume_queue(mill)
+    await batch_control.resume_queue(context)
     await heartbeat.enter(other, slots=2)
     assert not other.vitals.holding
 
@@ -88,19 +88,19 @@ async def test_what_a_server_queued_before_it_knew_of_the_pause_is_taken_back(
 async def test_pause_and_cancel_of_2500_items_while_they_run_leave_exact_counts(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
+    context = a_mill(database, tmp_path)
 
     async def brief(_claimed: Claimed) -> None:
         await asyncio.sleep(0.001)
 
-    batch_id = await send_many(mill, 2_500)
-    async with working(mill, scripted(tmp_path, brief)):
-        await until(mill, batch_id, lambda batch: batch.counts.completed > 5)
-        await batch_control.pause(mill, batch_id, owner_id=None)
-        paused = await until(mill, batch_id, lambda batch: not batch.counts.in_flight)
-        await batch_control.resume(mill, batch_id, owner_id=None)
-        await until(mill, batch_id, lambda b: b.counts.completed > paused.counts.completed + 5)
-        batch = await batch_control.cancel(mill, batch_id, owner_id=None)
+    batch_id = await send_many(context, 2_500)
+    async with working(context, scripted(tmp_path, brief)):
+        await until(context, batch_id, lambda batch: batch.counts.completed > 5)
+        await batch_control.pause(context, batch_id, owner_id=None)
+        paused = await until(context, batch_id, lambda batch: not batch.counts.in_flight)
+        await batch_control.resume(context, batch_id, owner_id=None)
+        await until(context, batch_id, lambda b: b.counts.completed > paused.counts.completed + 5)
+        batch = await batch_control.cancel(context, batch_id, owner_id=None)
     assert batch.status is BatchStatus.CANCELLED
     assert batch.counts.cancelled + batch.counts.completed == 2_500
     counted = await database.read(listing.count_by_status, batch_id)
@@ -117,16 +117,16 @@ async def test_retry_runs_only_what_failed_and_percent_starts_a_new_run(
         if not sound and claimed.input.name in {"1.txt", "3.txt"}:
             raise UnreadableFileError(claimed.input.name, "broken")
 
-    mill = a_mill(database, tmp_path)
-    async with working(mill, scripted(tmp_path, script)):
-        batch_id = await send(mill, 5)
-        await until_ended(mill, batch_id)
+    context = a_mill(database, tmp_path)
+    async with working(context, scripted(tmp_path, script)):
+        batch_id = await send(context, 5)
+        await until_ended(context, batch_id)
         sound = True
-        assert await batch_control.retry(mill, batch_id, RetryScope(), owner_id=None) == 2
-        batch = await until_ended(mill, batch_id)
+        assert await batch_control.retry(context, batch_id, RetryScope(), owner_id=None) == 2
+        batch = await until_ended(context, batch_id)
     assert batch.status is BatchStatus.COMPLETED
     assert (batch.run_no, batch.run_base) == (2, 3)
-    assert [item.attempt for item in await items_of(mill, batch_id)] == [1, 2, 1, 2, 1]
+    assert [item.attempt for item in await items_of(context, batch_id)] == [1, 2, 1, 2, 1]
     assert await database.read(failures.of_batch, batch_id) == []
 
 
@@ -137,31 +137,32 @@ async def test_retry_by_group_and_by_id_takes_up_only_those(
         reason = "too dark" if claimed.input.name < "3" else "too bright"
         raise UnreadableFileError(claimed.input.name, reason)
 
-    mill = a_mill(database, tmp_path)
-    async with working(mill, scripted(tmp_path, script)):
-        batch_id = await send(mill, 5)
-        await until_ended(mill, batch_id)
+    context = a_mill(database, tmp_path)
+    async with working(context, scripted(tmp_path, script)):
+        batch_id = await send(context, 5)
+        await until_ended(context, batch_id)
     large, small = await database.read(failures.of_batch, batch_id)
     assert (large.count, small.count) == (3, 2)
     assert "too dark" in large.message
     assert "txt" not in large.message
     retried = await batch_control.retry(
-        mill, batch_id, RetryScope(failure_no=small.no), owner_id=None
+        context, batch_id, RetryScope(failure_no=small.no), owner_id=None
     )
     assert retried == 2
-    (first, *_) = await items_of(mill, batch_id)
+    (first, *_) = await items_of(context, batch_id)
     assert (
-        await batch_control.retry(mill, batch_id, RetryScope(ids=(first.id,)), owner_id=None) == 1
+        await batch_control.retry(context, batch_id, RetryScope(ids=(first.id,)), owner_id=None)
+        == 1
     )
     stranger = RetryScope(ids=(ItemId("itm_of_somebody_else"),))
-    assert await batch_control.retry(mill, batch_id, stranger, owner_id=None) == 0
+    assert await batch_control.retry(context, batch_id, stranger, owner_id=None) == 0
 
 
 async def test_somebody_elses_batch_is_as_absent_as_none(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    batch_id = await send(mill, 1, caller=Caller(OwnerId("one")))
+    context = a_mill(database, tmp_path)
+    batch_id = await send(context, 1, caller=Caller(OwnerId("one")))
     for act in (
         batch_control.pause,
         batch_control.resume,
@@ -170,82 +171,82 @@ async def test_somebody_elses_batch_is_as_absent_as_none(
         batch_control.delete,
     ):
         with pytest.raises(NotFoundError):
-            await act(mill, batch_id, owner_id=OwnerId("other"))
+            await act(context, batch_id, owner_id=OwnerId("other"))
     with pytest.raises(NotFoundError):
-        await batch_control.retry(mill, batch_id, RetryScope(), owner_id=OwnerId("other"))
+        await batch_control.retry(context, batch_id, RetryScope(), owner_id=OwnerId("other"))
 
 
 async def test_an_ended_batch_can_be_neither_paused_nor_cancelled(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        batch_id = await send(mill, 1)
-        await until_ended(mill, batch_id)
+    context = a_mill(database, tmp_path)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        batch_id = await send(context, 1)
+        await until_ended(context, batch_id)
     for act in (batch_control.pause, batch_control.resume, batch_control.cancel):
         with pytest.raises(ConflictError, match="completed"):
-            await act(mill, batch_id, owner_id=None)
+            await act(context, batch_id, owner_id=None)
 
 
 async def test_an_open_batch_takes_files_until_it_is_closed(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        batch_id = await send(mill, 2, keep_open=True)
-        await until(mill, batch_id, lambda batch: batch.counts.completed == 2)
-        assert not (await batch_of(mill, batch_id)).status.ended
-        assert await add_files(mill, batch_id, Caller(), [a_file(mill.uploads, "x.txt")]) == 1
-        await batch_control.close(mill, batch_id, owner_id=None)
-        assert (await until_ended(mill, batch_id)).counts.completed == 3
+    context = a_mill(database, tmp_path)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        batch_id = await send(context, 2, keep_open=True)
+        await until(context, batch_id, lambda batch: batch.counts.completed == 2)
+        assert not (await batch_of(context, batch_id)).status.ended
+        assert await add_files(context, batch_id, Caller(), [a_file(context.uploads, "x.txt")]) == 1
+        await batch_control.close(context, batch_id, owner_id=None)
+        assert (await until_ended(context, batch_id)).counts.completed == 3
         with pytest.raises(ConflictError):
-            await add_files(mill, batch_id, Caller(), [a_file(mill.uploads, "y.txt")])
+            await add_files(context, batch_id, Caller(), [a_file(context.uploads, "y.txt")])
 
 
 async def test_closing_an_open_batch_whose_items_have_ended_ends_it(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        batch_id = await send(mill, 1, keep_open=True)
-        await until(mill, batch_id, lambda batch: batch.counts.completed == 1)
-    batch = await batch_control.close(mill, batch_id, owner_id=None)
+    context = a_mill(database, tmp_path)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        batch_id = await send(context, 1, keep_open=True)
+        await until(context, batch_id, lambda batch: batch.counts.completed == 1)
+    batch = await batch_control.close(context, batch_id, owner_id=None)
     assert batch.status is BatchStatus.COMPLETED
 
 
 async def test_a_batch_that_nobody_closed_ends_once_nothing_was_added_for_long(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path, upload_expiry_s=60)
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        left, grown = await send(mill, 1, keep_open=True), await send(mill, 1, keep_open=True)
+    context = a_mill(database, tmp_path, upload_expiry_s=60)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        left, grown = await send(context, 1, keep_open=True), await send(context, 1, keep_open=True)
         for batch_id in (left, grown):
             await database.run(batches.change, batch_id, upload_until=at(0))
-        await add_files(mill, grown, Caller(), [a_file(mill.uploads, "x.txt")])
-        await batch_control.close_left_open(mill)
-        assert (await until_ended(mill, left)).counts.completed == 1
-        assert (await batch_of(mill, grown)).open
+        await add_files(context, grown, Caller(), [a_file(context.uploads, "x.txt")])
+        await batch_control.close_left_open(context)
+        assert (await until_ended(context, left)).counts.completed == 1
+        assert (await batch_of(context, grown)).open
 
 
 async def test_an_open_batch_waits_for_its_first_files_too(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path, upload_expiry_s=60)
-    batch_id = await send(mill, 0, keep_open=True)
-    await batch_control.close_left_open(mill)
-    assert (await batch_of(mill, batch_id)).open
+    context = a_mill(database, tmp_path, upload_expiry_s=60)
+    batch_id = await send(context, 0, keep_open=True)
+    await batch_control.close_left_open(context)
+    assert (await batch_of(context, batch_id)).open
     await database.run(batches.change, batch_id, upload_until=NOW - 1)
-    await swept(mill)
-    assert (await batch_of(mill, batch_id)).status is BatchStatus.COMPLETED
+    await swept(context)
+    assert (await batch_of(context, batch_id)).status is BatchStatus.COMPLETED
 
 
 async def test_a_deleted_batch_leaves_no_row_and_no_byte(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        batch_id = await send(mill, 4)
-        await until_ended(mill, batch_id)
-        await batch_control.delete(mill, batch_id, owner_id=None)
+    context = a_mill(database, tmp_path)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        batch_id = await send(context, 4)
+        await until_ended(context, batch_id)
+        await batch_control.delete(context, batch_id, owner_id=None)
     assert stored_files(tmp_path) == []
-    assert list(await items_of(mill, batch_id)) == []
+    assert list(await items_of(context, batch_id)) == []

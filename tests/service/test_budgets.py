@@ -74,10 +74,10 @@ def tried(database: Database, folder: Path, script, **order) -> tuple[int, str]:
     """Work on an item until it ends; return its attempts and its status."""
     rows = Rows(database)
     (item_id,) = rows.batch(**order)
-    mill = a_mill(database, folder, tiers=TIERS, sequential=SequentialSettings(crashes=2))
+    context = a_mill(database, folder, tiers=TIERS, sequential=SequentialSettings(crashes=2))
 
     async def work() -> None:
-        await process_item(mill, LeaseKeeper(mill), scripted(folder, script), item_id)
+        await process_item(context, LeaseKeeper(context), scripted(folder, script), item_id)
 
     while rows.batch_row()["ended_at"] is None:
         rows.take()  # in the year 2027: every wait is over
@@ -101,13 +101,13 @@ async def test_a_file_is_not_tried_again_before_what_was_away_asks_for(
 ) -> None:
     rows = Rows(database)
     (item_id,) = rows.batch()
-    mill = a_mill(database, tmp_path)
+    context = a_mill(database, tmp_path)
 
     def busy(_claimed: object) -> None:
         raise ModelBusyError("m", retry_after_s=700.0)
 
     rows.take()
-    await process_item(mill, LeaseKeeper(mill), scripted(tmp_path, busy), item_id)
+    await process_item(context, LeaseKeeper(context), scripted(tmp_path, busy), item_id)
     item = rows.item(item_id)
     assert (item["due_at"] - item["started_at"]).total_seconds() >= 700
 

@@ -22,7 +22,7 @@ from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.model.batch import BatchId
 from batchmill.model.item import ItemId, WorkerId
 from batchmill.service import sweep
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.execution.process_item import Attempt, process_item
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.leases import LeaseKeeper
@@ -74,12 +74,12 @@ class Held:
 
 @asynccontextmanager
 async def working_on(
-    mill: Mill, attempt: Attempt, item_id: ItemId
+    context: ServerContext, attempt: Attempt, item_id: ItemId
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Work on one item beside the block, with its lease kept."""
-    keeper = LeaseKeeper(mill)
+    keeper = LeaseKeeper(context)
     async with background(keeper.run()), asyncio.timeout(WAIT_S):
-        work = asyncio.create_task(process_item(mill, keeper, attempt, item_id))
+        work = asyncio.create_task(process_item(context, keeper, attempt, item_id))
         try:
             yield work
         finally:
@@ -87,9 +87,9 @@ async def working_on(
             await asyncio.wait({work})
 
 
-async def one_item(mill: Mill) -> tuple[BatchId, ItemId]:
-    batch_id = await send(mill, 1)
-    (item,) = await items_of(mill, batch_id)
+async def one_item(context: ServerContext) -> tuple[BatchId, ItemId]:
+    batch_id = await send(context, 1)
+    (item,) = await items_of(context, batch_id)
     return batch_id, item.id
 
 
@@ -118,41 +118,41 @@ async def take_over(database: Database, batch_id: BatchId, item_id: ItemId) -> N
 async def test_an_attempt_that_takes_longer_than_its_lease_stays_one_attempt(
     database: Database, tmp_path: Path
 ) -> None:
-    mill, held = a_mill(database, tmp_path, **SHORT), Held()
-    batch_id, item_id = await one_item(mill)
-    async with working_on(mill, scripted(tmp_path, held), item_id) as work:
+    context, held = a_mill(database, tmp_path, **SHORT), Held()
+    batch_id, item_id = await one_item(context)
+    async with working_on(context, scripted(tmp_path, held), item_id) as work:
         await held.begun.wait()
         first, now_ms = await lease_of(database, item_id)
         assert first is not None
         while now_ms <= to_ms(first):
             await asyncio.sleep(0.05)
             _, now_ms = await lease_of(database, item_id)
-        await sweep.rescue_expired(mill)
+        await sweep.rescue_expired(context)
         held.let_go.set()
         await work
-    (item,) = await items_of(mill, batch_id)
+    (item,) = await items_of(context, batch_id)
     assert (item.status, item.attempt) == ("completed", 1)
 
 
 async def test_an_attempt_whose_item_was_taken_over_is_stopped_and_leaves_the_new_claim_alone(
     database: Database, tmp_path: Path
 ) -> None:
-    mill, held = a_mill(database, tmp_path), Held()
-    batch_id, item_id = await one_item(mill)
-    async with working_on(mill, scripted(tmp_path, held), item_id) as work:
+    context, held = a_mill(database, tmp_path), Held()
+    batch_id, item_id = await one_item(context)
+    async with working_on(context, scripted(tmp_path, held), item_id) as work:
         await held.begun.wait()
         await take_over(database, batch_id, item_id)
         await held.stopped.wait()
         await work
-    (item,) = await items_of(mill, batch_id)
+    (item,) = await items_of(context, batch_id)
     assert (item.status, item.attempt, item.spent) == ("processing", 2, transitions.Spent())
 
 
 async def test_how_far_an_attempt_is_reaches_the_row_and_never_goes_back(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    batch_id, item_id = await one_item(mill)
+    context = a_mill(database, tmp_path)
+    batch_id, item_id = await one_item(context)
     told: asyncio.Queue[float] = asyncio.Queue()
 
     @asynccontextmanager
@@ -164,12 +164,12 @@ async def test_how_far_an_attempt_is_reaches_the_row_and_never_goes_back(
             told.task_done()
         yield Finished(transitions.Result(), (), tmp_path)
 
-    async with working_on(mill, attempt, item_id):
+    async with working_on(context, attempt, item_id):
         for fractions, stored in (((0.4, 0.2), 0.4), ((7.0,), 1.0)):
             for fraction in fractions:
                 told.put_nowait(fraction)
             await told.join()
-            while (await items_of(mill, batch_id))[0].progress != stored:
+            while (await items_of(context, batch_id))[0].progress != stored:
                 await asyncio.sleep(0.05)
 
 
@@ -177,16 +177,16 @@ async def test_a_worker_without_its_database_stops_its_attempt_and_the_next_one_
     tmp_path: Path, database: Database
 ) -> None:
     away = Unreachable(database.engine.url.render_as_string(hide_password=False))
-    mill, held = a_mill(away, tmp_path, **SHORT), Held()
-    batch_id, item_id = await one_item(mill)
-    async with working_on(mill, scripted(tmp_path, held), item_id) as work:
+    context, held = a_mill(away, tmp_path, **SHORT), Held()
+    batch_id, item_id = await one_item(context)
+    async with working_on(context, scripted(tmp_path, held), item_id) as work:
         await held.begun.wait()
         away.away = True
         await held.stopped.wait()
         await asyncio.wait({work})
         assert work.exception() is None, "an outage is no fault of the worker"
         away.away = False
-    (item,) = await items_of(mill, batch_id)
+    (item,) = await items_of(context, batch_id)
     assert (item.status, item.attempt) == ("processing", 1)
     await take_over(database, batch_id, item_id)
     await away.aclose()
@@ -220,8 +220,8 @@ async def test_a_worker_that_loses_the_line_to_its_database_kills_the_child_that
         far = Database(
             url.set(host="127.0.0.1", port=line.port).render_as_string(hide_password=False)
         )
-        mill = a_mill(far, tmp_path, **SHORT)
-        _, item_id = await one_item(mill)
+        context = a_mill(far, tmp_path, **SHORT)
+        _, item_id = await one_item(context)
 
         @asynccontextmanager
         async def attempt(
@@ -230,7 +230,7 @@ async def test_a_worker_that_loses_the_line_to_its_database_kills_the_child_that
             await pool.run("hang")
             yield Finished(transitions.Result(), (), tmp_path)
 
-        async with working_on(mill, attempt, item_id) as work:
+        async with working_on(context, attempt, item_id) as work:
             await pool.busy()
             (child,) = pool.pool.pids()
             getattr(line, how)()

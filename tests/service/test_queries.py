@@ -30,10 +30,10 @@ MINE, YOURS = OwnerId("mine"), OwnerId("yours")
 
 
 async def test_only_its_owner_reads_a_batch_and_its_items(database, tmp_path):
-    mill = a_mill(database, tmp_path)
-    batch_id = await send(mill, 1, caller=Caller(MINE))
-    (item,) = await items_of(mill, batch_id)
-    mine, yours, everyones = (Reading(mill, owner) for owner in (MINE, YOURS, None))
+    context = a_mill(database, tmp_path)
+    batch_id = await send(context, 1, caller=Caller(MINE))
+    (item,) = await items_of(context, batch_id)
+    mine, yours, everyones = (Reading(context, owner) for owner in (MINE, YOURS, None))
     for reading in (mine, everyones):
         assert (await reading.batch(batch_id)).id == batch_id
         assert (await reading.item(item.id))[0].id == item.id
@@ -44,10 +44,10 @@ async def test_only_its_owner_reads_a_batch_and_its_items(database, tmp_path):
 
 
 async def test_a_batch_whose_files_still_arrive_is_told_like_every_other(database, tmp_path):
-    mill = a_mill(database, tmp_path)
-    async with drafted(mill, Caller()) as batch_id:
-        told = await Reading(mill, None).batch(batch_id)
-        await batch_control.purge(mill, batch_id)
+    context = a_mill(database, tmp_path)
+    async with drafted(context, Caller()) as batch_id:
+        told = await Reading(context, None).batch(batch_id)
+        await batch_control.purge(context, batch_id)
     assert (told.status, told.counts.total) == ("uploading", 0)
     assert told.pipeline == {"steps": []}
 
@@ -60,18 +60,18 @@ def test_what_is_no_id_is_not_even_looked_for(database, tmp_path, id_):
 
 @pytest.mark.parametrize("cursor", ["", "é", "e30", "WzFd", "WyJhIl0", "WyJhIix0cnVlXQ", "%%%%"])
 async def test_a_cursor_that_is_not_ours_is_refused(database, tmp_path, cursor):
-    mill = a_mill(database, tmp_path)
-    batch = await batch_of(mill, await send(mill, 1))
+    context = a_mill(database, tmp_path)
+    batch = await batch_of(context, await send(context, 1))
     with pytest.raises(InvalidFieldError):
-        await Reading(mill, None).items(batch, Wanted(), limit=1, cursor=cursor)
+        await Reading(context, None).items(batch, Wanted(), limit=1, cursor=cursor)
 
 
 async def test_an_archive_has_the_files_behind_many_items_that_made_none(database, tmp_path):
-    mill = a_mill(database, tmp_path)
-    batch_id = await send_many(mill, PAGE_ROWS + 20)
-    await batch_control.cancel(mill, batch_id, owner_id=None)
-    batch = await batch_of(mill, batch_id)
-    reading = Reading(mill, None)
+    context = a_mill(database, tmp_path)
+    batch_id = await send_many(context, PAGE_ROWS + 20)
+    await batch_control.cancel(context, batch_id, owner_id=None)
+    batch = await batch_of(context, batch_id)
+    reading = Reading(context, None)
     assert await reading.archive_rows(batch, -1) == []
     with database.engine.begin() as conn:
         _complete(conn, batch_id, {PAGE_ROWS + 10: "last.txt"})
@@ -81,30 +81,30 @@ async def test_an_archive_has_the_files_behind_many_items_that_made_none(databas
 
 
 async def test_every_item_is_read_page_by_page(database, tmp_path):
-    mill = a_mill(database, tmp_path)
-    batch = await batch_of(mill, await send_many(mill, 2 * PAGE_ROWS + 1))
+    context = a_mill(database, tmp_path)
+    batch = await batch_of(context, await send_many(context, 2 * PAGE_ROWS + 1))
     pages = [
         [item.position for item in page]
-        async for page in Reading(mill, None).every_item(batch, listing.Filter())
+        async for page in Reading(context, None).every_item(batch, listing.Filter())
     ]
     assert [len(page) for page in pages] == [PAGE_ROWS, PAGE_ROWS, 1]
     assert [each for page in pages for each in page] == list(range(2 * PAGE_ROWS + 1))
 
 
 async def test_only_waiting_batches_have_a_place_in_the_queue(database, tmp_path):
-    mill = a_mill(database, tmp_path)
-    ids = [await send(mill, 1) for _ in range(3)]
-    urgent = await send(mill, 1, priority="high")
-    await batch_control.pause(mill, ids[0], owner_id=None)
-    reading = Reading(mill, None)
+    context = a_mill(database, tmp_path)
+    ids = [await send(context, 1) for _ in range(3)]
+    urgent = await send(context, 1, priority="high")
+    await batch_control.pause(context, ids[0], owner_id=None)
+    reading = Reading(context, None)
 
     async def place(batch_id: str) -> int | None:
         return await reading.position(await reading.batch(batch_id))
 
     assert [await place(each) for each in (*ids, urgent)] == [None, 2, 3, 1]
-    await batch_control.resume(mill, ids[0], owner_id=None)
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        await until_ended(mill, urgent)
+    await batch_control.resume(context, ids[0], owner_id=None)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        await until_ended(context, urgent)
         assert await place(urgent) is None
 
 
@@ -112,11 +112,11 @@ async def test_failures_come_with_samples(database, tmp_path):
     def fail(claimed):
         raise UnreadableFileError(claimed.input.name, "it is damaged")
 
-    mill = a_mill(database, tmp_path)
-    batch_id = await send(mill, 5)
-    async with working(mill, scripted(tmp_path, fail)):
-        batch = await until_ended(mill, batch_id)
-    (found,) = await Reading(mill, None).failures(batch)
+    context = a_mill(database, tmp_path)
+    batch_id = await send(context, 5)
+    async with working(context, scripted(tmp_path, fail)):
+        batch = await until_ended(context, batch_id)
+    (found,) = await Reading(context, None).failures(batch)
     assert found.group.count == 5
     assert [item.position for item in found.samples] == [0, 1, 2]
 

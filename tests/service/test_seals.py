@@ -17,7 +17,7 @@ from batchmill.model.webhook import NoticeStatus, Webhook, WebhookId
 from batchmill.outgoing import signed
 from batchmill.outgoing.calls import Outgoing, Rules
 from batchmill.service import batch_control, webhook_outbox, webhooks
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.queries import Reading
 from batchmill.service.seals import Seals
 from batchmill.worker import background
@@ -34,21 +34,21 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def mill(database: Database, tmp_path) -> Mill:
+def context(database: Database, tmp_path) -> ServerContext:
     made = a_mill(database, tmp_path)
     return replace(made, outgoing=Outgoing(Rules(http=True, loopback=True)))
 
 
-def with_keys(mill: Mill, *keys: str) -> Mill:
-    return replace(mill, seals=Seals(keys))
+def with_keys(context: ServerContext, *keys: str) -> ServerContext:
+    return replace(context, seals=Seals(keys))
 
 
-async def a_webhook(mill: Mill, url: str = "http://127.0.0.1:9/") -> Webhook:
-    return await webhooks.create(mill, LOCAL_OWNER, url=url, every_batch=True)
+async def a_webhook(context: ServerContext, url: str = "http://127.0.0.1:9/") -> Webhook:
+    return await webhooks.create(context, LOCAL_OWNER, url=url, every_batch=True)
 
 
-def kept(mill: Mill) -> dict[str, str]:
-    with mill.database.engine.begin() as conn:
+def kept(context: ServerContext) -> dict[str, str]:
+    with context.database.engine.begin() as conn:
         return {row.id: row.secret for row in conn.execute(select(table.c.id, table.c.secret))}
 
 
@@ -104,33 +104,35 @@ def test_without_a_key_secrets_stay_as_they_are() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_new_webhook_is_told_in_clear_and_kept_sealed(mill: Mill) -> None:
-    mill = with_keys(mill, NEW)
-    made = await a_webhook(mill)
+async def test_a_new_webhook_is_told_in_clear_and_kept_sealed(context: ServerContext) -> None:
+    context = with_keys(context, NEW)
+    made = await a_webhook(context)
     assert made.secret.startswith("whsec_")
-    assert kept(mill)[made.id].startswith(mill.seals.prefixes[0])
-    assert mill.seals.open(kept(mill)[made.id], made.id) == made.secret
+    assert kept(context)[made.id].startswith(context.seals.prefixes[0])
+    assert context.seals.open(kept(context)[made.id], made.id) == made.secret
 
 
 @pytest.mark.anyio
-async def test_a_start_seals_clear_secrets_and_those_of_an_older_key(mill: Mill) -> None:
+async def test_a_start_seals_clear_secrets_and_those_of_an_older_key(
+    context: ServerContext,
+) -> None:
     secrets = {}
     for keys in [(), (OLD,), (NEW,)] * 3:
-        made = await a_webhook(with_keys(mill, *keys))
+        made = await a_webhook(with_keys(context, *keys))
         secrets[made.id] = made.secret
-    start = with_keys(mill, NEW, OLD)
+    start = with_keys(context, NEW, OLD)
 
     await webhooks.seal_all(start)
 
-    alone, after = Seals([NEW]), kept(mill)
+    alone, after = Seals([NEW]), kept(context)
     assert {each: alone.open(text, WebhookId(each)) for each, text in after.items()} == secrets
     assert all(text.startswith(alone.prefixes[0]) for text in after.values())
     await webhooks.seal_all(start)
-    assert kept(mill) == after, "a second start changes nothing"
+    assert kept(context) == after, "a second start changes nothing"
 
 
 @pytest.mark.anyio
-async def test_more_secrets_than_one_chunk_are_all_sealed(mill: Mill) -> None:
+async def test_more_secrets_than_one_chunk_are_all_sealed(context: ServerContext) -> None:
     more = webhooks.CHUNK_ROWS + 3
 
     def insert(conn) -> None:
@@ -139,88 +141,95 @@ async def test_more_secrets_than_one_chunk_are_all_sealed(mill: Mill) -> None:
             hook = WebhookId(f"whk_{number:05}")
             rows.insert(conn, hook, LOCAL_OWNER, every_batch=False, **named)
 
-    await mill.database.run(insert)
-    await webhooks.seal_all(with_keys(mill, NEW))
-    assert sum(text.startswith("sealed:v1:") for text in kept(mill).values()) == more
+    await context.database.run(insert)
+    await webhooks.seal_all(with_keys(context, NEW))
+    assert sum(text.startswith("sealed:v1:") for text in kept(context).values()) == more
 
 
 @pytest.mark.anyio
-async def test_a_start_leaves_what_it_can_not_open_as_it_is(mill: Mill) -> None:
-    locked = await a_webhook(with_keys(mill, OLD))
-    damaged = await a_webhook(with_keys(mill, NEW, OLD))
+async def test_a_start_leaves_what_it_can_not_open_as_it_is(context: ServerContext) -> None:
+    locked = await a_webhook(with_keys(context, OLD))
+    damaged = await a_webhook(with_keys(context, NEW, OLD))
     broken = Seals([OLD, NEW]).prefixes[1] + "AAAA"
 
     def damage(conn) -> None:
         conn.execute(table.update().where(table.c.id == damaged.id).values(secret=broken))
 
-    await mill.database.run(damage)
-    before = kept(mill)
-    await webhooks.seal_all(with_keys(mill, "t" * 32, NEW))
-    assert kept(mill) == before
-    start = with_keys(mill, NEW)
-    assert await mill.database.read(rows.count_locked, start.seals.prefixes) == 1
-    assert await mill.database.read(rows.count_locked, Seals([OLD, NEW]).prefixes) == 0
-    assert await mill.database.read(rows.count_locked, ()) == 2
+    await context.database.run(damage)
+    before = kept(context)
+    await webhooks.seal_all(with_keys(context, "t" * 32, NEW))
+    assert kept(context) == before
+    start = with_keys(context, NEW)
+    assert await context.database.read(rows.count_locked, start.seals.prefixes) == 1
+    assert await context.database.read(rows.count_locked, Seals([OLD, NEW]).prefixes) == 0
+    assert await context.database.read(rows.count_locked, ()) == 2
     assert locked.id in before
 
 
 @pytest.mark.anyio
-async def test_a_secret_changed_since_it_was_read_is_not_sealed_over(mill: Mill) -> None:
-    made = await a_webhook(mill)
+async def test_a_secret_changed_since_it_was_read_is_not_sealed_over(
+    context: ServerContext,
+) -> None:
+    made = await a_webhook(context)
     stale = [(made.id, "whsec_other", "sealed:v1:00000000:x")]
-    assert await mill.database.run(rows.reseal, stale) == 0
-    assert kept(mill)[made.id] == made.secret
+    assert await context.database.run(rows.reseal, stale) == 0
+    assert kept(context)[made.id] == made.secret
 
 
 @pytest.mark.anyio
-async def test_notices_wait_uncounted_for_the_key_and_go_out_once_it_is_back(mill: Mill) -> None:
+async def test_notices_wait_uncounted_for_the_key_and_go_out_once_it_is_back(
+    context: ServerContext,
+) -> None:
     with Receiver() as locked_receiver, Receiver() as clear_receiver:
-        locked = await a_webhook(with_keys(mill, OLD), locked_receiver.url)
-        clear = await a_webhook(mill, clear_receiver.url)
-        batch_id = await send(mill, 0, keep_open=True)
-        await batch_control.close(mill, batch_id, owner_id=None)
+        locked = await a_webhook(with_keys(context, OLD), locked_receiver.url)
+        clear = await a_webhook(context, clear_receiver.url)
+        batch_id = await send(context, 0, keep_open=True)
+        await batch_control.close(context, batch_id, owner_id=None)
         for keys in ((), (NEW,)):
-            async with background(webhook_outbox.run(with_keys(mill, *keys))):
-                await until_ended(mill, clear)
-            assert not await webhook_outbox._send_next(with_keys(mill, *keys), locked.id)
-            (waiting,) = (await Reading(mill, None).notices(locked, limit=9)).data
+            async with background(webhook_outbox.run(with_keys(context, *keys))):
+                await until_ended(context, clear)
+            assert not await webhook_outbox._send_next(with_keys(context, *keys), locked.id)
+            (waiting,) = (await Reading(context, None).notices(locked, limit=9)).data
             assert (waiting.status, waiting.tries) == (NoticeStatus.WAITING, 0)
             assert (waiting.error, waiting.due_at) == (None, waiting.created_at)
             asked = Seals(keys).prefixes
-            found = await mill.database.read(rows.due, without=(), limit=9, prefixes=asked)
+            found = await context.database.read(rows.due, without=(), limit=9, prefixes=asked)
             assert found == [], "the locked one takes no other's place"
         assert locked_receiver.got == []
 
-        async with background(webhook_outbox.run(with_keys(mill, NEW, OLD))):
-            await until_ended(mill, locked)
+        async with background(webhook_outbox.run(with_keys(context, NEW, OLD))):
+            await until_ended(context, locked)
 
-        (notice,) = (await Reading(mill, None).notices(locked, limit=9)).data
+        (notice,) = (await Reading(context, None).notices(locked, limit=9)).data
         assert (notice.status, notice.tries) == (NoticeStatus.DELIVERED, 1)
         (got,) = locked_receiver.got
         Verifier(locked.secret).verify(got.body, got.headers)
 
 
 @pytest.mark.anyio
-async def test_no_notice_is_signed_with_a_damaged_secret(mill: Mill) -> None:
-    mill = with_keys(mill, NEW)
+async def test_no_notice_is_signed_with_a_damaged_secret(context: ServerContext) -> None:
+    context = with_keys(context, NEW)
     with Receiver() as receiver:
-        first, second = await a_webhook(mill, receiver.url), await a_webhook(mill, receiver.url)
-        moved = kept(mill)[first.id]
+        first, second = (
+            await a_webhook(context, receiver.url),
+            await a_webhook(context, receiver.url),
+        )
+        moved = kept(context)[first.id]
 
         def copy(conn) -> None:
             conn.execute(table.update().where(table.c.id == second.id).values(secret=moved))
 
-        await mill.database.run(copy)
-        batch_id = await send(mill, 0, keep_open=True)
-        await batch_control.close(mill, batch_id, owner_id=None)
-        assert not await webhook_outbox._send_next(mill, second.id)
-        (failed,) = (await Reading(mill, None).notices(second, limit=9)).data
+        await context.database.run(copy)
+        batch_id = await send(context, 0, keep_open=True)
+        await batch_control.close(context, batch_id, owner_id=None)
+        assert not await webhook_outbox._send_next(context, second.id)
+        (failed,) = (await Reading(context, None).notices(second, limit=9)).data
         assert (failed.status, failed.tries) == (NoticeStatus.WAITING, 1)
         assert failed.error == webhook_outbox.DAMAGED
         assert receiver.got == []
 
 
-async def until_ended(mill: Mill, webhook: Webhook) -> None:
+async def until_ended(context: ServerContext, webhook: Webhook) -> None:
     async with asyncio.timeout(60):
-        while (await Reading(mill, None).notices(webhook, limit=9)).data[0].ended_at is None:
+        while (await Reading(context, None).notices(webhook, limit=9)).data[0].ended_at is None:
             await asyncio.sleep(0.02)

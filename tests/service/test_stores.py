@@ -20,7 +20,7 @@ from batchmill.errors.outage import StorageUnavailableError
 from batchmill.errors.request import NotFoundError, WrongStoreError
 from batchmill.model import ids
 from batchmill.service import stores, sweep
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.orphans import confirm
 from batchmill.storage import keys
 from batchmill.storage.base import Storage
@@ -48,39 +48,39 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     return ObjectStorage(request.getfixturevalue("own_bucket"))
 
 
-async def mark_of(mill: Mill, key: str = keys.IDENTITY) -> dict[str, Any] | None:
+async def mark_of(context: ServerContext, key: str = keys.IDENTITY) -> dict[str, Any] | None:
     try:
-        return json.loads(b"".join([piece async for piece in mill.storage.read(key)]))
+        return json.loads(b"".join([piece async for piece in context.storage.read(key)]))
     except NotFoundError:
         return None
 
 
-async def folders(mill: Mill) -> set[str]:
-    return {name async for name in mill.storage.list_folders(keys.BATCHES)}
+async def folders(context: ServerContext) -> set[str]:
+    return {name async for name in context.storage.list_folders(keys.BATCHES)}
 
 
-async def put_folders(mill: Mill, number: int) -> set[str]:
+async def put_folders(context: ServerContext, number: int) -> set[str]:
     """Lay down folders of batches that the database does not know."""
     names = {ids.batch_id() for _ in range(number)}
     for name in names:
-        left = a_file(mill.uploads, "left.txt").path
-        await mill.storage.put(f"batches/{name}/in/x", left, media_type="text/plain")
+        left = a_file(context.uploads, "left.txt").path
+        await context.storage.put(f"batches/{name}/in/x", left, media_type="text/plain")
     return names
 
 
-async def an_hour_later(mill: Mill) -> None:
+async def an_hour_later(context: ServerContext) -> None:
     earlier = update(installation).values(raised_at=NOW - HOUR_MS - 1)
-    await mill.database.run(lambda conn: conn.execute(earlier))
+    await context.database.run(lambda conn: conn.execute(earlier))
 
 
-async def generation(mill: Mill) -> int:
-    return await mill.database.read(lambda conn: conn.scalar(select(installation.c.generation)))
+async def generation(context: ServerContext) -> int:
+    return await context.database.read(lambda conn: conn.scalar(select(installation.c.generation)))
 
 
-async def back_to(mill: Mill, number: int) -> None:
+async def back_to(context: ServerContext, number: int) -> None:
     """Do what restoring an older backup does to the row of the installation."""
     older = update(installation).values(generation=number, raised_at=NOW)
-    await mill.database.run(lambda conn: conn.execute(older))
+    await context.database.run(lambda conn: conn.execute(older))
 
 
 async def test_a_wrong_database_is_refused_and_removes_nothing(
@@ -117,84 +117,84 @@ async def test_a_store_in_use_before_marks_is_adopted_by_its_database_and_by_no_
 async def test_of_many_folders_one_that_is_unknown_is_enough_to_refuse_the_store(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    one = await send(mill, 1)
+    context = a_mill(database, tmp_path)
+    one = await send(context, 1)
     for name in (ids.batch_id() for _ in range(stores.CHUNK_ROWS)):
         (tmp_path / "storage/batches" / name).mkdir()
     with pytest.raises(WrongStoreError):
-        await marked(mill)
+        await marked(context)
     for folder in (tmp_path / "storage/batches").iterdir():
         if folder.name != one:
             folder.rmdir()
-    await marked(mill)
+    await marked(context)
 
 
 async def test_an_older_backup_is_refused_until_its_generation_is_raised_by_word(
     database: Database, storage: Storage, tmp_path: Path
 ) -> None:
-    mill = replace(a_mill(database, tmp_path), storage=storage)
-    await marked(mill)
-    batch_id = await send(mill, 1)
+    context = replace(a_mill(database, tmp_path), storage=storage)
+    await marked(context)
+    batch_id = await send(context, 1)
     for _ in range(3):
-        await an_hour_later(mill)
-        await swept(mill)
-    assert await generation(mill) == 4
-    await back_to(mill, 2)
-    await mill.database.run(lambda conn: conn.execute(delete(batch_table)))
+        await an_hour_later(context)
+        await swept(context)
+    assert await generation(context) == 4
+    await back_to(context, 2)
+    await context.database.run(lambda conn: conn.execute(delete(batch_table)))
     with pytest.raises(WrongStoreError, match="in use after this backup"):
-        await marked(mill)
-    await swept(mill)
-    await a_day_later(mill)
-    await swept(mill)
-    assert await folders(mill) == {batch_id}
-    assert await generation(mill) == 2
-    await stores.claim(mill, stores.of_batches(mill), adopt=True)
-    assert await generation(mill) == 5
-    mark = await mark_of(mill)
+        await marked(context)
+    await swept(context)
+    await a_day_later(context)
+    await swept(context)
+    assert await folders(context) == {batch_id}
+    assert await generation(context) == 2
+    await stores.claim(context, stores.of_batches(context), adopt=True)
+    assert await generation(context) == 5
+    mark = await mark_of(context)
     assert mark is not None
     assert mark["generation"] == 5
-    await marked(mill)
+    await marked(context)
 
 
 async def test_the_generation_is_raised_once_an_hour_in_the_database_and_the_marks(
     database: Database, own_bucket: Bucket, tmp_path: Path
 ) -> None:
     split = SplitStorage(LocalStorage(tmp_path / "storage"), ObjectStorage(own_bucket))
-    mill = replace(a_mill(database, tmp_path, results_url=own_bucket.url), storage=split)
-    await marked(mill)
-    await swept(mill)
-    assert await generation(mill) == 1
-    await an_hour_later(mill)
-    await swept(mill)
-    main, results = await mark_of(mill), await mark_of(mill, f"results/{keys.IDENTITY}")
+    context = replace(a_mill(database, tmp_path, results_url=own_bucket.url), storage=split)
+    await marked(context)
+    await swept(context)
+    assert await generation(context) == 1
+    await an_hour_later(context)
+    await swept(context)
+    main, results = await mark_of(context), await mark_of(context, f"results/{keys.IDENTITY}")
     assert main == results
     assert main is not None
     assert main["generation"] == 2
-    await swept(mill)
-    assert await generation(mill) == 2
+    await swept(context)
+    assert await generation(context) == 2
 
 
 async def test_an_empty_store_in_the_place_of_a_marked_one_is_refused_until_adopted(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    await marked(mill)
-    await send(mill, 1)
-    unmounted = replace(mill, storage=LocalStorage(tmp_path / "mount point"))
+    context = a_mill(database, tmp_path)
+    await marked(context)
+    await send(context, 1)
+    unmounted = replace(context, storage=LocalStorage(tmp_path / "mount point"))
     with pytest.raises(WrongStoreError, match="its mark is missing"):
         await marked(unmounted)
     await swept(unmounted)
     assert await mark_of(unmounted) is None
-    assert await mill.database.read(pauses.of_cleanup) is not None
+    assert await context.database.read(pauses.of_cleanup) is not None
     await stores.claim(unmounted, stores.of_batches(unmounted), adopt=True)
-    assert await mark_of(unmounted) == await mark_of(mill)
+    assert await mark_of(unmounted) == await mark_of(context)
 
 
 async def test_another_bucket_for_results_is_refused_and_the_first_one_is_not(
     database: Database, own_bucket: Bucket, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    await marked(mill)
+    context = a_mill(database, tmp_path)
+    await marked(context)
     main, results = LocalStorage(tmp_path / "storage"), ObjectStorage(own_bucket)
     split = a_mill(database, tmp_path, results_url=own_bucket.url)
     await marked(replace(split, storage=SplitStorage(main, results)))
@@ -243,24 +243,24 @@ async def test_of_two_installations_that_start_at_once_in_one_place_one_is_refus
 async def test_a_mark_that_nobody_can_read_is_taken_for_anothers(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    await mill.storage.swap(keys.IDENTITY, b"[]", expected=None)
+    context = a_mill(database, tmp_path)
+    await context.storage.swap(keys.IDENTITY, b"[]", expected=None)
     with pytest.raises(WrongStoreError):
-        await marked(mill)
+        await marked(context)
 
 
 async def test_uploads_of_another_database_are_refused_and_stay(
     database: Database, empty_database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    await marked(mill)
+    context = a_mill(database, tmp_path)
+    await marked(context)
     wrong = a_mill(empty_database, tmp_path)
     with pytest.raises(WrongStoreError, match="BATCHMILL_UPLOADS_DIR"):
         await stores.claim(wrong, stores.of_uploads(wrong))
-    (mill.settings.uploads_folder / keys.IDENTITY).unlink()
-    (mill.settings.uploads_folder / "upl_1").touch()
+    (context.settings.uploads_folder / keys.IDENTITY).unlink()
+    (context.settings.uploads_folder / "upl_1").touch()
     with pytest.raises(WrongStoreError, match="BATCHMILL_UPLOADS_DIR"):
-        await stores.claim(mill, stores.of_uploads(mill))
+        await stores.claim(context, stores.of_uploads(context))
 
 
 async def test_a_worker_with_another_storage_than_the_servers_is_refused(
@@ -299,54 +299,54 @@ async def test_a_worker_that_starts_first_waits_for_a_server_and_marks_nothing(
 async def test_more_orphans_than_a_days_worth_wait_for_an_administrator(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    await marked(mill)
-    kept = await send(mill, 1)
-    names = await put_folders(mill, 11)
-    await swept(mill)
+    context = a_mill(database, tmp_path)
+    await marked(context)
+    kept = await send(context, 1)
+    names = await put_folders(context, 11)
+    await swept(context)
     pause = await database.read(pauses.of_cleanup)
     assert pause is not None
     assert pause.reason.startswith("11 folders")
-    await a_day_later(mill)
-    await swept(mill)
-    assert await folders(mill) == {kept, *names}
-    late = await put_folders(mill, 1)
-    await confirm(mill)
-    await swept(mill)
-    assert await folders(mill) == {kept, *late}
+    await a_day_later(context)
+    await swept(context)
+    assert await folders(context) == {kept, *names}
+    late = await put_folders(context, 1)
+    await confirm(context)
+    await swept(context)
+    assert await folders(context) == {kept, *late}
     assert await database.read(pauses.of_cleanup) is None
 
 
 async def test_ten_orphans_are_removed_after_a_day_and_not_before(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    await marked(mill)
-    names = await put_folders(mill, 10)
-    await swept(mill)
-    await swept(mill)
-    assert await folders(mill) == names
-    await a_day_later(mill)
-    await swept(mill)
-    assert await folders(mill) == set()
+    context = a_mill(database, tmp_path)
+    await marked(context)
+    names = await put_folders(context, 10)
+    await swept(context)
+    await swept(context)
+    assert await folders(context) == names
+    await a_day_later(context)
+    await swept(context)
+    assert await folders(context) == set()
     assert await database.read(orphans.count) == 0
 
 
 async def test_a_folder_that_is_known_again_is_no_orphan_any_more(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    await marked(mill)
-    batch_id = await send(mill, 1)
+    context = a_mill(database, tmp_path)
+    await marked(context)
+    batch_id = await send(context, 1)
     rename = update(batch_table).where(batch_table.c.id == batch_id).values(id="bat_lost")
     await database.run(lambda conn: conn.execute(rename))
-    await swept(mill)
+    await swept(context)
     assert await database.read(orphans.count) == 1
     back = update(batch_table).where(batch_table.c.id == "bat_lost").values(id=batch_id)
     await database.run(lambda conn: conn.execute(back))
-    await a_day_later(mill)
-    await swept(mill)
-    assert await folders(mill) == {batch_id}
+    await a_day_later(context)
+    await swept(context)
+    assert await folders(context) == {batch_id}
     assert await database.read(orphans.count) == 0
 
 
@@ -359,26 +359,26 @@ async def test_a_listing_that_breaks_off_removes_and_forgets_nothing(
                 yield name
                 raise StorageUnavailableError(detail="gone")
 
-    mill = a_mill(database, tmp_path)
-    await marked(mill)
-    names = await put_folders(mill, 3)
-    await swept(mill)
-    await a_day_later(mill)
-    broken = replace(mill, storage=Broken(tmp_path / "storage"))
+    context = a_mill(database, tmp_path)
+    await marked(context)
+    names = await put_folders(context, 3)
+    await swept(context)
+    await a_day_later(context)
+    broken = replace(context, storage=Broken(tmp_path / "storage"))
     with pytest.raises(StorageUnavailableError):
         await sweep.remove_orphans(broken)
-    assert await folders(mill) == names
+    assert await folders(context) == names
     assert await database.read(orphans.count) == 3
 
 
 async def test_a_store_that_another_installation_took_over_is_cleaned_up_no_more(
     database: Database, empty_database: Database, tmp_path: Path
 ) -> None:
-    mill, other = a_mill(database, tmp_path), a_mill(empty_database, tmp_path)
-    await marked(mill)
-    names = await put_folders(mill, 3)
-    await swept(mill)
-    await a_day_later(mill)
+    context, other = a_mill(database, tmp_path), a_mill(empty_database, tmp_path)
+    await marked(context)
+    names = await put_folders(context, 3)
+    await swept(context)
+    await a_day_later(context)
     await stores.claim(other, stores.of_batches(other), adopt=True)
-    await swept(mill)
-    assert await folders(mill) == names
+    await swept(context)
+    assert await folders(context) == names

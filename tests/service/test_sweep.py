@@ -47,12 +47,12 @@ pytestmark = pytest.mark.all_databases
 async def test_an_item_whose_worker_went_silent_is_delivered_again(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    batch_id = await send(mill, 1)
-    (item,) = await items_of(mill, batch_id)
+    context = a_mill(database, tmp_path)
+    batch_id = await send(context, 1)
+    (item,) = await items_of(context, batch_id)
     await database.run(transitions.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000)
-    await swept(mill)
-    (item,) = await items_of(mill, batch_id)
+    await swept(context)
+    (item,) = await items_of(context, batch_id)
     assert (item.status, item.attempt, item.spent.crashes) == (ItemStatus.QUEUED, 1, 0)
 
 
@@ -67,16 +67,16 @@ async def test_a_storage_that_hangs_holds_up_tidying_but_not_the_sweep(
 
     asked = asyncio.Event()
 
-    mill = replace(a_mill(database, tmp_path), storage=Hanging(tmp_path / "storage"))
-    batch_id = await send(mill, 1)
-    async with background(sweep.run(mill)):
+    context = replace(a_mill(database, tmp_path), storage=Hanging(tmp_path / "storage"))
+    batch_id = await send(context, 1)
+    async with background(sweep.run(context)):
         await asyncio.wait_for(asked.wait(), 30)
-        (item,) = await items_of(mill, batch_id)
+        (item,) = await items_of(context, batch_id)
         await database.run(
             transitions.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000
         )
-        await until(mill, batch_id, lambda batch: batch.counts.queued == 1)
-        assert (await items_of(mill, batch_id))[0].attempt == 1
+        await until(context, batch_id, lambda batch: batch.counts.queued == 1)
+        assert (await items_of(context, batch_id))[0].attempt == 1
 
 
 async def test_a_file_that_cannot_be_removed_ends_neither_the_sweep_nor_the_removal_of_others(
@@ -91,9 +91,9 @@ async def test_a_file_that_cannot_be_removed_ends_neither_the_sweep_nor_the_remo
     stuck: set[str] = set()
 
     storage = Stuck(tmp_path / "storage")
-    mill = replace(a_mill(database, tmp_path, cleanup_interval_ms=1_000), storage=storage)
-    await marked(mill)
-    first, second = await send(mill, 1), await send(mill, 1)
+    context = replace(a_mill(database, tmp_path, cleanup_interval_ms=1_000), storage=storage)
+    await marked(context)
+    first, second = await send(context, 1), await send(context, 1)
     orphans = sorted(BatchId(ids.batch_id()) for _ in range(2))
     for orphan in orphans:
         (tmp_path / f"storage/batches/{orphan}/in").mkdir(parents=True)
@@ -101,14 +101,14 @@ async def test_a_file_that_cannot_be_removed_ends_neither_the_sweep_nor_the_remo
     for age_s, batch_id in ((20, first), (10, second)):
         ended = {"status": BatchStatus.COMPLETED, "expires_at": NOW - age_s * 1_000}
         await database.run(batches.change, batch_id, **ended)
-    await swept(mill)
-    await a_day_later(mill)
-    async with background(sweep.run(mill)):
+    await swept(context)
+    await a_day_later(context)
+    async with background(sweep.run(context)):
         async with asyncio.timeout(30):
             while stored_batches(tmp_path) != {first, orphans[0]}:
                 await asyncio.sleep(0.02)
-        batch = await send(mill, 1)
-        await until(mill, batch, lambda batch: batch.counts.queued == 1)
+        batch = await send(context, 1)
+        await until(context, batch, lambda batch: batch.counts.queued == 1)
 
 
 def stored_batches(folder: Path) -> set[str]:
@@ -116,14 +116,14 @@ def stored_batches(folder: Path) -> set[str]:
 
 
 async def test_a_living_lease_is_left_alone(database: Database, tmp_path: Path) -> None:
-    mill = a_mill(database, tmp_path)
-    batch_id = await send(mill, 1)
-    (item,) = await items_of(mill, batch_id)
+    context = a_mill(database, tmp_path)
+    batch_id = await send(context, 1)
+    (item,) = await items_of(context, batch_id)
     await database.run(
-        transitions.claim, item.id, worker_id=mill.process_id, lease_ms=mill.lease_ms
+        transitions.claim, item.id, worker_id=context.process_id, lease_ms=context.lease_ms
     )
-    await swept(mill)
-    assert (await batch_of(mill, batch_id)).counts.processing == 1
+    await swept(context)
+    assert (await batch_of(context, batch_id)).counts.processing == 1
 
 
 async def test_a_start_after_a_kill_takes_everything_over_at_once(
@@ -145,51 +145,51 @@ async def test_a_start_after_a_kill_takes_everything_over_at_once(
 async def test_a_cancellation_that_was_killed_in_the_middle_is_finished(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    batch_id = await send(mill, 7)
+    context = a_mill(database, tmp_path)
+    batch_id = await send(context, 7)
     await database.run(batches.start_cancelling, batch_id)
-    await swept(mill)
-    batch = await batch_of(mill, batch_id)
+    await swept(context)
+    batch = await batch_of(context, batch_id)
     assert (batch.status, batch.counts.cancelled) == (BatchStatus.CANCELLED, 7)
 
 
 async def test_an_upload_that_stopped_is_removed_with_its_bytes(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
+    context = a_mill(database, tmp_path)
     batch_id = BatchId(ids.batch_id())
     draft = batches_draft()
     await database.run(batches.insert, batch_id, draft, owner_id=OwnerId("local"), upload_ms=-1000)
-    await mill.storage.put(
-        f"batches/{batch_id}/in/x", a_file(mill.uploads, "x").path, media_type="text/plain"
+    await context.storage.put(
+        f"batches/{batch_id}/in/x", a_file(context.uploads, "x").path, media_type="text/plain"
     )
-    await swept(mill)
+    await swept(context)
     assert stored_files(tmp_path) == []
     assert await database.read(batches.get, batch_id, owner_id=None) is None
 
 
 async def test_a_refused_submission_leaves_nothing(database: Database, tmp_path: Path) -> None:
-    mill = a_mill(database, tmp_path)
+    context = a_mill(database, tmp_path)
     with pytest.raises(EmptyBatchError):
-        async with drafted(mill, Caller()) as batch_id:
-            await accept(mill, batch_id, Caller(), order=Order(PIPELINE), files=[])
+        async with drafted(context, Caller()) as batch_id:
+            await accept(context, batch_id, Caller(), order=Order(PIPELINE), files=[])
     assert await database.read(batches.page, None, limit=10) == []
 
 
 async def test_files_of_no_known_batch_are_removed_and_others_are_not(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    await marked(mill)
-    await send(mill, 2)
+    context = a_mill(database, tmp_path)
+    await marked(context)
+    await send(context, 2)
     for name in ("bat_unknown", "not-ours"):
-        left = a_file(mill.uploads, "x").path
-        await mill.storage.put(f"batches/{name}/in/x", left, media_type="text/plain")
+        left = a_file(context.uploads, "x").path
+        await context.storage.put(f"batches/{name}/in/x", left, media_type="text/plain")
     (tmp_path / "storage/batches/.hidden").mkdir()
-    await swept(mill)
+    await swept(context)
     assert len(stored_files(tmp_path)) == 4
-    await a_day_later(mill)
-    await swept(mill)
+    await a_day_later(context)
+    await swept(context)
     assert len(stored_files(tmp_path)) == 3
     assert (tmp_path / "storage/batches/not-ours/in/x").exists()
 
@@ -197,24 +197,24 @@ async def test_files_of_no_known_batch_are_removed_and_others_are_not(
 async def test_a_batch_is_removed_after_its_retention_time(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path, retention_s=4_000)
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        batch_id = await send(mill, 2)
-        batch = await until_ended(mill, batch_id)
+    context = a_mill(database, tmp_path, retention_s=4_000)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        batch_id = await send(context, 2)
+        batch = await until_ended(context, batch_id)
     assert batch.expires_at is not None
     assert batch.ended_at is not None
     assert batch.expires_at - batch.ended_at == timedelta(seconds=4_000)
-    await swept(mill)
-    assert (await batch_of(mill, batch_id)).counts.completed == 2
+    await swept(context)
+    assert (await batch_of(context, batch_id)).counts.completed == 2
     assert len(stored_files(tmp_path)) == 4
     await database.run(batches.change, batch_id, expires_at=NOW - 1)
-    await swept(mill)
+    await swept(context)
     assert await database.read(batches.get, batch_id, owner_id=None) is None
     assert stored_files(tmp_path) == []
 
 
 async def test_kept_answers_are_dropped_after_a_day(database: Database, tmp_path: Path) -> None:
-    mill = a_mill(database, tmp_path)
+    context = a_mill(database, tmp_path)
     owner = OwnerId("local")
     for key in ("old", "new"):
         await database.run(idempotency.begin, owner, key, body_sha256="0" * 64)
@@ -223,7 +223,7 @@ async def test_kept_answers_are_dropped_after_a_day(database: Database, tmp_path
             update(answers).where(answers.c.key == "old").values(created_at=at(1))
         )
     )
-    await swept(mill)
+    await swept(context)
     assert await database.read(idempotency.get, owner, "old") is None
     assert await database.read(idempotency.get, owner, "new") is not None
 
@@ -242,7 +242,7 @@ async def test_only_one_process_leads_and_another_takes_over_when_it_resigns(
 
 
 async def test_slots_of_dead_workers_are_forgotten(database: Database, tmp_path: Path) -> None:
-    mill = a_mill(database, tmp_path)
+    context = a_mill(database, tmp_path)
     for name, lease_ms in (("wrk_a", 60_000), ("wrk_b", -1)):
         await database.run(
             workers.beat,
@@ -254,7 +254,7 @@ async def test_slots_of_dead_workers_are_forgotten(database: Database, tmp_path:
             lease_ms=lease_ms,
         )
     assert await database.read(workers.known_slots) == 4
-    await swept(mill)
+    await swept(context)
     assert [worker.id for worker in await database.read(workers.alive)] == ["wrk_a"]
     assert await database.run(workers.forget_dead) == 0, "the sweep has removed its row"
 
@@ -262,11 +262,11 @@ async def test_slots_of_dead_workers_are_forgotten(database: Database, tmp_path:
 async def test_a_retrying_item_is_not_taken_before_it_is_due(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    batch_id = await send(mill, 1)
-    (item,) = await items_of(mill, batch_id)
+    context = a_mill(database, tmp_path)
+    batch_id = await send(context, 1)
+    (item,) = await items_of(context, batch_id)
     claimed = await database.run(
-        transitions.claim, item.id, worker_id=mill.process_id, lease_ms=1000
+        transitions.claim, item.id, worker_id=context.process_id, lease_ms=1000
     )
     assert claimed is not None
     failed = transitions.Failed(
@@ -276,8 +276,8 @@ async def test_a_retrying_item_is_not_taken_before_it_is_due(
         retry_after_s=600,
     )
     await database.run(transitions.settle, claimed, failed, run_ms=1, retention_ms=10**9)
-    await swept(mill)
-    assert (await batch_of(mill, batch_id)).counts.retrying == 1
+    await swept(context)
+    assert (await batch_of(context, batch_id)).counts.retrying == 1
     taken = await database.run(
         transitions.take_turn, claimed.owner_id, window=8, now=at(4_000_000_000_000)
     )

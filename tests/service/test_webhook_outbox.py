@@ -20,7 +20,7 @@ from batchmill.model.webhook import Notice, NoticeStatus, Webhook
 from batchmill.outgoing.calls import Outgoing, Rules
 from batchmill.service import batch_control, webhook_outbox, webhooks
 from batchmill.service.batch_control import RetryScope
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.queries import Reading
 from batchmill.service.submission.submit import Caller
 from batchmill.worker import background
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def mill(database: Database, tmp_path: Path) -> Mill:
+def context(database: Database, tmp_path: Path) -> ServerContext:
     made = a_mill(database, tmp_path)
     return replace(made, outgoing=Outgoing(Rules(http=True, loopback=True)))
 
@@ -43,42 +43,44 @@ def receiver() -> Iterator[Receiver]:
         yield running
 
 
-async def a_webhook(mill: Mill, receiver: Receiver, *, every_batch: bool = True, **more) -> Webhook:
+async def a_webhook(
+    context: ServerContext, receiver: Receiver, *, every_batch: bool = True, **more
+) -> Webhook:
     owner_id = more.get("owner_id", LOCAL_OWNER)
-    return await webhooks.create(mill, owner_id, url=receiver.url, every_batch=every_batch)
+    return await webhooks.create(context, owner_id, url=receiver.url, every_batch=every_batch)
 
 
-async def notices_of(mill: Mill, webhook: Webhook) -> list[Notice]:
-    page = await Reading(mill, None).notices(webhook, limit=1_000)
+async def notices_of(context: ServerContext, webhook: Webhook) -> list[Notice]:
+    page = await Reading(context, None).notices(webhook, limit=1_000)
     return list(reversed(page.data))
 
 
-async def until(mill: Mill, webhook: Webhook, holds: Callable[[list[Notice]], bool]):
+async def until(context: ServerContext, webhook: Webhook, holds: Callable[[list[Notice]], bool]):
     async with asyncio.timeout(60):
-        while not holds(found := await notices_of(mill, webhook)):
+        while not holds(found := await notices_of(context, webhook)):
             await asyncio.sleep(0.02)
     return found
 
 
 @asynccontextmanager
-async def sending(mill: Mill) -> AsyncIterator[None]:
-    async with background(webhook_outbox.run(mill)):
+async def sending(context: ServerContext) -> AsyncIterator[None]:
+    async with background(webhook_outbox.run(context)):
         yield
 
 
-async def ended_batch(mill: Mill, **order) -> str:
+async def ended_batch(context: ServerContext, **order) -> str:
     """Make a batch that has ended without any work."""
-    batch_id = await send(mill, 0, keep_open=True, **order)
-    await batch_control.close(mill, batch_id, owner_id=None)
+    batch_id = await send(context, 0, keep_open=True, **order)
+    await batch_control.close(context, batch_id, owner_id=None)
     return batch_id
 
 
-async def test_the_end_of_a_batch_is_told_once_and_signed(mill, receiver, tmp_path):
-    webhook = await a_webhook(mill, receiver)
-    batch_id = await send(mill, 3, metadata={"order": "ä 7"}, tag="shop")
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        await until_ended(mill, batch_id)
-        (notice,) = await until(mill, webhook, lambda all_: all_ and all_[0].ended_at)
+async def test_the_end_of_a_batch_is_told_once_and_signed(context, receiver, tmp_path):
+    webhook = await a_webhook(context, receiver)
+    batch_id = await send(context, 3, metadata={"order": "ä 7"}, tag="shop")
+    async with working(context, scripted(tmp_path, nothing_special)):
+        await until_ended(context, batch_id)
+        (notice,) = await until(context, webhook, lambda all_: all_ and all_[0].ended_at)
 
     (got,) = receiver.got
     message = Verifier(webhook.secret).verify(got.body, got.headers)
@@ -94,18 +96,18 @@ async def test_the_end_of_a_batch_is_told_once_and_signed(mill, receiver, tmp_pa
 
 
 async def test_a_batch_that_is_cancelled_closed_or_run_again_is_told_each_time(
-    mill, receiver, tmp_path
+    context, receiver, tmp_path
 ):
-    webhook = await a_webhook(mill, receiver)
-    cancelled = await send(mill, 2)
-    await batch_control.cancel(mill, cancelled, owner_id=None)
-    closed = await ended_batch(mill)
-    await batch_control.close(mill, closed, owner_id=None)
+    webhook = await a_webhook(context, receiver)
+    cancelled = await send(context, 2)
+    await batch_control.cancel(context, cancelled, owner_id=None)
+    closed = await ended_batch(context)
+    await batch_control.close(context, closed, owner_id=None)
     scope = RetryScope(cancelled=True)
-    await batch_control.retry(mill, cancelled, scope, owner_id=None)
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        await until_ended(mill, cancelled)
-        found = await until(mill, webhook, lambda all_: len(all_) == 3)
+    await batch_control.retry(context, cancelled, scope, owner_id=None)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        await until_ended(context, cancelled)
+        found = await until(context, webhook, lambda all_: len(all_) == 3)
 
     told = [
         (each.batch_id, each.body["data"]["status"], each.body["data"]["run"]) for each in found
@@ -118,9 +120,9 @@ async def test_a_batch_that_is_cancelled_closed_or_run_again_is_told_each_time(
     assert len({each.id for each in found}) == 3
 
 
-async def test_a_notice_and_the_end_are_one_transaction(mill, receiver):
-    webhook = await a_webhook(mill, receiver)
-    batch_id = await send(mill, 0, keep_open=True)
+async def test_a_notice_and_the_end_are_one_transaction(context, receiver):
+    webhook = await a_webhook(context, receiver)
+    batch_id = await send(context, 0, keep_open=True)
 
     def broken_off(conn) -> None:
         batch_control._close(conn, batch_id, retention_ms=1_000)
@@ -128,42 +130,42 @@ async def test_a_notice_and_the_end_are_one_transaction(mill, receiver):
         raise LookupError("the process dies before the commit")
 
     with pytest.raises(LookupError):
-        await mill.database.run(broken_off)
-    assert await notices_of(mill, webhook) == []
-    await batch_control.close(mill, batch_id, owner_id=None)
-    assert len(await notices_of(mill, webhook)) == 1
+        await context.database.run(broken_off)
+    assert await notices_of(context, webhook) == []
+    await batch_control.close(context, batch_id, owner_id=None)
+    assert len(await notices_of(context, webhook)) == 1
 
 
-async def test_a_webhook_hears_of_batches_that_name_it_and_of_no_other_owners(mill, receiver):
+async def test_a_webhook_hears_of_batches_that_name_it_and_of_no_other_owners(context, receiver):
     anna = Caller(owner_id=OwnerId("anna"))
-    named = await a_webhook(mill, receiver, every_batch=False)
-    every = await a_webhook(mill, receiver)
-    annas = await a_webhook(mill, receiver, owner_id=anna.owner_id)
-    first = await ended_batch(mill, webhook=named.id)
-    second = await ended_batch(mill)
-    third = await ended_batch(mill, caller=anna)
+    named = await a_webhook(context, receiver, every_batch=False)
+    every = await a_webhook(context, receiver)
+    annas = await a_webhook(context, receiver, owner_id=anna.owner_id)
+    first = await ended_batch(context, webhook=named.id)
+    second = await ended_batch(context)
+    third = await ended_batch(context, caller=anna)
 
     def told(found: list[Notice]) -> list[str]:
         return [each.batch_id for each in found]
 
-    assert told(await notices_of(mill, named)) == [first]
-    assert told(await notices_of(mill, every)) == [first, second]
-    assert told(await notices_of(mill, annas)) == [third]
+    assert told(await notices_of(context, named)) == [first]
+    assert told(await notices_of(context, every)) == [first, second]
+    assert told(await notices_of(context, annas)) == [third]
 
 
-async def test_a_receiver_that_comes_back_gets_the_same_message(mill, receiver):
-    webhook = await a_webhook(mill, receiver)
+async def test_a_receiver_that_comes_back_gets_the_same_message(context, receiver):
+    webhook = await a_webhook(context, receiver)
     receiver.behave = lambda guest: answer(guest, 503)
-    await ended_batch(mill)
-    async with sending(mill):
-        (failed,) = await until(mill, webhook, lambda all_: all_[0].error)
+    await ended_batch(context)
+    async with sending(context):
+        (failed,) = await until(context, webhook, lambda all_: all_[0].error)
         assert (failed.status, failed.answered) == (NoticeStatus.WAITING, 503)
         assert failed.error == "it answers 503"
         waits = failed.due_at - failed.created_at
         assert timedelta(seconds=4) < waits < timedelta(seconds=30)
         receiver.behave = answer
-        await webhooks.resend(mill, webhook, failed.id)
-        (notice,) = await until(mill, webhook, lambda all_: all_[0].ended_at)
+        await webhooks.resend(context, webhook, failed.id)
+        (notice,) = await until(context, webhook, lambda all_: all_[0].ended_at)
 
     assert (notice.status, notice.error) == (NoticeStatus.DELIVERED, None)
     first, second = receiver.got
@@ -172,65 +174,67 @@ async def test_a_receiver_that_comes_back_gets_the_same_message(mill, receiver):
     Verifier(webhook.secret).verify(second.body, second.headers)
 
 
-async def test_a_notice_that_never_arrives_is_given_up_after_all_tries(mill, receiver):
-    webhook = await a_webhook(mill, receiver)
+async def test_a_notice_that_never_arrives_is_given_up_after_all_tries(context, receiver):
+    webhook = await a_webhook(context, receiver)
     receiver.stop()
-    await ended_batch(mill)
+    await ended_batch(context)
     waits = []
     for _ in range(len(webhook_outbox.BACKOFF_S) + 1):
-        (before,) = await notices_of(mill, webhook)
-        await _make_due(mill, before)
-        assert not await webhook_outbox._send_next(mill, webhook.id)
-        (after,) = await notices_of(mill, webhook)
+        (before,) = await notices_of(context, webhook)
+        await _make_due(context, before)
+        assert not await webhook_outbox._send_next(context, webhook.id)
+        (after,) = await notices_of(context, webhook)
         waits.append(round((after.due_at - after.created_at).total_seconds()))
 
     assert after.status is NoticeStatus.GIVEN_UP
     assert after.tries == len(webhook_outbox.BACKOFF_S) + 1
     assert waits[:-1] == sorted(waits[:-1])
     assert waits[-2] >= 86_400
-    assert await mill.database.read(rows.due, without=(), limit=9, now=_later(after)) == []
+    assert await context.database.read(rows.due, without=(), limit=9, now=_later(after)) == []
 
 
-async def _make_due(mill: Mill, notice: Notice) -> None:
-    await mill.database.run(rows.record, notice.id, tries=notice.tries, due_at=at(0))
+async def _make_due(context: ServerContext, notice: Notice) -> None:
+    await context.database.run(rows.record, notice.id, tries=notice.tries, due_at=at(0))
 
 
 def _later(notice: Notice):
     return at(to_ms(notice.created_at + timedelta(days=30)))
 
 
-async def test_a_receiver_that_says_gone_is_not_called_again(mill, receiver):
-    webhook = await a_webhook(mill, receiver)
+async def test_a_receiver_that_says_gone_is_not_called_again(context, receiver):
+    webhook = await a_webhook(context, receiver)
     receiver.behave = lambda guest: answer(guest, 410)
-    await ended_batch(mill)
-    assert not await webhook_outbox._send_next(mill, webhook.id)
-    (notice,) = await notices_of(mill, webhook)
+    await ended_batch(context)
+    assert not await webhook_outbox._send_next(context, webhook.id)
+    (notice,) = await notices_of(context, webhook)
     assert (notice.status, notice.tries, notice.answered) == (NoticeStatus.GIVEN_UP, 1, 410)
 
 
-async def test_a_sender_that_dies_after_its_claim_loses_nothing(mill, receiver):
-    webhook = await a_webhook(mill, receiver)
-    await ended_batch(mill)
-    claimed = await mill.database.run(webhook_outbox._claim, mill.seals, webhook.id, for_ms=60_000)
+async def test_a_sender_that_dies_after_its_claim_loses_nothing(context, receiver):
+    webhook = await a_webhook(context, receiver)
+    await ended_batch(context)
+    claimed = await context.database.run(
+        webhook_outbox._claim, context.seals, webhook.id, for_ms=60_000
+    )
     assert claimed is not None
 
     assert (
-        await mill.database.run(webhook_outbox._claim, mill.seals, webhook.id, for_ms=60_000)
+        await context.database.run(webhook_outbox._claim, context.seals, webhook.id, for_ms=60_000)
         is None
     )
     later = _later(claimed[1])
-    assert await mill.database.read(rows.due, without=(), limit=9, now=later) == [webhook.id]
-    again = await mill.database.read(rows.next_due, webhook.id, now=later)
+    assert await context.database.read(rows.due, without=(), limit=9, now=later) == [webhook.id]
+    again = await context.database.read(rows.next_due, webhook.id, now=later)
     assert again.id == claimed[1].id
 
 
-async def test_processes_side_by_side_send_each_notice_once(mill, receiver):
-    webhook = await a_webhook(mill, receiver)
+async def test_processes_side_by_side_send_each_notice_once(context, receiver):
+    webhook = await a_webhook(context, receiver)
     for _ in range(20):
-        await ended_batch(mill)
-    other = replace(mill, process_id=ids.worker_id())
-    async with sending(mill), sending(other):
-        found = await until(mill, webhook, lambda all_: all(each.ended_at for each in all_))
+        await ended_batch(context)
+    other = replace(context, process_id=ids.worker_id())
+    async with sending(context), sending(other):
+        found = await until(context, webhook, lambda all_: all(each.ended_at for each in all_))
 
     assert {each.status for each in found} == {NoticeStatus.DELIVERED}
     sent = [got.headers["webhook-id"] for got in receiver.got]
@@ -238,84 +242,84 @@ async def test_processes_side_by_side_send_each_notice_once(mill, receiver):
 
 
 @pytest.mark.parametrize("behave", [receivers.hang, receivers.drip, receivers.flood_headers])
-async def test_a_receiver_that_hangs_or_floods_holds_up_nobody_else(mill, receiver, behave):
+async def test_a_receiver_that_hangs_or_floods_holds_up_nobody_else(context, receiver, behave):
     receiver.behave = behave
-    patient = mill.settings.model_copy(update={"webhook_timeout_s": 120})
-    mill = replace(mill, settings=patient)
-    bad = await a_webhook(mill, receiver)
+    patient = context.settings.model_copy(update={"webhook_timeout_s": 120})
+    context = replace(context, settings=patient)
+    bad = await a_webhook(context, receiver)
     with Receiver() as good_receiver:
-        good = await a_webhook(mill, good_receiver)
+        good = await a_webhook(context, good_receiver)
         for _ in range(3):
-            await ended_batch(mill)
-        async with sending(mill):
-            found = await until(mill, good, lambda all_: all(each.ended_at for each in all_))
-            await until(mill, bad, lambda all_: all_[0].tries)
+            await ended_batch(context)
+        async with sending(context):
+            found = await until(context, good, lambda all_: all(each.ended_at for each in all_))
+            await until(context, bad, lambda all_: all_[0].tries)
 
     assert {each.status for each in found} == {NoticeStatus.DELIVERED}
     assert len(good_receiver.got) == 3
 
 
-async def test_a_name_that_leads_inside_is_a_failed_call(mill, receiver):
-    webhook = await a_webhook(mill, receiver)
-    await ended_batch(mill)
-    strict = replace(mill, outgoing=Outgoing(Rules(http=True)))
+async def test_a_name_that_leads_inside_is_a_failed_call(context, receiver):
+    webhook = await a_webhook(context, receiver)
+    await ended_batch(context)
+    strict = replace(context, outgoing=Outgoing(Rules(http=True)))
     async with sending(strict):
-        (notice,) = await until(mill, webhook, lambda all_: all_[0].error)
+        (notice,) = await until(context, webhook, lambda all_: all_[0].error)
     assert notice.error == "it does not lead to the public internet"
     assert receiver.got == []
 
 
-async def test_notices_of_a_removed_webhook_are_gone_and_old_ones_are_forgotten(mill, receiver):
-    webhook = await a_webhook(mill, receiver)
-    other = await a_webhook(mill, receiver)
-    await ended_batch(mill)
-    await webhooks.delete(mill, webhook)
-    assert await notices_of(mill, webhook) == []
-    (notice,) = await notices_of(mill, other)
+async def test_notices_of_a_removed_webhook_are_gone_and_old_ones_are_forgotten(context, receiver):
+    webhook = await a_webhook(context, receiver)
+    other = await a_webhook(context, receiver)
+    await ended_batch(context)
+    await webhooks.delete(context, webhook)
+    assert await notices_of(context, webhook) == []
+    (notice,) = await notices_of(context, other)
 
     young = at(to_ms(notice.created_at) + 999)
-    assert await mill.database.run(rows.forget_older, age_ms=1_000, now=young) == 0
+    assert await context.database.run(rows.forget_older, age_ms=1_000, now=young) == 0
     old = at(to_ms(notice.created_at) + 1_001)
-    assert await mill.database.run(rows.forget_older, age_ms=1_000, now=old) == 1
+    assert await context.database.run(rows.forget_older, age_ms=1_000, now=old) == 1
 
 
-async def test_a_message_stays_as_it_was_written(mill, receiver):
-    webhook = await a_webhook(mill, receiver)
-    batch_id = await ended_batch(mill, metadata={"b": 1, "a": [1.5, None, "x"]})
-    (before,) = await notices_of(mill, webhook)
-    await batch_control.delete(mill, batch_id, owner_id=None)
-    async with sending(mill):
-        await until(mill, webhook, lambda all_: all_[0].ended_at)
+async def test_a_message_stays_as_it_was_written(context, receiver):
+    webhook = await a_webhook(context, receiver)
+    batch_id = await ended_batch(context, metadata={"b": 1, "a": [1.5, None, "x"]})
+    (before,) = await notices_of(context, webhook)
+    await batch_control.delete(context, batch_id, owner_id=None)
+    async with sending(context):
+        await until(context, webhook, lambda all_: all_[0].ended_at)
     assert json.loads(receiver.got[0].body) == before.body
 
 
-async def test_a_webhook_has_nothing_due_until_the_instant_that_its_notice_names(mill, receiver):
-    webhook = await a_webhook(mill, receiver)
-    await ended_batch(mill)
-    (notice,) = await notices_of(mill, webhook)
-    await mill.database.run(rows.claim, notice.id, tries=0, for_ms=500, now=at(1_000))
+async def test_a_webhook_has_nothing_due_until_the_instant_that_its_notice_names(context, receiver):
+    webhook = await a_webhook(context, receiver)
+    await ended_batch(context)
+    (notice,) = await notices_of(context, webhook)
+    await context.database.run(rows.claim, notice.id, tries=0, for_ms=500, now=at(1_000))
 
     early, on_time = at(1_499), at(1_500)
-    assert await mill.database.read(rows.due, without=(), limit=9, now=early) == []
-    assert await mill.database.read(rows.due, without=(), limit=9, now=on_time) == [webhook.id]
+    assert await context.database.read(rows.due, without=(), limit=9, now=early) == []
+    assert await context.database.read(rows.due, without=(), limit=9, now=on_time) == [webhook.id]
 
 
-async def test_the_longest_overdue_webhook_comes_first_and_a_busy_one_not_at_all(mill, receiver):
-    webhooks_ = [await a_webhook(mill, receiver) for _ in range(2)]
-    await ended_batch(mill)
+async def test_the_longest_overdue_webhook_comes_first_and_a_busy_one_not_at_all(context, receiver):
+    webhooks_ = [await a_webhook(context, receiver) for _ in range(2)]
+    await ended_batch(context)
     for first, second in (webhooks_, reversed(webhooks_)):
         for due_ms, webhook in ((1, first), (2, second)):
-            (notice,) = await notices_of(mill, webhook)
-            await mill.database.run(rows.record, notice.id, tries=0, due_at=at(due_ms))
-        assert await mill.database.read(rows.due, without=(), limit=1) == [first.id]
-        assert await mill.database.read(rows.due, without={first.id}, limit=9) == [second.id]
+            (notice,) = await notices_of(context, webhook)
+            await context.database.run(rows.record, notice.id, tries=0, due_at=at(due_ms))
+        assert await context.database.read(rows.due, without=(), limit=1) == [first.id]
+        assert await context.database.read(rows.due, without={first.id}, limit=9) == [second.id]
 
 
-async def test_a_call_that_is_under_way_is_repeated_only_after_its_time_limit(mill, receiver):
-    webhook = await a_webhook(mill, receiver)
+async def test_a_call_that_is_under_way_is_repeated_only_after_its_time_limit(context, receiver):
+    webhook = await a_webhook(context, receiver)
     receiver.behave = receivers.hang
-    await ended_batch(mill)
-    async with sending(mill):
-        (notice,) = await until(mill, webhook, lambda all_: all_[0].tries)
-    limit_ms = mill.settings.webhook_timeout_s * 1000
+    await ended_batch(context)
+    async with sending(context):
+        (notice,) = await until(context, webhook, lambda all_: all_[0].tries)
+    limit_ms = context.settings.webhook_timeout_s * 1000
     assert to_ms(notice.due_at) - to_ms(notice.created_at) >= limit_ms + webhook_outbox.SPARE_MS

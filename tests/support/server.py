@@ -31,7 +31,7 @@ from batchmill.errors.item import UnreadableFileError
 from batchmill.model import ids
 from batchmill.model.batch import BatchId
 from batchmill.model.item import Output, Result
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.settings.fields import Settings, TierLimits, Tiers
 from batchmill.storage.local import LocalStorage
@@ -44,7 +44,7 @@ LOOSE = Tiers(anonymous=TierLimits(submissions_per_minute=100_000))
 class Server:
     """A running server and a client that speaks to it."""
 
-    mill: Mill
+    context: ServerContext
     live: Live
     client: httpx.Client
     loop: asyncio.AbstractEventLoop
@@ -106,7 +106,7 @@ class Server:
 
     def give_away(self, batch_id: str) -> None:
         """Make somebody else the owner of a batch."""
-        change = self.mill.database.run(batches.change, BatchId(batch_id), owner_id="somebody")
+        change = self.context.database.run(batches.change, BatchId(batch_id), owner_id="somebody")
         self.run(change)
 
     def items(self, batch_id: str, **query):
@@ -122,18 +122,18 @@ def running(folder: Path, *, slots: int = 2, **settings) -> Iterator[Server]:
 
     async def main(sock: socket.socket, client: httpx.Client) -> None:
         gate, stopping = asyncio.Event(), asyncio.Event()
-        async with _mill(folder, settings) as mill:
-            app = create_app(mill)
+        async with _mill(folder, settings) as context:
+            app = create_app(context)
             answering = answer(app, sock, stopping=stopping, on_ready=lambda _: ready.set())
-            attempt = _turning_around(mill, folder, gate)
+            attempt = _turning_around(context, folder, gate)
             async with (
-                worker.upkeep(mill, slots=slots),
+                worker.upkeep(context, slots=slots),
                 worker.background(answering) as serving,
-                worker.background(worker.work(mill, attempt, slots=slots, stopping=stopping)),
+                worker.background(worker.work(context, attempt, slots=slots, stopping=stopping)),
             ):
                 loop = asyncio.get_running_loop()
                 live, draining = app.state.live, app.state.draining
-                started.append(Server(mill, live, client, loop, gate, draining))
+                started.append(Server(context, live, client, loop, gate, draining))
                 await asyncio.to_thread(stop.wait)
                 for event in (gate, stopping, draining):
                     event.set()
@@ -153,12 +153,12 @@ def running(folder: Path, *, slots: int = 2, **settings) -> Iterator[Server]:
 
 
 @asynccontextmanager
-async def _mill(folder: Path, settings: dict[str, object]) -> AsyncIterator[Mill]:
+async def _mill(folder: Path, settings: dict[str, object]) -> AsyncIterator[ServerContext]:
     path = databases.memory_folder(folder) / f"{folder.name}-{ids.worker_id()}.sqlite3"
     database = Database(f"sqlite:///{path}")
     migrate(database.engine)
     process_id = ids.worker_id()
-    mill = Mill(
+    context = ServerContext(
         database=database,
         storage=LocalStorage(folder / "storage"),
         engine=MemoryEngine(),
@@ -169,17 +169,17 @@ async def _mill(folder: Path, settings: dict[str, object]) -> AsyncIterator[Mill
         uploads=folder / "tmp" / process_id,
     )
     try:
-        yield mill
+        yield context
     finally:
         await database.aclose()
         for left in path.parent.glob(f"{path.name}*"):
             left.unlink()
 
 
-def _turning_around(mill: Mill, folder: Path, gate: asyncio.Event):
+def _turning_around(context: ServerContext, folder: Path, gate: asyncio.Event):
     @asynccontextmanager
     async def attempt(claimed: Claimed, report: Callable[[float], None]) -> AsyncIterator[Finished]:
-        pieces = [piece async for piece in mill.storage.read(claimed.input.key)]
+        pieces = [piece async for piece in context.storage.read(claimed.input.key)]
         body = b"".join(pieces)
         if body.startswith(b"bad"):
             raise UnreadableFileError(claimed.input.name, "it says that it is bad")

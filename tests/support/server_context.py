@@ -15,7 +15,7 @@ from batchmill.sandbox.pool import Pool
 HERE = Path(__file__).parent
 
 
-class Mill:
+class ServerContext:
     """A pool with a way to run one job in a line."""
 
     def __init__(self, pool: Pool) -> None:
@@ -60,11 +60,11 @@ def left(job: Job) -> bytes:
 
 
 @asynccontextmanager
-async def opened(scratch: Path, size: int = 1, **more) -> AsyncIterator[Mill]:
+async def opened(scratch: Path, size: int = 1, **more) -> AsyncIterator[ServerContext]:
     environ = {**os.environ, "PYTHONPATH": str(HERE), **more.pop("environ", {})}
     pool = Pool(size, scratch, executor="misbehaving", environ=environ, **more)
     try:
-        yield Mill(pool)
+        yield ServerContext(pool)
     finally:
         await pool.aclose()
 
@@ -80,17 +80,17 @@ def staged(job: Job) -> bytes:
     return Path(job.source).read_bytes()
 
 
-Story = Callable[[Mill], Coroutine[None, None, None]]
+Story = Callable[[ServerContext], Coroutine[None, None, None]]
 
 
 @pytest.fixture
-def with_mill(tmp_path: Path) -> Callable[..., None]:
+def with_server_context(tmp_path: Path) -> Callable[..., None]:
     """Run a coroutine function with a pool below a folder of the test's own."""
 
     def run(story: Story, **more) -> None:
         async def main() -> None:
-            async with opened(tmp_path / "scratch", **more) as mill:
-                await story(mill)
+            async with opened(tmp_path / "scratch", **more) as context:
+                await story(context)
             assert list((tmp_path / "scratch").iterdir()) == []
 
         asyncio.run(main())
@@ -99,10 +99,12 @@ def with_mill(tmp_path: Path) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="module")
-def in_shared_mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Story], None]]:
+def in_shared_server_context(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[Story], None]]:
     """Run coroutine functions with one pool for a whole module, for tests that start no pool."""
     with asyncio.Runner() as runner:
-        context = opened(tmp_path_factory.mktemp("shared") / "scratch")
-        mill = runner.run(context.__aenter__())
-        yield lambda story: runner.run(story(mill))
-        runner.run(context.__aexit__(None, None, None))
+        opening = opened(tmp_path_factory.mktemp("shared") / "scratch")
+        context = runner.run(opening.__aenter__())
+        yield lambda story: runner.run(story(context))
+        runner.run(opening.__aexit__(None, None, None))

@@ -22,7 +22,7 @@ from batchmill.model.batch import Batch, BatchId
 from batchmill.model.item import Item, NewItem, Output, Result
 from batchmill.model.pipeline import Pipeline, parse
 from batchmill.service import batch_control, stores, sweep
-from batchmill.service.context import Mill, Vitals
+from batchmill.service.context import ServerContext, Vitals
 from batchmill.service.execution.process_item import Attempt
 from batchmill.service.orphans import DAY_MS
 from batchmill.service.scheduling.transitions import Claimed
@@ -39,12 +39,12 @@ Script = Callable[[Claimed], Any]
 
 def a_mill(
     database: Database, folder: Path, *, engine: Engine | None = None, **settings: Any
-) -> Mill:
+) -> ServerContext:
     """Return a mill with short times over an empty database."""
     uploads = folder / "uploads"
     uploads.mkdir(parents=True, exist_ok=True)
     quick = {"sweep_s": 0.05, "lease_s": 12, "renew_s": 4, "drain_s": 5, **settings}
-    return Mill(
+    return ServerContext(
         database=database,
         storage=LocalStorage(folder / "storage"),
         engine=engine or MemoryEngine(),
@@ -79,7 +79,7 @@ def nothing_special(_claimed: Claimed) -> None:
 
 
 async def send(
-    mill: Mill,
+    context: ServerContext,
     number: int,
     *,
     caller: Caller | None = None,
@@ -88,19 +88,19 @@ async def send(
 ) -> BatchId:
     """Submit a batch of `number` small files and return its id."""
     caller = caller or Caller()
-    async with drafted(mill, caller) as batch_id:
-        files = [a_file(mill.uploads, f"{n}.txt") for n in range(number)]
-        await accept(mill, batch_id, caller, order=Order(pipeline, **order), files=files)
+    async with drafted(context, caller) as batch_id:
+        files = [a_file(context.uploads, f"{n}.txt") for n in range(number)]
+        await accept(context, batch_id, caller, order=Order(pipeline, **order), files=files)
     return batch_id
 
 
-async def send_many(mill: Mill, number: int, **order: Any) -> BatchId:
+async def send_many(context: ServerContext, number: int, **order: Any) -> BatchId:
     """Submit a batch of many items that share one stored file."""
-    batch_id = await send(mill, 1, keep_open=True, **order)
-    (item,) = await items_of(mill, batch_id)
+    batch_id = await send(context, 1, keep_open=True, **order)
+    (item,) = await items_of(context, batch_id)
     rest = [NewItem(each, item.input) for each in ids.item_ids(number - 1)]
-    await mill.database.run(append, batch_id, rest, open_ms=60_000)
-    await batch_control.close(mill, batch_id, owner_id=None)
+    await context.database.run(append, batch_id, rest, open_ms=60_000)
+    await batch_control.close(context, batch_id, owner_id=None)
     return batch_id
 
 
@@ -112,59 +112,65 @@ def a_file(folder: Path, name: str, body: bytes = b"hello") -> SentFile:
 
 
 @asynccontextmanager
-async def working(mill: Mill, attempt: Attempt, *, slots: int = 2) -> AsyncIterator[asyncio.Event]:
+async def working(
+    context: ServerContext, attempt: Attempt, *, slots: int = 2
+) -> AsyncIterator[asyncio.Event]:
     """Run a worker with its sweep beside the block; then let it drain."""
     stopping = asyncio.Event()
     async with (
-        upkeep(mill, slots=slots),
-        background(work(mill, attempt, slots=slots, stopping=stopping)) as worker,
+        upkeep(context, slots=slots),
+        background(work(context, attempt, slots=slots, stopping=stopping)) as worker,
     ):
         yield stopping
         stopping.set()
         await asyncio.wait({worker})
 
 
-async def batch_of(mill: Mill, batch_id: BatchId) -> Batch:
+async def batch_of(context: ServerContext, batch_id: BatchId) -> Batch:
     """Read a batch."""
-    batch = await mill.database.read(batches.get, batch_id, owner_id=None)
+    batch = await context.database.read(batches.get, batch_id, owner_id=None)
     assert batch is not None
     return batch
 
 
-async def items_of(mill: Mill, batch_id: BatchId) -> Sequence[Item]:
+async def items_of(context: ServerContext, batch_id: BatchId) -> Sequence[Item]:
     """Read all items of a batch."""
-    return await mill.database.read(listing.page, batch_id, limit=100_000)
+    return await context.database.read(listing.page, batch_id, limit=100_000)
 
 
 async def until(
-    mill: Mill, batch_id: BatchId, wanted: Callable[[Batch], bool], *, limit_s: float = 60
+    context: ServerContext,
+    batch_id: BatchId,
+    wanted: Callable[[Batch], bool],
+    *,
+    limit_s: float = 60,
 ) -> Batch:
     """Wait until a batch is as wanted."""
     async with asyncio.timeout(limit_s):
-        while not wanted(batch := await batch_of(mill, batch_id)):
+        while not wanted(batch := await batch_of(context, batch_id)):
             await asyncio.sleep(0.01)
     return batch
 
 
-async def until_ended(mill: Mill, batch_id: BatchId, *, limit_s: float = 60) -> Batch:
+async def until_ended(context: ServerContext, batch_id: BatchId, *, limit_s: float = 60) -> Batch:
     """Wait until a batch has ended."""
-    return await until(mill, batch_id, lambda batch: batch.status.ended, limit_s=limit_s)
+    return await until(context, batch_id, lambda batch: batch.status.ended, limit_s=limit_s)
 
 
-async def swept(mill: Mill) -> None:
+async def swept(context: ServerContext) -> None:
     """Sweep once."""
-    await sweep.sweep(mill)
+    await sweep.sweep(context)
 
 
-async def marked(mill: Mill) -> None:
+async def marked(context: ServerContext) -> None:
     """Mark all stores, as the start of a server does."""
-    await stores.claim(mill, [*stores.of_batches(mill), *stores.of_uploads(mill)])
+    await stores.claim(context, [*stores.of_batches(context), *stores.of_uploads(context)])
 
 
-async def a_day_later(mill: Mill) -> None:
+async def a_day_later(context: ServerContext) -> None:
     """Let every orphan that is entered have been found a day earlier."""
     earlier = update(orphans).values(first_at=NOW - 2 * DAY_MS)
-    await mill.database.run(lambda conn: conn.execute(earlier))
+    await context.database.run(lambda conn: conn.execute(earlier))
 
 
 def stored_files(folder: Path) -> list[Path]:

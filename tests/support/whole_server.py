@@ -14,7 +14,7 @@ import httpx
 from batchmill.api.app import create_app
 from batchmill.api.server import answer
 from batchmill.bootstrap import opened, working
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.settings.fields import Settings, TierLimits, Tiers
 from batchmill.worker import background, upkeep
 
@@ -25,7 +25,7 @@ LOOSE = Tiers(anonymous=TierLimits(submissions_per_minute=100_000))
 class WholeServer:
     """A running server, a client without a key, and the loop that it runs in."""
 
-    mill: Mill
+    context: ServerContext
     client: httpx.Client
     url: str
     loop: asyncio.AbstractEventLoop
@@ -78,14 +78,14 @@ def running(folder: Path, *, with_worker: bool = True, **settings: Any) -> Itera
 
     async def main() -> None:
         stopping = asyncio.Event()
-        async with opened(chosen) as mill, upkeep(mill, slots=2 if with_worker else 0):
-            app = create_app(mill)
+        async with opened(chosen) as context, upkeep(context, slots=2 if with_worker else 0):
+            app = create_app(context)
             answering = answer(app, sock, stopping=stopping, on_ready=lambda _: ready.set())
             with httpx.Client(base_url=url, timeout=60) as client:
-                started.append(WholeServer(mill, client, url, asyncio.get_running_loop()))
+                started.append(WholeServer(context, client, url, asyncio.get_running_loop()))
                 async with background(answering) as serving:
                     if with_worker:
-                        async with working(mill, stopping=stopping):
+                        async with working(context, stopping=stopping):
                             await asyncio.to_thread(stop.wait)
                     else:
                         await asyncio.to_thread(stop.wait)

@@ -1,4 +1,4 @@
-"""The HTTP server's application: routes, guards and error answers around one mill."""
+"""The HTTP server's application: routes, guards and error answers around one server."""
 
 import asyncio
 import shutil
@@ -38,7 +38,7 @@ from batchmill.api.v1 import (
 )
 from batchmill.api.v1.uploads import keep_tidy
 from batchmill.archives.stream import ArchivePlans
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.settings.fields import Settings
 from batchmill.settings.loading import Origin
 
@@ -72,11 +72,11 @@ READABLE_HEADERS = (
 
 
 def create_app(
-    mill: Mill,
+    server: ServerContext,
     pages: Sequence[BaseRoute] = (),
     origins: Mapping[str, Origin] = MappingProxyType({}),
 ) -> FastAPI:
-    """Build the application; it owns nothing of the mill but the folder of arriving files.
+    """Build the application; it owns nothing of the server but the folder of arriving files.
 
     `pages` are the routes of the web page, where there is one; `origins` tells by its path where
     a setting came from that is not a default.
@@ -94,15 +94,15 @@ def create_app(
         responses=openapi_bodies.PROBLEMS,
         dependencies=[Depends(query_parameters.only_known)],
     )
-    app.state.mill = mill
+    app.state.server = server
     app.state.started = time.monotonic()
     app.state.draining = asyncio.Event()
     app.state.archives = ArchivePlans()
-    app.state.live = Live(mill, app.state.draining)
+    app.state.live = Live(server, app.state.draining)
     app.state.requests = Requests()
     app.state.pool = None
     app.state.origins = origins
-    _install_guards(app, mill.settings)
+    _install_guards(app, server.settings)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -128,14 +128,14 @@ def _install_guards(app: FastAPI, settings: Settings) -> None:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    mill: Mill = app.state.mill
-    await asyncio.to_thread(mill.uploads.mkdir, parents=True, exist_ok=True)
+    server: ServerContext = app.state.server
+    await asyncio.to_thread(server.uploads.mkdir, parents=True, exist_ok=True)
     async with asyncio.TaskGroup() as group:
-        beside = [group.create_task(each) for each in (app.state.live.run(), keep_tidy(mill))]
+        beside = [group.create_task(each) for each in (app.state.live.run(), keep_tidy(server))]
         yield
         for task in beside:
             task.cancel()
-    await asyncio.to_thread(shutil.rmtree, mill.uploads, ignore_errors=True)
+    await asyncio.to_thread(shutil.rmtree, server.uploads, ignore_errors=True)
 
 
 def _describe_bodies(app: FastAPI) -> None:

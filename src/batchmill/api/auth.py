@@ -9,7 +9,7 @@ from batchmill.errors.request import ForbiddenError, UnauthenticatedError
 from batchmill.model.access import Scope
 from batchmill.model.batch import LOCAL_OWNER, OwnerId
 from batchmill.service import api_keys
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.submission.submit import Caller
 from batchmill.settings.fields import Settings
 
@@ -31,12 +31,12 @@ async def caller(request: Request) -> Caller:
         UnauthenticatedError: the key is not valid, or callers without one are not served.
         ForbiddenError: the key does not permit this.
     """
-    mill: Mill = request.app.state.mill
+    server: ServerContext = request.app.state.server
     secret = _secret(request)
     if secret is not None:
-        return await _of_key(mill, secret, request.method)
-    allowed = mill.settings.anonymous
-    if allowed != "off" and is_at_the_machine(request, mill.settings):
+        return await _of_key(server, secret, request.method)
+    allowed = server.settings.anonymous
+    if allowed != "off" and is_at_the_machine(request, server.settings):
         return Caller()
     if allowed == "on":
         return Caller(owner_id=STRANGERS, may_list=False)
@@ -91,8 +91,8 @@ def refuse_unless_admin(asking: Caller) -> None:
         raise ForbiddenError("This is for administrators: it needs a key with the scope `admin`.")
 
 
-async def _of_key(mill: Mill, secret: str, method: str) -> Caller:
-    key = await api_keys.authenticate(mill.database, secret)
+async def _of_key(server: ServerContext, secret: str, method: str) -> Caller:
+    key = await api_keys.authenticate(server.database, secret)
     if key is None:
         raise UnauthenticatedError("This API key is not valid; it may have been revoked.")
     needed = Scope.READ if method in READING else Scope.WRITE

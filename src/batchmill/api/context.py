@@ -10,7 +10,7 @@ from batchmill.api.event_hub import Live
 from batchmill.archives.stream import ArchivePlans
 from batchmill.model.access import Scope
 from batchmill.model.batch import OwnerId
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.queries import Reading
 from batchmill.service.submission.submit import Caller
 from batchmill.settings.fields import TierLimits
@@ -18,9 +18,9 @@ from batchmill.settings.fields import TierLimits
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The mill, who asks, and the address under which the server was reached (no slash)."""
+    """The server, who asks, and the address under which the server was reached (no slash)."""
 
-    mill: Mill
+    server: ServerContext
     caller: Caller
     base_url: str
     live: Live
@@ -35,12 +35,12 @@ class Context:
     @property
     def reading(self) -> Reading:
         """What this caller may read."""
-        return Reading(self.mill, self.sees)
+        return Reading(self.server, self.sees)
 
     @property
     def limits(self) -> TierLimits:
         """The limits of the caller's tier."""
-        return self.mill.settings.tier(self.caller.tier)
+        return self.server.settings.tier(self.caller.tier)
 
 
 async def context(request: Request) -> Context:
@@ -49,11 +49,11 @@ async def context(request: Request) -> Context:
     Raises:
         UnauthenticatedError: callers like this one are not served.
     """
-    mill: Mill = request.app.state.mill
+    server: ServerContext = request.app.state.server
     caller = await auth.caller(request)
-    base_url = mill.settings.public_url or str(request.base_url)
+    base_url = server.settings.public_url or str(request.base_url)
     state = request.app.state
-    return Context(mill, caller, base_url.rstrip("/"), state.live, state.archives)
+    return Context(server, caller, base_url.rstrip("/"), state.live, state.archives)
 
 
 Asking = Annotated[Context, Depends(context)]

@@ -23,7 +23,7 @@ from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.batch import Batch, BatchId
 from batchmill.model.item import Item, ItemId
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 
 TICK_S = 0.25
 PROGRESS_TICKS = 4
@@ -104,8 +104,8 @@ class _Watched:
 class Live:
     """The watcher of one process; `run` must be running while somebody listens."""
 
-    def __init__(self, mill: Mill, closing: asyncio.Event) -> None:
-        self._mill = mill
+    def __init__(self, server: ServerContext, closing: asyncio.Event) -> None:
+        self._server_context = server
         self._closing = closing
         self._watched: dict[BatchId, _Watched] = {}
         self._wanted = asyncio.Event()
@@ -193,14 +193,16 @@ class Live:
         listener.messages.clear()
         listener.behind = False
         listener.told.clear()
-        for batch in await self._mill.database.read(batches.several, sorted(listener.wanted)):
+        for batch in await self._server_context.database.read(
+            batches.several, sorted(listener.wanted)
+        ):
             listener.update(batch, *_batch_messages(batch))
             listener.push(_items_changed(batch.id, batch.revision))
 
     async def _tick(self, *, with_progress: bool) -> None:
         revisions: dict[BatchId, int] = {}
         for chunk in _chunks(sorted(self._watched)):
-            revisions |= await self._mill.database.read(batches.revisions, chunk)
+            revisions |= await self._server_context.database.read(batches.revisions, chunk)
         changed = []
         for batch_id, watched in list(self._watched.items()):
             if batch_id not in revisions:
@@ -208,7 +210,7 @@ class Live:
             elif revisions[batch_id] != watched.revision or (watched.busy and with_progress):
                 changed.append(batch_id)
         for chunk in _chunks(changed):
-            for batch in await self._mill.database.read(batches.several, chunk):
+            for batch in await self._server_context.database.read(batches.several, chunk):
                 await self._tell(batch, detailed=changed.index(batch.id) < DETAILED_BATCHES)
 
     async def _tell(self, batch: Batch, *, detailed: bool) -> None:
@@ -229,7 +231,7 @@ class Live:
     async def _item_messages(
         self, batch: Batch, watched: _Watched, *, moved: bool
     ) -> Sequence[bytes]:
-        ended, running = await self._mill.database.read(
+        ended, running = await self._server_context.database.read(
             _look_at_items, batch.id, watched.since, limit=ITEM_EVENTS + 1 + len(watched.ended)
         )
         told, more = watched.news(ended, running)

@@ -10,7 +10,7 @@ from batchmill.errors.base import BatchmillError
 from batchmill.errors.request import ConflictError, NotFoundError
 from batchmill.model.item import Delivery, ItemId
 from batchmill.sandbox.confine import Sandbox
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.storage.disk import Room
 from batchmill.wire import system
 
@@ -21,7 +21,7 @@ PATIENCE_S = 2.0
 
 
 async def readiness(
-    mill: Mill, *, draining: bool, sandbox: Sandbox | None = None
+    server: ServerContext, *, draining: bool, sandbox: Sandbox | None = None
 ) -> system.Readiness:
     """Try everything that accepting a batch needs.
 
@@ -30,7 +30,7 @@ async def readiness(
     notices that wait for the key of a secret; and an incomplete sandbox, because the system it runs
     on has no better one.
     """
-    tried = (_tried(name, check, mill) for name, check in (*CHECKS.items(), *TOLD.items()))
+    tried = (_tried(name, check, server) for name, check in (*CHECKS.items(), *TOLD.items()))
     found = await asyncio.gather(*tried)
     checks, told = found[: len(CHECKS)], found[len(CHECKS) :]
     if draining:
@@ -56,64 +56,66 @@ def rss_bytes() -> int | None:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def _tried(name: str, check: Callable[[Mill], Awaitable[str]], mill: Mill) -> system.Check:
+async def _tried(
+    name: str, check: Callable[[ServerContext], Awaitable[str]], server: ServerContext
+) -> system.Check:
     try:
         async with asyncio.timeout(PATIENCE_S):
-            return system.Check(name=name, ok=True, message=await check(mill))
+            return system.Check(name=name, ok=True, message=await check(server))
     except TimeoutError:
         return system.Check(name=name, ok=False, message=f"No answer within {PATIENCE_S:g} s.")
     except BatchmillError as error:
         return system.Check(name=name, ok=False, message=error.message)
 
 
-async def _database(mill: Mill) -> str:
-    alive = await mill.database.read(workers.alive)
+async def _database(server: ServerContext) -> str:
+    alive = await server.database.read(workers.alive)
     return f"{len(alive)} process(es) alive"
 
 
-async def _disk(mill: Mill) -> str:
-    room = Room(mill.settings.data_dir, mill.settings.disk_reserve_bytes)
+async def _disk(server: ServerContext) -> str:
+    room = Room(server.settings.data_dir, server.settings.disk_reserve_bytes)
     await asyncio.to_thread(room.require)
     return f"{await asyncio.to_thread(room.free_bytes) / 1e9:.1f} GB free"
 
 
-async def _storage(mill: Mill) -> str:
-    free = await mill.storage.free_bytes()
+async def _storage(server: ServerContext) -> str:
+    free = await server.storage.free_bytes()
     if free is not None:
         return f"{free / 1e9:.1f} GB free"
     try:
-        async for _ in mill.storage.read(_PROBE, start=0, stop=1):
+        async for _ in server.storage.read(_PROBE, start=0, stop=1):
             break
     except NotFoundError:  # who says that it is not there has answered
         pass
     return "answers"
 
 
-async def _queue(mill: Mill) -> str:
-    await mill.engine.missing([Delivery(ItemId(_PROBE), 1, 1)])
+async def _queue(server: ServerContext) -> str:
+    await server.engine.missing([Delivery(ItemId(_PROBE), 1, 1)])
     return "answers"
 
 
-async def _cleanup(mill: Mill) -> str:
-    pause = await mill.database.read(pauses.of_cleanup)
+async def _cleanup(server: ServerContext) -> str:
+    pause = await server.database.read(pauses.of_cleanup)
     if pause is not None:
         raise ConflictError(f"paused: {pause.reason}")
     return "goes on"
 
 
-async def _secrets(mill: Mill) -> str:
-    locked = await mill.database.read(webhooks.count_locked, mill.seals.prefixes)
+async def _secrets(server: ServerContext) -> str:
+    locked = await server.database.read(webhooks.count_locked, server.seals.prefixes)
     if locked:
         raise ConflictError(f"{locked} webhook(s) wait for a key that BATCHMILL_SECRET_KEYS lacks")
     return "can be read"
 
 
-CHECKS: dict[str, Callable[[Mill], Awaitable[str]]] = {
+CHECKS: dict[str, Callable[[ServerContext], Awaitable[str]]] = {
     "database": _database,
     "disk": _disk,
     "storage": _storage,
 }
-TOLD: dict[str, Callable[[Mill], Awaitable[str]]] = {
+TOLD: dict[str, Callable[[ServerContext], Awaitable[str]]] = {
     "queue": _queue,
     "cleanup": _cleanup,
     "secrets": _secrets,

@@ -51,7 +51,7 @@ async def _read_object(asking: Context, item: Item, _: Batch, span: range) -> As
     if not key:  # it was named at submission and was not there
         raise NotFoundError("input of item", item.id)
     try:
-        async for piece in asking.mill.storage.read(key, start=span.start, stop=span.stop):
+        async for piece in asking.server.storage.read(key, start=span.start, stop=span.stop):
             yield piece
     except NotFoundError as error:
         raise NotFoundError("input of item", item.id) from error  # keys are nobody's business
@@ -61,10 +61,10 @@ async def _read_entry(
     asking: Context, item: Item, batch: Batch, span: range
 ) -> AsyncIterator[bytes]:
     """Unpack the entry once into a folder that goes with the answer."""
-    limits = asking.mill.settings.tier(batch.tier).attempt(wall_s=DEFAULT_TIMEOUT_S)
+    limits = asking.server.settings.tier(batch.tier).attempt(wall_s=DEFAULT_TIMEOUT_S)
     async with form_files.landing(asking) as folder:
         unpacked = folder / "input"
-        await stage_input(asking.mill.storage, item.input, unpacked, limits=limits)
+        await stage_input(asking.server.storage, item.input, unpacked, limits=limits)
         file = await disk.in_thread(unpacked.open, "rb")
         with file:
             file.seek(span.start)

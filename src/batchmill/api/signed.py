@@ -7,7 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from batchmill.api.http.range_download import SANDBOX, joined
 from batchmill.model.media import JPEG
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.execution.budget import SIGNED
 
 router = APIRouter(tags=["signed"])
@@ -21,9 +21,9 @@ async def signed(token: str, key: str, request: Request) -> Response:
         ForbiddenError: the address is not signed for this object, or not any more.
         NotFoundError: the object is gone.
     """
-    mill: Mill = request.app.state.mill
-    mill.signer.check(token, "GET", key, now_s=time.time())
-    pieces = mill.storage.read(key)
+    server: ServerContext = request.app.state.server
+    server.signer.check(token, "GET", key, now_s=time.time())
+    pieces = server.storage.read(key)
     first = await anext(pieces)  # an error here still becomes a problem
 
     headers = {"Cache-Control": "no-store", "Content-Security-Policy": SANDBOX}

@@ -17,7 +17,7 @@ from batchmill.logs import Event
 from batchmill.model.batch import RUNNABLE, Batch, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import FINAL, ItemId, ItemStatus
 from batchmill.service import webhook_outbox
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.dispatch import dispatch, dispatch_owner, dispatch_waiting
 from batchmill.storage import keys
@@ -43,129 +43,133 @@ class RetryScope:
 
 
 async def pause(
-    mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None, reason: str = "paused by the user"
+    server: ServerContext,
+    batch_id: BatchId,
+    *,
+    owner_id: OwnerId | None,
+    reason: str = "paused by the user",
 ) -> Batch:
     """Stop starting items of a batch; running ones finish. Pausing twice changes nothing.
 
     Raises:
         NotFoundError: there is no such batch. ConflictError: it has ended.
     """
-    batch = await _own(mill, batch_id, owner_id)
+    batch = await _own(server, batch_id, owner_id)
     _refuse_ended(batch, "pause")
-    await mill.database.run(batches.change, batch_id, paused=True, pause_reason=reason)
+    await server.database.run(batches.change, batch_id, paused=True, pause_reason=reason)
     logs.info(Event.BATCH_PAUSED, batch=batch_id, reason=reason)
-    while await mill.database.run(_withdraw_chunk, batch_id):
+    while await server.database.run(_withdraw_chunk, batch_id):
         pass
-    await dispatch_owner(mill, batch.owner_id)
-    return await _own(mill, batch_id, owner_id)
+    await dispatch_owner(server, batch.owner_id)
+    return await _own(server, batch_id, owner_id)
 
 
-async def resume(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
+async def resume(server: ServerContext, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
     """Go on with a paused batch. Resuming one that is not paused changes nothing.
 
     Raises:
         NotFoundError: there is no such batch. ConflictError: it has ended.
     """
-    batch = await _own(mill, batch_id, owner_id)
+    batch = await _own(server, batch_id, owner_id)
     _refuse_ended(batch, "resume")
-    while await mill.database.run(_withdraw_chunk, batch_id):
+    while await server.database.run(_withdraw_chunk, batch_id):
         pass
-    await mill.database.run(batches.resume, batch_id)
+    await server.database.run(batches.resume, batch_id)
     logs.info(Event.BATCH_RESUMED, batch=batch_id)
-    await dispatch(mill, batch_id)
-    return await _own(mill, batch_id, owner_id)
+    await dispatch(server, batch_id)
+    return await _own(server, batch_id, owner_id)
 
 
-async def cancel(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
+async def cancel(server: ServerContext, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
     """End a batch: waiting items are cancelled, running ones stopped, results kept.
 
     Raises:
         NotFoundError: there is no such batch. ConflictError: it has ended otherwise.
     """
-    batch = await _own(mill, batch_id, owner_id)
+    batch = await _own(server, batch_id, owner_id)
     if batch.status is BatchStatus.CANCELLED:
         return batch
     _refuse_ended(batch, "cancel")
-    await mill.database.run(batches.start_cancelling, batch_id)
+    await server.database.run(batches.start_cancelling, batch_id)
     logs.info(Event.BATCH_CANCELLING, batch=batch_id)
-    await finish_cancelling(mill, batch_id)
-    await dispatch_owner(mill, batch.owner_id)
-    return await _own(mill, batch_id, owner_id)
+    await finish_cancelling(server, batch_id)
+    await dispatch_owner(server, batch.owner_id)
+    return await _own(server, batch_id, owner_id)
 
 
-async def finish_cancelling(mill: Mill, batch_id: BatchId) -> None:
+async def finish_cancelling(server: ServerContext, batch_id: BatchId) -> None:
     """Cancel all items of a batch in status `cancelling`; idempotent."""
-    retention_ms = mill.settings.retention_s * 1000
-    while await mill.database.run(_cancel_chunk, batch_id, retention_ms=retention_ms):
+    retention_ms = server.settings.retention_s * 1000
+    while await server.database.run(_cancel_chunk, batch_id, retention_ms=retention_ms):
         pass
 
 
 async def retry(
-    mill: Mill, batch_id: BatchId, scope: RetryScope, *, owner_id: OwnerId | None
+    server: ServerContext, batch_id: BatchId, scope: RetryScope, *, owner_id: OwnerId | None
 ) -> int:
     """Run ended items again with fresh budgets, as a new run; return how many.
 
     Raises:
         NotFoundError: there is no such batch. ConflictError: it is being cancelled.
     """
-    batch = await _own(mill, batch_id, owner_id)
+    batch = await _own(server, batch_id, owner_id)
     if batch.status in (BatchStatus.CANCELLING, BatchStatus.UPLOADING):
         raise ConflictError(f"The batch is {batch.status}; wait until that is over.")
     total = 0
-    while moved := await mill.database.run(_retry_chunk, batch_id, scope, is_first=not total):
+    while moved := await server.database.run(_retry_chunk, batch_id, scope, is_first=not total):
         total += moved
     logs.info(Event.BATCH_RETRIED, batch=batch_id, items=total)
-    await dispatch(mill, batch_id)
+    await dispatch(server, batch_id)
     return total
 
 
-async def pause_queue(mill: Mill, reason: str) -> None:
+async def pause_queue(server: ServerContext, reason: str) -> None:
     """Start no item of anybody; running ones finish. It holds until `resume_queue`.
 
     Other servers and workers learn of it with their next heartbeat, within `renew_s`.
     """
-    await mill.database.run(pauses.begin, pauses.QUEUE, reason)
-    mill.vitals.paused = reason
+    await server.database.run(pauses.begin, pauses.QUEUE, reason)
+    server.vitals.paused = reason
     logs.info(Event.QUEUE_PAUSED, reason=reason)
-    await withdraw_all(mill)
+    await withdraw_all(server)
 
 
-async def resume_queue(mill: Mill) -> None:
+async def resume_queue(server: ServerContext) -> None:
     """Let all go on. Resuming a queue that is not paused changes nothing."""
-    if await mill.database.run(pauses.end, pauses.QUEUE):
+    if await server.database.run(pauses.end, pauses.QUEUE):
         logs.info(Event.QUEUE_RESUMED)
-    mill.vitals.paused = None
-    await dispatch_waiting(mill)
+    server.vitals.paused = None
+    await dispatch_waiting(server)
 
 
-async def withdraw_all(mill: Mill) -> None:
+async def withdraw_all(server: ServerContext) -> None:
     """Return every item that is queued to pending, so that no worker can claim it; idempotent."""
-    for batch in await mill.database.read(batches.with_status, *sorted(RUNNABLE)):
-        while batch.counts.queued and await mill.database.run(_withdraw_chunk, batch.id):
+    for batch in await server.database.read(batches.with_status, *sorted(RUNNABLE)):
+        while batch.counts.queued and await server.database.run(_withdraw_chunk, batch.id):
             pass
 
 
-async def close(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
+async def close(server: ServerContext, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
     """Accept no more files: the batch ends once its items have. Closing twice changes nothing.
 
     Raises:
         NotFoundError: there is no such batch.
     """
-    await _own(mill, batch_id, owner_id)
-    retention_ms = mill.settings.retention_s * 1000
-    await mill.database.run(_close, batch_id, retention_ms=retention_ms)
-    return await _own(mill, batch_id, owner_id)
+    await _own(server, batch_id, owner_id)
+    retention_ms = server.settings.retention_s * 1000
+    await server.database.run(_close, batch_id, retention_ms=retention_ms)
+    return await _own(server, batch_id, owner_id)
 
 
-async def close_left_open(mill: Mill) -> None:
+async def close_left_open(server: ServerContext) -> None:
     """Close batches that nobody closed: what has arrived is processed, and they end."""
-    retention_ms = mill.settings.retention_s * 1000
-    for batch_id in await mill.database.read(batches.left_open):
-        await mill.database.run(_close, batch_id, retention_ms=retention_ms, if_left=True)
+    retention_ms = server.settings.retention_s * 1000
+    for batch_id in await server.database.read(batches.left_open):
+        await server.database.run(_close, batch_id, retention_ms=retention_ms, if_left=True)
 
 
 async def describe(
-    mill: Mill,
+    server: ServerContext,
     batch_id: BatchId,
     *,
     owner_id: OwnerId | None,
@@ -176,40 +180,40 @@ async def describe(
     Raises:
         NotFoundError: there is no such batch.
     """
-    await _own(mill, batch_id, owner_id)
+    await _own(server, batch_id, owner_id)
     if values:
-        await mill.database.run(batches.change, batch_id, **values)
-        await dispatch(mill, batch_id)
-    return await _own(mill, batch_id, owner_id)
+        await server.database.run(batches.change, batch_id, **values)
+        await dispatch(server, batch_id)
+    return await _own(server, batch_id, owner_id)
 
 
-async def delete(mill: Mill, batch_id: BatchId, *, owner_id: OwnerId | None) -> None:
+async def delete(server: ServerContext, batch_id: BatchId, *, owner_id: OwnerId | None) -> None:
     """Remove a batch with every byte that belongs to it; a running one is cancelled first.
 
     Raises:
         NotFoundError: there is no such batch.
     """
-    batch = await _own(mill, batch_id, owner_id)
+    batch = await _own(server, batch_id, owner_id)
     if not batch.status.ended and batch.status is not BatchStatus.UPLOADING:
-        await cancel(mill, batch_id, owner_id=owner_id)
-    await purge(mill, batch_id)
+        await cancel(server, batch_id, owner_id=owner_id)
+    await purge(server, batch_id)
 
 
-async def purge(mill: Mill, batch_id: BatchId) -> None:
+async def purge(server: ServerContext, batch_id: BatchId) -> None:
     """Remove rows and bytes of a batch, whatever its status; idempotent.
 
     The bytes go first: while the batch row stands, a kill in the middle leaves work that the
     sweep can see.
     """
-    await mill.storage.delete_prefix(keys.batch_prefix(batch_id))
-    while await mill.database.run(items.delete_chunk, batch_id, limit=CHUNK_ROWS):
+    await server.storage.delete_prefix(keys.batch_prefix(batch_id))
+    while await server.database.run(items.delete_chunk, batch_id, limit=CHUNK_ROWS):
         pass
-    await mill.database.run(_delete_rows, batch_id)
+    await server.database.run(_delete_rows, batch_id)
     logs.info(Event.BATCH_DELETED, batch=batch_id)
 
 
-async def _own(mill: Mill, batch_id: BatchId, owner_id: OwnerId | None) -> Batch:
-    batch = await mill.database.read(batches.get, batch_id, owner_id=owner_id)
+async def _own(server: ServerContext, batch_id: BatchId, owner_id: OwnerId | None) -> Batch:
+    batch = await server.database.read(batches.get, batch_id, owner_id=owner_id)
     if batch is None:
         raise NotFoundError("batch", batch_id)
     return batch

@@ -40,7 +40,7 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
-class Mill:
+class ServerContext:
     """The truth, the bytes, the doorbell and the rules.
 
     `process_id` names this process, `uploads` is its own folder for files that are arriving;

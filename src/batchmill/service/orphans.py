@@ -16,7 +16,7 @@ from batchmill.errors.outage import OutageError
 from batchmill.errors.request import WrongStoreError
 from batchmill.logs import Event
 from batchmill.service import stores
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.stores import Store
 
 Existing = Callable[[Connection, Collection[str]], set[Any]]
@@ -41,64 +41,64 @@ class Kind:
     delete: Callable[[str], Awaitable[None]]
 
 
-async def may_be_removed(mill: Mill, kind: Kind) -> bool:
+async def may_be_removed(server: ServerContext, kind: Kind) -> bool:
     """Say whether the stores still are this database's: only then does it know what is absent.
 
     Raises:
         StorageUnavailableError: one is away.
     """
     try:
-        await stores.claim(mill, kind.stores)
+        await stores.claim(server, kind.stores)
     except WrongStoreError as error:
-        await _pause(mill, kind, error.fact)
+        await _pause(server, kind, error.fact)
         return False
-    await stores.raise_generation(mill, kind.stores)
+    await stores.raise_generation(server, kind.stores)
     return True
 
 
-async def remove(mill: Mill, kind: Kind, names: Collection[str]) -> None:
+async def remove(server: ServerContext, kind: Kind, names: Collection[str]) -> None:
     """Enter those of all `names` that are not known, and remove those that have waited."""
-    entered = await _entered(mill, kind, sorted(names))
+    entered = await _entered(server, kind, sorted(names))
     most = max(FEW, len(names) // ONE_IN)
     unconfirmed = sum(each.unconfirmed for each in entered)
     if unconfirmed > most:
         reason = f"{unconfirmed} {_WHAT[kind.name]} that is known, more than the {most} of a day"
-        await _pause(mill, kind, reason)
+        await _pause(server, kind, reason)
     else:
-        await _resume(mill, kind)
+        await _resume(server, kind)
     for each in entered:
         ripe = each.ripe_and_confirmed if unconfirmed > most else each.ripe
-        known = await mill.database.read(kind.existing, ripe)
+        known = await server.database.read(kind.existing, ripe)
         for name in sorted(set(ripe) - set(known)):
-            await _remove(mill, kind, name)
+            await _remove(server, kind, name)
 
 
-async def _remove(mill: Mill, kind: Kind, name: str) -> None:
+async def _remove(server: ServerContext, kind: Kind, name: str) -> None:
     """Remove one; should it fail, it stays entered."""
     try:
         await kind.delete(name)
     except (OutageError, OSError) as error:
         logs.warning(Event.SWEEP_INTERRUPTED, detail=str(error), name=name)
     else:
-        await mill.database.run(orphans.forget, kind.name, [name])
+        await server.database.run(orphans.forget, kind.name, [name])
 
 
-async def confirm(mill: Mill) -> None:
+async def confirm(server: ServerContext) -> None:
     """Let all that is entered now be removed once it has waited, however much it is."""
-    confirmed = await mill.database.run(_confirm)
+    confirmed = await server.database.run(_confirm)
     logs.info(Event.CLEANUP_CONFIRMED, orphans=confirmed)
 
 
-async def _entered(mill: Mill, kind: Kind, names: Sequence[str]) -> list[Entered]:
+async def _entered(server: ServerContext, kind: Kind, names: Sequence[str]) -> list[Entered]:
     """Bring the table to what is seen now; where nothing is unknown, nothing is written."""
-    found, any_entered = [], await mill.database.read(orphans.count, kind.name)
+    found, any_entered = [], await server.database.read(orphans.count, kind.name)
     for start in range(0, len(names), CHUNK_ROWS):
         chunk = names[start : start + CHUNK_ROWS]
-        known = await mill.database.read(kind.existing, chunk)
+        known = await server.database.read(kind.existing, chunk)
         if any_entered or len(known) < len(chunk):
-            found.append(await mill.database.run(_enter, kind, chunk))
+            found.append(await server.database.run(_enter, kind, chunk))
     if any_entered:
-        await mill.database.run(orphans.forget_unseen, kind.name, age_ms=2 * DAY_MS)
+        await server.database.run(orphans.forget_unseen, kind.name, age_ms=2 * DAY_MS)
     return found
 
 
@@ -114,13 +114,13 @@ def _confirm(conn: Connection) -> int:
     return orphans.confirm(conn)
 
 
-async def _pause(mill: Mill, kind: Kind, reason: str) -> None:
-    if await mill.database.run(pauses.begin, pauses.CLEANUPS[kind.name], reason):
+async def _pause(server: ServerContext, kind: Kind, reason: str) -> None:
+    if await server.database.run(pauses.begin, pauses.CLEANUPS[kind.name], reason):
         logs.error(Event.CLEANUP_PAUSED, kind=kind.name, reason=reason)
 
 
-async def _resume(mill: Mill, kind: Kind) -> None:
+async def _resume(server: ServerContext, kind: Kind) -> None:
     name = pauses.CLEANUPS[kind.name]
-    if await mill.database.read(pauses.standing, name) is not None:
-        await mill.database.run(pauses.end, name)
+    if await server.database.read(pauses.standing, name) is not None:
+        await server.database.run(pauses.end, name)
         logs.info(Event.CLEANUP_RESUMED, kind=kind.name)

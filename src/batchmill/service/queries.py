@@ -18,7 +18,7 @@ from batchmill.errors.request import InvalidFieldError, NotFoundError
 from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import UNSUCCESSFUL, Item, ItemId, ItemStatus
 from batchmill.model.webhook import Notice, NoticeId, Webhook, WebhookId
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class SampledGroup:
 class Reading:
     """Reads for one caller; somebody else's objects are as absent as none. None sees all."""
 
-    mill: Mill
+    server: ServerContext
     owner_id: OwnerId | None
 
     async def batch(self, batch_id: str) -> Batch:
@@ -73,7 +73,7 @@ class Reading:
         known = BatchId(batch_id)
         found = None
         if _ID.fullmatch(batch_id):
-            found = await self.mill.database.read(batches.get, known, owner_id=self.owner_id)
+            found = await self.server.database.read(batches.get, known, owner_id=self.owner_id)
         if found is None:
             raise NotFoundError("batch", batch_id)
         return found
@@ -86,7 +86,7 @@ class Reading:
         """
         found = None
         if _ID.fullmatch(item_id):
-            found = await self.mill.database.read(_item, ItemId(item_id), self.owner_id)
+            found = await self.server.database.read(_item, ItemId(item_id), self.owner_id)
         if found is None:
             raise NotFoundError("item", item_id)
         return found
@@ -100,7 +100,7 @@ class Reading:
             InvalidFieldError: the cursor is not one of ours.
         """
         before = None if cursor is None else BatchId(_read_cursor(cursor, str)[0])
-        rows = await self.mill.database.read(
+        rows = await self.server.database.read(
             batches.page, self.owner_id, limit=limit + 1, before=before, only=only
         )
         return _page(rows, limit, lambda batch: [batch.id])
@@ -127,14 +127,16 @@ class Reading:
         if cursor is not None:
             name, position = _read_cursor(cursor, str, int)
             after = (name, position)
-        rows = await self.mill.database.read(_items, batch.id, wanted, limit=limit + 1, after=after)
+        rows = await self.server.database.read(
+            _items, batch.id, wanted, limit=limit + 1, after=after
+        )
         return _page(rows, limit, lambda item: [item.input.name, item.position])
 
     async def every_item(self, batch: Batch, only: listing.Filter) -> AsyncIterator[Sequence[Item]]:
         """Yield all items of a batch by position, page by page."""
         after = None
         while True:
-            rows = await self.mill.database.read(
+            rows = await self.server.database.read(
                 listing.page, batch.id, limit=PAGE_ROWS, after=after, only=only
             )
             if not rows:
@@ -145,7 +147,7 @@ class Reading:
     async def archive_rows(self, batch: Batch, after: int) -> Sequence[ArchiveRow]:
         """Return the result files behind position `after`: a page of them, none at the end."""
         while True:
-            found = await self.mill.database.read(
+            found = await self.server.database.read(
                 listing.outputs_page, batch.id, after=after, limit=PAGE_ROWS
             )
             rows = [
@@ -159,7 +161,7 @@ class Reading:
 
     async def failures(self, batch: Batch) -> Sequence[SampledGroup]:
         """Return a batch's failures by cause, the most frequent first, with samples of each."""
-        return await self.mill.database.read(_failures, batch.id)
+        return await self.server.database.read(_failures, batch.id)
 
     async def webhook(self, webhook_id: str) -> Webhook:
         """Read one webhook.
@@ -168,7 +170,7 @@ class Reading:
             NotFoundError: the caller has no such webhook.
         """
         known = WebhookId(webhook_id)
-        found = await self.mill.database.read(webhooks.get, known, owner_id=self.owner_id)
+        found = await self.server.database.read(webhooks.get, known, owner_id=self.owner_id)
         if found is None:
             raise NotFoundError("webhook", webhook_id)
         return found
@@ -182,7 +184,7 @@ class Reading:
             InvalidFieldError: the cursor is not one of ours.
         """
         before = None if cursor is None else NoticeId(_read_cursor(cursor, str)[0])
-        rows = await self.mill.database.read(
+        rows = await self.server.database.read(
             webhooks.page, webhook.id, limit=limit + 1, before=before
         )
         return _page(rows, limit, lambda notice: [notice.id])
@@ -194,7 +196,7 @@ class Reading:
     async def positions(self, shown: Sequence[Batch]) -> Mapping[BatchId, int]:
         """Return the places of those batches that wait for their first item, from 1."""
         waiting = [each.id for each in shown if each.status is BatchStatus.QUEUED]
-        return await self.mill.database.read(batches.positions, waiting) if waiting else {}
+        return await self.server.database.read(batches.positions, waiting) if waiting else {}
 
 
 def _item(conn: Connection, item_id: ItemId, owner_id: OwnerId | None) -> tuple[Item, Batch] | None:

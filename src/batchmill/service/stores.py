@@ -19,7 +19,7 @@ from batchmill.errors.request import NotFoundError, WrongStoreError
 from batchmill.logs import Event
 from batchmill.model import ids
 from batchmill.model.batch import BatchId
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.storage import disk, growing, keys
 
 CHUNK_ROWS = 1_000
@@ -47,10 +47,10 @@ class Store:
     holds_unknown: Callable[[], Awaitable[bool]]
 
 
-def of_batches(mill: Mill) -> Sequence[Store]:
+def of_batches(server: ServerContext) -> Sequence[Store]:
     """Return the stores of batches: the main one, and that for results where it is another."""
     found = [("main", "The storage (BATCHMILL_STORAGE_URL, or BATCHMILL_DATA_DIR)", keys.IDENTITY)]
-    if mill.settings.results_url is not None:
+    if server.settings.results_url is not None:
         key = f"{keys.RESULTS}{keys.IDENTITY}"
         found.append(("results", "The storage for results (BATCHMILL_RESULTS_URL)", key))
     return [
@@ -58,17 +58,17 @@ def of_batches(mill: Mill) -> Sequence[Store]:
             name,
             where,
             shared=True,
-            read=partial(_read, mill, key),
-            swap=partial(_swap, mill, key),
-            holds_unknown=partial(_holds_unknown_batches, mill),
+            read=partial(_read, server, key),
+            swap=partial(_swap, server, key),
+            holds_unknown=partial(_holds_unknown_batches, server),
         )
         for name, where, key in found
     ]
 
 
-def of_uploads(mill: Mill) -> Sequence[Store]:
+def of_uploads(server: ServerContext) -> Sequence[Store]:
     """Return the folder of open uploads; each server has its own where they share none."""
-    folder = mill.settings.uploads_folder
+    folder = server.settings.uploads_folder
     path = folder / keys.IDENTITY
     return [
         Store(
@@ -77,12 +77,12 @@ def of_uploads(mill: Mill) -> Sequence[Store]:
             shared=False,
             read=partial(asyncio.to_thread, disk.read_small, path),
             swap=partial(_swap_file, path),
-            holds_unknown=partial(_holds_unknown_uploads, mill, folder),
+            holds_unknown=partial(_holds_unknown_uploads, server, folder),
         )
     ]
 
 
-async def claim(mill: Mill, found: Sequence[Store], *, adopt: bool = False) -> None:
+async def claim(server: ServerContext, found: Sequence[Store], *, adopt: bool = False) -> None:
     """Make sure that stores belong to this database, and mark those that are new.
 
     `adopt` takes over whatever they are.
@@ -94,13 +94,13 @@ async def claim(mill: Mill, found: Sequence[Store], *, adopt: bool = False) -> N
     """
     for store in found:
         for _ in range(_TRIES):
-            if await _is_claimed(mill, store, adopt=adopt):
+            if await _is_claimed(server, store, adopt=adopt):
                 break
         else:
             raise StorageUnavailableError(detail=f"the mark of {store.name} does not stay")
 
 
-async def claim_when_marked(mill: Mill) -> None:
+async def claim_when_marked(server: ServerContext) -> None:
     """Make sure, for a worker, that it works in the stores that the servers use.
 
     Only a server marks a store: a worker may be the first to start, and in the wrong folder.
@@ -109,49 +109,49 @@ async def claim_when_marked(mill: Mill) -> None:
         WrongStoreError: they are others, or no server has ever started.
         StorageUnavailableError: one is away.
     """
-    found = of_batches(mill)
+    found = of_batches(server)
     try:
         async with asyncio.timeout(FIRST_SERVER_S):
-            await _until_used(mill, found)
+            await _until_used(server, found)
     except TimeoutError as error:
         raise WrongStoreError(
             "No server has used this database and this storage yet.",
             "Start `batchmill serve` first, with the same BATCHMILL_DATABASE_URL and"
             " BATCHMILL_STORAGE_URL; then start the worker again.",
         ) from error
-    await claim(mill, found)
+    await claim(server, found)
 
 
-async def raise_generation(mill: Mill, found: Sequence[Store]) -> None:
+async def raise_generation(server: ServerContext, found: Sequence[Store]) -> None:
     """Raise the generation where an hour has passed: in the database first, then in the marks.
 
     The stores have been claimed: else an older database would be raised to look like new.
     """
-    if await mill.database.run(stores.raise_generation, older_ms=RAISED_EVERY_MS):
-        await claim(mill, found)
+    if await server.database.run(stores.raise_generation, older_ms=RAISED_EVERY_MS):
+        await claim(server, found)
 
 
-async def _is_claimed(mill: Mill, store: Store, *, adopt: bool) -> bool:
+async def _is_claimed(server: ServerContext, store: Store, *, adopt: bool) -> bool:
     """Look at a store once. False: something was changed, so look again."""
     body = await store.read()
     # Behind the mark: the database is always raised before it.
-    known = await mill.database.read(stores.read)
+    known = await server.database.read(stores.read)
     if known.identity is None:
-        await mill.database.run(stores.begin, ids.installation_id())
+        await server.database.run(stores.begin, ids.installation_id())
         return False
     mark = None if body is None else _mark(body)
     wrong = await _wrong(store, mark, known.identity, is_new=store.name not in known.marked)
     if wrong is not None and not adopt:
         raise wrong
     if _is_newer(mark, known.identity):
-        await mill.database.run(stores.raise_generation, above=mark.generation if mark else 0)
+        await server.database.run(stores.raise_generation, above=mark.generation if mark else 0)
         return False
     if mark != known.identity:
         if await store.swap(_body(known.identity), body) and mark is None:
             logs.info(Event.STORAGE_MARKED, store=store.name)
         return False
     if store.name not in known.marked:
-        await mill.database.run(stores.remember, store.name)
+        await server.database.run(stores.remember, store.name)
     return True
 
 
@@ -207,9 +207,9 @@ def _older(store: Store) -> WrongStoreError:
     )
 
 
-async def _until_used(mill: Mill, found: Sequence[Store]) -> None:
+async def _until_used(server: ServerContext, found: Sequence[Store]) -> None:
     while True:
-        known = await mill.database.read(stores.read)
+        known = await server.database.read(stores.read)
         if all([store.name in known.marked or await store.read() for store in found]):
             return
         await asyncio.sleep(_WAIT_S)
@@ -229,41 +229,41 @@ def _mark(body: bytes) -> Identity:
         return Identity("", 0)
 
 
-async def _read(mill: Mill, key: str) -> bytes | None:
+async def _read(server: ServerContext, key: str) -> bytes | None:
     try:
         async with asyncio.timeout(PATIENCE_S):
-            return b"".join([piece async for piece in mill.storage.read(key)])
+            return b"".join([piece async for piece in server.storage.read(key)])
     except NotFoundError:
         return None
     except TimeoutError as error:
         raise StorageUnavailableError(detail=f"no answer within {PATIENCE_S:g} s") from error
 
 
-async def _swap(mill: Mill, key: str, body: bytes, expected: bytes | None) -> bool:
-    return await mill.storage.swap(key, body, expected=expected)
+async def _swap(server: ServerContext, key: str, body: bytes, expected: bytes | None) -> bool:
+    return await server.storage.swap(key, body, expected=expected)
 
 
 async def _swap_file(path: Path, body: bytes, expected: bytes | None) -> bool:
     return await disk.in_thread(disk.swap, path, body, expected)
 
 
-async def _holds_unknown_batches(mill: Mill) -> bool:
+async def _holds_unknown_batches(server: ServerContext) -> bool:
     """Ask for a thousand folders at a time, and no further than the first that is unknown."""
     chunk = set[BatchId]()
-    async for name in mill.storage.list_folders(keys.BATCHES):
+    async for name in server.storage.list_folders(keys.BATCHES):
         if keys.is_batch(name):
             chunk.add(BatchId(name))
         if len(chunk) == CHUNK_ROWS:
-            if chunk - await mill.database.read(batches.existing, sorted(chunk)):
+            if chunk - await server.database.read(batches.existing, sorted(chunk)):
                 return True
             chunk.clear()
-    return bool(chunk - await mill.database.read(batches.existing, sorted(chunk)))
+    return bool(chunk - await server.database.read(batches.existing, sorted(chunk)))
 
 
-async def _holds_unknown_uploads(mill: Mill, folder: Path) -> bool:
+async def _holds_unknown_uploads(server: ServerContext, folder: Path) -> bool:
     names = sorted(await asyncio.to_thread(growing.files, folder))
     for start in range(0, len(names), CHUNK_ROWS):
         chunk = names[start : start + CHUNK_ROWS]
-        if set(chunk) - await mill.database.read(uploads.existing, chunk):
+        if set(chunk) - await server.database.read(uploads.existing, chunk):
             return True
     return False

@@ -26,7 +26,7 @@ from batchmill.model.batch import Batch, BatchId
 from batchmill.model.item import ItemStatus
 from batchmill.model.webhook import Notice, NoticeStatus, Webhook, WebhookId
 from batchmill.outgoing import signed
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.seals import Seals
 
 CALLED_AT_ONCE = 32
@@ -50,29 +50,29 @@ def announce(conn: Connection, batch_id: BatchId) -> None:
         webhooks.announce(conn, written, batch_id, body=_body(batch))
 
 
-async def run(mill: Mill) -> None:
+async def run(server: ServerContext) -> None:
     """Send what is due, again and again; runs until cancelled."""
     busy: set[WebhookId] = set()
     async with asyncio.TaskGroup() as group:
         while True:
             try:
                 room = CALLED_AT_ONCE - len(busy)
-                found = await mill.database.read(
-                    webhooks.due, without=busy, limit=room, prefixes=mill.seals.prefixes
+                found = await server.database.read(
+                    webhooks.due, without=busy, limit=room, prefixes=server.seals.prefixes
                 )
             except OutageError as error:
                 logs.warning(Event.SWEEP_INTERRUPTED, code=error.code, detail=error.detail)
                 found = ()
             for webhook_id in found:
                 busy.add(webhook_id)
-                group.create_task(_serve(mill, webhook_id, busy))
-            await asyncio.sleep(mill.settings.sweep_s)
+                group.create_task(_serve(server, webhook_id, busy))
+            await asyncio.sleep(server.settings.sweep_s)
 
 
-async def _serve(mill: Mill, webhook_id: WebhookId, busy: set[WebhookId]) -> None:
+async def _serve(server: ServerContext, webhook_id: WebhookId, busy: set[WebhookId]) -> None:
     """Send the due notices of one webhook, one after the other, until a call fails."""
     try:
-        while await _send_next(mill, webhook_id):
+        while await _send_next(server, webhook_id):
             pass
     except OutageError as error:
         logs.warning(Event.SWEEP_INTERRUPTED, code=error.code, detail=error.detail)
@@ -82,15 +82,17 @@ async def _serve(mill: Mill, webhook_id: WebhookId, busy: set[WebhookId]) -> Non
         busy.discard(webhook_id)
 
 
-async def _send_next(mill: Mill, webhook_id: WebhookId) -> bool:
+async def _send_next(server: ServerContext, webhook_id: WebhookId) -> bool:
     """Send one notice. False: there was none, or it did not arrive."""
-    limit_ms = round(mill.settings.webhook_timeout_s * 1000)
-    claimed = await mill.database.run(_claim, mill.seals, webhook_id, for_ms=limit_ms + SPARE_MS)
+    limit_ms = round(server.settings.webhook_timeout_s * 1000)
+    claimed = await server.database.run(
+        _claim, server.seals, webhook_id, for_ms=limit_ms + SPARE_MS
+    )
     if claimed is None:
         return False
     webhook, notice = claimed
     try:
-        answered = await _call(mill, webhook, notice)
+        answered = await _call(server, webhook, notice)
     except AddressRefusedError as error:
         values = _failed(notice, error.reason, None)
     except SecretDamagedError:
@@ -100,7 +102,7 @@ async def _send_next(mill: Mill, webhook_id: WebhookId) -> bool:
         values = _failed(notice, error.reason, error.answered)
     else:
         values = {**_ended(NoticeStatus.DELIVERED), "answered": answered, "error": None}
-    await mill.database.run(webhooks.record, notice.id, tries=notice.tries + 1, **values)
+    await server.database.run(webhooks.record, notice.id, tries=notice.tries + 1, **values)
     _log(notice, values)
     return values["error"] is None
 
@@ -116,14 +118,14 @@ def _claim(
     return (webhook, notice) if won else None
 
 
-async def _call(mill: Mill, webhook: Webhook, notice: Notice) -> int:
+async def _call(server: ServerContext, webhook: Webhook, notice: Notice) -> int:
     """Call the webhook and return the status of its answer, of which nothing else is read."""
-    secret = mill.seals.open(webhook.secret, webhook.id)
+    secret = server.seals.open(webhook.secret, webhook.id)
     body = json.dumps(notice.body, ensure_ascii=False, separators=(",", ":"))
-    async with mill.outgoing.call(
+    async with server.outgoing.call(
         "POST",
         webhook.url,
-        timeout_s=mill.settings.webhook_timeout_s,
+        timeout_s=server.settings.webhook_timeout_s,
         headers=signed.headers(secret, notice.id, body),
         body=body.encode(),
     ) as answer:

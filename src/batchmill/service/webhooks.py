@@ -13,86 +13,88 @@ from batchmill.model import ids
 from batchmill.model.batch import OwnerId
 from batchmill.model.webhook import Notice, NoticeId, Webhook, WebhookId
 from batchmill.outgoing import signed
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.seals import Seals
 
 MOST_OF_AN_OWNER = 20
 CHUNK_ROWS = 500
 
 
-async def create(mill: Mill, owner_id: OwnerId, *, url: str, every_batch: bool) -> Webhook:
+async def create(
+    server: ServerContext, owner_id: OwnerId, *, url: str, every_batch: bool
+) -> Webhook:
     """Make a webhook with a new secret, which this return alone tells in clear.
 
     Raises:
         AddressRefusedError: the address is none that is called.
         ConflictError: the owner has as many as one may have.
     """
-    mill.outgoing.check(url)
-    made = await mill.database.run(
-        _create, owner_id, url, every_batch=every_batch, seals=mill.seals
+    server.outgoing.check(url)
+    made = await server.database.run(
+        _create, owner_id, url, every_batch=every_batch, seals=server.seals
     )
     if made is None:
         raise ConflictError(f"There are {MOST_OF_AN_OWNER} webhooks already; delete one first.")
     return made
 
 
-async def listed(mill: Mill, owner_id: OwnerId) -> Sequence[Webhook]:
+async def listed(server: ServerContext, owner_id: OwnerId) -> Sequence[Webhook]:
     """Return an owner's webhooks, newest first."""
-    return await mill.database.read(webhooks.of_owner, owner_id)
+    return await server.database.read(webhooks.of_owner, owner_id)
 
 
-async def named(mill: Mill, owner_id: OwnerId, name: str) -> WebhookId:
+async def named(server: ServerContext, owner_id: OwnerId, name: str) -> WebhookId:
     """Return the owner's webhook with this id or address.
 
     Raises:
         InvalidFieldError: the owner has no such webhook.
     """
-    for webhook in await listed(mill, owner_id):
+    for webhook in await listed(server, owner_id):
         if name in (webhook.id, webhook.url):
             return webhook.id
     raise InvalidFieldError("`webhook` is none of yours; make one with POST /v1/webhooks first.")
 
 
-async def delete(mill: Mill, webhook: Webhook) -> None:
+async def delete(server: ServerContext, webhook: Webhook) -> None:
     """Remove a webhook; notices that have not arrived are not sent any more."""
-    await mill.database.run(_delete, webhook.id)
+    await server.database.run(_delete, webhook.id)
 
 
-async def resend(mill: Mill, webhook: Webhook, notice_id: str) -> Notice:
+async def resend(server: ServerContext, webhook: Webhook, notice_id: str) -> Notice:
     """Send a notice again, whether it has arrived or not; its id stays.
 
     Raises:
         NotFoundError: the webhook has no such notice.
     """
     known = NoticeId(notice_id)
-    if not await mill.database.run(webhooks.resend, known, webhook.id):
+    if not await server.database.run(webhooks.resend, known, webhook.id):
         raise NotFoundError("delivery", notice_id)
-    return await mill.database.read(webhooks.notice, known)
+    return await server.database.read(webhooks.notice, known)
 
 
-async def seal_all(mill: Mill) -> None:
+async def seal_all(server: ServerContext) -> None:
     """Seal with the first key what lies in clear or under another one; each start does this.
 
     What can't be opened stays as it is.
     """
-    if not mill.seals.prefixes:
+    if not server.seals.prefixes:
         return
     after, total = WebhookId(""), 0
-    prefix = mill.seals.prefixes[0]
-    while found := await mill.database.read(
+    prefix = server.seals.prefixes[0]
+    while found := await server.database.read(
         webhooks.sealed_otherwise, prefix, after=after, limit=CHUNK_ROWS
     ):
-        changed = [new for each in found if (new := _resealed(mill.seals, *each))]
-        total += await mill.database.run(webhooks.reseal, changed)
+        changed = [new for each in found if (new := _resealed(server.seals, *each))]
+        total += await server.database.run(webhooks.reseal, changed)
         after = found[-1][0]
     if total:
-        await mill.database.empty_log()
+        await server.database.empty_log()
         logs.info(Event.SECRETS_SEALED, webhooks=total)
 
 
-async def warn_of_locked(mill: Mill) -> None:
+async def warn_of_locked(server: ServerContext) -> None:
     """Log how many webhooks have a secret that no configured key opens, if any has."""
-    if locked := await mill.database.read(webhooks.count_locked, mill.seals.prefixes):
+    if locked := await server.database.read(webhooks.count_locked, server.seals.prefixes):
         logs.error(Event.SECRETS_LOCKED, webhooks=locked, setting="BATCHMILL_SECRET_KEYS")
 
 

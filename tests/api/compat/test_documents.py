@@ -206,7 +206,7 @@ def test_a_batch_survives_a_restart(tmp_path):
 
 
 def query(server: WholeServer, sql: str, *values):
-    path = Settings(data_dir=server.mill.settings.data_dir).database.removeprefix("sqlite:///")
+    path = Settings(data_dir=server.context.settings.data_dir).database.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as conn:
         rows = conn.execute(sql, values).fetchall()
         conn.commit()

@@ -52,7 +52,7 @@ def ended(server: WholeServer, batch_id: str):
 
 
 def query(server: WholeServer, sql: str, *values: str):
-    with closing(sqlite3.connect(server.mill.settings.data_dir / "batchmill.sqlite3")) as conn:
+    with closing(sqlite3.connect(server.context.settings.data_dir / "batchmill.sqlite3")) as conn:
         conn.row_factory = sqlite3.Row
         return [dict(row) for row in conn.execute(sql, values)]
 

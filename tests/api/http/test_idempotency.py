@@ -21,7 +21,7 @@ def _reserve(server, key, digest: str, age_ms: int = 0) -> None:
     """Leave a reservation as a request does that is still running, or died."""
     past = to_ms(datetime.now(UTC) - timedelta(milliseconds=age_ms))
     server.run(
-        server.mill.database.run(
+        server.context.database.run(
             idempotency.begin,
             LOCAL_OWNER,
             key["Idempotency-Key"],
@@ -33,7 +33,7 @@ def _reserve(server, key, digest: str, age_ms: int = 0) -> None:
 
 def _digest(server, key) -> str:
     kept = server.run(
-        server.mill.database.read(idempotency.get, LOCAL_OWNER, key["Idempotency-Key"])
+        server.context.database.read(idempotency.get, LOCAL_OWNER, key["Idempotency-Key"])
     )
     return kept.body_sha256
 
@@ -152,7 +152,7 @@ def test_the_answer_is_kept_with_the_start_of_the_batch(server, key):
     accepted = server.post_files(b"one", headers=key).json()
 
     kept = server.run(
-        server.mill.database.read(idempotency.get, LOCAL_OWNER, key["Idempotency-Key"])
+        server.context.database.read(idempotency.get, LOCAL_OWNER, key["Idempotency-Key"])
     )
 
     assert kept.status_code == 202
@@ -198,6 +198,6 @@ def test_two_owners_may_use_the_same_key(server, key):
 
 def test_an_answer_that_was_kept_is_not_forgotten(server, key):
     first = server.post_files(b"one", headers=key)
-    server.run(server.mill.database.run(idempotency.forget, LOCAL_OWNER, key["Idempotency-Key"]))
+    server.run(server.context.database.run(idempotency.forget, LOCAL_OWNER, key["Idempotency-Key"]))
 
     assert server.post_files(b"one", headers=key).json()["id"] == first.json()["id"]

@@ -182,14 +182,14 @@ def test_an_original_is_read_out_of_its_archive(server, method):
 
     assert (whole.content, whole.headers["content-type"]) == (body, "image/png")
     assert (part.status_code, part.content) == (206, body[1_500_000:])
-    assert server.eventually(lambda: not any(server.mill.uploads.iterdir()))
+    assert server.eventually(lambda: not any(server.context.uploads.iterdir()))
 
 
 def test_an_original_that_is_gone_is_not_found_under_its_item(server):
     batch_id = server.send(b"soon gone")["id"]
     server.wait(batch_id)
     item_id = server.items(batch_id)[0]["id"]
-    server.run(server.mill.storage.delete_prefix(f"batches/{batch_id}/"))
+    server.run(server.context.storage.delete_prefix(f"batches/{batch_id}/"))
     answer = server.client.get(f"/v1/items/{item_id}/input")
 
     assert answer.status_code == 404
@@ -201,7 +201,7 @@ def test_an_original_that_the_client_has_is_not_unpacked_again(server):
     server.wait(batch_id)
     address = f"/v1/items/{server.items(batch_id)[0]['id']}/input"
     tag = server.client.get(address).headers["etag"]
-    server.run(server.mill.storage.delete_prefix(f"batches/{batch_id}/"))
+    server.run(server.context.storage.delete_prefix(f"batches/{batch_id}/"))
 
     assert server.client.get(address, headers={"If-None-Match": tag}).status_code == 304
     assert not server.client.get(address).is_success

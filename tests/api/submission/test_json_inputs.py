@@ -51,7 +51,7 @@ def put(server: WholeServer) -> Callable[[str, bytes], None]:
     """Lay an object into the storage, as another program would."""
 
     def put(key: str, body: bytes) -> None:
-        path = server.mill.settings.data_dir / "storage" / key
+        path = server.context.settings.data_dir / "storage" / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
 
@@ -72,7 +72,7 @@ def ended(server: WholeServer, answer) -> list[dict[str, Any]]:
 
 
 def left_behind(server: WholeServer) -> list[Path]:
-    return [path for path in server.mill.uploads.rglob("*") if path.is_file()]
+    return [path for path in server.context.uploads.rglob("*") if path.is_file()]
 
 
 def test_an_input_is_fetched_from_its_address_before_the_answer(server, receiver, picture):
@@ -198,7 +198,7 @@ def test_a_wrong_input_is_refused_and_nothing_is_fetched(server, receiver, given
 
 def test_an_object_of_an_allowed_folder_is_copied_and_left_as_it_was(server, put, picture):
     put("incoming/2026/cat.jpg", picture)
-    stored = server.mill.settings.data_dir / "storage" / "incoming/2026/cat.jpg"
+    stored = server.context.settings.data_dir / "storage" / "incoming/2026/cat.jpg"
     before = stored.stat()
 
     items = ended(

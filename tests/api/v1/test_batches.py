@@ -169,7 +169,7 @@ def test_nothing_is_left_of_a_request_that_was_refused(server):
     )
 
     assert answer.status_code == 422
-    assert list(server.mill.uploads.iterdir()) == []
+    assert list(server.context.uploads.iterdir()) == []
     assert _ids(server) == before
 
 

@@ -189,7 +189,7 @@ def test_an_estimate_comes_from_files_that_went_through_the_same_steps(server):
 
 
 def test_a_batch_whose_files_still_arrive_is_no_plan_and_hinders_none(server):
-    draft = submit.drafted(server.mill, submit.Caller())
+    draft = submit.drafted(server.context, submit.Caller())
     batch_id = server.run(draft.__aenter__())
 
     of_draft = server.client.get(f"/v1/batches/{batch_id}/plan")

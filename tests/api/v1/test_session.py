@@ -62,7 +62,7 @@ def test_a_key_becomes_a_cookie_that_scripts_and_other_sites_cannot_use(server, 
 )
 def test_the_cookie_goes_by_tls_alone_where_browsers_come_by_tls(tmp_path: Path, settings):
     with servers.running(tmp_path, **settings) as running:
-        database = running.mill.database
+        database = running.context.database
         token = running.run(api_keys.offer_admin_link(database))
         proxy = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
         cookie = running.client.get("/login", params={"token": token}, headers=proxy).headers
@@ -114,7 +114,7 @@ def test_a_page_of_another_site_changes_nothing(browser, method: str, path: str,
 
 
 def test_the_link_signs_in_once_and_then_sends_a_browser_to_the_form(server, browser):
-    token = server.run(api_keys.offer_admin_link(server.mill.database))
+    token = server.run(api_keys.offer_admin_link(server.context.database))
     first = browser.get("/login", params={"token": token})
     session = browser.get("/v1/session").json()
     again = browser.get("/login", params={"token": token}, headers={"Accept": "text/html"})

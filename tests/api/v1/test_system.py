@@ -8,7 +8,7 @@ import pytest
 
 from batchmill.api.health import readiness
 from batchmill.engines.bullmq import BullmqEngine
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.storage import keys
 from batchmill.storage.objects import Bucket, ObjectStorage
 from batchmill.wire import requests, responses
@@ -38,13 +38,13 @@ def test_a_server_without_room_on_its_disk_is_not_ready_and_refuses_files(tmp_pa
 
 def test_a_bucket_that_does_not_answer_makes_the_server_unready(server):
     away = Bucket("s3://bucket", "http://127.0.0.1:9", None, "id", "secret")
-    found = server.run(_ready(replace(server.mill, storage=ObjectStorage(away))))
+    found = server.run(_ready(replace(server.context, storage=ObjectStorage(away))))
 
     assert (found.ready, _check(found, "storage").ok) == (False, False)
 
 
 def test_a_bucket_that_answers_is_asked_and_makes_the_server_ready(server, own_bucket):
-    found = server.run(_ready(replace(server.mill, storage=ObjectStorage(own_bucket))))
+    found = server.run(_ready(replace(server.context, storage=ObjectStorage(own_bucket))))
 
     assert (found.ready, _check(found, "storage").message) == (True, "answers")
 
@@ -53,18 +53,18 @@ def test_a_queue_that_is_away_is_told_and_work_is_accepted_all_the_same(server):
     async def story() -> Readiness:
         engine = BullmqEngine("redis://127.0.0.1:9", queue="away")
         try:
-            return await _ready(replace(server.mill, engine=engine))
+            return await _ready(replace(server.context, engine=engine))
         finally:
             await engine.aclose()
 
     found = server.run(story())
 
     assert (found.ready, _check(found, "queue").ok) == (True, False)
-    assert _check(server.run(_ready(server.mill)), "queue").ok
+    assert _check(server.run(_ready(server.context)), "queue").ok
 
 
-async def _ready(mill: Mill) -> Readiness:
-    return await readiness(mill, draining=False)
+async def _ready(context: ServerContext) -> Readiness:
+    return await readiness(context, draining=False)
 
 
 def _check(found: Readiness, name: str) -> Check:
@@ -156,7 +156,7 @@ def test_leftovers_that_wait_for_an_administrator_are_said_everywhere_and_confir
         for name in names:
             (tmp_path / "storage/batches" / name / "in").mkdir(parents=True)
         assert server.eventually(lambda: cleanup(server)["paused"])
-        server.run(a_day_later(server.mill))
+        server.run(a_day_later(server.context))
         ready = server.client.get("/readyz")
         checks = {check["name"]: check for check in ready.json()["checks"]}
         assert (ready.status_code, checks["cleanup"]["ok"]) == (200, False)

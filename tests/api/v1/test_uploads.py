@@ -304,7 +304,7 @@ def test_a_running_server_removes_files_that_no_upload_has(tmp_path):
         left.touch()
         assert tidying.eventually(lambda: cleanup(tidying)["orphans"] == 1)
         assert left.exists()
-        tidying.run(a_day_later(tidying.mill))
+        tidying.run(a_day_later(tidying.context))
         assert tidying.eventually(lambda: not left.exists())
         assert arrived(tidying, url) == 0
 

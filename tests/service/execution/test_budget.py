@@ -77,12 +77,12 @@ async def test_an_item_is_not_due_before_the_model_asks_for(database: Database, 
     def busy(claimed: Claimed) -> None:
         raise ModelBusyError(claimed.input.name, 120.0)
 
-    mill = a_mill(database, tmp_path)
+    context = a_mill(database, tmp_path)
     before = datetime.now(UTC)
-    async with working(mill, scripted(tmp_path, busy)):
-        batch_id = await send(mill, 1)
-        await until(mill, batch_id, lambda batch: batch.counts.retrying == 1)
-        (item,) = await items_of(mill, batch_id)
+    async with working(context, scripted(tmp_path, busy)):
+        batch_id = await send(context, 1)
+        await until(context, batch_id, lambda batch: batch.counts.retrying == 1)
+        (item,) = await items_of(context, batch_id)
     assert item.status is ItemStatus.RETRYING
     assert item.due_at is not None
     assert 119 < (item.due_at - before).total_seconds() < 300

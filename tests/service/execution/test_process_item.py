@@ -74,27 +74,27 @@ async def test_what_a_settled_item_made_is_kept_while_the_worker_is(
 ) -> None:
     database = SlowAnswers(f"sqlite:///{tmp_path}/slow.sqlite3")
     migrate(database.engine)
-    mill = a_mill(database, tmp_path, drain_s=drain_s)
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        batch_id = await send(mill, 1)
-        await until_ended(mill, batch_id)
+    context = a_mill(database, tmp_path, drain_s=drain_s)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        batch_id = await send(context, 1)
+        await until_ended(context, batch_id)
         async with asyncio.timeout(60):  # what is committed is seen before the call returns
             while not database.settling:
                 await asyncio.sleep(0)
         assert database.settling == 1
-    (item,) = await items_of(mill, batch_id)
+    (item,) = await items_of(context, batch_id)
     assert (item.status, item.attempt) == (ItemStatus.COMPLETED, 1)
     assert len(stored_files(tmp_path)) == 2
     await database.aclose()
 
 
 async def test_every_item_of_a_batch_is_completed_once(database: Database, tmp_path: Path) -> None:
-    mill = a_mill(database, tmp_path)
+    context = a_mill(database, tmp_path)
     seen: Counter[str] = Counter()
     attempt = scripted(tmp_path, lambda claimed: seen.update([claimed.input.name]))
-    async with working(mill, attempt):
-        batch_id = await send(mill, 25)
-        batch = await until_ended(mill, batch_id)
+    async with working(context, attempt):
+        batch_id = await send(context, 25)
+        batch = await until_ended(context, batch_id)
     assert batch.status is BatchStatus.COMPLETED
     assert batch.counts.completed == batch.counts.total == 25
     assert seen == {f"{n}.txt": 1 for n in range(25)}
@@ -105,7 +105,7 @@ async def test_every_item_of_a_batch_is_completed_once(database: Database, tmp_p
 async def test_a_sequential_batch_never_has_two_items_processing(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
+    context = a_mill(database, tmp_path)
     running, most, failed = 0, 0, set[str]()
 
     async def one(claimed: Claimed) -> None:
@@ -118,40 +118,40 @@ async def test_a_sequential_batch_never_has_two_items_processing(
             failed.add(claimed.input.name)
             raise DatabaseUnavailableError("away for a moment")
 
-    async with working(mill, scripted(tmp_path, one), slots=4):
-        batch_id = await send(mill, 12, concurrency=1)
-        batch = await until_ended(mill, batch_id)
+    async with working(context, scripted(tmp_path, one), slots=4):
+        batch_id = await send(context, 12, concurrency=1)
+        batch = await until_ended(context, batch_id)
     assert most == 1
     assert batch.counts.completed == 12
-    assert {item.attempt for item in await items_of(mill, batch_id)} == {1, 2}
+    assert {item.attempt for item in await items_of(context, batch_id)} == {1, 2}
 
 
 async def test_nothing_stalls_when_the_engine_loses_every_first_submission(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path, engine=DeafEngine())
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        batch_id = await send(mill, 3)
-        batch = await until_ended(mill, batch_id)
+    context = a_mill(database, tmp_path, engine=DeafEngine())
+    async with working(context, scripted(tmp_path, nothing_special)):
+        batch_id = await send(context, 3)
+        batch = await until_ended(context, batch_id)
     assert batch.counts.completed == 3
 
 
 async def test_a_kill_between_finish_and_dispatch_is_made_good_by_the_sweep(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    batch_id = await send(mill, 4, concurrency=1)
-    (first,) = [i for i in await items_of(mill, batch_id) if i.status is ItemStatus.QUEUED]
+    context = a_mill(database, tmp_path)
+    batch_id = await send(context, 4, concurrency=1)
+    (first,) = [i for i in await items_of(context, batch_id) if i.status is ItemStatus.QUEUED]
     claimed = await database.run(
-        transitions.claim, first.id, worker_id=mill.process_id, lease_ms=1000
+        transitions.claim, first.id, worker_id=context.process_id, lease_ms=1000
     )
     assert claimed is not None
     failed = transitions.Completed(transitions.Result())
     await database.run(transitions.settle, claimed, failed, run_ms=1, retention_ms=10**9)
     # The worker is killed here: it settled, and never dispatched.
-    assert (await batch_of(mill, batch_id)).counts.in_flight == 0
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        batch = await until_ended(mill, batch_id)
+    assert (await batch_of(context, batch_id)).counts.in_flight == 0
+    async with working(context, scripted(tmp_path, nothing_special)):
+        batch = await until_ended(context, batch_id)
     assert batch.counts.completed == 4
 
 
@@ -160,12 +160,12 @@ async def test_a_bad_file_fails_alone_with_its_reason(database: Database, tmp_pa
         if claimed.input.name == "1.txt":
             raise UnreadableFileError("1.txt", "it ends in the middle")
 
-    mill = a_mill(database, tmp_path)
-    async with working(mill, scripted(tmp_path, script)):
-        batch_id = await send(mill, 3)
-        batch = await until_ended(mill, batch_id)
+    context = a_mill(database, tmp_path)
+    async with working(context, scripted(tmp_path, script)):
+        batch_id = await send(context, 3)
+        batch = await until_ended(context, batch_id)
     assert batch.status is BatchStatus.COMPLETED_WITH_ERRORS
-    bad = (await items_of(mill, batch_id))[1]
+    bad = (await items_of(context, batch_id))[1]
     assert (bad.status, bad.attempt) == (ItemStatus.FAILED, 1)
     assert bad.error is not None
     assert bad.error.message == "1.txt cannot be read: it ends in the middle"
@@ -177,13 +177,13 @@ async def test_a_file_that_kills_its_child_twice_is_quarantined(
     def script(claimed: Claimed) -> None:
         raise ChildCrashedError(claimed.input.name, "SIGSEGV")
 
-    mill = a_mill(database, tmp_path)
-    async with working(mill, scripted(tmp_path, script)):
-        batch_id = await send(mill, 1)
-        batch = await until_ended(mill, batch_id)
+    context = a_mill(database, tmp_path)
+    async with working(context, scripted(tmp_path, script)):
+        batch_id = await send(context, 1)
+        batch = await until_ended(context, batch_id)
     assert batch.counts.quarantined == 1
     assert batch.status is BatchStatus.FAILED
-    (item,) = await items_of(mill, batch_id)
+    (item,) = await items_of(context, batch_id)
     assert item.spent.crashes == item.attempt == 2
 
 
@@ -193,12 +193,12 @@ async def test_a_sequential_batch_has_a_budget_of_crashes_of_its_own(
     def script(claimed: Claimed) -> None:
         raise ChildCrashedError(claimed.input.name, "SIGSEGV")
 
-    mill = a_mill(database, tmp_path, sequential=SequentialSettings(crashes=0))
+    context = a_mill(database, tmp_path, sequential=SequentialSettings(crashes=0))
     one_by_one = replace(PIPELINE, family=SEQUENTIAL, concurrency=1)
-    async with working(mill, scripted(tmp_path, script)):
-        batch_id = await send(mill, 1, pipeline=one_by_one)
-        await until_ended(mill, batch_id)
-    (item,) = await items_of(mill, batch_id)
+    async with working(context, scripted(tmp_path, script)):
+        batch_id = await send(context, 1, pipeline=one_by_one)
+        await until_ended(context, batch_id)
+    (item,) = await items_of(context, batch_id)
     assert (item.status, item.spent.crashes) == (ItemStatus.FAILED, 1)
 
 
@@ -210,11 +210,11 @@ async def test_a_timeout_uses_its_own_budget(database: Database, tmp_path: Path)
         if tried[claimed.input.name] == 1:
             raise AttemptTimeoutError(claimed.input.name, 30)
 
-    mill = a_mill(database, tmp_path)
-    async with working(mill, scripted(tmp_path, script)):
-        batch_id = await send(mill, 2)
-        await until_ended(mill, batch_id)
-    for item in await items_of(mill, batch_id):
+    context = a_mill(database, tmp_path)
+    async with working(context, scripted(tmp_path, script)):
+        batch_id = await send(context, 2)
+        await until_ended(context, batch_id)
+    for item in await items_of(context, batch_id):
         assert (item.status, item.spent.timeouts, item.spent.errors) == (
             ItemStatus.COMPLETED,
             1,
@@ -225,21 +225,21 @@ async def test_a_timeout_uses_its_own_budget(database: Database, tmp_path: Path)
 async def test_a_stale_worker_cannot_finish_an_item_and_leaves_no_file(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    batch_id = await send(mill, 1)
-    (item,) = await items_of(mill, batch_id)
+    context = a_mill(database, tmp_path)
+    batch_id = await send(context, 1)
+    (item,) = await items_of(context, batch_id)
 
     async def taken_over(claimed: Claimed) -> None:
         await database.run(items.expire_leases, batch_id)
         await database.run(transitions.rescue, batch_id, limit=10)
         await database.run(transitions.take, batch_id, window=1)
-        other = {"worker_id": WorkerId("wrk_other"), "lease_ms": mill.lease_ms}
+        other = {"worker_id": WorkerId("wrk_other"), "lease_ms": context.lease_ms}
         successors.append(await database.run(transitions.claim, item.id, **other))
 
     successors: list[Claimed | None] = []
     attempt = scripted(tmp_path, taken_over)
-    await process_item(mill, LeaseKeeper(mill), attempt, item.id)
-    (found,) = await items_of(mill, batch_id)
+    await process_item(context, LeaseKeeper(context), attempt, item.id)
+    (found,) = await items_of(context, batch_id)
     assert (found.status, found.attempt, found.result) == (ItemStatus.PROCESSING, 2, None)
     assert len(stored_files(tmp_path)) == 1
     (successor,) = successors
@@ -251,7 +251,7 @@ async def test_a_stale_worker_cannot_finish_an_item_and_leaves_no_file(
 async def test_an_attempt_whose_batch_is_cancelled_is_stopped(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
+    context = a_mill(database, tmp_path)
     stopped = asyncio.Event()
 
     async def hang(_claimed: Claimed) -> None:
@@ -260,61 +260,61 @@ async def test_an_attempt_whose_batch_is_cancelled_is_stopped(
         finally:
             stopped.set()
 
-    async with working(mill, scripted(tmp_path, hang)):
-        batch_id = await send(mill, 5)
-        await until(mill, batch_id, lambda batch: batch.counts.processing == 2)
-        batch = await batch_control.cancel(mill, batch_id, owner_id=None)
+    async with working(context, scripted(tmp_path, hang)):
+        batch_id = await send(context, 5)
+        await until(context, batch_id, lambda batch: batch.counts.processing == 2)
+        batch = await batch_control.cancel(context, batch_id, owner_id=None)
         assert batch.status is BatchStatus.CANCELLED
         async with asyncio.timeout(60):
             await stopped.wait()
-    assert (await batch_of(mill, batch_id)).counts.cancelled == 5
+    assert (await batch_of(context, batch_id)).counts.cancelled == 5
 
 
 async def test_a_worker_that_stops_hands_back_without_counting_an_attempt(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path, drain_s=0.05)
+    context = a_mill(database, tmp_path, drain_s=0.05)
 
     async def hang(_claimed: Claimed) -> None:
         await asyncio.sleep(600)
 
-    async with working(mill, scripted(tmp_path, hang)):
-        batch_id = await send(mill, 3)
-        await until(mill, batch_id, lambda batch: batch.counts.processing == 2)
-    batch = await batch_of(mill, batch_id)
+    async with working(context, scripted(tmp_path, hang)):
+        batch_id = await send(context, 3)
+        await until(context, batch_id, lambda batch: batch.counts.processing == 2)
+    batch = await batch_of(context, batch_id)
     assert (batch.counts.processing, batch.counts.unfinished) == (0, 3)
-    assert all(item.spent == transitions.Spent() for item in await items_of(mill, batch_id))
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        assert (await until_ended(mill, batch_id)).counts.completed == 3
+    assert all(item.spent == transitions.Spent() for item in await items_of(context, batch_id))
+    async with working(context, scripted(tmp_path, nothing_special)):
+        assert (await until_ended(context, batch_id)).counts.completed == 3
 
 
 async def test_a_small_batch_waits_for_no_more_than_the_share_of_a_large_one(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
+    context = a_mill(database, tmp_path)
     order: list[str] = []
     attempt = scripted(tmp_path, lambda claimed: order.append(claimed.claim.batch_id))
-    large = await send(mill, 300)
-    small = await send(mill, 3)
-    async with working(mill, attempt):
-        await until_ended(mill, small)
-        await batch_control.cancel(mill, large, owner_id=None)
-    assert order.index(small) <= mill.window + 2
+    large = await send(context, 300)
+    small = await send(context, 3)
+    async with working(context, attempt):
+        await until_ended(context, small)
+        await batch_control.cancel(context, large, owner_id=None)
+    assert order.index(small) <= context.window + 2
 
 
 async def test_owners_share_the_slots(database: Database, tmp_path: Path) -> None:
-    mill = a_mill(database, tmp_path)
+    context = a_mill(database, tmp_path)
     order: list[str] = []
     attempt = scripted(tmp_path, lambda claimed: order.append(claimed.owner_id))
     greedy, modest = Caller(OwnerId("greedy")), Caller(OwnerId("modest"))
-    many = [await send(mill, 20, caller=greedy) for _ in range(5)]
-    small = await send(mill, 6, caller=modest)
-    async with working(mill, attempt):
-        await until_ended(mill, small)
+    many = [await send(context, 20, caller=greedy) for _ in range(5)]
+    small = await send(context, 6, caller=modest)
+    async with working(context, attempt):
+        await until_ended(context, small)
         for batch_id in many:
-            await batch_control.cancel(mill, batch_id, owner_id=None)
+            await batch_control.cancel(context, batch_id, owner_id=None)
     last = max(n for n, owner in enumerate(order) if owner == "modest")
-    assert last <= mill.window + 2 * 6 + 2
+    assert last <= context.window + 2 * 6 + 2
 
 
 async def test_a_batch_stops_when_more_failed_than_its_sender_allows(
@@ -323,19 +323,19 @@ async def test_a_batch_stops_when_more_failed_than_its_sender_allows(
     def script(claimed: Claimed) -> None:
         raise UnreadableFileError(claimed.input.name, "no picture")
 
-    mill = a_mill(database, tmp_path)
-    async with working(mill, scripted(tmp_path, script)):
-        batch_id = await send(mill, 50, halt_after_pct=10)
-        batch = await until_ended(mill, batch_id)
+    context = a_mill(database, tmp_path)
+    async with working(context, scripted(tmp_path, script)):
+        batch_id = await send(context, 50, halt_after_pct=10)
+        batch = await until_ended(context, batch_id)
     assert batch.status is BatchStatus.CANCELLED
     assert 5 < batch.counts.failed < 20
     assert batch.pause_reason == "stopped: more than 10 % of the files failed"
 
 
 async def test_the_window_of_a_pipeline_is_kept(database: Database, tmp_path: Path) -> None:
-    mill = a_mill(database, tmp_path)
-    batch_id = await send(mill, 9, concurrency=3)
-    assert (await batch_of(mill, batch_id)).counts.queued == 3
+    context = a_mill(database, tmp_path)
+    batch_id = await send(context, 9, concurrency=3)
+    assert (await batch_of(context, batch_id)).counts.queued == 3
     assert PIPELINE.concurrency is None
 
 
@@ -348,12 +348,12 @@ async def test_a_fault_of_ours_fails_its_item_and_the_worker_goes_on(
         if claimed.input.name == "1.txt":
             raise TimeoutError
 
-    mill = a_mill(database, tmp_path)
-    async with working(mill, scripted(tmp_path, script)):
-        batch_id = await send(mill, 3)
-        batch = await until_ended(mill, batch_id)
+    context = a_mill(database, tmp_path)
+    async with working(context, scripted(tmp_path, script)):
+        batch_id = await send(context, 3)
+        batch = await until_ended(context, batch_id)
     assert (batch.counts.failed, batch.counts.completed) == (2, 1)
-    (first, *_) = await items_of(mill, batch_id)
+    (first, *_) = await items_of(context, batch_id)
     assert first.error is not None
     assert first.error.code == "operation_failed"
     assert "secret" not in first.error.message
@@ -362,15 +362,17 @@ async def test_a_fault_of_ours_fails_its_item_and_the_worker_goes_on(
 async def test_outputs_of_a_killed_attempt_are_removed_once_a_later_one_has_settled(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    batch_id = await send(mill, 1)
-    (item,) = await items_of(mill, batch_id)
-    await database.run(transitions.claim, item.id, worker_id=mill.process_id, lease_ms=-1_000)
-    left = a_file(mill.uploads, "left").path
-    await mill.storage.put(keys.output_key(batch_id, item.id, 1, 0), left, media_type="text/plain")
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        await until_ended(mill, batch_id)
-    (item,) = await items_of(mill, batch_id)
+    context = a_mill(database, tmp_path)
+    batch_id = await send(context, 1)
+    (item,) = await items_of(context, batch_id)
+    await database.run(transitions.claim, item.id, worker_id=context.process_id, lease_ms=-1_000)
+    left = a_file(context.uploads, "left").path
+    await context.storage.put(
+        keys.output_key(batch_id, item.id, 1, 0), left, media_type="text/plain"
+    )
+    async with working(context, scripted(tmp_path, nothing_special)):
+        await until_ended(context, batch_id)
+    (item,) = await items_of(context, batch_id)
     assert item.attempt == 2
     assert len(stored_files(tmp_path)) == 2
 
@@ -378,15 +380,15 @@ async def test_outputs_of_a_killed_attempt_are_removed_once_a_later_one_has_sett
 async def test_a_worker_that_drains_counts_for_nobody_and_finishes_what_it_has(
     database: Database, tmp_path: Path
 ) -> None:
-    mill, gate = a_mill(database, tmp_path), asyncio.Event()
-    async with working(mill, scripted(tmp_path, lambda _: gate.wait())) as stopping:
-        batch_id = await send(mill, 9)
-        await until(mill, batch_id, lambda batch: batch.counts.processing == 2)
-        assert await mill.database.read(workers.known_slots) == 2
+    context, gate = a_mill(database, tmp_path), asyncio.Event()
+    async with working(context, scripted(tmp_path, lambda _: gate.wait())) as stopping:
+        batch_id = await send(context, 9)
+        await until(context, batch_id, lambda batch: batch.counts.processing == 2)
+        assert await context.database.read(workers.known_slots) == 2
         stopping.set()
-        while await mill.database.read(workers.known_slots):
+        while await context.database.read(workers.known_slots):
             await asyncio.sleep(0.02)
-        assert [row.draining for row in await mill.database.read(workers.alive)] == [True]
+        assert [row.draining for row in await context.database.read(workers.alive)] == [True]
         gate.set()
-        batch = await until(mill, batch_id, lambda batch: batch.counts.processing == 0)
+        batch = await until(context, batch_id, lambda batch: batch.counts.processing == 0)
     assert batch.counts.completed == 2

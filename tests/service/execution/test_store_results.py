@@ -8,7 +8,7 @@ import pytest
 from batchmill.db.connect import Database
 from batchmill.errors.outage import StorageUnavailableError
 from batchmill.model.item import Item
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.storage.keys import RESULTS
 from batchmill.storage.local import LocalStorage
 from batchmill.storage.split import SplitStorage
@@ -44,31 +44,31 @@ def bucket(tmp_path: Path) -> Bucket:
 
 
 @pytest.fixture
-def mill(database: Database, tmp_path: Path, bucket: Bucket) -> Mill:
-    mill = a_mill(database, tmp_path, results_url="s3://bucket")
-    return replace(mill, storage=SplitStorage(mill.storage, bucket))
+def context(database: Database, tmp_path: Path, bucket: Bucket) -> ServerContext:
+    context = a_mill(database, tmp_path, results_url="s3://bucket")
+    return replace(context, storage=SplitStorage(context.storage, bucket))
 
 
-async def ended(mill: Mill, folder: Path, number: int) -> list[Item]:
-    batch_id = await send(mill, number)
-    async with working(mill, scripted(folder, nothing_special), slots=1):
-        await until_ended(mill, batch_id)
-    return list(await items_of(mill, batch_id))
+async def ended(context: ServerContext, folder: Path, number: int) -> list[Item]:
+    batch_id = await send(context, number)
+    async with working(context, scripted(folder, nothing_special), slots=1):
+        await until_ended(context, batch_id)
+    return list(await items_of(context, batch_id))
 
 
-async def test_a_result_says_by_its_key_that_it_is_in_the_bucket(mill, tmp_path):
-    (item,) = await ended(mill, tmp_path, 1)
+async def test_a_result_says_by_its_key_that_it_is_in_the_bucket(context, tmp_path):
+    (item,) = await ended(context, tmp_path, 1)
 
     (output,) = item.result.outputs
     assert output.key.startswith(RESULTS)
     assert output.key.endswith(".txt")
     assert item.result.warnings == ()
-    assert [piece async for piece in mill.storage.read(output.key)] == [b"0.txt"]
+    assert [piece async for piece in context.storage.read(output.key)] == [b"0.txt"]
 
 
-async def test_a_bucket_that_is_away_is_left_alone_for_a_while(mill, bucket, tmp_path):
+async def test_a_bucket_that_is_away_is_left_alone_for_a_while(context, bucket, tmp_path):
     bucket.away = True
-    found = await ended(mill, tmp_path, 5)
+    found = await ended(context, tmp_path, 5)
 
     assert bucket.asked == 1
     for item in found:
@@ -78,6 +78,6 @@ async def test_a_bucket_that_is_away_is_left_alone_for_a_while(mill, bucket, tmp
             "out.txt is kept on the server: the bucket did not take it",
         )
 
-    bucket.away, mill.vitals.results_away_until_s = False, 0.0
-    (item,) = await ended(mill, tmp_path, 1)
+    bucket.away, context.vitals.results_away_until_s = False, 0.0
+    (item,) = await ended(context, tmp_path, 1)
     assert item.result.outputs[0].key.startswith(RESULTS)

@@ -9,7 +9,7 @@ import pytest
 import databases
 from batchmill.db.connect import Database
 from batchmill.engines.bullmq import BullmqEngine
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from support import redis_server
 from support.redis_server import PrivateRedis
 from support.server_contexts import (
@@ -37,33 +37,33 @@ def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
         yield database
 
 
-def on_redis(database: Database, folder: Path, redis: PrivateRedis) -> Mill:
+def on_redis(database: Database, folder: Path, redis: PrivateRedis) -> ServerContext:
     return a_mill(database, folder, engine=BullmqEngine(redis.url, queue="q"))
 
 
 async def test_what_is_accepted_without_redis_is_done_once_it_is_back(
     shared_database: Database, redis: PrivateRedis, tmp_path: Path
 ) -> None:
-    mill = on_redis(shared_database, tmp_path, redis)
+    context = on_redis(shared_database, tmp_path, redis)
     redis.kill()
-    batch_id = await send(mill, 5)
-    assert (await batch_of(mill, batch_id)).counts.queued == 5
-    async with working(mill, scripted(tmp_path, nothing_special)):
+    batch_id = await send(context, 5)
+    assert (await batch_of(context, batch_id)).counts.queued == 5
+    async with working(context, scripted(tmp_path, nothing_special)):
         await asyncio.to_thread(redis.start)
-        batch = await until_ended(mill, batch_id)
+        batch = await until_ended(context, batch_id)
     assert batch.counts.completed == 5
-    await mill.engine.aclose()
+    await context.engine.aclose()
 
 
 async def test_nothing_is_lost_when_redis_forgets_everything_again_and_again(
     shared_database: Database, redis: PrivateRedis, tmp_path: Path
 ) -> None:
-    mill = on_redis(shared_database, tmp_path, redis)
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        batch_id = await send(mill, 60)
+    context = on_redis(shared_database, tmp_path, redis)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        batch_id = await send(context, 60)
         for ended in (5, 20):
-            await until(mill, batch_id, lambda b, n=ended: b.counts.completed >= n)
+            await until(context, batch_id, lambda b, n=ended: b.counts.completed >= n)
             await asyncio.to_thread(redis.client().flushall)
-        batch = await until_ended(mill, batch_id)
+        batch = await until_ended(context, batch_id)
     assert batch.counts.completed == batch.counts.total == 60
-    await mill.engine.aclose()
+    await context.engine.aclose()

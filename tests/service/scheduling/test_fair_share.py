@@ -57,17 +57,17 @@ async def test_a_small_batch_ends_within_twice_its_own_work_beside_many_batches(
                 full.set()
             await asyncio.wait_for(gate.wait(), 120)
 
-    mill = a_mill(database, tmp_path, engine=engine)
-    mill.vitals.slots = slots
+    context = a_mill(database, tmp_path, engine=engine)
+    context.vitals.slots = slots
     for _ in range(30):
-        await send_many(mill, 8, caller=ANNA)
-    async with working(mill, scripted(tmp_path, script), slots=slots):
+        await send_many(context, 8, caller=ANNA)
+    async with working(context, scripted(tmp_path, script), slots=slots):
         await asyncio.wait_for(full.wait(), 120)
         ahead = len(engine.handed_out)
-        berta = await send(mill, FILES, caller=BERTA)
+        berta = await send(context, FILES, caller=BERTA)
         gate.set()
-        await until_ended(mill, berta, limit_s=120)
-    own = {item.id for item in await items_of(mill, berta)}
+        await until_ended(context, berta, limit_s=120)
+    own = {item.id for item in await items_of(context, berta)}
     places = [place for place, item in enumerate(engine.handed_out) if item in own]
     assert len(places) == FILES
     assert places[-1] + 1 - ahead <= 2 * FILES

@@ -13,7 +13,7 @@ from batchmill.db import batches
 from batchmill.db.connect import Connection, Database
 from batchmill.model.batch import BatchId
 from batchmill.model.item import Delivery, ItemId, Result
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.transitions import Completed
 from support.server_contexts import a_mill, batch_of, send_many
@@ -48,49 +48,50 @@ def two_databases(
         asyncio.run(two.aclose())
 
 
-async def finish_all(mill: Mill, bells: Bells) -> None:
+async def finish_all(context: ServerContext, bells: Bells) -> None:
     """Claim and settle whatever is rung for, until cancelled."""
     while True:
         item_id = await bells.queue.get()
-        claimed = await mill.database.run(
-            transitions.claim, item_id, worker_id=mill.process_id, lease_ms=mill.lease_ms
+        claimed = await context.database.run(
+            transitions.claim, item_id, worker_id=context.process_id, lease_ms=context.lease_ms
         )
         if claimed is not None:
             done = Completed(Result(outputs=()))
-            settled = await mill.database.run(
+            settled = await context.database.run(
                 transitions.settle, claimed, done, run_ms=1, retention_ms=60_000
             )
             assert settled is not None
 
 
-async def dispatch_all(mill: Mill, ids: list[BatchId]) -> None:
+async def dispatch_all(context: ServerContext, ids: list[BatchId]) -> None:
     """Dispatch every batch again and again, each dispatcher from another end, until cancelled."""
     while True:
         for batch_id in ids:
-            taken = await mill.database.run(transitions.take, batch_id, window=7)
-            await mill.ring(taken.deliveries)
-            await mill.database.run(transitions.rescue, batch_id, limit=100)
+            taken = await context.database.run(transitions.take, batch_id, window=7)
+            await context.ring(taken.deliveries)
+            await context.database.run(transitions.rescue, batch_id, limit=100)
 
 
 async def test_eight_finishers_and_eight_dispatchers_end_every_item_once(
     two_databases: tuple[Database, Database], tmp_path: Path
 ) -> None:
     bells = Bells()
-    mills = [a_mill(each, tmp_path, engine=bells) for each in two_databases]
-    ids = [await send_many(mills[0], ITEMS) for _ in range(3)]
+    contexts = [a_mill(each, tmp_path, engine=bells) for each in two_databases]
+    ids = [await send_many(contexts[0], ITEMS) for _ in range(3)]
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(finish_all(mills[number % 2], bells)) for number in range(FINISHERS)
+            group.create_task(finish_all(contexts[number % 2], bells))
+            for number in range(FINISHERS)
         ] + [
-            group.create_task(dispatch_all(mills[number % 2], ids[:: 1 - number % 2 * 2]))
+            group.create_task(dispatch_all(contexts[number % 2], ids[:: 1 - number % 2 * 2]))
             for number in range(DISPATCHERS)
         ]
-        while not all([(await batch_of(mills[0], each)).status.ended for each in ids]):
+        while not all([(await batch_of(contexts[0], each)).status.ended for each in ids]):
             await asyncio.sleep(0.05)
         for task in tasks:
             task.cancel()
     for batch_id in ids:
-        counts = (await batch_of(mills[0], batch_id)).counts
+        counts = (await batch_of(contexts[0], batch_id)).counts
         assert counts.completed == counts.total == ITEMS
 
 
@@ -108,8 +109,8 @@ async def test_the_victim_of_a_deadlock_is_repeated(
             both_hold_one.wait(60)
         batches.lock(conn, second)
 
-    mill = a_mill(two_databases[0], tmp_path)
-    one, two = await send_many(mill, 1), await send_many(mill, 1)
+    context = a_mill(two_databases[0], tmp_path)
+    one, two = await send_many(context, 1), await send_many(context, 1)
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         group.create_task(two_databases[0].run(lock_both, one, two))
         group.create_task(two_databases[1].run(lock_both, two, one))

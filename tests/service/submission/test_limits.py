@@ -39,7 +39,7 @@ DOCUMENTS = replace(PIPELINE, family="document-jobs")
 async def test_a_family_never_has_more_items_in_flight_than_its_cap(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path, documents=DocumentsSettings(concurrency=2))
+    context = a_mill(database, tmp_path, documents=DocumentsSettings(concurrency=2))
     seen: list[int] = []
 
     async def look(_claimed: Claimed) -> None:
@@ -47,11 +47,11 @@ async def test_a_family_never_has_more_items_in_flight_than_its_cap(
         seen.append(await database.read(turns.in_flight_of_family, family))
 
     owners = [Caller(OwnerId(name)) for name in ("anna", "berta")]
-    sent = [await send(mill, 6, caller=each, pipeline=DOCUMENTS) for each in owners]
-    assert [(await batch_of(mill, each)).counts.in_flight for each in sent] == [2, 0]
-    async with working(mill, scripted(tmp_path, look), slots=6):
+    sent = [await send(context, 6, caller=each, pipeline=DOCUMENTS) for each in owners]
+    assert [(await batch_of(context, each)).counts.in_flight for each in sent] == [2, 0]
+    async with working(context, scripted(tmp_path, look), slots=6):
         for batch_id in sent:
-            assert (await until_ended(mill, batch_id)).counts.completed == 6
+            assert (await until_ended(context, batch_id)).counts.completed == 6
     assert len(seen) == 12
     assert max(seen) == 2
 
@@ -59,29 +59,29 @@ async def test_a_family_never_has_more_items_in_flight_than_its_cap(
 async def test_a_full_family_holds_up_no_other_batch_of_its_owner(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path, documents=DocumentsSettings(concurrency=2))
-    full = await send(mill, 6, pipeline=DOCUMENTS, priority="high")
-    other = await send(mill, 1, priority="low", keep_open=True)
-    await mill.database.run(items.withdraw, [each.id for each in await items_of(mill, other)])
+    context = a_mill(database, tmp_path, documents=DocumentsSettings(concurrency=2))
+    full = await send(context, 6, pipeline=DOCUMENTS, priority="high")
+    other = await send(context, 1, priority="low", keep_open=True)
+    await context.database.run(items.withdraw, [each.id for each in await items_of(context, other)])
     counts = {ItemStatus.QUEUED: -1, ItemStatus.PENDING: 1}
-    await mill.database.run(batches.count, other, counts)
+    await context.database.run(batches.count, other, counts)
 
-    assert await dispatch_owner(mill, Caller().owner_id) == 1
-    assert (await batch_of(mill, full)).counts.queued == 2
-    assert (await batch_of(mill, other)).counts.queued == 1
+    assert await dispatch_owner(context, Caller().owner_id) == 1
+    assert (await batch_of(context, full)).counts.queued == 2
+    assert (await batch_of(context, other)).counts.queued == 1
 
 
 async def test_a_batch_that_runs_past_its_time_limit_is_stopped_with_the_reason(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
+    context = a_mill(database, tmp_path)
 
     async def hang(_claimed: Claimed) -> None:
         await asyncio.sleep(600)
 
-    async with working(mill, scripted(tmp_path, hang)):
-        batch_id = await send(mill, 3, time_limit_s=1)
-        batch = await until_ended(mill, batch_id)
+    async with working(context, scripted(tmp_path, hang)):
+        batch_id = await send(context, 3, time_limit_s=1)
+        batch = await until_ended(context, batch_id)
     assert batch.status is BatchStatus.CANCELLED
     assert batch.pause_reason == "stopped: its time limit was over"
 
@@ -92,15 +92,15 @@ async def test_a_file_may_have_options_of_its_own(database: Database, tmp_path: 
     def script(claimed: Claimed) -> None:
         seen[claimed.input.name] = claimed.pipeline["steps"][0]["with"]
 
-    mill = a_mill(database, tmp_path)
-    plain = a_file(mill.uploads, "plain.txt")
-    special = replace(a_file(mill.uploads, "special.txt"), options={"resize": {"width": 7}})
-    async with working(mill, scripted(tmp_path, script)):
-        async with drafted(mill, Caller()) as batch_id:
-            await accept(mill, batch_id, Caller(), order=Order(PIPELINE), files=[plain, special])
-        await until_ended(mill, batch_id)
+    context = a_mill(database, tmp_path)
+    plain = a_file(context.uploads, "plain.txt")
+    special = replace(a_file(context.uploads, "special.txt"), options={"resize": {"width": 7}})
+    async with working(context, scripted(tmp_path, script)):
+        async with drafted(context, Caller()) as batch_id:
+            await accept(context, batch_id, Caller(), order=Order(PIPELINE), files=[plain, special])
+        await until_ended(context, batch_id)
     assert seen == {"plain.txt": {}, "special.txt": {"width": 7}}
-    assert [item.options for item in await items_of(mill, batch_id)] == [
+    assert [item.options for item in await items_of(context, batch_id)] == [
         None,
         {"resize": {"width": 7}},
     ]
@@ -109,29 +109,29 @@ async def test_a_file_may_have_options_of_its_own(database: Database, tmp_path: 
 async def test_nothing_is_started_while_something_is_short(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path)
-    mill.vitals.short_of = "only 0.1 GB of disk are free"
-    batch_id = await send(mill, 3)
-    assert (await batch_of(mill, batch_id)).counts.pending == 3
-    mill.vitals.short_of = None
-    await dispatch(mill, batch_id)
-    async with working(mill, scripted(tmp_path, nothing_special)):
-        assert (await until_ended(mill, batch_id)).counts.completed == 3
+    context = a_mill(database, tmp_path)
+    context.vitals.short_of = "only 0.1 GB of disk are free"
+    batch_id = await send(context, 3)
+    assert (await batch_of(context, batch_id)).counts.pending == 3
+    context.vitals.short_of = None
+    await dispatch(context, batch_id)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        assert (await until_ended(context, batch_id)).counts.completed == 3
 
 
 async def test_a_machine_that_is_short_leaves_what_it_is_given_to_others_and_takes_it_later(
     database: Database, tmp_path: Path
 ) -> None:
-    mill = a_mill(database, tmp_path, renew_s=1, lease_s=3)
-    batch_id = await send(mill, 2)
-    mill.vitals.short_of = "only 0.1 GB of disk are free"
-    (first, _) = await items_of(mill, batch_id)
+    context = a_mill(database, tmp_path, renew_s=1, lease_s=3)
+    batch_id = await send(context, 2)
+    context.vitals.short_of = "only 0.1 GB of disk are free"
+    (first, _) = await items_of(context, batch_id)
     attempt = scripted(tmp_path, nothing_special)
-    await process_item(mill, LeaseKeeper(mill), attempt, first.id)
-    assert (await batch_of(mill, batch_id)).counts.queued == 2
-    mill.vitals.short_of = None
-    await process_item(mill, LeaseKeeper(mill), attempt, first.id)
-    assert (await batch_of(mill, batch_id)).counts.completed == 1
+    await process_item(context, LeaseKeeper(context), attempt, first.id)
+    assert (await batch_of(context, batch_id)).counts.queued == 2
+    context.vitals.short_of = None
+    await process_item(context, LeaseKeeper(context), attempt, first.id)
+    assert (await batch_of(context, batch_id)).counts.completed == 1
 
 
 def test_the_slots_of_a_machine_that_is_short_count_for_nothing(
@@ -139,9 +139,9 @@ def test_the_slots_of_a_machine_that_is_short_count_for_nothing(
 ) -> None:
     async def story(memory_reserve_bytes: int) -> int:
         reserves = {"disk_reserve_bytes": 0, "memory_reserve_bytes": memory_reserve_bytes}
-        mill = a_mill(database, tmp_path, **reserves)
-        await heartbeat.enter(mill, slots=4)
-        return mill.vitals.slots
+        context = a_mill(database, tmp_path, **reserves)
+        await heartbeat.enter(context, slots=4)
+        return context.vitals.slots
 
     assert asyncio.run(story(0)) == 4
     assert asyncio.run(story(10**18)) == 4

@@ -66,7 +66,7 @@ FILES: Final = {
 @router.post("/upload")
 async def upload(request: Request, asking: Asking) -> Response:
     """Send documents, in the field `file`; each is analysed, three at once by default."""
-    settings = asking.mill.settings.documents
+    settings = asking.server.settings.documents
     if not settings.enabled:
         raise ForbiddenError("Document batches are switched off on this server.")
     standing = await rate_limits.count_upload(request, asking)
@@ -101,7 +101,7 @@ async def browse(
     """List the caller's batches, newest first; `userId` is the label that they were sent with."""
     auth.refuse_lists(asking.caller)
     only = batches.Filter(tag=user_id, family=DOCUMENTS, among=_among(status))
-    found = await asking.mill.database.read(
+    found = await asking.server.database.read(
         batches.page, asking.caller.owner_id, limit=limit, skip=offset, only=only
     )
     return lookup.tell({"success": True, "data": [_batch(batch) for batch in found]})

@@ -96,7 +96,7 @@ async def image(filename: str, request: Request) -> Response:
 @router.get("/stats")
 async def stats(request: Request, asking: Asking) -> Response:
     """Count the jobs that are still kept, those of the last 24 hours, and say how long one took."""
-    database, since = asking.mill.database, datetime.now(UTC) - DAY
+    database, since = asking.server.database, datetime.now(UTC) - DAY
     families, mean_ms, recent = await asyncio.gather(
         database.read(statistics.by_family),
         database.read(statistics.mean_run_ms, IMAGES),
@@ -122,7 +122,7 @@ async def stats(request: Request, asking: Asking) -> Response:
 async def health(request: Request) -> Response:
     """Say whether the server can take work; 503 when it can't."""
     state = request.app.state
-    found = await readiness(state.mill, draining=state.draining.is_set())
+    found = await readiness(state.server, draining=state.draining.is_set())
     body = {
         "status": "healthy" if found.ready else "unhealthy",
         "timestamp": lookup.instant(datetime.now(UTC)),
@@ -140,8 +140,8 @@ async def _process(
     request: Request, asking: Context, *, fields: tuple[str, ...], most: int
 ) -> Response:
     standing = await rate_limits.count_anonymous(request, asking)
-    settings = asking.mill.settings.images
-    await asking.mill.database.read(_require_room, asking, more=1)
+    settings = asking.server.settings.images
+    await asking.server.database.read(_require_room, asking, more=1)
     async with form_files.landing(asking) as folder:
         expected = Expected(fields, most, settings.file_bytes)
         sent = await receive.receive(request, asking, folder, expected)
@@ -162,7 +162,7 @@ async def _process(
 
 def _require_room(conn: Connection, asking: Context, *, more: int = 0) -> None:
     """Refuse what would make the queue of callers without a key too long."""
-    caller, limit = asking.caller, asking.mill.settings.images.queue_size
+    caller, limit = asking.caller, asking.server.settings.images.queue_size
     if caller.tier != LIMITED_TIER:
         return
     if turns.waiting_of_family(conn, IMAGES, tier=LIMITED_TIER) + more > limit:
@@ -229,11 +229,11 @@ async def _queued(asking: Context, batch: Batch, *, single: bool) -> Response:
 
 async def _estimates(asking: Context, number: int) -> list[int]:
     """Return in how many milliseconds each of the jobs sent last will probably be done."""
-    database = asking.mill.database
+    database = asking.server.database
     families = await database.read(statistics.by_family)
     mean_ms = await database.read(statistics.mean_run_ms, IMAGES) or FIRST_GUESS_MS
     ahead = max(0, families[IMAGES].unfinished - number)
-    at_once = asking.mill.settings.images.concurrency
+    at_once = asking.server.settings.images.concurrency
     return [round(mean_ms * ((ahead + place) // at_once + 1)) for place in range(number)]
 
 

@@ -91,7 +91,7 @@ class _Sent:
 async def upload_zip(request: Request, asking: Asking) -> Response:
     """Send a ZIP archive, in the field `file`; every photo in it gets a crop of its main face."""
     standing = await rate_limits.count_anonymous(request, asking)
-    settings = asking.mill.settings.photos
+    settings = asking.server.settings.photos
     async with form_files.landing(asking) as folder:
         most_bytes = min(settings.zip_bytes, asking.limits.zip_bytes)
         expected = Expected(("file", "zip"), 1, asking.limits.file_bytes, zip_bytes=most_bytes)
@@ -137,7 +137,7 @@ async def status(batch_id: str, asking: Asking) -> Response:
 @router.get("/queue-stats")
 async def queue_stats(asking: Asking) -> Response:
     """Count the files that run, wait, are completed and failed, for each family of operations."""
-    families = await asking.mill.database.read(statistics.by_family)
+    families = await asking.server.database.read(statistics.by_family)
     counted = {PHOTOS: Counts(), **families}
     return lookup.tell({"stats": {name: _stats(counts) for name, counts in counted.items()}})
 
@@ -190,7 +190,7 @@ async def _again(image: NewImage, asking: Context, folder: Path) -> SentFile:
     copy = folder / uuid4().hex
     bounds = asking.limits.attempt(wall_s=UNPACK_S)
     try:
-        await stage_input(asking.mill.storage, item.input, copy, limits=bounds)
+        await stage_input(asking.server.storage, item.input, copy, limits=bounds)
     except ItemError as error:
         raise NotFoundError("photo of record", record_id) from error
     return await asyncio.to_thread(_measured, copy, item.input.name, item.custom_id or item.id)
@@ -206,14 +206,14 @@ def _measured(path: Path, name: str, record_id: str) -> SentFile:
 
 async def _add(asking: Context, sent: _Sent) -> tuple[str, int]:
     """Start a batch, or add to one; return its id and how many photos were queued."""
-    wanted, mill, caller = sent.wanted, asking.mill, asking.caller
+    wanted, server, caller = sent.wanted, asking.server, asking.caller
     if wanted.batch_id is None:
-        batch = await receive.start(asking, _order(mill.settings.photos, wanted), sent.files)
+        batch = await receive.start(asking, _order(server.settings.photos, wanted), sent.files)
         return batch.id, batch.counts.total
     batch = await lookup.batch_of(asking, wanted.batch_id, PHOTOS)
-    queued = await submit.add_files(mill, batch.id, caller, sent.files)
+    queued = await submit.add_files(server, batch.id, caller, sent.files)
     if wanted.keep_open is False:
-        await batch_control.close(mill, batch.id, owner_id=caller.owner_id)
+        await batch_control.close(server, batch.id, owner_id=caller.owner_id)
     return batch.id, queued
 
 

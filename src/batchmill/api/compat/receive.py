@@ -105,8 +105,8 @@ async def start(
 
     `also` happens in the transaction that starts it. Raises: as `submit.accept`.
     """
-    mill, caller = asking.mill, asking.caller
+    server, caller = asking.server, asking.caller
     order = replace(order, result_token=secrets.token_hex(TOKEN_BYTES))
-    async with submit.drafted(mill, caller) as batch_id:
-        await submit.accept(mill, batch_id, caller, order=order, files=files, also=also)
+    async with submit.drafted(server, caller) as batch_id:
+        await submit.accept(server, batch_id, caller, order=order, files=files, also=also)
     return await asking.reading.batch(batch_id)

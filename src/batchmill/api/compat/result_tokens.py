@@ -15,7 +15,7 @@ from batchmill.api.http.range_download import Download, read_output
 from batchmill.errors.request import NotFoundError
 from batchmill.model.batch import Batch
 from batchmill.model.item import Item, ItemStatus, Output
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.queries import Reading
 from batchmill.settings.fields import Settings
 from batchmill.storage.keys import RESULTS
@@ -47,7 +47,7 @@ async def outputs(request: Request, token: str, item_id: str) -> tuple[Output, .
     Raises:
         NotFoundError: there is no such item, or the token is not its own.
     """
-    item, batch = await Reading(request.app.state.mill, None).item(item_id)
+    item, batch = await Reading(request.app.state.server, None).item(item_id)
     if batch.result_token is None or not compare_digest(
         batch.result_token.encode(), token.encode()
     ):
@@ -57,9 +57,9 @@ async def outputs(request: Request, token: str, item_id: str) -> tuple[Output, .
 
 async def send(request: Request, made: Output) -> Response:
     """Answer with a result; browsers and caches may keep it."""
-    mill: Mill = request.app.state.mill
+    server: ServerContext = request.app.state.server
     file = Download(
-        made.name, made.media_type, made.bytes, made.sha256, read_output(mill.storage, made)
+        made.name, made.media_type, made.bytes, made.sha256, read_output(server.storage, made)
     )
     response = await range_download.send(request, file)
     if response.status_code < 400:  # noqa: PLR2004 - what is wrong is not kept

@@ -86,7 +86,7 @@ async def submit(request: Request, asking: Asking) -> Response:
     standing = await rate_limits.count_anonymous(request, asking)
     async with form_files.landing(asking) as folder:
         sent = await _read(request, asking, folder)
-        order = _order(asking.mill.settings.sequential, sent.wanted)
+        order = _order(asking.server.settings.sequential, sent.wanted)
         sender = receive.lowered(asking, sent.wanted.user_tier)
 
         async def make(_: Keep) -> Response:
@@ -114,7 +114,7 @@ async def status(batch_id: str, asking: Asking) -> Response:
             "currentFile": _current(items),
             "timing": {"estimatedRemainingSeconds": _remaining_s(batch)},
             "results": _results(batch),
-            "files": [_file(item, batch, asking.mill.settings) for item in items],
+            "files": [_file(item, batch, asking.server.settings) for item in items],
         }
     )
 
@@ -123,7 +123,7 @@ async def status(batch_id: str, asking: Asking) -> Response:
 async def cancel(batch_id: str, asking: Asking) -> Response:
     """Stop the running file and skip those behind it; finished results stay."""
     batch = await lookup.batch_of(asking, batch_id, SEQUENTIAL)
-    after = await batch_control.cancel(asking.mill, batch.id, owner_id=asking.sees)
+    after = await batch_control.cancel(asking.server, batch.id, owner_id=asking.sees)
     skipped = after.counts.cancelled
     return lookup.tell({"success": True, "batchId": after.id, "skipped": skipped})
 
@@ -131,7 +131,7 @@ async def cancel(batch_id: str, asking: Asking) -> Response:
 @router.get("/queue-stats")
 async def queue_stats(asking: Asking) -> Response:
     """Count the batches that wait, run, are completed and failed."""
-    found = await asking.mill.database.read(statistics.batches_by_status, SEQUENTIAL)
+    found = await asking.server.database.read(statistics.batches_by_status, SEQUENTIAL)
     names = {"queued": "waiting", "processing": "active", "completed": "completed"}
     counts = dict.fromkeys(("waiting", "active", "completed", "failed"), 0)
     for each, number in found.items():
@@ -143,7 +143,7 @@ async def queue_stats(asking: Asking) -> Response:
 
 
 async def _read(request: Request, asking: Context, folder: Path) -> _Sent:
-    settings = asking.mill.settings.sequential
+    settings = asking.server.settings.sequential
     if json_body.media_type(request) == form_files.FORM:
         return await _read_form(request, asking, folder)
     parsed = await submissions.read_json(request, asking)
@@ -156,7 +156,7 @@ async def _read(request: Request, asking: Context, folder: Path) -> _Sent:
 
 
 async def _read_form(request: Request, asking: Context, folder: Path) -> _Sent:
-    settings = asking.mill.settings.sequential
+    settings = asking.server.settings.sequential
     expected = Expected(("files", "file"), settings.files_per_batch, settings.file_bytes)
     sent = await receive.receive(request, asking, folder, expected)
     await receive.require_types(sent.files, _is_image, wanted="single images")

@@ -43,7 +43,7 @@ async def copied(
         StorageFullError: no space is left.
     """
     inside = [await asyncio.to_thread(_resolved, each, asking) for each in named]
-    sink = Sink(folder, reserve_bytes=asking.mill.settings.disk_reserve_bytes)
+    sink = Sink(folder, reserve_bytes=asking.server.settings.disk_reserve_bytes)
     try:
         heads = [
             await _copy(sink, path, each, file_bytes)
@@ -66,7 +66,7 @@ async def copied(
 
 def _resolved(each: Named, asking: Context) -> Path:
     """Follow all links of a path and require that it ends inside a folder of `input_dirs`."""
-    folders = [folder.resolve() for folder in asking.mill.settings.input_dirs]
+    folders = [folder.resolve() for folder in asking.server.settings.input_dirs]
     try:
         path = Path(each.path).resolve()
     except (OSError, ValueError, RuntimeError) as error:

@@ -46,7 +46,7 @@ async def answer_once(
     key = _key(request)
     if key is None:
         return await make(lambda _conn, _response: None)
-    database, owner_id = asking.mill.database, asking.caller.owner_id
+    database, owner_id = asking.server.database, asking.caller.owner_id
     digest = _digest(request, contents_sha256)
 
     def keep(conn: Connection, response: Response) -> None:

@@ -1,4 +1,4 @@
-"""Numbers for Prometheus: requests as they are answered, the mill as the database has it."""
+"""Numbers for Prometheus: requests as they are answered, the server as the database has it."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from batchmill.db import statistics, workers
 from batchmill.db.workers import WorkerRow
 from batchmill.model.batch import Counts
 from batchmill.model.item import ItemStatus
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OTHER: Final = "other"
@@ -73,15 +73,15 @@ class Measured:
             self._requests.seconds.labels(method, path).observe(seconds)
 
 
-async def exposition(mill: Mill, requests: Requests, *, streams: int) -> bytes:
+async def exposition(server: ServerContext, requests: Requests, *, streams: int) -> bytes:
     """Return all numbers as Prometheus reads them.
 
     Raises:
         DatabaseUnavailableError: the database does not answer.
     """
-    counts = await mill.database.read(statistics.totals, None)
-    alive = await mill.database.read(workers.alive)
-    free_bytes = await mill.storage.free_bytes()
+    counts = await server.database.read(statistics.totals, None)
+    alive = await server.database.read(workers.alive)
+    free_bytes = await server.storage.free_bytes()
     now = CollectorRegistry()
     now.register(_Gauges([*_gauges(counts, alive, streams), *_free(free_bytes)]))
     return generate_latest(requests.registry) + generate_latest(now)

@@ -24,7 +24,7 @@ async def count_anonymous(request: Request, asking: Context) -> Mapping[str, str
     """
     if asking.caller.key is not None:
         return {}
-    settings = asking.mill.settings.images
+    settings = asking.server.settings.images
     name = f"submissions {_address(request)}"
     window_s = settings.rate_window_ms / 1000
     return await _counted(asking, Allowance(name, settings.rate_requests, window_s))
@@ -52,12 +52,12 @@ async def count_upload(request: Request, asking: Context) -> Mapping[str, str]:
     if caller.tier not in FREE:
         return {}
     who = _address(request) if caller.key is None else caller.owner_id
-    limit = asking.mill.settings.documents.uploads_per_hour
+    limit = asking.server.settings.documents.uploads_per_hour
     return await _counted(asking, Allowance(f"uploads {who}", limit, HOUR_S))
 
 
 async def _counted(asking: Context, allowance: Allowance) -> Mapping[str, str]:
-    usage = await api_keys.count_submission(asking.mill.database, allowance)
+    usage = await api_keys.count_submission(asking.server.database, allowance)
     return {
         "RateLimit-Limit": str(usage.limit),
         "RateLimit-Remaining": str(usage.remaining),

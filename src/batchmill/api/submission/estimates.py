@@ -19,7 +19,7 @@ LATEST_FILES: Final = 50
 
 async def estimate(asking: Context, pipeline: Pipeline, files: int) -> responses.Estimate | None:
     """Return what `files` will probably take; None where nothing is known of such a pipeline."""
-    database, owner_id = asking.mill.database, asking.caller.owner_id
+    database, owner_id = asking.server.database, asking.caller.owner_id
     latest = await database.read(batches.page, owner_id, limit=LATEST_BATCHES)
     alike = [
         batch

@@ -50,7 +50,7 @@ class Sent:
 @asynccontextmanager
 async def landing(asking: Context) -> AsyncIterator[Path]:
     """Make a folder for the files of one request; what is left in it goes when the block ends."""
-    folder = asking.mill.uploads / uuid4().hex
+    folder = asking.server.uploads / uuid4().hex
     await asyncio.to_thread(folder.mkdir, parents=True)
     try:
         yield folder
@@ -104,7 +104,7 @@ async def receive_all(
     if expected.isdecimal():
         await asyncio.to_thread(require_room, folder, limits, expected_bytes=int(expected))
     return await receive_form(
-        json_body.stream(request, silence_s=asking.mill.settings.body_timeout_s),
+        json_body.stream(request, silence_s=asking.server.settings.body_timeout_s),
         request.headers.get("content-type", ""),
         folder=folder,
         limits=limits,
@@ -119,7 +119,7 @@ def sent(form: Form, fields: dict[str, str]) -> Sent:
 
 def form_limits(asking: Context) -> FormLimits:
     """Return the limits of the caller's tier for one form."""
-    limits, settings = asking.limits, asking.mill.settings
+    limits, settings = asking.limits, asking.server.settings
     return FormLimits(
         file_bytes=limits.file_bytes,
         zip_bytes=limits.zip_bytes,

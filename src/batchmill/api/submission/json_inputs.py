@@ -66,7 +66,7 @@ class Taking:
         """Return a sink with a folder of its own, so that several may write at once."""
         folder = self.folder / uuid4().hex
         folder.mkdir()
-        return Sink(folder, reserve_bytes=self.asking.mill.settings.disk_reserve_bytes)
+        return Sink(folder, reserve_bytes=self.asking.server.settings.disk_reserve_bytes)
 
 
 async def take(inputs: Sequence[NewInput], asking: Context, folder: Path) -> list[AnyFile]:
@@ -93,11 +93,11 @@ def _check(each: NewInput, where: str, asking: Context) -> None:
         raise InvalidFieldError(f"`{where}` needs one of `data`, `url`, `object` and `upload_id`.")
     if each.url is not None:
         try:
-            asking.mill.outgoing.check(each.url)
+            asking.server.outgoing.check(each.url)
         except AddressRefusedError as error:
             raise AddressRefusedError(error.reason, f"`{where}.url`") from error
     elif each.object is not None:
-        _check_object(each.object, f"`{where}.object`", asking.mill.settings.input_prefixes)
+        _check_object(each.object, f"`{where}.object`", asking.server.settings.input_prefixes)
 
 
 def _check_object(key: str, where: str, prefixes: Sequence[str]) -> None:
@@ -165,9 +165,11 @@ async def _fetch_all(inputs: Sequence[NewInput], taking: Taking) -> list[AnyFile
 async def _from_url(each: NewInput, taking: Taking) -> SentFile | AbsentFile:
     url = each.url or ""
     name = label(each.name or httpx.URL(url).path.rpartition("/")[2] or httpx.URL(url).host)
-    mill = taking.asking.mill
+    server = taking.asking.server
     try:
-        async with mill.outgoing.call("GET", url, timeout_s=mill.settings.url_timeout_s) as answer:
+        async with server.outgoing.call(
+            "GET", url, timeout_s=server.settings.url_timeout_s
+        ) as answer:
             return await _land(answer.pieces, each, name, taking)
     except (AddressRefusedError, CallFailedError) as error:
         logs.warning(Event.INPUT_UNFETCHED, url=url, reason=error.reason, detail=error.detail)
@@ -178,7 +180,7 @@ async def _from_storage(each: NewInput, taking: Taking) -> SentFile | AbsentFile
     key = each.object or ""
     name = label(each.name or key.rpartition("/")[2])
     try:
-        return await _land(taking.asking.mill.storage.read(key), each, name, taking)
+        return await _land(taking.asking.server.storage.read(key), each, name, taking)
     except (NotFoundError, OSError):  # a folder or a link, where the storage is a folder
         return AbsentFile(name, each.custom_id)
 

@@ -11,7 +11,7 @@ from batchmill.errors.request import InvalidFieldError, UnknownNameError
 from batchmill.model import pipeline as pipelines
 from batchmill.model.pipeline import Pipeline
 from batchmill.operations import presets, registry
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.submission.submit import Order
 from batchmill.vision import clients
 from batchmill.wire import requests
@@ -19,7 +19,7 @@ from batchmill.wire import requests
 METADATA_BYTES = 16_384
 
 
-def of_form(mill: Mill, fields: Mapping[str, str]) -> Order:
+def of_form(server: ServerContext, fields: Mapping[str, str]) -> Order:
     """Read the fields `pipeline` (a name, or JSON) and `options` (JSON) of a form.
 
     Raises:
@@ -30,10 +30,12 @@ def of_form(mill: Mill, fields: Mapping[str, str]) -> Order:
     named = fields["pipeline"].strip()
     wanted = json_body.parse(named) if named.startswith("{") else named
     options = json_body.parse(fields["options"]) if fields.get("options") else {}
-    return of_options(mill, wanted, checked(requests.BatchOptions, options, "`options`"))
+    return of_options(server, wanted, checked(requests.BatchOptions, options, "`options`"))
 
 
-def of_options(mill: Mill, wanted: str | dict[str, Any], options: requests.BatchOptions) -> Order:
+def of_options(
+    server: ServerContext, wanted: str | dict[str, Any], options: requests.BatchOptions
+) -> Order:
     """Check the pipeline and complete it.
 
     Raises:
@@ -41,7 +43,7 @@ def of_options(mill: Mill, wanted: str | dict[str, Any], options: requests.Batch
     """
     check_metadata(options.metadata)
     return Order(
-        pipeline=_pipeline(mill, wanted, options.step_options),
+        pipeline=_pipeline(server, wanted, options.step_options),
         priority=options.priority,
         concurrency=options.concurrency,
         name=options.name,
@@ -64,14 +66,16 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
 
 
 def _pipeline(
-    mill: Mill, wanted: str | dict[str, Any], step_options: Mapping[str, Mapping[str, Any]]
+    server: ServerContext,
+    wanted: str | dict[str, Any],
+    step_options: Mapping[str, Mapping[str, Any]],
 ) -> Pipeline:
     if isinstance(wanted, str):
-        base = presets.get(wanted, mill.settings.presets_dir)
+        base = presets.get(wanted, server.settings.presets_dir)
     else:
         base = pipelines.parse(wanted)
     pipeline = registry.check(with_options(base, step_options))
-    clients.check(pipeline, mill.settings)
+    clients.check(pipeline, server.settings)
     return pipeline
 
 

@@ -77,7 +77,7 @@ async def read(request: Request, asking: Context, folder: Path, *, sample: int) 
         return await _plan(asking, sent.order.pipeline, _Seen.of(planned, sample), problems)
     parsed = await submissions.read_json(request, asking)
     wanted: requests.NewPlan = checked(requests.NewPlan, parsed.value, "The request")
-    order = orders.of_options(asking.mill, wanted.pipeline, wanted)
+    order = orders.of_options(asking.server, wanted.pipeline, wanted)
     planned = [Planned(file.name, _by_name(file.name), file.bytes) for file in wanted.files]
     problems = _too_large(asking, [(file.bytes, file.mime == ZIP.mime) for file in planned])
     return await _plan(asking, order.pipeline, _Seen.of(planned, sample), problems)

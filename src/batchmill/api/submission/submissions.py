@@ -43,7 +43,7 @@ async def read_json(request: Request, asking: Context) -> json_body.JsonBody:
 
     Raises: as `body.read_json`.
     """
-    settings = asking.mill.settings
+    settings = asking.server.settings
     return await json_body.read_json(
         request, limit_bytes=settings.json_bytes, silence_s=settings.body_timeout_s
     )
@@ -60,14 +60,14 @@ async def read(request: Request, asking: Context, folder: Path) -> Submission:
 
         def check(fields: dict[str, str]) -> None:
             if "pipeline" in fields:
-                orders.of_form(asking.mill, fields)
+                orders.of_form(asking.server, fields)
 
         names = ("pipeline", "options")
         sent = await form_files.receive(request, asking, folder, fields=names, check=check)
-        return Submission(orders.of_form(asking.mill, sent.fields), sent.files, sent.sha256)
+        return Submission(orders.of_form(asking.server, sent.fields), sent.files, sent.sha256)
     parsed = await read_json(request, asking)
     wanted: requests.NewBatch = checked(requests.NewBatch, parsed.value, "The request")
-    order = orders.of_options(asking.mill, wanted.pipeline, wanted)
+    order = orders.of_options(asking.server, wanted.pipeline, wanted)
     files = await json_inputs.take(wanted.inputs, asking, folder)
     return Submission(order, files, parsed.sha256)
 
@@ -103,10 +103,10 @@ async def start(asking: Context, sent: Submission, keep: Keep | None = None) -> 
 
     Raises: as `submit.accept`.
     """
-    mill, caller = asking.mill, asking.caller
+    server, caller = asking.server, asking.caller
     async with (
-        submit.drafted(mill, caller) as batch_id,
-        taken(mill, caller, sent.files) as (files, take),
+        submit.drafted(server, caller) as batch_id,
+        taken(server, caller, sent.files) as (files, take),
     ):
         take_all = take(files)
 
@@ -116,7 +116,7 @@ async def start(asking: Context, sent: Submission, keep: Keep | None = None) -> 
             if started is not None and keep is not None:
                 keep(conn, accepted(started))
 
-        await submit.accept(mill, batch_id, caller, order=sent.order, files=files, also=also)
+        await submit.accept(server, batch_id, caller, order=sent.order, files=files, also=also)
     return batch_id
 
 
@@ -127,9 +127,9 @@ async def append(request: Request, asking: Context, batch_id: BatchId, sent: Mor
     """
 
     async def make(_: Keep) -> Response:
-        mill, caller = asking.mill, asking.caller
-        async with taken(mill, caller, sent.files) as (files, take):
-            added = await submit.add_files(mill, batch_id, caller, files, take=take)
+        server, caller = asking.server, asking.caller
+        async with taken(server, caller, sent.files) as (files, take):
+            added = await submit.add_files(server, batch_id, caller, files, take=take)
         grown = serialize.batch(await asking.reading.batch(batch_id))
         return serialize.answer(responses.Added(added=added, batch=grown), 202)
 

@@ -96,7 +96,7 @@ async def change(batch_id: str, request: Request, asking: Asking) -> Response:
     if "metadata" in values:
         values["metadata"] = values["metadata"] or {}
     batch = await asking.reading.batch(batch_id)
-    changed = await batch_control.describe(asking.mill, batch.id, owner_id=asking.sees, **values)
+    changed = await batch_control.describe(asking.server, batch.id, owner_id=asking.sees, **values)
     return serialize.answer(serialize.batch(changed))
 
 
@@ -104,7 +104,7 @@ async def change(batch_id: str, request: Request, asking: Asking) -> Response:
 async def delete(batch_id: str, asking: Asking) -> Response:
     """Remove a batch with its files and results; a running one is cancelled first."""
     batch = await asking.reading.batch(batch_id)
-    await batch_control.delete(asking.mill, batch.id, owner_id=asking.sees)
+    await batch_control.delete(asking.server, batch.id, owner_id=asking.sees)
     return Response(status_code=204)
 
 
@@ -156,7 +156,7 @@ async def retry(batch_id: str, request: Request, asking: Asking) -> Response:
     scope = _scope(checked(requests.Retry, sent.value, "The request"))
 
     async def make(_: Keep) -> Response:
-        number = await batch_control.retry(asking.mill, batch.id, scope, owner_id=asking.sees)
+        number = await batch_control.retry(asking.server, batch.id, scope, owner_id=asking.sees)
         after = await asking.reading.batch(batch_id)
         return serialize.answer(responses.Retried(retried=number, batch=serialize.batch(after)))
 
@@ -175,7 +175,7 @@ async def _control(
         raise InvalidFieldError("This request takes no fields.")
 
     async def make(_: Keep) -> Response:
-        after = await act(asking.mill, batch.id, owner_id=asking.sees)
+        after = await act(asking.server, batch.id, owner_id=asking.sees)
         return serialize.answer(serialize.batch(after))
 
     return await answer_once(request, asking, sent.sha256, make)

@@ -26,7 +26,7 @@ async def operation(name: str, request: Request, _: Asking) -> Response:
 @router.get("/presets", response_model=responses.Listing[responses.Preset])
 async def browse_presets(request: Request, asking: Asking) -> Response:
     """List every named pipeline."""
-    names = presets.names(asking.mill.settings.presets_dir)
+    names = presets.names(asking.server.settings.presets_dir)
     found = [_preset(asking, name) for name in names]
     return serialize.conditional(request, responses.Listing(data=found))
 
@@ -49,7 +49,7 @@ def _operation(name: str) -> responses.Operation:
 
 
 def _preset(asking: Asking, name: str) -> responses.Preset:
-    own = asking.mill.settings.presets_dir
+    own = asking.server.settings.presets_dir
     pipeline = presets.get(name, own)
     return responses.Preset(
         name=name,

@@ -110,17 +110,17 @@ async def thumbnail(item_id: str, request: Request, asking: Asking) -> Response:
 
 def output_file(asking: Context, made: Output) -> Download:
     """Describe a stored output for `download.send`."""
-    read = read_output(asking.mill.storage, made)
+    read = read_output(asking.server.storage, made)
     return Download(made.name, made.media_type, made.bytes, made.sha256, read)
 
 
 async def _at_the_bucket(request: Request, asking: Context, made: Output) -> Response | None:
     """Send a download on to a signed address; None: the server has to answer it itself."""
-    settings = asking.mill.settings
+    settings = asking.server.settings
     known = serialize.has_current(request, f'"{made.sha256}"')
     if not settings.download_redirect or request.method != "GET" or known or _is_shown(request):
         return None
-    address = await asking.mill.storage.address(made.key, expires_s=settings.signed_url_s)
+    address = await asking.server.storage.address(made.key, expires_s=settings.signed_url_s)
     if address is None:
         return None
     return RedirectResponse(address, 307, {"Cache-Control": "private, no-store"})

@@ -24,7 +24,7 @@ async def create(request: Request, asking: Asking) -> Response:
     owner_id = OwnerId(wanted.owner) if wanted.owner else asking.caller.owner_id
     scopes = tuple(Scope(scope) for scope in wanted.scopes)
     grant = Grant(wanted.name, owner_id, wanted.tier, scopes)
-    made, secret = await api_keys.create(asking.mill.database, grant, by=asking.caller.key)
+    made, secret = await api_keys.create(asking.server.database, grant, by=asking.caller.key)
     return serialize.answer(
         responses.MadeKey(**serialize.key(made).model_dump(), secret=secret), 201
     )
@@ -34,7 +34,7 @@ async def create(request: Request, asking: Asking) -> Response:
 async def browse(request: Request, asking: Asking) -> Response:
     """List your keys, revoked ones too; an admin sees everybody's."""
     auth.refuse_lists(asking.caller)
-    found = await api_keys.listed(asking.mill.database, _visible(asking))
+    found = await api_keys.listed(asking.server.database, _visible(asking))
     listing = responses.Listing[responses.Key](data=[serialize.key(key) for key in found])
     return serialize.conditional(request, listing)
 
@@ -43,7 +43,7 @@ async def browse(request: Request, asking: Asking) -> Response:
 async def revoke(key_id: str, asking: Asking) -> Response:
     """End a key for good."""
     auth.refuse_unless_admin(asking.caller)
-    await api_keys.revoke(asking.mill.database, KeyId(key_id), owner_id=_visible(asking))
+    await api_keys.revoke(asking.server.database, KeyId(key_id), owner_id=_visible(asking))
     return Response(status_code=204)
 
 

@@ -33,7 +33,7 @@ async def pause(request: Request, asking: Asking) -> Response:
     auth.refuse_unless_admin(asking.caller)
     sent = await submissions.read_json(request, asking)
     wanted: requests.QueuePause = checked(requests.QueuePause, sent.value, "The request")
-    await batch_control.pause_queue(asking.mill, wanted.reason)
+    await batch_control.pause_queue(asking.server, wanted.reason)
     return serialize.answer(await _queue(asking))
 
 
@@ -43,13 +43,13 @@ async def resume(request: Request, asking: Asking) -> Response:
     auth.refuse_unless_admin(asking.caller)
     if (await submissions.read_json(request, asking)).value:
         raise InvalidFieldError("This request takes no fields.")
-    await batch_control.resume_queue(asking.mill)
+    await batch_control.resume_queue(asking.server)
     return serialize.answer(await _queue(asking))
 
 
 async def _queue(asking: Context) -> system.Queue:
-    free_bytes = await asking.mill.storage.free_bytes()
-    return await asking.mill.database.read(_read, asking.sees, free_bytes=free_bytes)
+    free_bytes = await asking.server.storage.free_bytes()
+    return await asking.server.database.read(_read, asking.sees, free_bytes=free_bytes)
 
 
 def _read(conn: Connection, owner_id: OwnerId | None, *, free_bytes: int | None) -> system.Queue:

@@ -73,7 +73,7 @@ async def get_archive(batch_id: str, request: Request, asking: Asking) -> Respon
     layout = await asking.archives.get(key, rows, modified_at=batch.ended_at)
 
     def read(start: int, stop: int) -> AsyncIterator[bytes]:
-        return read_archive(layout, rows, asking.mill.storage, start=start, stop=stop)
+        return read_archive(layout, rows, asking.server.storage, start=start, stop=stop)
 
     name = f"{batch.name or batch.id}.zip"
     file = Download(name, "application/zip", layout.bytes, layout.etag, read)

@@ -9,7 +9,7 @@ from batchmill.api.http import json_body
 from batchmill.api.http.problems import checked
 from batchmill.errors.request import UnauthenticatedError
 from batchmill.service import api_keys
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.wire import requests, system
 
 router = APIRouter(tags=["keys"])
@@ -35,14 +35,14 @@ async def look(asking: Asking) -> Response:
 @router.post("/v1/session", status_code=204)
 async def sign_in(request: Request) -> Response:
     """Exchange a key for a cookie that scripts cannot read and other sites cannot use."""
-    mill: Mill = request.app.state.mill
-    limits = mill.settings
+    server: ServerContext = request.app.state.server
+    limits = server.settings
     sent = await json_body.read_json(
         request, limit_bytes=limits.json_bytes, silence_s=limits.body_timeout_s
     )
     wanted: requests.SignIn = checked(requests.SignIn, sent.value, "The request")
     secret = wanted.key.strip()
-    if await api_keys.authenticate(mill.database, secret) is None:
+    if await api_keys.authenticate(server.database, secret) is None:
         raise UnauthenticatedError("This API key is not valid; it may have been revoked.")
     return _known_by(Response(status_code=204), request, secret)
 
@@ -59,9 +59,9 @@ async def sign_out(request: Request) -> Response:
 @router.get("/login", include_in_schema=False)
 async def follow_link(request: Request, token: str = Query(max_length=200)) -> Response:
     """Exchange the link that `serve` printed for a cookie; it works once."""
-    mill: Mill = request.app.state.mill
+    server: ServerContext = request.app.state.server
     try:
-        secret = await api_keys.redeem_admin_link(mill.database, token)
+        secret = await api_keys.redeem_admin_link(server.database, token)
     except UnauthenticatedError:
         if "text/html" not in request.headers.get("accept", ""):
             raise
@@ -83,5 +83,5 @@ def _known_by(response: Response, request: Request, secret: str) -> Response:
 
 def _is_encrypted(request: Request) -> bool:
     """Tell whether browsers come by TLS: it ends at a proxy, so the request itself can't tell."""
-    public_url = request.app.state.mill.settings.public_url or ""
+    public_url = request.app.state.server.settings.public_url or ""
     return request.url.scheme == "https" or public_url.lower().startswith("https://")

@@ -19,7 +19,7 @@ router = APIRouter(tags=["system"])
 async def browse(request: Request, asking: Asking) -> Response:
     """List every setting with its value and where that came from; secrets stay untold."""
     auth.refuse_unless_admin(asking.caller)
-    found = described(asking.mill.settings, request.app.state.origins)
+    found = described(asking.server.settings, request.app.state.origins)
     return serialize.conditional(request, responses.Listing[system.Setting](data=found))
 
 

@@ -34,12 +34,12 @@ async def confirm_cleanup(request: Request, asking: Asking) -> Response:
     auth.refuse_unless_admin(asking.caller)
     sent = await submissions.read_json(request, asking)
     checked(requests.CleanupConfirmed, sent.value, "The request")
-    await confirm(asking.mill)
+    await confirm(asking.server)
     return serialize.answer(await _cleanup(asking))
 
 
 async def _cleanup(asking: Context) -> system.Cleanup:
-    return await asking.mill.database.read(_read)
+    return await asking.server.database.read(_read)
 
 
 def _read(conn: Connection) -> system.Cleanup:

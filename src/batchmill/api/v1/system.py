@@ -26,7 +26,7 @@ async def readyz(request: Request) -> Response:
     """Say whether the server can take work; 503 when it can't."""
     state = request.app.state
     found = await readiness(
-        state.mill,
+        state.server,
         draining=state.draining.is_set(),
         sandbox=state.pool.sandbox if state.pool else None,
     )
@@ -37,7 +37,7 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request, asking: Asking) -> Response:
     """Give all numbers to Prometheus."""
     streams = len(asking.live.listeners)
-    text = await exposition(asking.mill, request.app.state.requests, streams=streams)
+    text = await exposition(asking.server, request.app.state.requests, streams=streams)
     return Response(text, media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
 
 
@@ -54,11 +54,11 @@ async def browse_workers(request: Request, asking: Asking) -> Response:
     """List the processes that are alive. Administrators are told where, too."""
     auth.refuse_lists(asking.caller)
     admin = auth.is_admin(asking.caller)
-    database = asking.mill.database
+    database = asking.server.database
     alive, running = await asyncio.gather(
         database.read(workers.alive), database.read(statistics.running_of_workers)
     )
-    lease = timedelta(seconds=asking.mill.settings.lease_s)
+    lease = timedelta(seconds=asking.server.settings.lease_s)
     found = [
         responses.Worker(
             id=row.id,

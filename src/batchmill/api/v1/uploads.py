@@ -28,7 +28,7 @@ from batchmill.errors.request import (
 )
 from batchmill.logs import Event
 from batchmill.model.upload import Upload, UploadId
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.submission import uploads
 from batchmill.storage.growing import ALGORITHMS, Checksum
 
@@ -55,15 +55,15 @@ class TusRoute(APIRoute):
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=TusRoute)
 
 
-async def keep_tidy(mill: Mill) -> None:
+async def keep_tidy(server: ServerContext) -> None:
     """Remove what is left of uploads now and then; runs until cancelled."""
-    await asyncio.to_thread(mill.settings.uploads_folder.mkdir, parents=True, exist_ok=True)
+    await asyncio.to_thread(server.settings.uploads_folder.mkdir, parents=True, exist_ok=True)
     while True:
         try:
-            await uploads.tidy(mill)
+            await uploads.tidy(server)
         except (OutageError, OSError) as error:
             logs.warning(Event.SWEEP_INTERRUPTED, detail=str(error))
-        await asyncio.sleep(mill.settings.cleanup_interval_ms / 1000)
+        await asyncio.sleep(server.settings.cleanup_interval_ms / 1000)
 
 
 @router.options("", status_code=204)
@@ -84,7 +84,7 @@ async def create(request: Request, asking: Asking) -> Response:
     _check_version(request)
     length, metadata = _number(request, "upload-length"), request.headers.get("upload-metadata", "")
     begun = await uploads.begin(
-        asking.mill,
+        asking.server,
         asking.caller,
         name=_name(metadata),
         length_bytes=length,
@@ -100,7 +100,7 @@ async def create(request: Request, asking: Asking) -> Response:
 async def look(upload_id: UploadId, request: Request, asking: Asking) -> Response:
     """Say how many bytes have arrived."""
     _check_version(request)
-    upload, arrived = await uploads.look(asking.mill, asking.caller, upload_id)
+    upload, arrived = await uploads.look(asking.server, asking.caller, upload_id)
     headers = {
         "Upload-Offset": str(arrived),
         "Upload-Length": str(upload.length_bytes),
@@ -119,7 +119,7 @@ async def append(upload_id: UploadId, request: Request, asking: Asking) -> Respo
     if json_body.media_type(request) != MEDIA_TYPE:
         raise WrongMediaTypeError(f"Bytes of an upload must be sent as {MEDIA_TYPE}.")
     offset = _number(request, "upload-offset")
-    upload, _ = await uploads.look(asking.mill, asking.caller, upload_id)
+    upload, _ = await uploads.look(asking.server, asking.caller, upload_id)
     return Response(status_code=204, headers=await _append(request, asking, upload, offset))
 
 
@@ -127,7 +127,7 @@ async def append(upload_id: UploadId, request: Request, asking: Asking) -> Respo
 async def remove(upload_id: UploadId, request: Request, asking: Asking) -> Response:
     """Remove an upload and what has arrived of it."""
     _check_version(request)
-    await uploads.remove(asking.mill, asking.caller, upload_id)
+    await uploads.remove(asking.server, asking.caller, upload_id)
     return Response(status_code=204)
 
 
@@ -151,9 +151,9 @@ async def _append(
     request: Request, asking: Context, upload: Upload, offset_bytes: int
 ) -> dict[str, str]:
     """Write the body behind what has arrived; return the headers that say how far that is."""
-    pieces = _Counted(json_body.stream(request, silence_s=asking.mill.settings.body_timeout_s))
+    pieces = _Counted(json_body.stream(request, silence_s=asking.server.settings.body_timeout_s))
     extended = await uploads.append(
-        asking.mill,
+        asking.server,
         asking.caller,
         upload,
         aiter(pieces),

@@ -27,7 +27,7 @@ async def create(request: Request, asking: Asking) -> Response:
     sent = await submissions.read_json(request, asking)
     wanted: requests.NewWebhook = checked(requests.NewWebhook, sent.value, "The request")
     made = await webhooks.create(
-        asking.mill, asking.caller.owner_id, url=wanted.url, every_batch=wanted.every_batch
+        asking.server, asking.caller.owner_id, url=wanted.url, every_batch=wanted.every_batch
     )
     return serialize.answer(responses.MadeWebhook(**_shown(made), secret=made.secret), 201)
 
@@ -36,7 +36,7 @@ async def create(request: Request, asking: Asking) -> Response:
 async def browse(request: Request, asking: Asking) -> Response:
     """List your webhooks, newest first."""
     auth.refuse_lists(asking.caller)
-    found = await webhooks.listed(asking.mill, asking.caller.owner_id)
+    found = await webhooks.listed(asking.server, asking.caller.owner_id)
     listing = responses.Listing[responses.Webhook](
         data=[responses.Webhook(**_shown(each)) for each in found]
     )
@@ -46,7 +46,7 @@ async def browse(request: Request, asking: Asking) -> Response:
 @router.delete("/{webhook_id}", status_code=204)
 async def delete(webhook_id: str, asking: Asking) -> Response:
     """Remove a webhook; what has not arrived is not sent any more."""
-    await webhooks.delete(asking.mill, await asking.reading.webhook(webhook_id))
+    await webhooks.delete(asking.server, await asking.reading.webhook(webhook_id))
     return Response(status_code=204)
 
 
@@ -68,7 +68,7 @@ async def deliveries(
 async def resend(webhook_id: str, delivery_id: str, asking: Asking) -> Response:
     """Send one again, with the same id; whether it has arrived before does not matter."""
     webhook = await asking.reading.webhook(webhook_id)
-    sent = await webhooks.resend(asking.mill, webhook, delivery_id)
+    sent = await webhooks.resend(asking.server, webhook, delivery_id)
     return serialize.answer(_delivery(sent), 202)
 
 

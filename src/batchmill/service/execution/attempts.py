@@ -17,7 +17,7 @@ from batchmill.model.limits import Limits
 from batchmill.operations import registry
 from batchmill.sandbox.messages import Progress
 from batchmill.sandbox.pool import Pool
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.execution.budget import remote_of
 from batchmill.service.execution.process_item import Attempt
 from batchmill.service.scheduling.transitions import Claimed
@@ -27,7 +27,7 @@ DEFAULT_TIMEOUT_S = 120.0
 
 
 def attempts_in(
-    mill: Mill, pool: Pool, remote: Remote, *, on_remote: Callable[[ItemId], None]
+    server: ServerContext, pool: Pool, remote: Remote, *, on_remote: Callable[[ItemId], None]
 ) -> Attempt:
     """Return the function that takes a claimed item through its pipeline in `pool`.
 
@@ -37,13 +37,13 @@ def attempts_in(
     @asynccontextmanager
     async def attempt(claimed: Claimed, report: Callable[[float], None]) -> AsyncIterator[Finished]:
         async def stage(target: Path) -> None:
-            await stage_input(mill.storage, claimed.input, target, limits=limits)
+            await stage_input(server.storage, claimed.input, target, limits=limits)
 
         def on_progress(progress: Progress) -> None:
             report(progress.fraction)
 
         pipeline = pipelines.parse(claimed.pipeline)
-        limits = mill.settings.tier(claimed.tier).attempt(
+        limits = server.settings.tier(claimed.tier).attempt(
             wall_s=pipeline.timeout_s or DEFAULT_TIMEOUT_S
         )
         bench = Workbench(
@@ -51,7 +51,7 @@ def attempts_in(
             find=registry.get,
             owner=claimed.owner_id,
             limits=limits,
-            remote=remote_of(mill, remote, claimed),
+            remote=remote_of(server, remote, claimed),
             on_progress=on_progress,
             on_remote=partial(on_remote, claimed.claim.item_id),
         )

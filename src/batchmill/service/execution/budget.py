@@ -18,7 +18,7 @@ from batchmill.db import access
 from batchmill.db.connect import Connection, Database
 from batchmill.errors.item import BudgetUsedUpError
 from batchmill.operations.vision.model import Publish
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.storage import keys
 
@@ -34,10 +34,10 @@ _BESIDE_S: Final = 30
 """For what lies between the calls: the copy on its way to the storage, reading the answer."""
 
 
-def remote_of(mill: Mill, remote: Remote, claimed: Claimed) -> Remote:
+def remote_of(server: ServerContext, remote: Remote, claimed: Claimed) -> Remote:
     """Return what one item's calls are made with."""
-    purse = DatabasePurse(mill.database, _budgets(mill, claimed))
-    publish = _publisher(mill, claimed) if mill.settings.public_url else None
+    purse = DatabasePurse(server.database, _budgets(server, claimed))
+    publish = _publisher(server, claimed) if server.settings.public_url else None
     clients = replace(remote.clients, purse=purse, publish=publish)
     return replace(remote, clients=clients)
 
@@ -78,8 +78,8 @@ class DatabasePurse:
             await self._database.run(_correct, self._capped, spent - reserved)
 
 
-def _budgets(mill: Mill, claimed: Claimed) -> tuple[Budget, ...]:
-    tier = mill.settings.tier(claimed.tier)
+def _budgets(server: ServerContext, claimed: Claimed) -> tuple[Budget, ...]:
+    tier = server.settings.tier(claimed.tier)
     batch, owner = claimed.claim.batch_id, claimed.owner_id
     return (
         Budget(f"llm batch {batch}", "this batch", _BATCH_MS, _microusd(tier.llm_batch_usd)),
@@ -104,18 +104,18 @@ def _correct(conn: Connection, budgets: Sequence[Budget], difference: int) -> No
         access.correct_use(conn, each.window, difference)
 
 
-def _publisher(mill: Mill, claimed: Claimed) -> Publish:
-    settings, held = mill.settings, claimed.claim
+def _publisher(server: ServerContext, claimed: Claimed) -> Publish:
+    settings, held = server.settings, claimed.claim
     valid_s = min(settings.signed_url_s, ceil(_CALLS * settings.llm_timeout_s) + _BESIDE_S)
 
     @asynccontextmanager
     async def publish(path: Path, media_type: str) -> AsyncIterator[str]:
         key = keys.copy_key(held.batch_id, held.item_id, held.attempt)
-        token = mill.signer.sign("GET", key, now_s=int(time.time()), valid_s=valid_s)
+        token = server.signer.sign("GET", key, now_s=int(time.time()), valid_s=valid_s)
         try:
-            await mill.storage.put(key, path, media_type=media_type)
+            await server.storage.put(key, path, media_type=media_type)
             yield f"{(settings.public_url or '').rstrip('/')}{SIGNED}/{token}/{key}"
         finally:
-            await asyncio.shield(mill.storage.delete([key]))
+            await asyncio.shield(server.storage.delete([key]))
 
     return publish

@@ -12,17 +12,17 @@ from pathlib import Path
 from batchmill.errors.item import OutputUnwritableError
 from batchmill.model.families import PHOTOS
 from batchmill.model.item import ItemId
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.scheduling.transitions import Claimed
 
 
-async def hand_out(mill: Mill, claimed: Claimed, files: Sequence[Path]) -> None:
+async def hand_out(server: ServerContext, claimed: Claimed, files: Sequence[Path]) -> None:
     """Copy an attempt's files as `<item>.jpg`, `<item>-2.jpg` …; a repeat replaces them.
 
     Raises:
         OutputUnwritableError: the folder can't be written to.
     """
-    folder = mill.settings.photos.output_dir
+    folder = server.settings.photos.output_dir
     if folder is None or claimed.pipeline.get("family") != PHOTOS:
         return
     try:

@@ -22,7 +22,7 @@ from batchmill.model.batch import Counts
 from batchmill.model.families import SEQUENTIAL
 from batchmill.model.item import Claim, Failure, ItemId
 from batchmill.model.retry import RetryPolicy
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.execution.copy_to_folder import hand_out
 from batchmill.service.execution.store_results import deposit
 from batchmill.service.scheduling import transitions
@@ -38,85 +38,87 @@ Raises ItemError for a bad file and OutageError when something else is away.
 """
 
 
-async def process_item(mill: Mill, keeper: LeaseKeeper, attempt: Attempt, item_id: ItemId) -> None:
+async def process_item(
+    server: ServerContext, keeper: LeaseKeeper, attempt: Attempt, item_id: ItemId
+) -> None:
     """Carry one item as far as it will go. Safe to call any number of times."""
     try:
-        if await _is_short(mill):
+        if await _is_short(server):
             logs.debug(Event.ITEM_LEFT, item=item_id)
             return
-        claimed = await mill.database.run(
-            transitions.claim, item_id, worker_id=mill.process_id, lease_ms=mill.lease_ms
+        claimed = await server.database.run(
+            transitions.claim, item_id, worker_id=server.process_id, lease_ms=server.lease_ms
         )
         if claimed is None:
             logs.debug(Event.ITEM_IGNORED, item=item_id)
             return
-        settled = await _run(mill, keeper, attempt, claimed)
-        if settled is not None and not _is_fed(mill, settled.counts):
-            await dispatch_owner(mill, claimed.owner_id)
+        settled = await _run(server, keeper, attempt, claimed)
+        if settled is not None and not _is_fed(server, settled.counts):
+            await dispatch_owner(server, claimed.owner_id)
     except OutageError as error:
         # The lease runs out and the sweep gives the item to whoever can reach the database.
         logs.warning(Event.ITEM_INTERRUPTED, item=item_id, code=error.code, detail=error.detail)
 
 
-async def _is_short(mill: Mill) -> bool:
+async def _is_short(server: ServerContext) -> bool:
     """Tell whether this machine is short of memory or disk, now and one heartbeat later.
 
     An item that is not claimed stays queued: the sweep delivers it again, to whoever asks first.
     The wait keeps a machine that is short from going through the queue.
     """
-    if mill.vitals.short_of is not None:
-        await asyncio.sleep(mill.settings.renew_s)
-    return mill.vitals.short_of is not None
+    if server.vitals.short_of is not None:
+        await asyncio.sleep(server.settings.renew_s)
+    return server.vitals.short_of is not None
 
 
-def _is_fed(mill: Mill, counts: Counts) -> bool:
+def _is_fed(server: ServerContext, counts: Counts) -> bool:
     """Tell whether more is queued than every slot's next item: an end to come dispatches in time.
 
     So a dispatch queues several items at once; one for every item would cost more than a claim.
     """
-    return counts.queued > mill.vitals.slots
+    return counts.queued > server.vitals.slots
 
 
 async def _run(
-    mill: Mill, keeper: LeaseKeeper, attempt: Attempt, claimed: Claimed
+    server: ServerContext, keeper: LeaseKeeper, attempt: Attempt, claimed: Claimed
 ) -> Settled | None:
     started = time.monotonic()
     try:
         async with asyncio.timeout(None) as scope:
             with keeper.hold(claimed.claim, scope):
-                async with _attempt(mill, keeper, attempt, claimed) as outcome:
+                async with _attempt(server, keeper, attempt, claimed) as outcome:
                     run_ms = round((time.monotonic() - started) * 1000)
     except TimeoutError:
-        await _discard(mill, claimed)
+        await _discard(server, claimed)
         return None
     except asyncio.CancelledError:
-        await asyncio.shield(_hand_back(mill, claimed))
+        await asyncio.shield(_hand_back(server, claimed))
         raise
     # Not within the hold: a settled item has no claim, and what it made must not be discarded.
-    return await _settle(mill, claimed, outcome, run_ms)
+    return await _settle(server, claimed, outcome, run_ms)
 
 
 @asynccontextmanager
 async def _attempt(
-    mill: Mill, keeper: LeaseKeeper, attempt: Attempt, claimed: Claimed
+    server: ServerContext, keeper: LeaseKeeper, attempt: Attempt, claimed: Claimed
 ) -> AsyncIterator[Outcome]:
     def report(fraction: float) -> None:
         keeper.report(claimed.claim.item_id, fraction)
 
     try:
         async with attempt(claimed, report) as finished:
-            await hand_out(mill, claimed, finished.files)
-            result = await deposit(mill, claimed.claim, finished)
+            await hand_out(server, claimed, finished.files)
+            result = await deposit(server, claimed.claim, finished)
     except BatchmillError as error:
-        yield _failed(mill, claimed, error)
+        yield _failed(server, claimed, error)
     except Exception as error:  # a fault of ours ends this item, not the worker
         logs.error(Event.INTERNAL_ERROR, exc_info=error, item=claimed.claim.item_id)
-        yield _failed(mill, claimed, OperationFailedError(claimed.input.name, "batchmill"))
+        yield _failed(server, claimed, OperationFailedError(claimed.input.name, "batchmill"))
     else:
         yield Completed(result)
 
 
-def _failed(mill: Mill, claimed: Claimed, error: BatchmillError) -> Failed:
+def _failed(server: ServerContext, claimed: Claimed, error: BatchmillError) -> Failed:
     budget: Budget = error.budget if isinstance(error, ItemError) else "errors"
     step = getattr(error, "step", None)
     failure = Failure(error.code, error.message, error.retryable, step)
@@ -128,12 +130,12 @@ def _failed(mill: Mill, claimed: Claimed, error: BatchmillError) -> Failed:
         detail=error.detail,
     )
     wait_s = error.retry_after_s or 0.0 if isinstance(error, OutageError) else 0.0
-    return Failed(failure, budget, _policy(mill, claimed, step), wait_s)
+    return Failed(failure, budget, _policy(server, claimed, step), wait_s)
 
 
-def _policy(mill: Mill, claimed: Claimed, step: str | None) -> RetryPolicy:
+def _policy(server: ServerContext, claimed: Claimed, step: str | None) -> RetryPolicy:
     """Return how often to try again: step or pipeline say it, under the ceiling of the tier."""
-    settings, pipeline = mill.settings, pipelines.parse(claimed.pipeline)
+    settings, pipeline = server.settings, pipelines.parse(claimed.pipeline)
     tier, wanted = settings.tier(claimed.tier), pipeline.retries_in(step)
     errors = tier.retries_errors if wanted is None else min(wanted, tier.retries_errors)
     timeouts = tier.retries_timeouts if wanted is None else min(wanted, tier.retries_timeouts)
@@ -142,18 +144,20 @@ def _policy(mill: Mill, claimed: Claimed, step: str | None) -> RetryPolicy:
     return RetryPolicy(errors=errors, crashes=crashes, timeouts=timeouts)
 
 
-async def _settle(mill: Mill, claimed: Claimed, outcome: Outcome, run_ms: int) -> Settled | None:
-    settled = await mill.database.run(
+async def _settle(
+    server: ServerContext, claimed: Claimed, outcome: Outcome, run_ms: int
+) -> Settled | None:
+    settled = await server.database.run(
         transitions.settle,
         claimed,
         outcome,
         run_ms=run_ms,
-        retention_ms=mill.settings.retention_s * 1000,
+        retention_ms=server.settings.retention_s * 1000,
     )
     if settled is None:
-        await _discard(mill, claimed)
+        await _discard(server, claimed)
         return None
-    await _remove_earlier(mill, claimed.claim)
+    await _remove_earlier(server, claimed.claim)
     _log(claimed, settled, run_ms)
     return settled
 
@@ -179,21 +183,23 @@ def _log(claimed: Claimed, settled: Settled, run_ms: int) -> None:
         )
 
 
-async def _remove_earlier(mill: Mill, held: Claim) -> None:
+async def _remove_earlier(server: ServerContext, held: Claim) -> None:
     """Remove what attempts that were killed may have stored before they could settle."""
     for attempt in range(1, held.attempt):
         prefix = keys.attempt_prefix(held.batch_id, held.item_id, attempt)
-        await mill.storage.delete_prefix(prefix)
+        await server.storage.delete_prefix(prefix)
 
 
-async def _discard(mill: Mill, claimed: Claimed) -> None:
+async def _discard(server: ServerContext, claimed: Claimed) -> None:
     """Remove what a stale attempt stored; nobody else uses its folder."""
     held = claimed.claim
     logs.info(Event.ITEM_LOST, item=held.item_id, attempt=held.attempt)
-    await mill.storage.delete_prefix(keys.attempt_prefix(held.batch_id, held.item_id, held.attempt))
+    await server.storage.delete_prefix(
+        keys.attempt_prefix(held.batch_id, held.item_id, held.attempt)
+    )
 
 
-async def _hand_back(mill: Mill, claimed: Claimed) -> None:
-    if await mill.database.run(transitions.hand_back, claimed.claim):
+async def _hand_back(server: ServerContext, claimed: Claimed) -> None:
+    if await server.database.run(transitions.hand_back, claimed.claim):
         logs.info(Event.ITEM_HANDED_BACK, item=claimed.claim.item_id)
-    await _discard(mill, claimed)
+    await _discard(server, claimed)

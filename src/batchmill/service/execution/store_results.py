@@ -15,7 +15,7 @@ from batchmill.errors.outage import StorageUnavailableError
 from batchmill.logs import Event
 from batchmill.model.item import Claim, Output, Result
 from batchmill.model.media import BY_MIME
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.storage import keys
 
 PATIENCE_S = 30.0
@@ -25,7 +25,7 @@ PAUSE_S = 30.0
 """How long it is then left alone, so that not every file waits for it."""
 
 
-async def deposit(mill: Mill, held: Claim, finished: Finished) -> Result:
+async def deposit(server: ServerContext, held: Claim, finished: Finished) -> Result:
     """Store an attempt's files and return its result with their keys.
 
     Raises:
@@ -35,33 +35,33 @@ async def deposit(mill: Mill, held: Claim, finished: Finished) -> Result:
     made = zip(finished.result.outputs, finished.files, strict=True)
     for number, (output, path) in enumerate(made):
         key = keys.output_key(held.batch_id, held.item_id, held.attempt, number)
-        stored = await _put_apart(mill, key, output, path)
+        stored = await _put_apart(server, key, output, path)
         if stored is None:
-            await _put(mill, key, output, path)
-            if mill.settings.results_url is not None:
+            await _put(server, key, output, path)
+            if server.settings.results_url is not None:
                 warnings.append(f"{output.name} is kept on the server: the bucket did not take it")
         outputs.append(replace(output, key=stored or key))
     return replace(finished.result, outputs=tuple(outputs), warnings=tuple(warnings))
 
 
-async def _put_apart(mill: Mill, key: str, output: Output, path: Path) -> str | None:
+async def _put_apart(server: ServerContext, key: str, output: Output, path: Path) -> str | None:
     """Put a file into the bucket for results; None: there is none, or it does not take it."""
-    if mill.settings.results_url is None or time.monotonic() < mill.vitals.results_away_until_s:
+    if server.settings.results_url is None or time.monotonic() < server.vitals.results_away_until_s:
         return None
     media = BY_MIME.get(output.media_type)
     apart = f"{keys.RESULTS}{key}" + (f".{media.extension}" if media else "")
     try:
         async with asyncio.timeout(PATIENCE_S + output.bytes / SLOWEST_BYTES_S):
-            await _put(mill, apart, output, path)
+            await _put(server, apart, output, path)
     except (StorageUnavailableError, TimeoutError) as error:
         detail = getattr(error, "detail", None)
         logs.warning(Event.RESULT_KEPT, key=key, name=output.name, detail=detail)
-        mill.vitals.results_away_until_s = time.monotonic() + PAUSE_S
+        server.vitals.results_away_until_s = time.monotonic() + PAUSE_S
         return None
     return apart
 
 
-async def _put(mill: Mill, key: str, output: Output, path: Path) -> None:
-    await mill.storage.put(
+async def _put(server: ServerContext, key: str, output: Output, path: Path) -> None:
+    await server.storage.put(
         key, path, media_type=output.media_type, name=output.name, sha256=output.sha256
     )

@@ -2,39 +2,41 @@
 
 from batchmill.db import turns
 from batchmill.model.batch import BatchId, OwnerId
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.scheduling import transitions
 
 TURNS = 100
 """Most batches of one owner that one call lets take their turn."""
 
 
-async def dispatch(mill: Mill, batch_id: BatchId) -> int:
+async def dispatch(server: ServerContext, batch_id: BatchId) -> int:
     """Queue what fits into the window of one batch; return how many items."""
-    if mill.vitals.holding:
+    if server.vitals.holding:
         return 0
-    taken = await mill.database.run(transitions.take, batch_id, window=mill.window, caps=mill.caps)
-    await mill.ring(taken.deliveries)
+    taken = await server.database.run(
+        transitions.take, batch_id, window=server.window, caps=server.caps
+    )
+    await server.ring(taken.deliveries)
     return len(taken.deliveries)
 
 
-async def dispatch_owner(mill: Mill, owner_id: OwnerId) -> int:
+async def dispatch_owner(server: ServerContext, owner_id: OwnerId) -> int:
     """Let the owner's batches take turns until their share is full; return how many items."""
-    if mill.vitals.holding:
+    if server.vitals.holding:
         return 0
     total = 0
     for _ in range(TURNS):
-        taken = await mill.database.run(
-            transitions.take_turn, owner_id, window=mill.window, caps=mill.caps
+        taken = await server.database.run(
+            transitions.take_turn, owner_id, window=server.window, caps=server.caps
         )
-        await mill.ring(taken.deliveries)
+        await server.ring(taken.deliveries)
         total += len(taken.deliveries)
         if not taken.more:
             break
     return total
 
 
-async def dispatch_waiting(mill: Mill) -> None:
+async def dispatch_waiting(server: ServerContext) -> None:
     """Dispatch what is due and fits: retries, and what a kill after a finish left waiting."""
-    for owner_id in await mill.database.read(turns.owners_waiting):
-        await dispatch_owner(mill, owner_id)
+    for owner_id in await server.database.read(turns.owners_waiting):
+        await dispatch_owner(server, owner_id)

@@ -15,38 +15,38 @@ from batchmill.db.pauses import Pause
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.item import WorkerId
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.settings.fields import Settings
 
 
-async def keep_alive(mill: Mill, *, slots: int) -> None:
+async def keep_alive(server: ServerContext, *, slots: int) -> None:
     """Enter this process now and every `renew_s`; takes it out when cancelled."""
     try:
         while True:
-            await _beat_once(mill, slots)
-            await asyncio.sleep(mill.settings.renew_s)
+            await _beat_once(server, slots)
+            await asyncio.sleep(server.settings.renew_s)
     finally:
-        await asyncio.shield(mill.database.run(workers.leave, mill.process_id))
+        await asyncio.shield(server.database.run(workers.leave, server.process_id))
 
 
-async def enter(mill: Mill, *, slots: int) -> None:
+async def enter(server: ServerContext, *, slots: int) -> None:
     """Enter this process once, before it takes its first item."""
-    short_of = await asyncio.to_thread(shortage, mill.settings)
-    if short_of != mill.vitals.short_of:
+    short_of = await asyncio.to_thread(shortage, server.settings)
+    if short_of != server.vitals.short_of:
         logs.warning(Event.WORK_PAUSED if short_of else Event.WORK_RESUMED, reason=short_of)
-        mill.vitals.short_of = short_of
+        server.vitals.short_of = short_of
     stats = {"short_of": short_of} if short_of else {}
     slots = 0 if short_of else slots  # the others must not count on them
-    mill.vitals.slots, pause = await mill.database.run(
-        _beat, mill.process_id, slots=slots, lease_ms=mill.lease_ms, stats=stats
+    server.vitals.slots, pause = await server.database.run(
+        _beat, server.process_id, slots=slots, lease_ms=server.lease_ms, stats=stats
     )
-    mill.vitals.paused = pause.reason if pause else None
+    server.vitals.paused = pause.reason if pause else None
 
 
-async def announce_drain(mill: Mill) -> None:
+async def announce_drain(server: ServerContext) -> None:
     """Tell the others not to count on this process any more."""
     with suppress(OutageError):
-        await mill.database.run(workers.start_draining, mill.process_id)
+        await server.database.run(workers.start_draining, server.process_id)
 
 
 def shortage(settings: Settings) -> str | None:
@@ -70,9 +70,9 @@ def _available_memory_bytes() -> int | None:
     return next((int(fields[1]) * 1024 for fields in found), None)
 
 
-async def _beat_once(mill: Mill, slots: int) -> None:
+async def _beat_once(server: ServerContext, slots: int) -> None:
     try:
-        await enter(mill, slots=slots)
+        await enter(server, slots=slots)
     except OutageError as error:
         logs.warning(Event.WORKER_SILENT, code=error.code, detail=error.detail)
 

@@ -13,7 +13,7 @@ from batchmill.db.connect import Connection
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.item import Claim, ItemId
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 
 T = TypeVar("T")
 
@@ -36,8 +36,8 @@ class _Held:
 class LeaseKeeper:
     """One per worker process; `run` must be running while items are held."""
 
-    def __init__(self, mill: Mill) -> None:
-        self._mill = mill
+    def __init__(self, server: ServerContext) -> None:
+        self._server_context = server
         self._held: dict[ItemId, _Held] = {}
         self._renewed = time.monotonic()
 
@@ -68,13 +68,13 @@ class LeaseKeeper:
     async def _tick(self) -> None:
         claims = [held.claim for held in self._held.values()]
         silent_s = time.monotonic() - self._renewed
-        settings = self._mill.settings
+        settings = self._server_context.settings
         try:
             async with asyncio.timeout(max(TICK_S, settings.lease_s - settings.renew_s - silent_s)):
                 if silent_s >= settings.renew_s - TICK_S / 2:
                     await self._renew(claims)
                 else:
-                    standing = await self._mill.database.read(items.held, claims)
+                    standing = await self._server_context.database.read(items.held, claims)
                     self._drop_lost(claims, standing)
                 await self._store_progress()
         except (OutageError, TimeoutError):
@@ -82,7 +82,9 @@ class LeaseKeeper:
 
     async def _renew(self, claims: list[Claim]) -> None:
         asked = time.monotonic()
-        renewing = self._mill.database.run(_renew, claims, lease_ms=self._mill.lease_ms)
+        renewing = self._server_context.database.run(
+            _renew, claims, lease_ms=self._server_context.lease_ms
+        )
         standing = await _unheld(renewing)
         self._renewed = asked
         self._drop_lost(claims, standing)
@@ -91,7 +93,7 @@ class LeaseKeeper:
         moved = [held for held in self._held.values() if held.progress > held.stored]
         if moved:
             values = [(held.claim, held.progress) for held in moved]
-            await _unheld(self._mill.database.run(_store_progress, values))
+            await _unheld(self._server_context.database.run(_store_progress, values))
         for held in moved:
             held.stored = held.progress
 
@@ -104,8 +106,8 @@ class LeaseKeeper:
 
     def _give_up_before_expiry(self) -> None:
         """Without the database nobody renews: stop before another worker may take over."""
-        left_s = self._mill.settings.lease_s - (time.monotonic() - self._renewed)
-        if left_s < self._mill.settings.renew_s:
+        left_s = self._server_context.settings.lease_s - (time.monotonic() - self._renewed)
+        if left_s < self._server_context.settings.renew_s:
             for held in self._held.values():
                 held.give_up()
 

@@ -32,7 +32,7 @@ from batchmill.model.item import ItemStatus, NewItem
 from batchmill.model.pipeline import Pipeline
 from batchmill.model.priority import engine_priority
 from batchmill.service import batch_control, webhooks
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.scheduling.dispatch import dispatch
 from batchmill.service.submission.store_files import AnySent, SentFile, stored
 
@@ -79,23 +79,23 @@ class Order:
 
 
 @asynccontextmanager
-async def drafted(mill: Mill, caller: Caller) -> AsyncIterator[BatchId]:
+async def drafted(server: ServerContext, caller: Caller) -> AsyncIterator[BatchId]:
     """Hold a place for a batch whose files are arriving; removed unless `accept` was called.
 
     The place lasts `upload_expiry_s`; then the sweep removes what was left.
     """
     batch_id = ids.batch_id()
-    await mill.database.run(
+    await server.database.run(
         batches.insert,
         batch_id,
         _DRAFT,
         owner_id=caller.owner_id,
-        upload_ms=mill.settings.upload_expiry_s * 1000,
+        upload_ms=server.settings.upload_expiry_s * 1000,
     )
     try:
         yield batch_id
     except BaseException:
-        await asyncio.shield(_remove_draft(mill, batch_id))
+        await asyncio.shield(_remove_draft(server, batch_id))
         raise
 
 
@@ -112,7 +112,7 @@ def nothing(_conn: Connection) -> None:
 
 
 async def accept(
-    mill: Mill,
+    server: ServerContext,
     batch_id: BatchId,
     caller: Caller,
     *,
@@ -132,22 +132,22 @@ async def accept(
     """
     if not files and not order.keep_open:
         raise EmptyBatchError
-    webhook_id = order.webhook and await webhooks.named(mill, caller.owner_id, order.webhook)
-    started = _started(_new_batch(caller, order, webhook_id), mill)
-    limits = mill.settings.tier(caller.tier)
+    webhook_id = order.webhook and await webhooks.named(server, caller.owner_id, order.webhook)
+    started = _started(_new_batch(caller, order, webhook_id), server)
+    limits = server.settings.tier(caller.tier)
     if order.keep_open:
-        await mill.database.run(_count_first, batch_id, files)
+        await server.database.run(_count_first, batch_id, files)
     position, last = 0, list[NewItem]()
-    async for page in stored(mill.storage, batch_id, files, limits=limits):
-        await mill.database.run(_add, batch_id, last, first_position=position)
+    async for page in stored(server.storage, batch_id, files, limits=limits):
+        await server.database.run(_add, batch_id, last, first_position=position)
         position, last = position + len(last), page.items
-    await mill.database.run(_start, batch_id, started, last, first_position=position, also=also)
+    await server.database.run(_start, batch_id, started, last, first_position=position, also=also)
     logs.info(Event.BATCH_ACCEPTED, batch=batch_id, items=position + len(last))
-    await dispatch(mill, batch_id)
+    await dispatch(server, batch_id)
 
 
 async def add_files(
-    mill: Mill,
+    server: ServerContext,
     batch_id: BatchId,
     caller: Caller,
     files: Sequence[AnySent],
@@ -164,18 +164,18 @@ async def add_files(
             added; or the batch would have too many bytes.
         StorageFullError: no space; what was added before it remains.
     """
-    batch = await mill.database.read(batches.get, batch_id, owner_id=caller.owner_id)
+    batch = await server.database.read(batches.get, batch_id, owner_id=caller.owner_id)
     if batch is None:
         raise NotFoundError("batch", batch_id)
     _refuse_closed(batch)
-    limits = mill.settings.tier(caller.tier)
-    total, open_ms = 0, _open_ms(mill)
-    async with _room_in(mill, batch_id, caller, files):
-        async for page in stored(mill.storage, batch_id, files, limits=limits):
+    limits = server.settings.tier(caller.tier)
+    total, open_ms = 0, _open_ms(server)
+    async with _room_in(server, batch_id, caller, files):
+        async for page in stored(server.storage, batch_id, files, limits=limits):
             also = take(page.files)
-            await mill.database.run(append, batch_id, page.items, open_ms=open_ms, also=also)
+            await server.database.run(append, batch_id, page.items, open_ms=open_ms, also=also)
             total += len(page.items)
-    await dispatch(mill, batch_id)
+    await dispatch(server, batch_id)
     return total
 
 
@@ -187,21 +187,21 @@ def _count_first(conn: Connection, batch_id: BatchId, files: Sequence[AnySent]) 
 
 @asynccontextmanager
 async def _room_in(
-    mill: Mill, batch_id: BatchId, caller: Caller, files: Sequence[AnySent]
+    server: ServerContext, batch_id: BatchId, caller: Caller, files: Sequence[AnySent]
 ) -> AsyncIterator[None]:
     """Count files towards what a batch may have, before they take any space.
 
     Counted as sent: an archive's entries have no part in it.
     """
     room, size = _room(batch_id), _sent_bytes(files)
-    limits = mill.settings.tier(caller.tier)
+    limits = server.settings.tier(caller.tier)
     use_up = partial(access.use_up, most=limits.whole_batch_bytes, window_ms=_OPEN_MS)
-    if not await mill.database.run(use_up, room, size):
+    if not await server.database.run(use_up, room, size):
         raise too_much(limits.whole_batch_bytes, caller.tier)
     try:
         yield
     except BaseException:
-        await asyncio.shield(mill.database.run(access.correct_use, room, -size))
+        await asyncio.shield(server.database.run(access.correct_use, room, -size))
         raise
 
 
@@ -213,10 +213,10 @@ def _sent_bytes(files: Sequence[AnySent]) -> int:
     return sum(file.bytes for file in files if isinstance(file, SentFile))
 
 
-async def _remove_draft(mill: Mill, batch_id: BatchId) -> None:
+async def _remove_draft(server: ServerContext, batch_id: BatchId) -> None:
     """Remove what a failed submission left; one that was accepted after all stays."""
-    if await mill.database.run(batches.forsake, batch_id):
-        await batch_control.purge(mill, batch_id)
+    if await server.database.run(batches.forsake, batch_id):
+        await batch_control.purge(server, batch_id)
 
 
 # Listings show it while its files arrive, so its pipeline has the shape of every other.
@@ -249,19 +249,19 @@ def _new_batch(caller: Caller, order: Order, webhook_id: str | None) -> NewBatch
     )
 
 
-def _started(new_batch: NewBatch, mill: Mill) -> dict[str, Any]:
+def _started(new_batch: NewBatch, server: ServerContext) -> dict[str, Any]:
     """Return the columns that turn a draft into this batch."""
     return {
         **batches.order_values(new_batch),
         "status": BatchStatus.QUEUED,
         "created_at": NOW,
-        "upload_until": NOW + _open_ms(mill) if new_batch.keep_open else None,
+        "upload_until": NOW + _open_ms(server) if new_batch.keep_open else None,
     }
 
 
-def _open_ms(mill: Mill) -> int:
+def _open_ms(server: ServerContext) -> int:
     """Return how long an open batch waits for more files."""
-    return mill.settings.upload_expiry_s * 1000
+    return server.settings.upload_expiry_s * 1000
 
 
 def _priority(caller: Caller, order: Order) -> int:

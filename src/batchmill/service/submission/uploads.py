@@ -33,7 +33,7 @@ from batchmill.model.filenames import label
 from batchmill.model.media import SNIFF_BYTES, ZIP, sniff
 from batchmill.model.upload import Upload, UploadId
 from batchmill.service import orphans, stores
-from batchmill.service.context import Mill
+from batchmill.service.context import ServerContext
 from batchmill.service.orphans import Kind
 from batchmill.service.submission.store_files import AnySent, SentFile
 from batchmill.service.submission.submit import Also, Caller, Take, too_much
@@ -59,7 +59,7 @@ AnyFile = AnySent | UploadedFile
 
 
 async def begin(
-    mill: Mill, caller: Caller, *, name: str, length_bytes: int, metadata: str
+    server: ServerContext, caller: Caller, *, name: str, length_bytes: int, metadata: str
 ) -> Upload:
     """Make an upload of which nothing has arrived.
 
@@ -68,33 +68,33 @@ async def begin(
         StorageFullError: it would not fit on the disk.
         TooManyUploadsError: the caller has too many already, or too large ones.
     """
-    limits, upload_id = mill.settings.tier(caller.tier), ids.upload_id()
+    limits, upload_id = server.settings.tier(caller.tier), ids.upload_id()
     most_bytes = max(limits.file_bytes, limits.zip_bytes)
     if length_bytes > most_bytes:
         raise _too_large(name, most_bytes)
-    room = _room(mill)
+    room = _room(server)
     await asyncio.to_thread(room.require, length_bytes)
     values = {"name": label(name), "length_bytes": length_bytes, "metadata": metadata}
-    upload = await mill.database.run(_enter, mill, caller, upload_id, **values)
-    await asyncio.to_thread(growing.begin, room, _path(mill, upload_id))
+    upload = await server.database.run(_enter, server, caller, upload_id, **values)
+    await asyncio.to_thread(growing.begin, room, _path(server, upload_id))
     return upload
 
 
-async def look(mill: Mill, caller: Caller, upload_id: UploadId) -> tuple[Upload, int]:
+async def look(server: ServerContext, caller: Caller, upload_id: UploadId) -> tuple[Upload, int]:
     """Return an upload and how many of its bytes have arrived.
 
     Raises:
         NotFoundError: there is none, its time is over, or a batch has taken it.
     """
-    upload = await mill.database.read(_get, upload_id, caller.owner_id)
+    upload = await server.database.read(_get, upload_id, caller.owner_id)
     try:
-        return upload, await asyncio.to_thread(growing.arrived_bytes, _path(mill, upload_id))
+        return upload, await asyncio.to_thread(growing.arrived_bytes, _path(server, upload_id))
     except FileNotFoundError as error:
         raise NotFoundError("upload", upload_id) from error
 
 
 async def append(
-    mill: Mill,
+    server: ServerContext,
     caller: Caller,
     upload: Upload,
     pieces: AsyncIterator[bytes],
@@ -109,14 +109,14 @@ async def append(
         TooLargeError: it is no ZIP, and larger than other files may be; or longer than it said.
         UploadBusyError, UploadOffsetError, ChecksumError, StorageFullError: as `growing.append`.
     """
-    await mill.database.run(_extend, mill, caller, upload.id)
-    limits = mill.settings.tier(caller.tier)
+    await server.database.run(_extend, server, caller, upload.id)
+    limits = server.settings.tier(caller.tier)
     if offset_bytes == 0:
         pieces = _of_allowed_size(upload, pieces, limits)
     try:
         await growing.append(
-            _room(mill),
-            _path(mill, upload.id),
+            _room(server),
+            _path(server, upload.id),
             pieces,
             offset_bytes=offset_bytes,
             length_bytes=upload.length_bytes,
@@ -124,22 +124,22 @@ async def append(
         )
     except FileNotFoundError as error:
         raise NotFoundError("upload", upload.id) from error
-    return await mill.database.run(_extend, mill, caller, upload.id)
+    return await server.database.run(_extend, server, caller, upload.id)
 
 
-async def remove(mill: Mill, caller: Caller, upload_id: UploadId) -> None:
+async def remove(server: ServerContext, caller: Caller, upload_id: UploadId) -> None:
     """Remove an upload and what has arrived of it.
 
     Raises:
         NotFoundError: there is none.
     """
-    await mill.database.run(_take, [upload_id], caller.owner_id)
-    await asyncio.to_thread(_path(mill, upload_id).unlink, missing_ok=True)
+    await server.database.run(_take, [upload_id], caller.owner_id)
+    await asyncio.to_thread(_path(server, upload_id).unlink, missing_ok=True)
 
 
 @asynccontextmanager
 async def taken(
-    mill: Mill, caller: Caller, files: Sequence[AnyFile]
+    server: ServerContext, caller: Caller, files: Sequence[AnyFile]
 ) -> AsyncIterator[tuple[list[AnySent], Take]]:
     """Yield all files as files of ours, and what takes uploads of some: a part of a transaction.
 
@@ -164,31 +164,31 @@ async def taken(
         return lambda conn: _take(conn, ours, caller.owner_id)
 
     try:
-        yield await _all_lent(mill, caller, files, lent), take
+        yield await _all_lent(server, caller, files, lent), take
     finally:
         await asyncio.to_thread(_unlink, list(lent))
-        await _remove_taken(mill, set(lent.values()))
+        await _remove_taken(server, set(lent.values()))
 
 
-async def _remove_taken(mill: Mill, lent: Collection[UploadId]) -> None:
+async def _remove_taken(server: ServerContext, lent: Collection[UploadId]) -> None:
     """Remove the files of uploads that were there before and have been taken, all or some."""
     with suppress(OutageError):  # then they are found as orphans
-        left = await mill.database.read(uploads.existing, lent) if lent else set()
-        taken = [_path(mill, upload_id) for upload_id in lent if upload_id not in left]
+        left = await server.database.read(uploads.existing, lent) if lent else set()
+        taken = [_path(server, upload_id) for upload_id in lent if upload_id not in left]
         await asyncio.to_thread(_unlink, taken)
 
 
-async def tidy(mill: Mill) -> None:
+async def tidy(server: ServerContext) -> None:
     """Remove uploads whose time is over, and in time what no upload has; every server does it."""
-    files = await asyncio.to_thread(growing.files, mill.settings.uploads_folder)
-    while over := await mill.database.read(uploads.expired, limit=CHUNK_ROWS):
+    files = await asyncio.to_thread(growing.files, server.settings.uploads_folder)
+    while over := await server.database.read(uploads.expired, limit=CHUNK_ROWS):
         # The files first: while its row stands, an upload is known, and so is that it is over.
         paths = [path for upload_id in over for path in files.get(upload_id, ())]
         await asyncio.to_thread(_unlink, paths)
-        await mill.database.run(uploads.forget_expired, over)
-    kind = Kind(UPLOADS, stores.of_uploads(mill), uploads.existing, partial(_remove_files, files))
-    if await orphans.may_be_removed(mill, kind):
-        await orphans.remove(mill, kind, files)
+        await server.database.run(uploads.forget_expired, over)
+    kind = Kind(UPLOADS, stores.of_uploads(server), uploads.existing, partial(_remove_files, files))
+    if await orphans.may_be_removed(server, kind):
+        await orphans.remove(server, kind, files)
 
 
 async def _remove_files(files: Mapping[UploadId, Sequence[Path]], name: str) -> None:
@@ -197,24 +197,24 @@ async def _remove_files(files: Mapping[UploadId, Sequence[Path]], name: str) -> 
 
 def _enter(
     conn: Connection,
-    mill: Mill,
+    server: ServerContext,
     caller: Caller,
     upload_id: UploadId,
     /,
     **values: Any,  # noqa: ANN401 - columns
 ) -> Upload:
-    limits = mill.settings.tier(caller.tier)
+    limits = server.settings.tier(caller.tier)
     number, total_bytes = uploads.held(conn, caller.owner_id)
     total_bytes += values["length_bytes"]
     if number >= limits.open_uploads or total_bytes > limits.open_uploads_bytes:
         raise TooManyUploadsError(limits.open_uploads, limits.open_uploads_bytes)
-    expiry_ms = mill.settings.upload_expiry_s * 1000
+    expiry_ms = server.settings.upload_expiry_s * 1000
     uploads.insert(conn, upload_id, owner_id=caller.owner_id, expiry_ms=expiry_ms, **values)
     return _get(conn, upload_id, caller.owner_id)
 
 
-def _extend(conn: Connection, mill: Mill, caller: Caller, upload_id: UploadId) -> Upload:
-    expiry_ms = mill.settings.upload_expiry_s * 1000
+def _extend(conn: Connection, server: ServerContext, caller: Caller, upload_id: UploadId) -> Upload:
+    expiry_ms = server.settings.upload_expiry_s * 1000
     uploads.extend(conn, upload_id, owner_id=caller.owner_id, expiry_ms=expiry_ms)
     return _get(conn, upload_id, caller.owner_id)
 
@@ -233,12 +233,12 @@ def _take(conn: Connection, wanted: Sequence[UploadId], owner_id: OwnerId) -> No
 
 
 async def _all_lent(
-    mill: Mill, caller: Caller, files: Sequence[AnyFile], lent: dict[Path, UploadId]
+    server: ServerContext, caller: Caller, files: Sequence[AnyFile], lent: dict[Path, UploadId]
 ) -> list[AnySent]:
-    most_bytes = mill.settings.tier(caller.tier).whole_batch_bytes
+    most_bytes = server.settings.tier(caller.tier).whole_batch_bytes
     total_bytes, found = 0, list[AnySent]()
     for each in files:
-        file = await _lend(mill, caller, each, lent) if isinstance(each, UploadedFile) else each
+        file = await _lend(server, caller, each, lent) if isinstance(each, UploadedFile) else each
         total_bytes += file.bytes if isinstance(file, SentFile) else 0
         if lent and total_bytes > most_bytes:
             raise too_much(most_bytes, caller.tier)
@@ -247,15 +247,15 @@ async def _all_lent(
 
 
 async def _lend(
-    mill: Mill, caller: Caller, file: UploadedFile, lent: dict[Path, UploadId]
+    server: ServerContext, caller: Caller, file: UploadedFile, lent: dict[Path, UploadId]
 ) -> SentFile:
-    upload, arrived = await look(mill, caller, file.upload_id)
+    upload, arrived = await look(server, caller, file.upload_id)
     if arrived < upload.length_bytes:
         raise UploadUnfinishedError(upload.name, arrived, upload.length_bytes)
-    path = _path(mill, upload.id).with_name(f"{upload.id}.{uuid4().hex}")
+    path = _path(server, upload.id).with_name(f"{upload.id}.{uuid4().hex}")
     lent[path] = upload.id
-    head, sha256 = await asyncio.to_thread(_link, _path(mill, upload.id), path)
-    limits = mill.settings.tier(caller.tier)
+    head, sha256 = await asyncio.to_thread(_link, _path(server, upload.id), path)
+    limits = server.settings.tier(caller.tier)
     if upload.length_bytes > limits.file_bytes and sniff(head) is not ZIP:
         raise _too_large(upload.name, limits.file_bytes)
     name = label(file.name) if file.name else upload.name
@@ -293,12 +293,12 @@ def _too_large(name: str, limit_bytes: int) -> TooLargeError:
     return TooLargeError(f"{name} is larger than the limit of {limit}; make it smaller.")
 
 
-def _path(mill: Mill, upload_id: UploadId) -> Path:
-    return mill.settings.uploads_folder / upload_id
+def _path(server: ServerContext, upload_id: UploadId) -> Path:
+    return server.settings.uploads_folder / upload_id
 
 
-def _room(mill: Mill) -> Room:
-    return Room(mill.settings.uploads_folder, mill.settings.disk_reserve_bytes)
+def _room(server: ServerContext) -> Room:
+    return Room(server.settings.uploads_folder, server.settings.disk_reserve_bytes)
 
 
 def _unlink(paths: Sequence[Path]) -> None:
