@@ -26,8 +26,8 @@ MUTANTS = (
     Mutant(
         "rate-by-owner-upload",
         "src/batchmill/api/http/rate_limits.py",
-        "    who = _address(request) if caller.key is None else caller.owner_id\n    limit = asking.server",
-        "    who = _address(request)\n    limit = asking.server",
+        "    who = _address(request) if caller.key is None else caller.owner_id\n    limit = ctx.server",
+        "    who = _address(request)\n    limit = ctx.server",
         "an owner's documents are counted, from whatever address",
         tests=(
             "tests/api/http/test_rate_limits.py::test_documents_of_a_free_key_are_counted_by_the_hour_and_by_owner",
@@ -94,7 +94,7 @@ MUTANTS = (
     Mutant(
         "auth-admin-stranger",
         "src/batchmill/api/auth.py",
-        "return asking.owner_id == LOCAL_OWNER",
+        "return caller.owner_id == LOCAL_OWNER",
         "return True",
         "a stranger is no administrator",
         tests=("tests/api/http/test_forwarded.py::test_a_stranger_neither_lists_nor_administers",),
@@ -224,8 +224,8 @@ MUTANTS = (
     Mutant(
         "rate-by-owner",
         "src/batchmill/api/http/rate_limits.py",
-        "    who = _address(request) if caller.key is None else caller.owner_id\n    limit = asking.limits",
-        "    who = _address(request)\n    limit = asking.limits",
+        "    who = _address(request) if caller.key is None else caller.owner_id\n    limit = ctx.limits",
+        "    who = _address(request)\n    limit = ctx.limits",
         "an owner's images are counted, from whatever address",
         tests=(
             "tests/api/http/test_rate_limits.py::test_each_owner_has_a_window_of_the_size_of_its_tier",
@@ -314,8 +314,8 @@ MUTANTS = (
     Mutant(
         "auth-admin",
         "src/batchmill/api/auth.py",
-        "return asking.key.permits(Scope.ADMIN)",
-        "return asking.key.permits(Scope.WRITE)",
+        "return caller.key.permits(Scope.ADMIN)",
+        "return caller.key.permits(Scope.WRITE)",
         "only an admin key administers",
         tests=("tests/api/test_access.py::test_an_ordinary_key_cannot_make_or_revoke_keys",),
     ),

@@ -64,30 +64,30 @@ def _is_here(host: str | None) -> bool:
         return False
 
 
-def refuse_lists(asking: Caller) -> None:
+def refuse_lists(caller: Caller) -> None:
     """Refuse a list to callers who share an owner with strangers.
 
     Raises:
         UnauthenticatedError: the caller has no key.
     """
-    if not asking.may_list:
+    if not caller.may_list:
         raise UnauthenticatedError("Lists are for callers with an API key.")
 
 
-def is_admin(asking: Caller) -> bool:
+def is_admin(caller: Caller) -> bool:
     """Say whether the caller has an admin's key, or sits at the machine itself without any."""
-    if asking.key is None:
-        return asking.owner_id == LOCAL_OWNER
-    return asking.key.permits(Scope.ADMIN)
+    if caller.key is None:
+        return caller.owner_id == LOCAL_OWNER
+    return caller.key.permits(Scope.ADMIN)
 
 
-def refuse_unless_admin(asking: Caller) -> None:
+def refuse_unless_admin(caller: Caller) -> None:
     """Refuse what concerns the whole server.
 
     Raises:
         ForbiddenError: the caller is no administrator.
     """
-    if not is_admin(asking):
+    if not is_admin(caller):
         raise ForbiddenError("This is for administrators: it needs a key with the scope `admin`.")
 
 

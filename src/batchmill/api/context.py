@@ -17,7 +17,7 @@ from batchmill.settings.fields import TierLimits
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class RequestContext:
     """The server, who asks, and the address under which the server was reached (no slash)."""
 
     server: ServerContext
@@ -43,7 +43,7 @@ class Context:
         return self.server.settings.tier(self.caller.tier)
 
 
-async def context(request: Request) -> Context:
+async def request_context(request: Request) -> RequestContext:
     """Find out who asks; every route but the health checks depends on this.
 
     Raises:
@@ -53,8 +53,8 @@ async def context(request: Request) -> Context:
     caller = await auth.caller(request)
     base_url = server.settings.public_url or str(request.base_url)
     state = request.app.state
-    return Context(server, caller, base_url.rstrip("/"), state.live, state.archives)
+    return RequestContext(server, caller, base_url.rstrip("/"), state.live, state.archives)
 
 
-Asking = Annotated[Context, Depends(context)]
+Ctx = Annotated[RequestContext, Depends(request_context)]
 """The parameter type by which a handler gets its context."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import Request
 
-from batchmill.api.context import Context
+from batchmill.api.context import RequestContext
 from batchmill.api.http.range_download import Download, ReadBytes
 from batchmill.api.serialize import has_current
 from batchmill.api.submission import form_files
@@ -18,7 +18,7 @@ from batchmill.storage import disk
 UNKNOWN_TYPE = "application/octet-stream"
 
 
-async def input_file(request: Request, asking: Context, item: Item, batch: Batch) -> Download:
+async def input_file(request: Request, ctx: RequestContext, item: Item, batch: Batch) -> Download:
     """Describe an item's original for `download.send`. Its type is what we found it to be.
 
     Who has it already is told no type, for that would have to be unpacked.
@@ -30,7 +30,7 @@ async def input_file(request: Request, asking: Context, item: Item, batch: Batch
     read = _read_entry if source.entry is not None else _read_object
 
     def pieces(start: int, stop: int) -> AsyncIterator[bytes]:
-        return read(asking, item, batch, range(start, stop))
+        return read(ctx, item, batch, range(start, stop))
 
     tag = source.sha256 or item.id
     media_type = source.media_type or UNKNOWN_TYPE
@@ -46,25 +46,27 @@ async def _sniffed(pieces: ReadBytes, size: int) -> str:
     return found.mime if found else UNKNOWN_TYPE
 
 
-async def _read_object(asking: Context, item: Item, _: Batch, span: range) -> AsyncIterator[bytes]:
+async def _read_object(
+    ctx: RequestContext, item: Item, _: Batch, span: range
+) -> AsyncIterator[bytes]:
     key = item.input.key
     if not key:  # it was named at submission and was not there
         raise NotFoundError("input of item", item.id)
     try:
-        async for piece in asking.server.storage.read(key, start=span.start, stop=span.stop):
+        async for piece in ctx.server.storage.read(key, start=span.start, stop=span.stop):
             yield piece
     except NotFoundError as error:
         raise NotFoundError("input of item", item.id) from error  # keys are nobody's business
 
 
 async def _read_entry(
-    asking: Context, item: Item, batch: Batch, span: range
+    ctx: RequestContext, item: Item, batch: Batch, span: range
 ) -> AsyncIterator[bytes]:
     """Unpack the entry once into a folder that goes with the answer."""
-    limits = asking.server.settings.tier(batch.tier).attempt(wall_s=DEFAULT_TIMEOUT_S)
-    async with form_files.landing(asking) as folder:
+    limits = ctx.server.settings.tier(batch.tier).attempt(wall_s=DEFAULT_TIMEOUT_S)
+    async with form_files.landing(ctx) as folder:
         unpacked = folder / "input"
-        await stage_input(asking.server.storage, item.input, unpacked, limits=limits)
+        await stage_input(ctx.server.storage, item.input, unpacked, limits=limits)
         file = await disk.in_thread(unpacked.open, "rb")
         with file:
             file.seek(span.start)

@@ -72,7 +72,7 @@ class BullmqEngine:
         worker.lockManager.start()
         try:
             async with asyncio.TaskGroup() as group:
-                beside = (_check_stalled(worker), _stop_asking(worker, stopping))
+                beside = (_check_stalled(worker), _stop_fetching(worker, stopping))
                 tasks = [group.create_task(each) for each in beside]
                 await _take_all(worker, handle, slots, stopping)
                 for task in tasks:
@@ -157,7 +157,7 @@ async def _next(worker: Worker, stopping: asyncio.Event) -> Job | None:
     return None
 
 
-async def _stop_asking(worker: Worker, stopping: asyncio.Event) -> None:
+async def _stop_fetching(worker: Worker, stopping: asyncio.Event) -> None:
     """End the open question for a job; one that is being answered must not be cut off."""
     await stopping.wait()
     worker.closing = True

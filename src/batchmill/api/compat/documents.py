@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from batchmill.api import auth
 from batchmill.api.compat import lookup, receive, result_tokens
 from batchmill.api.compat.receive import Expected
-from batchmill.api.context import Asking, Context
+from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http import rate_limits
 from batchmill.api.http.idempotency import Keep, answer_once
 from batchmill.api.submission import form_files
@@ -64,15 +64,15 @@ FILES: Final = {
 
 
 @router.post("/upload")
-async def upload(request: Request, asking: Asking) -> Response:
+async def upload(request: Request, ctx: Ctx) -> Response:
     """Send documents, in the field `file`; each is analysed, three at once by default."""
-    settings = asking.server.settings.documents
+    settings = ctx.server.settings.documents
     if not settings.enabled:
         raise ForbiddenError("Document batches are switched off on this server.")
-    standing = await rate_limits.count_upload(request, asking)
-    async with form_files.landing(asking) as folder:
+    standing = await rate_limits.count_upload(request, ctx)
+    async with form_files.landing(ctx) as folder:
         expected = Expected(("file", "files"), settings.files_per_batch, settings.file_bytes)
-        sent = await receive.receive(request, asking, folder, expected)
+        sent = await receive.receive(request, ctx, folder, expected)
         await receive.require_types(sent.files, _is_table_or_pdf, wanted="PDF, Excel and CSV files")
         order = Order(
             pipeline=_pipeline(settings),
@@ -81,17 +81,17 @@ async def upload(request: Request, asking: Asking) -> Response:
         )
 
         async def make(_: Keep) -> Response:
-            batch = await receive.start(asking, order, sent.files)
-            return lookup.tell({"success": True, "data": await _accepted(asking, batch)})
+            batch = await receive.start(ctx, order, sent.files)
+            return lookup.tell({"success": True, "data": await _accepted(ctx, batch)})
 
-        response = await answer_once(request, asking, sent.sha256, make)
+        response = await answer_once(request, ctx, sent.sha256, make)
     response.headers.update(standing)
     return response
 
 
 @router.get("/jobs")
 async def browse(
-    asking: Asking,
+    ctx: Ctx,
     *,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 50,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
@@ -99,19 +99,19 @@ async def browse(
     user_id: Annotated[str | None, Query(alias="userId", max_length=LABEL_CHARACTERS)] = None,
 ) -> Response:
     """List the caller's batches, newest first; `userId` is the label that they were sent with."""
-    auth.refuse_lists(asking.caller)
+    auth.refuse_lists(ctx.caller)
     only = batches.Filter(tag=user_id, family=DOCUMENTS, among=_among(status))
-    found = await asking.server.database.read(
-        batches.page, asking.caller.owner_id, limit=limit, skip=offset, only=only
+    found = await ctx.server.database.read(
+        batches.page, ctx.caller.owner_id, limit=limit, skip=offset, only=only
     )
     return lookup.tell({"success": True, "data": [_batch(batch) for batch in found]})
 
 
 @router.get("/jobs/{batch_id}")
-async def look(batch_id: str, asking: Asking) -> Response:
+async def look(batch_id: str, ctx: Ctx) -> Response:
     """Look at one batch and every file of it."""
-    batch = await lookup.batch_of(asking, batch_id, DOCUMENTS)
-    items = await lookup.items_of(asking, batch)
+    batch = await lookup.batch_of(ctx, batch_id, DOCUMENTS)
+    items = await lookup.items_of(ctx, batch)
     described = {**_batch(batch), "progressPercent": _percent(batch)}
     files = [_file(item, batch) for item in items]
     data = {"batch": described, "files": files, "summary": _summary(items)}
@@ -146,7 +146,7 @@ def _pipeline(settings: DocumentsSettings) -> Pipeline:
     )
 
 
-async def _accepted(asking: Context, batch: Batch) -> Mapping[str, Any]:
+async def _accepted(ctx: RequestContext, batch: Batch) -> Mapping[str, Any]:
     files = [
         {
             "id": item.id,
@@ -154,7 +154,7 @@ async def _accepted(asking: Context, batch: Batch) -> Mapping[str, Any]:
             "fileSize": item.input.bytes,
             "status": JobStatus.PENDING,
         }
-        for item in await lookup.items_of(asking, batch)
+        for item in await lookup.items_of(ctx, batch)
     ]
     return {
         "batchId": batch.id,

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 
 from batchmill.api.compat import lookup, receive, result_tokens
 from batchmill.api.compat.receive import Expected
-from batchmill.api.context import Asking, Context
+from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.health import readiness, rss_bytes
 from batchmill.api.http import rate_limits
 from batchmill.api.http.idempotency import Keep, answer_once
@@ -52,21 +52,21 @@ _HIGHEST_FIRST: Final = 8
 
 
 @router.post("/process/single")
-async def process_single(request: Request, asking: Asking) -> Response:
+async def process_single(request: Request, ctx: Ctx) -> Response:
     """Send one image, in the field `image`; look at its job for the result."""
-    return await _process(request, asking, fields=("image",), most=1)
+    return await _process(request, ctx, fields=("image",), most=1)
 
 
 @router.post("/process/batch")
-async def process_batch(request: Request, asking: Asking) -> Response:
+async def process_batch(request: Request, ctx: Ctx) -> Response:
     """Send several images, in the field `images`; each becomes a job of its own."""
-    return await _process(request, asking, fields=("images",), most=asking.limits.files_per_request)
+    return await _process(request, ctx, fields=("images",), most=ctx.limits.files_per_request)
 
 
 @router.get("/job/{job_id}")
-async def look(job_id: str, asking: Asking) -> Response:
+async def look(job_id: str, ctx: Ctx) -> Response:
     """Look at a job; `result` is there once it is completed, `error` once it failed."""
-    item, batch = await asking.reading.item(job_id)
+    item, batch = await ctx.reading.item(job_id)
     if batch.family != IMAGES:
         raise NotFoundError("job", job_id)
     return lookup.tell(
@@ -94,9 +94,9 @@ async def image(filename: str, request: Request) -> Response:
 
 
 @router.get("/stats")
-async def stats(request: Request, asking: Asking) -> Response:
+async def stats(request: Request, ctx: Ctx) -> Response:
     """Count the jobs that are still kept, those of the last 24 hours, and say how long one took."""
-    database, since = asking.server.database, datetime.now(UTC) - DAY
+    database, since = ctx.server.database, datetime.now(UTC) - DAY
     families, mean_ms, recent = await asyncio.gather(
         database.read(statistics.by_family),
         database.read(statistics.mean_run_ms, IMAGES),
@@ -137,32 +137,32 @@ async def health(request: Request) -> Response:
 
 
 async def _process(
-    request: Request, asking: Context, *, fields: tuple[str, ...], most: int
+    request: Request, ctx: RequestContext, *, fields: tuple[str, ...], most: int
 ) -> Response:
-    standing = await rate_limits.count_anonymous(request, asking)
-    settings = asking.server.settings.images
-    await asking.server.database.read(_require_room, asking, more=1)
-    async with form_files.landing(asking) as folder:
+    standing = await rate_limits.count_anonymous(request, ctx)
+    settings = ctx.server.settings.images
+    await ctx.server.database.read(_require_room, ctx, more=1)
+    async with form_files.landing(ctx) as folder:
         expected = Expected(fields, most, settings.file_bytes)
-        sent = await receive.receive(request, asking, folder, expected)
+        sent = await receive.receive(request, ctx, folder, expected)
         await _require_formats(sent.files, settings)
         order = Order(_pipeline(settings), _priority(sent.fields.get("priority", "")))
 
         async def make(_: Keep) -> Response:
-            batch = await receive.start(asking, order, sent.files, also=room)
-            return await _queued(asking, batch, single=most == 1)
+            batch = await receive.start(ctx, order, sent.files, also=room)
+            return await _queued(ctx, batch, single=most == 1)
 
         def room(conn: Connection) -> None:
-            _require_room(conn, asking)
+            _require_room(conn, ctx)
 
-        response = await answer_once(request, asking, sent.sha256, make)
+        response = await answer_once(request, ctx, sent.sha256, make)
     response.headers.update(standing)
     return response
 
 
-def _require_room(conn: Connection, asking: Context, *, more: int = 0) -> None:
+def _require_room(conn: Connection, ctx: RequestContext, *, more: int = 0) -> None:
     """Refuse what would make the queue of callers without a key too long."""
-    caller, limit = asking.caller, asking.server.settings.images.queue_size
+    caller, limit = ctx.caller, ctx.server.settings.images.queue_size
     if caller.tier != LIMITED_TIER:
         return
     if turns.waiting_of_family(conn, IMAGES, tier=LIMITED_TIER) + more > limit:
@@ -206,9 +206,9 @@ def _priority(wanted: str) -> str | int:
         ) from error
 
 
-async def _queued(asking: Context, batch: Batch, *, single: bool) -> Response:
-    items = await lookup.items_of(asking, batch)
-    times_ms = await _estimates(asking, len(items))
+async def _queued(ctx: RequestContext, batch: Batch, *, single: bool) -> Response:
+    items = await lookup.items_of(ctx, batch)
+    times_ms = await _estimates(ctx, len(items))
     if single:
         message = "Image processing job queued successfully"
         return lookup.tell(
@@ -227,13 +227,13 @@ async def _queued(asking: Context, batch: Batch, *, single: bool) -> Response:
     return lookup.tell({"success": True, "batchId": batch.id, "jobs": jobs, "message": message})
 
 
-async def _estimates(asking: Context, number: int) -> list[int]:
+async def _estimates(ctx: RequestContext, number: int) -> list[int]:
     """Return in how many milliseconds each of the jobs sent last will probably be done."""
-    database = asking.server.database
+    database = ctx.server.database
     families = await database.read(statistics.by_family)
     mean_ms = await database.read(statistics.mean_run_ms, IMAGES) or FIRST_GUESS_MS
     ahead = max(0, families[IMAGES].unfinished - number)
-    at_once = asking.server.settings.images.concurrency
+    at_once = ctx.server.settings.images.concurrency
     return [round(mean_ms * ((ahead + place) // at_once + 1)) for place in range(number)]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
-from batchmill.api.context import Context
+from batchmill.api.context import RequestContext
 from batchmill.db import listing
 from batchmill.errors.request import NotFoundError
 from batchmill.model.batch import Batch
@@ -19,21 +19,21 @@ def tell(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> R
     return JSONResponse(body, headers={"Cache-Control": "no-cache", **(headers or {})})
 
 
-async def batch_of(asking: Context, batch_id: str, family: str) -> Batch:
+async def batch_of(ctx: RequestContext, batch_id: str, family: str) -> Batch:
     """Read one of the caller's batches of a family.
 
     Raises:
         NotFoundError: the caller has no such batch.
     """
-    batch = await asking.reading.batch(batch_id)
+    batch = await ctx.reading.batch(batch_id)
     if batch.family != family:
         raise NotFoundError("batch", batch_id)
     return batch
 
 
-async def items_of(asking: Context, batch: Batch) -> Sequence[Item]:
+async def items_of(ctx: RequestContext, batch: Batch) -> Sequence[Item]:
     """Read all items of a batch, in the order in which they were sent."""
-    pages = asking.reading.every_item(batch, listing.Filter())
+    pages = ctx.reading.every_item(batch, listing.Filter())
     return [item async for page in pages for item in page]
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from batchmill.api.compat import lookup, receive
 from batchmill.api.compat.receive import Expected
-from batchmill.api.context import Asking, Context
+from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http import json_body, rate_limits
 from batchmill.api.http.idempotency import Keep, answer_once
 from batchmill.api.http.problems import checked
@@ -88,56 +88,56 @@ class _Sent:
 
 
 @router.post("/upload-zip")
-async def upload_zip(request: Request, asking: Asking) -> Response:
+async def upload_zip(request: Request, ctx: Ctx) -> Response:
     """Send a ZIP archive, in the field `file`; every photo in it gets a crop of its main face."""
-    standing = await rate_limits.count_anonymous(request, asking)
-    settings = asking.server.settings.photos
-    async with form_files.landing(asking) as folder:
-        most_bytes = min(settings.zip_bytes, asking.limits.zip_bytes)
-        expected = Expected(("file", "zip"), 1, asking.limits.file_bytes, zip_bytes=most_bytes)
-        sent = await receive.receive(request, asking, folder, expected)
+    standing = await rate_limits.count_anonymous(request, ctx)
+    settings = ctx.server.settings.photos
+    async with form_files.landing(ctx) as folder:
+        most_bytes = min(settings.zip_bytes, ctx.limits.zip_bytes)
+        expected = Expected(("file", "zip"), 1, ctx.limits.file_bytes, zip_bytes=most_bytes)
+        sent = await receive.receive(request, ctx, folder, expected)
         await receive.require_types(sent.files, _is_archive, wanted="a ZIP archive")
         order = _order(settings, checked(NewPhotos, sent.fields, "The form"))
 
         async def make(_: Keep) -> Response:
-            batch = await receive.start(asking, order, sent.files)
+            batch = await receive.start(ctx, order, sent.files)
             number = batch.counts.total
             counts = {"imageCount": number, "queued": number}
             return lookup.tell({"success": True, "batchId": batch.id, **counts})
 
-        response = await answer_once(request, asking, sent.sha256, make)
+        response = await answer_once(request, ctx, sent.sha256, make)
     response.headers.update(standing)
     return response
 
 
 @router.post("/add-images")
-async def add_images(request: Request, asking: Asking) -> Response:
+async def add_images(request: Request, ctx: Ctx) -> Response:
     """Send photos, as a form with `images` or in JSON; `batchId` adds them to an open batch."""
-    standing = await rate_limits.count_anonymous(request, asking)
-    async with form_files.landing(asking) as folder:
-        sent = await _read(request, asking, folder)
+    standing = await rate_limits.count_anonymous(request, ctx)
+    async with form_files.landing(ctx) as folder:
+        sent = await _read(request, ctx, folder)
         await receive.require_types(sent.files, _is_image, wanted="images")
 
         async def make(_: Keep) -> Response:
-            batch_id, queued = await _add(asking, sent)
+            batch_id, queued = await _add(ctx, sent)
             return lookup.tell({"success": True, "batchId": batch_id, "queued": queued})
 
-        response = await answer_once(request, asking, sent.sha256, make)
+        response = await answer_once(request, ctx, sent.sha256, make)
     response.headers.update(standing)
     return response
 
 
 @router.get("/status/{batch_id}")
-async def status(batch_id: str, asking: Asking) -> Response:
+async def status(batch_id: str, ctx: Ctx) -> Response:
     """Look at how far a batch is."""
-    batch = await lookup.batch_of(asking, batch_id, PHOTOS)
+    batch = await lookup.batch_of(ctx, batch_id, PHOTOS)
     return lookup.tell({"success": True, "batch": _batch(batch)})
 
 
 @router.get("/queue-stats")
-async def queue_stats(asking: Asking) -> Response:
+async def queue_stats(ctx: Ctx) -> Response:
     """Count the files that run, wait, are completed and failed, for each family of operations."""
-    families = await asking.server.database.read(statistics.by_family)
+    families = await ctx.server.database.read(statistics.by_family)
     counted = {PHOTOS: Counts(), **families}
     return lookup.tell({"stats": {name: _stats(counts) for name, counts in counted.items()}})
 
@@ -145,36 +145,34 @@ async def queue_stats(asking: Asking) -> Response:
 # ---------------------------------------------------------------- sending
 
 
-async def _read(request: Request, asking: Context, folder: Path) -> _Sent:
-    most = asking.limits.files_per_request
+async def _read(request: Request, ctx: RequestContext, folder: Path) -> _Sent:
+    most = ctx.limits.files_per_request
     if json_body.media_type(request) == form_files.FORM:
-        expected = Expected(("images", "image"), most, asking.limits.file_bytes)
-        sent = await receive.receive(request, asking, folder, expected)
+        expected = Expected(("images", "image"), most, ctx.limits.file_bytes)
+        sent = await receive.receive(request, ctx, folder, expected)
         wanted: NewPhotos = checked(NewPhotos, sent.fields, "The form")
         return _Sent(wanted, sent.files, sent.sha256)
-    parsed = await submissions.read_json(request, asking)
+    parsed = await submissions.read_json(request, ctx)
     wanted = checked(NewPhotos, parsed.value, "The request")
     if not 0 < len(wanted.images) <= most:
         raise WrongFileCountError(most)
-    return _Sent(wanted, await _photos(wanted.images, asking, folder), parsed.sha256)
+    return _Sent(wanted, await _photos(wanted.images, ctx, folder), parsed.sha256)
 
 
 async def _photos(
-    images: Sequence[NewImage], asking: Context, folder: Path
+    images: Sequence[NewImage], ctx: RequestContext, folder: Path
 ) -> Sequence[SentFile | AbsentFile]:
     sent = [each for each in images if not each.is_record]
     wanted = [
         NewInput(name=each.name, custom_id=each.record_id, data=each.data, url=each.url)
         for each in sent
     ]
-    files = await from_json.take(wanted, asking, folder)
+    files = await from_json.take(wanted, ctx, folder)
     decoded = (file for file in files if not isinstance(file, UploadedFile))
-    return [
-        await _again(each, asking, folder) if each.is_record else next(decoded) for each in images
-    ]
+    return [await _again(each, ctx, folder) if each.is_record else next(decoded) for each in images]
 
 
-async def _again(image: NewImage, asking: Context, folder: Path) -> SentFile:
+async def _again(image: NewImage, ctx: RequestContext, folder: Path) -> SentFile:
     """Take the photo of a record that the caller has sent before.
 
     Raises:
@@ -184,13 +182,13 @@ async def _again(image: NewImage, asking: Context, folder: Path) -> SentFile:
     record_id = image.record_id
     if record_id is None:
         raise InvalidFieldError("Every image needs `data`, `url` or `recordId`.")
-    item, batch = await asking.reading.item(record_id)
+    item, batch = await ctx.reading.item(record_id)
     if batch.family != PHOTOS:
         raise NotFoundError("record", record_id)
     copy = folder / uuid4().hex
-    bounds = asking.limits.attempt(wall_s=UNPACK_S)
+    bounds = ctx.limits.attempt(wall_s=UNPACK_S)
     try:
-        await stage_input(asking.server.storage, item.input, copy, limits=bounds)
+        await stage_input(ctx.server.storage, item.input, copy, limits=bounds)
     except ItemError as error:
         raise NotFoundError("photo of record", record_id) from error
     return await asyncio.to_thread(_measured, copy, item.input.name, item.custom_id or item.id)
@@ -204,13 +202,13 @@ def _measured(path: Path, name: str, record_id: str) -> SentFile:
     return SentFile(path, name, head, path.stat().st_size, sha256, record_id)
 
 
-async def _add(asking: Context, sent: _Sent) -> tuple[str, int]:
+async def _add(ctx: RequestContext, sent: _Sent) -> tuple[str, int]:
     """Start a batch, or add to one; return its id and how many photos were queued."""
-    wanted, server, caller = sent.wanted, asking.server, asking.caller
+    wanted, server, caller = sent.wanted, ctx.server, ctx.caller
     if wanted.batch_id is None:
-        batch = await receive.start(asking, _order(server.settings.photos, wanted), sent.files)
+        batch = await receive.start(ctx, _order(server.settings.photos, wanted), sent.files)
         return batch.id, batch.counts.total
-    batch = await lookup.batch_of(asking, wanted.batch_id, PHOTOS)
+    batch = await lookup.batch_of(ctx, wanted.batch_id, PHOTOS)
     queued = await submit.add_files(server, batch.id, caller, sent.files)
     if wanted.keep_open is False:
         await batch_control.close(server, batch.id, owner_id=caller.owner_id)

@@ -9,7 +9,7 @@ from typing import Final
 
 from fastapi import Request
 
-from batchmill.api.context import Context
+from batchmill.api.context import RequestContext
 from batchmill.api.submission import form_files
 from batchmill.api.submission.form_files import Sent
 from batchmill.errors.request import (
@@ -39,7 +39,7 @@ class Expected:
     zip_bytes: int | None = None
 
 
-async def receive(request: Request, asking: Context, folder: Path, expected: Expected) -> Sent:
+async def receive(request: Request, ctx: RequestContext, folder: Path, expected: Expected) -> Sent:
     """Stream a form into `folder`. Fields that nobody asked for are left alone.
 
     Raises:
@@ -48,13 +48,13 @@ async def receive(request: Request, asking: Context, folder: Path, expected: Exp
         TooLargeError, MalformedUploadError, StorageFullError: as `uploads.receive_all`.
     """
     limits = replace(
-        form_files.form_limits(asking),
+        form_files.form_limits(ctx),
         files=expected.most,
         file_bytes=expected.file_bytes,
         zip_bytes=expected.zip_bytes or expected.file_bytes,
     )
     try:
-        form = await form_files.receive_all(request, asking, folder, limits)
+        form = await form_files.receive_all(request, ctx, folder, limits)
     except TooManyFilesError as error:
         raise WrongFileCountError(expected.most) from error
     for file in form.files:
@@ -86,16 +86,16 @@ async def require_types(
             raise WrongFileTypeError(file.name, found, wanted)
 
 
-def lowered(asking: Context, tier: str | None) -> Context:
+def lowered(ctx: RequestContext, tier: str | None) -> RequestContext:
     """Return the context of a caller who asks for a lower tier; a higher one is not heard."""
-    caller = asking.caller
+    caller = ctx.caller
     if tier not in TIER_PRIORITY or TIER_PRIORITY[tier] <= TIER_PRIORITY[caller.tier]:
-        return asking
-    return replace(asking, caller=replace(caller, tier=tier))
+        return ctx
+    return replace(ctx, caller=replace(caller, tier=tier))
 
 
 async def start(
-    asking: Context,
+    ctx: RequestContext,
     order: Order,
     files: Sequence[SentFile | AbsentFile],
     *,
@@ -105,8 +105,8 @@ async def start(
 
     `also` happens in the transaction that starts it. Raises: as `submit.accept`.
     """
-    server, caller = asking.server, asking.caller
+    server, caller = ctx.server, ctx.caller
     order = replace(order, result_token=secrets.token_hex(TOKEN_BYTES))
     async with submit.drafted(server, caller) as batch_id:
         await submit.accept(server, batch_id, caller, order=order, files=files, also=also)
-    return await asking.reading.batch(batch_id)
+    return await ctx.reading.batch(batch_id)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from batchmill.api.compat import lookup, receive, result_tokens, server_files
 from batchmill.api.compat.receive import Expected
-from batchmill.api.context import Asking, Context
+from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http import json_body, rate_limits
 from batchmill.api.http.idempotency import Keep, answer_once
 from batchmill.api.http.problems import checked
@@ -81,29 +81,29 @@ class _Sent:
 
 
 @router.post("/submit")
-async def submit(request: Request, asking: Asking) -> Response:
+async def submit(request: Request, ctx: Ctx) -> Response:
     """Send files, as a form or by their paths in `input_dirs`; they are compressed in turn."""
-    standing = await rate_limits.count_anonymous(request, asking)
-    async with form_files.landing(asking) as folder:
-        sent = await _read(request, asking, folder)
-        order = _order(asking.server.settings.sequential, sent.wanted)
-        sender = receive.lowered(asking, sent.wanted.user_tier)
+    standing = await rate_limits.count_anonymous(request, ctx)
+    async with form_files.landing(ctx) as folder:
+        sent = await _read(request, ctx, folder)
+        order = _order(ctx.server.settings.sequential, sent.wanted)
+        sender = receive.lowered(ctx, sent.wanted.user_tier)
 
         async def make(_: Keep) -> Response:
             batch = await receive.start(sender, order, sent.files)
             address = f"{router.prefix}/status/{batch.id}"
             return lookup.tell({"success": True, "batchId": batch.id, "statusUrl": address})
 
-        response = await answer_once(request, asking, sent.sha256, make)
+        response = await answer_once(request, ctx, sent.sha256, make)
     response.headers.update(standing)
     return response
 
 
 @router.get("/status/{batch_id}")
-async def status(batch_id: str, asking: Asking) -> Response:
+async def status(batch_id: str, ctx: Ctx) -> Response:
     """Look at a batch: how far it is, which file is being worked on, and every file's result."""
-    batch = await lookup.batch_of(asking, batch_id, SEQUENTIAL)
-    items = await lookup.items_of(asking, batch)
+    batch = await lookup.batch_of(ctx, batch_id, SEQUENTIAL)
+    items = await lookup.items_of(ctx, batch)
     return lookup.tell(
         {
             "success": True,
@@ -114,24 +114,24 @@ async def status(batch_id: str, asking: Asking) -> Response:
             "currentFile": _current(items),
             "timing": {"estimatedRemainingSeconds": _remaining_s(batch)},
             "results": _results(batch),
-            "files": [_file(item, batch, asking.server.settings) for item in items],
+            "files": [_file(item, batch, ctx.server.settings) for item in items],
         }
     )
 
 
 @router.post("/cancel/{batch_id}")
-async def cancel(batch_id: str, asking: Asking) -> Response:
+async def cancel(batch_id: str, ctx: Ctx) -> Response:
     """Stop the running file and skip those behind it; finished results stay."""
-    batch = await lookup.batch_of(asking, batch_id, SEQUENTIAL)
-    after = await batch_control.cancel(asking.server, batch.id, owner_id=asking.sees)
+    batch = await lookup.batch_of(ctx, batch_id, SEQUENTIAL)
+    after = await batch_control.cancel(ctx.server, batch.id, owner_id=ctx.sees)
     skipped = after.counts.cancelled
     return lookup.tell({"success": True, "batchId": after.id, "skipped": skipped})
 
 
 @router.get("/queue-stats")
-async def queue_stats(asking: Asking) -> Response:
+async def queue_stats(ctx: Ctx) -> Response:
     """Count the batches that wait, run, are completed and failed."""
-    found = await asking.server.database.read(statistics.batches_by_status, SEQUENTIAL)
+    found = await ctx.server.database.read(statistics.batches_by_status, SEQUENTIAL)
     names = {"queued": "waiting", "processing": "active", "completed": "completed"}
     counts = dict.fromkeys(("waiting", "active", "completed", "failed"), 0)
     for each, number in found.items():
@@ -142,23 +142,23 @@ async def queue_stats(asking: Asking) -> Response:
 # ---------------------------------------------------------------- sending
 
 
-async def _read(request: Request, asking: Context, folder: Path) -> _Sent:
-    settings = asking.server.settings.sequential
+async def _read(request: Request, ctx: RequestContext, folder: Path) -> _Sent:
+    settings = ctx.server.settings.sequential
     if json_body.media_type(request) == form_files.FORM:
-        return await _read_form(request, asking, folder)
-    parsed = await submissions.read_json(request, asking)
+        return await _read_form(request, ctx, folder)
+    parsed = await submissions.read_json(request, ctx)
     wanted: NewSequential = checked(NewSequential, parsed.value, "The request")
     if not 0 < len(wanted.files) <= settings.files_per_batch:
         raise WrongFileCountError(settings.files_per_batch)
     named = [server_files.Named(_path(each), each.file_name, each.id) for each in wanted.files]
-    files = await server_files.copied(named, asking, folder, file_bytes=settings.file_bytes)
+    files = await server_files.copied(named, ctx, folder, file_bytes=settings.file_bytes)
     return _Sent(wanted, _with_options(files, wanted), parsed.sha256)
 
 
-async def _read_form(request: Request, asking: Context, folder: Path) -> _Sent:
-    settings = asking.server.settings.sequential
+async def _read_form(request: Request, ctx: RequestContext, folder: Path) -> _Sent:
+    settings = ctx.server.settings.sequential
     expected = Expected(("files", "file"), settings.files_per_batch, settings.file_bytes)
-    sent = await receive.receive(request, asking, folder, expected)
+    sent = await receive.receive(request, ctx, folder, expected)
     await receive.require_types(sent.files, _is_image, wanted="single images")
     described = json_body.parse(sent.fields.get("files", "[]"))
     fields = {name: sent.fields.get(name) for name in ("outputFormat", "userTier")}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from batchmill.api.context import Context
+from batchmill.api.context import RequestContext
 from batchmill.errors.request import ForbiddenError, TooLargeError
 from batchmill.model.filenames import label
 from batchmill.model.media import SNIFF_BYTES
@@ -33,7 +33,7 @@ class Named:
 
 
 async def copied(
-    named: Sequence[Named], asking: Context, folder: Path, *, file_bytes: int
+    named: Sequence[Named], ctx: RequestContext, folder: Path, *, file_bytes: int
 ) -> list[SentFile | AbsentFile]:
     """Copy the named files into `folder`; one that is not there becomes an `AbsentFile`.
 
@@ -42,8 +42,8 @@ async def copied(
         TooLargeError: a file is larger than `file_bytes`.
         StorageFullError: no space is left.
     """
-    inside = [await asyncio.to_thread(_resolved, each, asking) for each in named]
-    sink = Sink(folder, reserve_bytes=asking.server.settings.disk_reserve_bytes)
+    inside = [await asyncio.to_thread(_resolved, each, ctx) for each in named]
+    sink = Sink(folder, reserve_bytes=ctx.server.settings.disk_reserve_bytes)
     try:
         heads = [
             await _copy(sink, path, each, file_bytes)
@@ -64,9 +64,9 @@ async def copied(
     return files
 
 
-def _resolved(each: Named, asking: Context) -> Path:
+def _resolved(each: Named, ctx: RequestContext) -> Path:
     """Follow all links of a path and require that it ends inside a folder of `input_dirs`."""
-    folders = [folder.resolve() for folder in asking.server.settings.input_dirs]
+    folders = [folder.resolve() for folder in ctx.server.settings.input_dirs]
     try:
         path = Path(each.path).resolve()
     except (OSError, ValueError, RuntimeError) as error:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import Request, Response
 
-from batchmill.api.context import Context
+from batchmill.api.context import RequestContext
 from batchmill.db import idempotency
 from batchmill.db.connect import Connection
 from batchmill.db.idempotency import KeptAnswer
@@ -32,7 +32,7 @@ Keep = Callable[[Connection, Response], None]
 
 async def answer_once(
     request: Request,
-    asking: Context,
+    ctx: RequestContext,
     contents_sha256: str,
     make: Callable[[Keep], Awaitable[Response]],
 ) -> Response:
@@ -46,13 +46,13 @@ async def answer_once(
     key = _key(request)
     if key is None:
         return await make(lambda _conn, _response: None)
-    database, owner_id = asking.server.database, asking.caller.owner_id
+    database, owner_id = ctx.server.database, ctx.caller.owner_id
     digest = _digest(request, contents_sha256)
 
     def keep(conn: Connection, response: Response) -> None:
         idempotency.keep(conn, owner_id, key, _kept(digest, response))
 
-    known = await database.run(_begin, asking, key, digest)
+    known = await database.run(_begin, ctx, key, digest)
     if known is not None:
         return _replay(known, digest)
     try:
@@ -78,8 +78,8 @@ def _digest(request: Request, contents_sha256: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _begin(conn: Connection, asking: Context, key: str, digest: str) -> KeptAnswer | None:
-    owner_id = asking.caller.owner_id
+def _begin(conn: Connection, ctx: RequestContext, key: str, digest: str) -> KeptAnswer | None:
+    owner_id = ctx.caller.owner_id
     known = idempotency.begin(conn, owner_id, key, body_sha256=digest)
     if known is None or known.status_code is not None:
         return known

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from fastapi import Request
 
-from batchmill.api.context import Context
+from batchmill.api.context import RequestContext
 from batchmill.service import api_keys
 from batchmill.service.api_keys import Allowance
 
@@ -16,48 +16,48 @@ _NEIGHBOURS = 64
 """Bits of an IPv6 address that name one customer; the rest is theirs to change at will."""
 
 
-async def count_anonymous(request: Request, asking: Context) -> Mapping[str, str]:
+async def count_anonymous(request: Request, ctx: RequestContext) -> Mapping[str, str]:
     """Count a submission of a caller without a key, by address; return the RateLimit headers.
 
     Raises:
         RateLimitedError: the window of the address is used up.
     """
-    if asking.caller.key is not None:
+    if ctx.caller.key is not None:
         return {}
-    settings = asking.server.settings.images
+    settings = ctx.server.settings.images
     name = f"submissions {_address(request)}"
     window_s = settings.rate_window_ms / 1000
-    return await _counted(asking, Allowance(name, settings.rate_requests, window_s))
+    return await _counted(ctx, Allowance(name, settings.rate_requests, window_s))
 
 
-async def count_submission(request: Request, asking: Context) -> Mapping[str, str]:
+async def count_submission(request: Request, ctx: RequestContext) -> Mapping[str, str]:
     """Count a submission to /v1, by key owner or address; return the RateLimit headers.
 
     Raises:
         RateLimitedError: the caller's minute is used up.
     """
-    caller = asking.caller
+    caller = ctx.caller
     who = _address(request) if caller.key is None else caller.owner_id
-    limit = asking.limits.submissions_per_minute
-    return await _counted(asking, Allowance(f"v1 {who}", limit, MINUTE_S))
+    limit = ctx.limits.submissions_per_minute
+    return await _counted(ctx, Allowance(f"v1 {who}", limit, MINUTE_S))
 
 
-async def count_upload(request: Request, asking: Context) -> Mapping[str, str]:
+async def count_upload(request: Request, ctx: RequestContext) -> Mapping[str, str]:
     """Count an upload of documents by an anonymous or free caller; return the RateLimit headers.
 
     Raises:
         RateLimitedError: the caller's hour is used up.
     """
-    caller = asking.caller
+    caller = ctx.caller
     if caller.tier not in FREE:
         return {}
     who = _address(request) if caller.key is None else caller.owner_id
-    limit = asking.server.settings.documents.uploads_per_hour
-    return await _counted(asking, Allowance(f"uploads {who}", limit, HOUR_S))
+    limit = ctx.server.settings.documents.uploads_per_hour
+    return await _counted(ctx, Allowance(f"uploads {who}", limit, HOUR_S))
 
 
-async def _counted(asking: Context, allowance: Allowance) -> Mapping[str, str]:
-    usage = await api_keys.count_submission(asking.server.database, allowance)
+async def _counted(ctx: RequestContext, allowance: Allowance) -> Mapping[str, str]:
+    usage = await api_keys.count_submission(ctx.server.database, allowance)
     return {
         "RateLimit-Limit": str(usage.limit),
         "RateLimit-Remaining": str(usage.remaining),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from batchmill.api.context import Context
+from batchmill.api.context import RequestContext
 from batchmill.db import batches, listing, workers
 from batchmill.db.connect import Connection
 from batchmill.model import pipeline as pipelines
@@ -17,9 +17,11 @@ LATEST_BATCHES: Final = 50
 LATEST_FILES: Final = 50
 
 
-async def estimate(asking: Context, pipeline: Pipeline, files: int) -> responses.Estimate | None:
+async def estimate(
+    ctx: RequestContext, pipeline: Pipeline, files: int
+) -> responses.Estimate | None:
     """Return what `files` will probably take; None where nothing is known of such a pipeline."""
-    database, owner_id = asking.server.database, asking.caller.owner_id
+    database, owner_id = ctx.server.database, ctx.caller.owner_id
     latest = await database.read(batches.page, owner_id, limit=LATEST_BATCHES)
     alike = [
         batch

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from fastapi import Request
 
-from batchmill.api.context import Context
+from batchmill.api.context import RequestContext
 from batchmill.api.http import json_body
 from batchmill.api.http.multipart import (
     Form,
@@ -48,9 +48,9 @@ class Sent:
 
 
 @asynccontextmanager
-async def landing(asking: Context) -> AsyncIterator[Path]:
+async def landing(ctx: RequestContext) -> AsyncIterator[Path]:
     """Make a folder for the files of one request; what is left in it goes when the block ends."""
-    folder = asking.server.uploads / uuid4().hex
+    folder = ctx.server.uploads / uuid4().hex
     await asyncio.to_thread(folder.mkdir, parents=True)
     try:
         yield folder
@@ -60,7 +60,7 @@ async def landing(asking: Context) -> AsyncIterator[Path]:
 
 async def receive(
     request: Request,
-    asking: Context,
+    ctx: RequestContext,
     folder: Path,
     *,
     fields: Sequence[str] = (),
@@ -80,8 +80,8 @@ async def receive(
         if check is not None:
             check({name: given[name][0] for name in fields if name in given})
 
-    limits = form_limits(asking)
-    form = await receive_all(request, asking, folder, limits, before_files=before_files)
+    limits = form_limits(ctx)
+    form = await receive_all(request, ctx, folder, limits, before_files=before_files)
     for file in form.files:
         _refuse_unknown(file.field, [FILES])
     single = {name: _single(name, values, fields) for name, values in form.fields.items()}
@@ -90,7 +90,7 @@ async def receive(
 
 async def receive_all(
     request: Request,
-    asking: Context,
+    ctx: RequestContext,
     folder: Path,
     limits: FormLimits,
     *,
@@ -104,7 +104,7 @@ async def receive_all(
     if expected.isdecimal():
         await asyncio.to_thread(require_room, folder, limits, expected_bytes=int(expected))
     return await receive_form(
-        json_body.stream(request, silence_s=asking.server.settings.body_timeout_s),
+        json_body.stream(request, silence_s=ctx.server.settings.body_timeout_s),
         request.headers.get("content-type", ""),
         folder=folder,
         limits=limits,
@@ -117,9 +117,9 @@ def sent(form: Form, fields: dict[str, str]) -> Sent:
     return Sent([_sent(file) for file in form.files], fields, _digest(form.files, fields))
 
 
-def form_limits(asking: Context) -> FormLimits:
+def form_limits(ctx: RequestContext) -> FormLimits:
     """Return the limits of the caller's tier for one form."""
-    limits, settings = asking.limits, asking.server.settings
+    limits, settings = ctx.limits, ctx.server.settings
     return FormLimits(
         file_bytes=limits.file_bytes,
         zip_bytes=limits.zip_bytes,

@@ -17,7 +17,7 @@ from uuid import uuid4
 import httpx
 
 from batchmill import logs
-from batchmill.api.context import Context
+from batchmill.api.context import RequestContext
 from batchmill.errors.outage import CallFailedError
 from batchmill.errors.request import (
     AddressRefusedError,
@@ -47,7 +47,7 @@ TAKEN_AT_ONCE: Final = 8
 class Taking:
     """One request's inputs on their way to the disk."""
 
-    asking: Context
+    ctx: RequestContext
     folder: Path
     bytes_left: int
 
@@ -59,45 +59,45 @@ class Taking:
         """
         self.bytes_left -= number_bytes
         if self.bytes_left < 0:
-            limit = self.asking.limits.batch_bytes / 1e9
+            limit = self.ctx.limits.batch_bytes / 1e9
             raise TooLargeError(f"The files are together larger than the limit of {limit:g} GB.")
 
     def new_sink(self) -> Sink:
         """Return a sink with a folder of its own, so that several may write at once."""
         folder = self.folder / uuid4().hex
         folder.mkdir()
-        return Sink(folder, reserve_bytes=self.asking.server.settings.disk_reserve_bytes)
+        return Sink(folder, reserve_bytes=self.ctx.server.settings.disk_reserve_bytes)
 
 
-async def take(inputs: Sequence[NewInput], asking: Context, folder: Path) -> list[AnyFile]:
+async def take(inputs: Sequence[NewInput], ctx: RequestContext, folder: Path) -> list[AnyFile]:
     """Bring the inputs of a JSON request into `folder`, in their order.
 
     Raises:
         InvalidFieldError, AddressRefusedError, ForbiddenError: an input is wrong or not allowed.
         TooLargeError, TooManyFilesError, StorageFullError: a limit was passed.
     """
-    if len(inputs) > asking.limits.files_per_request:
-        raise TooManyFilesError(asking.limits.files_per_request)
+    if len(inputs) > ctx.limits.files_per_request:
+        raise TooManyFilesError(ctx.limits.files_per_request)
     for number, each in enumerate(inputs):
-        _check(each, f"inputs.{number}", asking)
-    taking = Taking(asking, folder, asking.limits.batch_bytes)
+        _check(each, f"inputs.{number}", ctx)
+    taking = Taking(ctx, folder, ctx.limits.batch_bytes)
     sent = iter(await _decode(inputs, taking))
     distant = [each for each in inputs if each.data is None]
     fetched = iter(await _fetch_all(distant, taking))
     return [next(fetched if each.data is None else sent) for each in inputs]
 
 
-def _check(each: NewInput, where: str, asking: Context) -> None:
+def _check(each: NewInput, where: str, ctx: RequestContext) -> None:
     """Refuse what is wrong with an input before any is taken."""
     if sum(getattr(each, place) is not None for place in PLACES) != 1:
         raise InvalidFieldError(f"`{where}` needs one of `data`, `url`, `object` and `upload_id`.")
     if each.url is not None:
         try:
-            asking.server.outgoing.check(each.url)
+            ctx.server.outgoing.check(each.url)
         except AddressRefusedError as error:
             raise AddressRefusedError(error.reason, f"`{where}.url`") from error
     elif each.object is not None:
-        _check_object(each.object, f"`{where}.object`", asking.server.settings.input_prefixes)
+        _check_object(each.object, f"`{where}.object`", ctx.server.settings.input_prefixes)
 
 
 def _check_object(key: str, where: str, prefixes: Sequence[str]) -> None:
@@ -117,7 +117,7 @@ def _check_object(key: str, where: str, prefixes: Sequence[str]) -> None:
 
 async def _decode(inputs: Sequence[NewInput], taking: Taking) -> list[SentFile]:
     """Write the base 64 inputs."""
-    limit = taking.asking.limits.file_bytes
+    limit = taking.ctx.limits.file_bytes
     sink = taking.new_sink()
     found = []
     for number, each in enumerate(inputs):
@@ -165,7 +165,7 @@ async def _fetch_all(inputs: Sequence[NewInput], taking: Taking) -> list[AnyFile
 async def _from_url(each: NewInput, taking: Taking) -> SentFile | AbsentFile:
     url = each.url or ""
     name = label(each.name or httpx.URL(url).path.rpartition("/")[2] or httpx.URL(url).host)
-    server = taking.asking.server
+    server = taking.ctx.server
     try:
         async with server.outgoing.call(
             "GET", url, timeout_s=server.settings.url_timeout_s
@@ -180,7 +180,7 @@ async def _from_storage(each: NewInput, taking: Taking) -> SentFile | AbsentFile
     key = each.object or ""
     name = label(each.name or key.rpartition("/")[2])
     try:
-        return await _land(taking.asking.server.storage.read(key), each, name, taking)
+        return await _land(taking.ctx.server.storage.read(key), each, name, taking)
     except (NotFoundError, OSError):  # a folder or a link, where the storage is a folder
         return AbsentFile(name, each.custom_id)
 
@@ -207,7 +207,7 @@ async def _land(
             head += piece[: SNIFF_BYTES - len(head)]
             total_bytes += len(piece)
             taking.count(len(piece))
-            limit = _limit_bytes(head, taking.asking.limits)
+            limit = _limit_bytes(head, taking.ctx.limits)
             if total_bytes > limit:
                 await sink.discard()
                 reason = f"it is larger than the limit of {limit / 1e6:g} MB"

@@ -9,7 +9,7 @@ from typing import Final
 
 from fastapi import Request
 
-from batchmill.api.context import Context
+from batchmill.api.context import RequestContext
 from batchmill.api.http import json_body
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import estimates, form_files, orders, submissions
@@ -60,7 +60,9 @@ class _Seen:
                 self.sample.append(file)
 
 
-async def read(request: Request, asking: Context, folder: Path, *, sample: int) -> responses.Plan:
+async def read(
+    request: Request, ctx: RequestContext, folder: Path, *, sample: int
+) -> responses.Plan:
     """Read a form, or the names and sizes of files in JSON, and say what would become of it.
 
     The types of files in a form are read from their bytes; those in JSON, and the entries of
@@ -70,20 +72,20 @@ async def read(request: Request, asking: Context, folder: Path, *, sample: int) 
         RequestError: one of its kinds: the batch itself would be refused.
     """
     if json_body.media_type(request) == form_files.FORM:
-        sent = await submissions.read(request, asking, folder)
+        sent = await submissions.read(request, ctx, folder)
         files = [file for file in sent.files if isinstance(file, SentFile)]
-        planned = await asyncio.to_thread(lambda: [*_planned(files, asking)])
-        problems = _too_large(asking, [(file.bytes, file.head[:2] == b"PK") for file in files])
-        return await _plan(asking, sent.order.pipeline, _Seen.of(planned, sample), problems)
-    parsed = await submissions.read_json(request, asking)
+        planned = await asyncio.to_thread(lambda: [*_planned(files, ctx)])
+        problems = _too_large(ctx, [(file.bytes, file.head[:2] == b"PK") for file in files])
+        return await _plan(ctx, sent.order.pipeline, _Seen.of(planned, sample), problems)
+    parsed = await submissions.read_json(request, ctx)
     wanted: requests.NewPlan = checked(requests.NewPlan, parsed.value, "The request")
-    order = orders.of_options(asking.server, wanted.pipeline, wanted)
+    order = orders.of_options(ctx.server, wanted.pipeline, wanted)
     planned = [Planned(file.name, _by_name(file.name), file.bytes) for file in wanted.files]
-    problems = _too_large(asking, [(file.bytes, file.mime == ZIP.mime) for file in planned])
-    return await _plan(asking, order.pipeline, _Seen.of(planned, sample), problems)
+    problems = _too_large(ctx, [(file.bytes, file.mime == ZIP.mime) for file in planned])
+    return await _plan(ctx, order.pipeline, _Seen.of(planned, sample), problems)
 
 
-async def of_batch(batch: Batch, asking: Context, *, sample: int) -> responses.Plan:
+async def of_batch(batch: Batch, ctx: RequestContext, *, sample: int) -> responses.Plan:
     """Say the same of a batch that exists: of all its files, ended or not.
 
     Raises:
@@ -92,16 +94,16 @@ async def of_batch(batch: Batch, asking: Context, *, sample: int) -> responses.P
     if batch.status is BatchStatus.UPLOADING:
         raise ConflictError("The batch's files are still arriving; ask again when they are here.")
     seen = _Seen.of((), sample)
-    async for items in asking.reading.every_item(batch, listing.Filter()):
+    async for items in ctx.reading.every_item(batch, listing.Filter()):
         found = (item.input for item in items)
         seen.add(
             Planned(each.name, each.media_type or _by_name(each.name), each.bytes) for each in found
         )
-    return await _plan(asking, pipelines.parse(batch.pipeline), seen, [])
+    return await _plan(ctx, pipelines.parse(batch.pipeline), seen, [])
 
 
 async def _plan(
-    asking: Context, pipeline: Pipeline, seen: _Seen, problems: Sequence[str]
+    ctx: RequestContext, pipeline: Pipeline, seen: _Seen, problems: Sequence[str]
 ) -> responses.Plan:
     refused = {mime: _refusal(pipeline, mime) for mime in seen.numbers}
     files = seen.numbers.total()
@@ -123,13 +125,13 @@ async def _plan(
             )
             for each in seen.sample
         ],
-        estimate=await estimates.estimate(asking, pipeline, files),
+        estimate=await estimates.estimate(ctx, pipeline, files),
     )
 
 
-def _planned(files: Sequence[SentFile], asking: Context) -> Iterator[Planned]:
+def _planned(files: Sequence[SentFile], ctx: RequestContext) -> Iterator[Planned]:
     """Yield the files as the items they would become: an archive is its entries."""
-    limits = ArchiveLimits(asking.limits.archive_entries, asking.limits.archive_bytes)
+    limits = ArchiveLimits(ctx.limits.archive_entries, ctx.limits.archive_bytes)
     for file in files:
         media = media_of(file)
         if media is not ZIP:
@@ -139,9 +141,9 @@ def _planned(files: Sequence[SentFile], asking: Context) -> Iterator[Planned]:
             yield from (Planned(each.name, _by_name(each.name), each.bytes) for each in page)
 
 
-def _too_large(asking: Context, files: Sequence[tuple[int, bool]]) -> list[str]:
+def _too_large(ctx: RequestContext, files: Sequence[tuple[int, bool]]) -> list[str]:
     """Name the limits that files, given as bytes and whether each is an archive, would break."""
-    limits, problems = asking.limits, []
+    limits, problems = ctx.limits, []
     large = sum(size > limits.file_bytes and not packed for size, packed in files)
     if large:
         problems.append(f"{large} file(s) over the limit of {limits.file_bytes / 1e6:g} MB.")

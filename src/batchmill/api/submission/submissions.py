@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import Request, Response
 
 from batchmill.api import serialize
-from batchmill.api.context import Context
+from batchmill.api.context import RequestContext
 from batchmill.api.http import json_body
 from batchmill.api.http.idempotency import Keep, answer_once
 from batchmill.api.http.problems import checked
@@ -38,18 +38,18 @@ class More:
     sha256: str
 
 
-async def read_json(request: Request, asking: Context) -> json_body.JsonBody:
+async def read_json(request: Request, ctx: RequestContext) -> json_body.JsonBody:
     """Read a JSON body within the server's limits.
 
     Raises: as `body.read_json`.
     """
-    settings = asking.server.settings
+    settings = ctx.server.settings
     return await json_body.read_json(
         request, limit_bytes=settings.json_bytes, silence_s=settings.body_timeout_s
     )
 
 
-async def read(request: Request, asking: Context, folder: Path) -> Submission:
+async def read(request: Request, ctx: RequestContext, folder: Path) -> Submission:
     """Read a form or a JSON body that asks for a batch.
 
     Raises:
@@ -60,50 +60,50 @@ async def read(request: Request, asking: Context, folder: Path) -> Submission:
 
         def check(fields: dict[str, str]) -> None:
             if "pipeline" in fields:
-                orders.of_form(asking.server, fields)
+                orders.of_form(ctx.server, fields)
 
         names = ("pipeline", "options")
-        sent = await form_files.receive(request, asking, folder, fields=names, check=check)
-        return Submission(orders.of_form(asking.server, sent.fields), sent.files, sent.sha256)
-    parsed = await read_json(request, asking)
+        sent = await form_files.receive(request, ctx, folder, fields=names, check=check)
+        return Submission(orders.of_form(ctx.server, sent.fields), sent.files, sent.sha256)
+    parsed = await read_json(request, ctx)
     wanted: requests.NewBatch = checked(requests.NewBatch, parsed.value, "The request")
-    order = orders.of_options(asking.server, wanted.pipeline, wanted)
-    files = await json_inputs.take(wanted.inputs, asking, folder)
+    order = orders.of_options(ctx.server, wanted.pipeline, wanted)
+    files = await json_inputs.take(wanted.inputs, ctx, folder)
     return Submission(order, files, parsed.sha256)
 
 
-async def read_more(request: Request, asking: Context, folder: Path) -> More:
+async def read_more(request: Request, ctx: RequestContext, folder: Path) -> More:
     """Read a form or a JSON body that brings files alone.
 
     Raises: as `read`.
     """
     if json_body.media_type(request) == form_files.FORM:
-        sent = await form_files.receive(request, asking, folder)
+        sent = await form_files.receive(request, ctx, folder)
         return More(sent.files, sent.sha256)
-    parsed = await read_json(request, asking)
+    parsed = await read_json(request, ctx)
     wanted: requests.MoreInputs = checked(requests.MoreInputs, parsed.value, "The request")
-    return More(await json_inputs.take(wanted.inputs, asking, folder), parsed.sha256)
+    return More(await json_inputs.take(wanted.inputs, ctx, folder), parsed.sha256)
 
 
-async def accept(request: Request, asking: Context, sent: Submission) -> Response:
+async def accept(request: Request, ctx: RequestContext, sent: Submission) -> Response:
     """Start a batch, once for each Idempotency-Key, and answer 202.
 
     Raises: as `submit.accept` and `answer_once`.
     """
 
     async def make(keep: Keep) -> Response:
-        batch_id = await start(asking, sent, keep)
-        return accepted(await asking.reading.batch(batch_id))
+        batch_id = await start(ctx, sent, keep)
+        return accepted(await ctx.reading.batch(batch_id))
 
-    return await answer_once(request, asking, sent.sha256, make)
+    return await answer_once(request, ctx, sent.sha256, make)
 
 
-async def start(asking: Context, sent: Submission, keep: Keep | None = None) -> BatchId:
+async def start(ctx: RequestContext, sent: Submission, keep: Keep | None = None) -> BatchId:
     """Start a batch; `keep` gets its answer in the transaction that starts it.
 
     Raises: as `submit.accept`.
     """
-    server, caller = asking.server, asking.caller
+    server, caller = ctx.server, ctx.caller
     async with (
         submit.drafted(server, caller) as batch_id,
         taken(server, caller, sent.files) as (files, take),
@@ -120,20 +120,20 @@ async def start(asking: Context, sent: Submission, keep: Keep | None = None) -> 
     return batch_id
 
 
-async def append(request: Request, asking: Context, batch_id: BatchId, sent: More) -> Response:
+async def append(request: Request, ctx: RequestContext, batch_id: BatchId, sent: More) -> Response:
     """Add files to an open batch, once for each Idempotency-Key, and answer 202.
 
     Raises: as `submit.add_files` and `answer_once`.
     """
 
     async def make(_: Keep) -> Response:
-        server, caller = asking.server, asking.caller
+        server, caller = ctx.server, ctx.caller
         async with taken(server, caller, sent.files) as (files, take):
             added = await submit.add_files(server, batch_id, caller, files, take=take)
-        grown = serialize.batch(await asking.reading.batch(batch_id))
+        grown = serialize.batch(await ctx.reading.batch(batch_id))
         return serialize.answer(responses.Added(added=added, batch=grown), 202)
 
-    return await answer_once(request, asking, sent.sha256, make)
+    return await answer_once(request, ctx, sent.sha256, make)
 
 
 def accepted(batch: Batch) -> Response:

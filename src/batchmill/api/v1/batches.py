@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from batchmill.api import serialize
-from batchmill.api.context import Asking, Context
+from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http import openapi_bodies, rate_limits
 from batchmill.api.http.idempotency import Keep, answer_once
 from batchmill.api.http.problems import checked
@@ -33,12 +33,12 @@ Text = Annotated[str | None, Query(max_length=200)]
 @router.post(
     "", status_code=202, response_model=responses.Batch, openapi_extra=openapi_bodies.NEW_BATCH
 )
-async def create(request: Request, asking: Asking) -> Response:
+async def create(request: Request, ctx: Ctx) -> Response:
     """Send files and a pipeline; the batch starts at once."""
-    standing = await rate_limits.count_submission(request, asking)
-    async with form_files.landing(asking) as folder:
-        sent = await submissions.read(request, asking, folder)
-        response = await submissions.accept(request, asking, sent)
+    standing = await rate_limits.count_submission(request, ctx)
+    async with form_files.landing(ctx) as folder:
+        sent = await submissions.read(request, ctx, folder)
+        response = await submissions.accept(request, ctx, sent)
     response.headers.update(standing)
     return response
 
@@ -46,7 +46,7 @@ async def create(request: Request, asking: Asking) -> Response:
 @router.get("", response_model=responses.Page[responses.Batch])
 async def browse(  # noqa: PLR0913 - each is a query parameter
     request: Request,
-    asking: Asking,
+    ctx: Ctx,
     *,
     status: BatchStatus | None = None,
     tag: Text = None,
@@ -59,14 +59,14 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
 
     Callers who share an owner with strangers see none: each knows the addresses of its own.
     """
-    if not asking.caller.may_list:
+    if not ctx.caller.may_list:
         return serialize.conditional(request, serialize.page(Page((), None), serialize.batch))
     if created_after is not None and created_after.tzinfo is None:
         raise InvalidFieldError("`created_after` needs a time zone, as in 2026-01-31T12:00:00Z.")
     among = tuple(sorted(set(BatchStatus) - ENDED)) if active else ()
     only = rows.Filter(status=status, tag=tag, created_after=created_after, among=among)
-    found = await asking.reading.batches(only, limit=limit, cursor=cursor)
-    places = await asking.reading.positions(found.data)
+    found = await ctx.reading.batches(only, limit=limit, cursor=cursor)
+    places = await ctx.reading.positions(found.data)
 
     def describe(batch: Batch) -> responses.Batch:
         return serialize.batch(batch, places.get(batch.id))
@@ -75,10 +75,10 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
 
 
 @router.get("/{batch_id}", response_model=responses.Batch)
-async def look(batch_id: str, request: Request, asking: Asking) -> Response:
+async def look(batch_id: str, request: Request, ctx: Ctx) -> Response:
     """Look at one batch; `Retry-After` says when it is worth looking again."""
-    batch = await asking.reading.batch(batch_id)
-    position = await asking.reading.position(batch)
+    batch = await ctx.reading.batch(batch_id)
+    position = await ctx.reading.position(batch)
     tag = f'W/"{batch.revision}-{position or 0}"'
     if serialize.has_current(request, tag):
         return Response(status_code=304, headers={"ETag": tag, "Cache-Control": "no-cache"})
@@ -87,24 +87,24 @@ async def look(batch_id: str, request: Request, asking: Asking) -> Response:
 
 
 @router.patch("/{batch_id}", response_model=responses.Batch, openapi_extra=openapi_bodies.CHANGE)
-async def change(batch_id: str, request: Request, asking: Asking) -> Response:
+async def change(batch_id: str, request: Request, ctx: Ctx) -> Response:
     """Change a batch's name, tag, metadata or concurrency; what is left out stays."""
-    sent = await submissions.read_json(request, asking)
+    sent = await submissions.read_json(request, ctx)
     wanted: requests.BatchChange = checked(requests.BatchChange, sent.value, "The request")
     values = wanted.model_dump(exclude_unset=True)
     orders.check_metadata(values.get("metadata") or {})
     if "metadata" in values:
         values["metadata"] = values["metadata"] or {}
-    batch = await asking.reading.batch(batch_id)
-    changed = await batch_control.describe(asking.server, batch.id, owner_id=asking.sees, **values)
+    batch = await ctx.reading.batch(batch_id)
+    changed = await batch_control.describe(ctx.server, batch.id, owner_id=ctx.sees, **values)
     return serialize.answer(serialize.batch(changed))
 
 
 @router.delete("/{batch_id}", status_code=204)
-async def delete(batch_id: str, asking: Asking) -> Response:
+async def delete(batch_id: str, ctx: Ctx) -> Response:
     """Remove a batch with its files and results; a running one is cancelled first."""
-    batch = await asking.reading.batch(batch_id)
-    await batch_control.delete(asking.server, batch.id, owner_id=asking.sees)
+    batch = await ctx.reading.batch(batch_id)
+    await batch_control.delete(ctx.server, batch.id, owner_id=ctx.sees)
     return Response(status_code=204)
 
 
@@ -114,71 +114,71 @@ async def delete(batch_id: str, asking: Asking) -> Response:
     response_model=responses.Added,
     openapi_extra=openapi_bodies.MORE_FILES,
 )
-async def add(batch_id: str, request: Request, asking: Asking) -> Response:
+async def add(batch_id: str, request: Request, ctx: Ctx) -> Response:
     """Add files to a batch that was sent with `keep_open`."""
-    batch = await asking.reading.batch(batch_id)
-    async with form_files.landing(asking) as folder:
-        sent = await submissions.read_more(request, asking, folder)
-        return await submissions.append(request, asking, batch.id, sent)
+    batch = await ctx.reading.batch(batch_id)
+    async with form_files.landing(ctx) as folder:
+        sent = await submissions.read_more(request, ctx, folder)
+        return await submissions.append(request, ctx, batch.id, sent)
 
 
 @router.post("/{batch_id}/close", response_model=responses.Batch)
-async def close(batch_id: str, request: Request, asking: Asking) -> Response:
+async def close(batch_id: str, request: Request, ctx: Ctx) -> Response:
     """Take no more files: the batch ends once its items have."""
-    return await _control(batch_id, request, asking, batch_control.close)
+    return await _control(batch_id, request, ctx, batch_control.close)
 
 
 @router.post("/{batch_id}/pause", response_model=responses.Batch)
-async def pause(batch_id: str, request: Request, asking: Asking) -> Response:
+async def pause(batch_id: str, request: Request, ctx: Ctx) -> Response:
     """Start no more items; running ones finish."""
-    return await _control(batch_id, request, asking, batch_control.pause)
+    return await _control(batch_id, request, ctx, batch_control.pause)
 
 
 @router.post("/{batch_id}/resume", response_model=responses.Batch)
-async def resume(batch_id: str, request: Request, asking: Asking) -> Response:
+async def resume(batch_id: str, request: Request, ctx: Ctx) -> Response:
     """Go on with a paused batch."""
-    return await _control(batch_id, request, asking, batch_control.resume)
+    return await _control(batch_id, request, ctx, batch_control.resume)
 
 
 @router.post("/{batch_id}/cancel", response_model=responses.Batch)
-async def cancel(batch_id: str, request: Request, asking: Asking) -> Response:
+async def cancel(batch_id: str, request: Request, ctx: Ctx) -> Response:
     """End a batch: waiting items are cancelled, running ones stopped, results kept."""
-    return await _control(batch_id, request, asking, batch_control.cancel)
+    return await _control(batch_id, request, ctx, batch_control.cancel)
 
 
 @router.post(
     "/{batch_id}/retry", response_model=responses.Retried, openapi_extra=openapi_bodies.RETRY
 )
-async def retry(batch_id: str, request: Request, asking: Asking) -> Response:
+async def retry(batch_id: str, request: Request, ctx: Ctx) -> Response:
     """Run failed items again, as a new run: all of them, one group of failures, or some by id."""
-    batch = await asking.reading.batch(batch_id)
-    sent = await submissions.read_json(request, asking)
+    batch = await ctx.reading.batch(batch_id)
+    sent = await submissions.read_json(request, ctx)
     scope = _scope(checked(requests.Retry, sent.value, "The request"))
 
     async def make(_: Keep) -> Response:
-        number = await batch_control.retry(asking.server, batch.id, scope, owner_id=asking.sees)
-        after = await asking.reading.batch(batch_id)
+        number = await batch_control.retry(ctx.server, batch.id, scope, owner_id=ctx.sees)
+        after = await ctx.reading.batch(batch_id)
         return serialize.answer(responses.Retried(retried=number, batch=serialize.batch(after)))
 
-    return await answer_once(request, asking, sent.sha256, make)
+    return await answer_once(request, ctx, sent.sha256, make)
 
 
 async def _control(
     batch_id: str,
     request: Request,
-    asking: Context,
+    ctx: RequestContext,
     act: Callable[..., Awaitable[Batch]],
 ) -> Response:
-    batch = await asking.reading.batch(batch_id)
-    sent = await submissions.read_json(request, asking)
+    batch = await ctx.reading.batch(batch_id)
+    sent = await submissions.read_json(request, ctx)
     if sent.value:
         raise InvalidFieldError("This request takes no fields.")
 
     async def make(_: Keep) -> Response:
-        after = await act(asking.server, batch.id, owner_id=asking.sees)
+        after = await act(ctx.server, batch.id, owner_id=ctx.sees)
         return serialize.answer(serialize.batch(after))
 
-    return await answer_once(request, asking, sent.sha256, make)
+    return await answer_once(request, ctx, sent.sha256, make)
 
 
 def _scope(wanted: requests.Retry) -> RetryScope:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from batchmill.api import serialize
-from batchmill.api.context import Asking
+from batchmill.api.context import Ctx
 from batchmill.operations import presets, registry
 from batchmill.wire import responses
 
@@ -11,30 +11,30 @@ router = APIRouter(prefix="/v1", tags=["catalog"])
 
 
 @router.get("/operations", response_model=responses.Listing[responses.Operation])
-async def operations(request: Request, _: Asking) -> Response:
+async def operations(request: Request, _: Ctx) -> Response:
     """List every operation."""
     found = [_operation(name) for name in registry.names()]
     return serialize.conditional(request, responses.Listing(data=found))
 
 
 @router.get("/operations/{name}", response_model=responses.Operation)
-async def operation(name: str, request: Request, _: Asking) -> Response:
+async def operation(name: str, request: Request, _: Ctx) -> Response:
     """Show one operation."""
     return serialize.conditional(request, _operation(name))
 
 
 @router.get("/presets", response_model=responses.Listing[responses.Preset])
-async def browse_presets(request: Request, asking: Asking) -> Response:
+async def browse_presets(request: Request, ctx: Ctx) -> Response:
     """List every named pipeline."""
-    names = presets.names(asking.server.settings.presets_dir)
-    found = [_preset(asking, name) for name in names]
+    names = presets.names(ctx.server.settings.presets_dir)
+    found = [_preset(ctx, name) for name in names]
     return serialize.conditional(request, responses.Listing(data=found))
 
 
 @router.get("/presets/{name}", response_model=responses.Preset)
-async def preset(name: str, request: Request, asking: Asking) -> Response:
+async def preset(name: str, request: Request, ctx: Ctx) -> Response:
     """Show one named pipeline."""
-    return serialize.conditional(request, _preset(asking, name))
+    return serialize.conditional(request, _preset(ctx, name))
 
 
 def _operation(name: str) -> responses.Operation:
@@ -48,8 +48,8 @@ def _operation(name: str) -> responses.Operation:
     )
 
 
-def _preset(asking: Asking, name: str) -> responses.Preset:
-    own = asking.server.settings.presets_dir
+def _preset(ctx: Ctx, name: str) -> responses.Preset:
+    own = ctx.server.settings.presets_dir
     pipeline = presets.get(name, own)
     return responses.Preset(
         name=name,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from batchmill.api.context import Asking, Context
+from batchmill.api.context import Ctx, RequestContext
 from batchmill.errors.request import InvalidFieldError
 from batchmill.model.batch import Batch
 
@@ -24,20 +24,20 @@ LastSeen = Annotated[str | None, Header(alias="Last-Event-ID", max_length=40)]
 
 
 @router.get("/batches/{batch_id}/events", response_class=StreamingResponse, responses=STREAM)
-async def one(batch_id: str, asking: Asking, last_seen: LastSeen = None) -> Response:
+async def one(batch_id: str, ctx: Ctx, last_seen: LastSeen = None) -> Response:
     """Stream one batch's events until it has ended, beginning with its present state.
 
     204 tells a client that has seen the end to stop connecting.
     """
-    batch = await asking.reading.batch(batch_id)
+    batch = await ctx.reading.batch(batch_id)
     if batch.status.ended and last_seen == str(batch.revision):
         return Response(status_code=204)
-    return _stream(asking, [batch], last_seen, until_ended=True)
+    return _stream(ctx, [batch], last_seen, until_ended=True)
 
 
 @router.get("/events", response_class=StreamingResponse, responses=STREAM)
 async def several(
-    asking: Asking,
+    ctx: Ctx,
     batches: Annotated[str, Query(max_length=5_000, description="Ids, separated by commas")],
     last_seen: LastSeen = None,
 ) -> Response:
@@ -45,14 +45,14 @@ async def several(
     ids = list(dict.fromkeys(each.strip() for each in batches.split(",") if each.strip()))
     if not 0 < len(ids) <= MOST_BATCHES:
         raise InvalidFieldError(f"`batches` must be 1 to {MOST_BATCHES} ids, with commas between.")
-    known = [await asking.reading.batch(batch_id) for batch_id in ids]
-    return _stream(asking, known, last_seen, until_ended=False)
+    known = [await ctx.reading.batch(batch_id) for batch_id in ids]
+    return _stream(ctx, known, last_seen, until_ended=False)
 
 
 def _stream(
-    asking: Context, known: Sequence[Batch], last_seen: str | None, *, until_ended: bool
+    ctx: RequestContext, known: Sequence[Batch], last_seen: str | None, *, until_ended: bool
 ) -> Response:
-    live = asking.live
+    live = ctx.live
 
     async def messages() -> AsyncIterator[bytes]:
         with live.listen(known) as listener:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from batchmill.api import serialize
-from batchmill.api.context import Asking, Context
+from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http import range_download
 from batchmill.api.http.range_download import Download, read_output
 from batchmill.api.originals import input_file
@@ -27,7 +27,7 @@ THUMBNAIL_SIDE_PX = 512
 async def browse(  # noqa: PLR0913 - each is a query parameter
     batch_id: str,
     request: Request,
-    asking: Asking,
+    ctx: Ctx,
     *,
     status: ItemStatus | None = None,
     error: Annotated[str | None, Query(max_length=64, description="An error's code")] = None,
@@ -38,17 +38,17 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
     cursor: Cursor = None,
 ) -> Response:
     """List a batch's items in the order sent, or by name under a prefix `q`."""
-    batch = await asking.reading.batch(batch_id)
+    batch = await ctx.reading.batch(batch_id)
     wanted = Wanted(
         status=status,
         error_code=error,
         failure_no=None if group is None else group_number(group),
         name_prefix=q or None,
     )
-    found = await asking.reading.items(batch, wanted, limit=limit, cursor=cursor, start=start)
+    found = await ctx.reading.items(batch, wanted, limit=limit, cursor=cursor, start=start)
 
     def describe(item: Item) -> responses.Item:
-        return serialize.item(item, batch, asking.base_url, with_data=False)
+        return serialize.item(item, batch, ctx.base_url, with_data=False)
 
     # In a thread: a thousand items take the event loop's time from everybody else.
     page = await asyncio.to_thread(serialize.page, found, describe)
@@ -56,71 +56,71 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
 
 
 @router.get("/batches/{batch_id}/errors", response_model=responses.FailureGroups)
-async def errors(batch_id: str, request: Request, asking: Asking) -> Response:
+async def errors(batch_id: str, request: Request, ctx: Ctx) -> Response:
     """Group a batch's failures by cause, the most frequent first."""
-    batch = await asking.reading.batch(batch_id)
-    found = await asking.reading.failures(batch)
+    batch = await ctx.reading.batch(batch_id)
+    found = await ctx.reading.failures(batch)
     groups = responses.FailureGroups(data=[serialize.failure_group(each) for each in found])
     return serialize.conditional(request, groups)
 
 
 @router.get("/items/{item_id}", response_model=responses.Item)
-async def look(item_id: str, request: Request, asking: Asking) -> Response:
+async def look(item_id: str, request: Request, ctx: Ctx) -> Response:
     """Look at one item, its outputs and data."""
-    item, batch = await asking.reading.item(item_id)
-    return serialize.conditional(request, serialize.item(item, batch, asking.base_url))
+    item, batch = await ctx.reading.item(item_id)
+    return serialize.conditional(request, serialize.item(item, batch, ctx.base_url))
 
 
 @router.head("/items/{item_id}/input", include_in_schema=False)
 @router.get("/items/{item_id}/input", response_class=Response)
-async def original(item_id: str, request: Request, asking: Asking) -> Response:
+async def original(item_id: str, request: Request, ctx: Ctx) -> Response:
     """Download the file as it was sent; takes Range, If-Range and If-None-Match."""
-    item, batch = await asking.reading.item(item_id)
-    return await range_download.send(request, await input_file(request, asking, item, batch))
+    item, batch = await ctx.reading.item(item_id)
+    return await range_download.send(request, await input_file(request, ctx, item, batch))
 
 
 @router.head("/items/{item_id}/outputs/{name:path}", include_in_schema=False)
 @router.get("/items/{item_id}/outputs/{name:path}", response_class=Response)
-async def output(item_id: str, name: str, request: Request, asking: Asking) -> Response:
+async def output(item_id: str, name: str, request: Request, ctx: Ctx) -> Response:
     """Download a file that was made; takes Range, If-Range and If-None-Match.
 
     Where the server is set so, it answers 307 with an address of the bucket, valid for a while; but
     not to a picture's place on a page (`Accept: image/…`), which may show none of another host.
     """
-    item, _ = await asking.reading.item(item_id)
+    item, _ = await ctx.reading.item(item_id)
     for made in _outputs(item):
         if made.name == name:
-            moved = await _at_the_bucket(request, asking, made)
-            return moved or await range_download.send(request, output_file(asking, made))
+            moved = await _at_the_bucket(request, ctx, made)
+            return moved or await range_download.send(request, output_file(ctx, made))
     raise NotFoundError("output", name)
 
 
 @router.head("/items/{item_id}/thumbnail", include_in_schema=False)
 @router.get("/items/{item_id}/thumbnail", response_class=Response)
-async def thumbnail(item_id: str, request: Request, asking: Asking) -> Response:
+async def thumbnail(item_id: str, request: Request, ctx: Ctx) -> Response:
     """Download the smallest picture among the item's outputs; 404 when none is small."""
-    item, _ = await asking.reading.item(item_id)
+    item, _ = await ctx.reading.item(item_id)
     small = [made for made in _outputs(item) if _is_small_picture(made)]
     if not small:
         raise NotFoundError("thumbnail of item", item_id)
     return await range_download.send(
-        request, output_file(asking, min(small, key=lambda made: made.bytes))
+        request, output_file(ctx, min(small, key=lambda made: made.bytes))
     )
 
 
-def output_file(asking: Context, made: Output) -> Download:
+def output_file(ctx: RequestContext, made: Output) -> Download:
     """Describe a stored output for `download.send`."""
-    read = read_output(asking.server.storage, made)
+    read = read_output(ctx.server.storage, made)
     return Download(made.name, made.media_type, made.bytes, made.sha256, read)
 
 
-async def _at_the_bucket(request: Request, asking: Context, made: Output) -> Response | None:
+async def _at_the_bucket(request: Request, ctx: RequestContext, made: Output) -> Response | None:
     """Send a download on to a signed address; None: the server has to answer it itself."""
-    settings = asking.server.settings
+    settings = ctx.server.settings
     known = serialize.has_current(request, f'"{made.sha256}"')
     if not settings.download_redirect or request.method != "GET" or known or _is_shown(request):
         return None
-    address = await asking.server.storage.address(made.key, expires_s=settings.signed_url_s)
+    address = await ctx.server.storage.address(made.key, expires_s=settings.signed_url_s)
     if address is None:
         return None
     return RedirectResponse(address, 307, {"Cache-Control": "private, no-store"})

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from batchmill.api import auth, serialize
-from batchmill.api.context import Asking, Context
+from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import submissions
 from batchmill.db import pauses, statistics, workers
@@ -22,34 +22,34 @@ DAY_MS = 24 * HOUR_MS
 
 
 @router.get("/v1/queue", response_model=system.Queue)
-async def queue(request: Request, asking: Asking) -> Response:
+async def queue(request: Request, ctx: Ctx) -> Response:
     """Count what waits and runs, and say how much runs at once; an admin's key sees everybody's."""
-    return serialize.conditional(request, await _queue(asking))
+    return serialize.conditional(request, await _queue(ctx))
 
 
 @router.post("/v1/queue/pause", response_model=system.Queue)
-async def pause(request: Request, asking: Asking) -> Response:
+async def pause(request: Request, ctx: Ctx) -> Response:
     """Start no item of anybody until `resume`; running ones finish. For administrators."""
-    auth.refuse_unless_admin(asking.caller)
-    sent = await submissions.read_json(request, asking)
+    auth.refuse_unless_admin(ctx.caller)
+    sent = await submissions.read_json(request, ctx)
     wanted: requests.QueuePause = checked(requests.QueuePause, sent.value, "The request")
-    await batch_control.pause_queue(asking.server, wanted.reason)
-    return serialize.answer(await _queue(asking))
+    await batch_control.pause_queue(ctx.server, wanted.reason)
+    return serialize.answer(await _queue(ctx))
 
 
 @router.post("/v1/queue/resume", response_model=system.Queue)
-async def resume(request: Request, asking: Asking) -> Response:
+async def resume(request: Request, ctx: Ctx) -> Response:
     """Go on after `pause`. For administrators."""
-    auth.refuse_unless_admin(asking.caller)
-    if (await submissions.read_json(request, asking)).value:
+    auth.refuse_unless_admin(ctx.caller)
+    if (await submissions.read_json(request, ctx)).value:
         raise InvalidFieldError("This request takes no fields.")
-    await batch_control.resume_queue(asking.server)
-    return serialize.answer(await _queue(asking))
+    await batch_control.resume_queue(ctx.server)
+    return serialize.answer(await _queue(ctx))
 
 
-async def _queue(asking: Context) -> system.Queue:
-    free_bytes = await asking.server.storage.free_bytes()
-    return await asking.server.database.read(_read, asking.sees, free_bytes=free_bytes)
+async def _queue(ctx: RequestContext) -> system.Queue:
+    free_bytes = await ctx.server.storage.free_bytes()
+    return await ctx.server.database.read(_read, ctx.sees, free_bytes=free_bytes)
 
 
 def _read(conn: Connection, owner_id: OwnerId | None, *, free_bytes: int | None) -> system.Queue:

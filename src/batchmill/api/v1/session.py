@@ -4,7 +4,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from batchmill.api import auth, serialize
-from batchmill.api.context import Asking
+from batchmill.api.context import Ctx
 from batchmill.api.http import json_body
 from batchmill.api.http.problems import checked
 from batchmill.errors.request import UnauthenticatedError
@@ -19,9 +19,9 @@ LINK_USED = "/sign-in?link=used"
 
 
 @router.get("/v1/session", response_model=system.Session)
-async def look(asking: Asking) -> Response:
+async def look(ctx: Ctx) -> Response:
     """Say who the server takes the caller for."""
-    caller = asking.caller
+    caller = ctx.caller
     found = system.Session(
         owner=caller.owner_id,
         tier=caller.tier,

@@ -6,7 +6,7 @@ from functools import reduce
 from fastapi import APIRouter, Request, Response
 
 from batchmill.api import auth, serialize
-from batchmill.api.context import Asking
+from batchmill.api.context import Ctx
 from batchmill.settings import loading
 from batchmill.settings.fields import Settings
 from batchmill.settings.loading import Origin, Setting
@@ -16,10 +16,10 @@ router = APIRouter(tags=["system"])
 
 
 @router.get("/v1/settings", response_model=responses.Listing[system.Setting])
-async def browse(request: Request, asking: Asking) -> Response:
+async def browse(request: Request, ctx: Ctx) -> Response:
     """List every setting with its value and where that came from; secrets stay untold."""
-    auth.refuse_unless_admin(asking.caller)
-    found = described(asking.server.settings, request.app.state.origins)
+    auth.refuse_unless_admin(ctx.caller)
+    found = described(ctx.server.settings, request.app.state.origins)
     return serialize.conditional(request, responses.Listing[system.Setting](data=found))
 
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from batchmill.api import auth, serialize
-from batchmill.api.context import Asking, Context
+from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http import openapi_bodies
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import submissions
@@ -18,10 +18,10 @@ SHOWN = 100
 
 
 @router.get("/v1/storage/cleanup", response_model=system.Cleanup)
-async def cleanup(request: Request, asking: Asking) -> Response:
+async def cleanup(request: Request, ctx: Ctx) -> Response:
     """Tell what is to be removed because no batch or upload has it. For administrators."""
-    auth.refuse_unless_admin(asking.caller)
-    return serialize.conditional(request, await _cleanup(asking))
+    auth.refuse_unless_admin(ctx.caller)
+    return serialize.conditional(request, await _cleanup(ctx))
 
 
 @router.post(
@@ -29,17 +29,17 @@ async def cleanup(request: Request, asking: Asking) -> Response:
     response_model=system.Cleanup,
     openapi_extra=openapi_bodies.CONFIRM_CLEANUP,
 )
-async def confirm_cleanup(request: Request, asking: Asking) -> Response:
+async def confirm_cleanup(request: Request, ctx: Ctx) -> Response:
     """Let all that is known now be removed a day after it was found. For administrators."""
-    auth.refuse_unless_admin(asking.caller)
-    sent = await submissions.read_json(request, asking)
+    auth.refuse_unless_admin(ctx.caller)
+    sent = await submissions.read_json(request, ctx)
     checked(requests.CleanupConfirmed, sent.value, "The request")
-    await confirm(asking.server)
-    return serialize.answer(await _cleanup(asking))
+    await confirm(ctx.server)
+    return serialize.answer(await _cleanup(ctx))
 
 
-async def _cleanup(asking: Context) -> system.Cleanup:
-    return await asking.server.database.read(_read)
+async def _cleanup(ctx: RequestContext) -> system.Cleanup:
+    return await ctx.server.database.read(_read)
 
 
 def _read(conn: Connection) -> system.Cleanup:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from fastapi import APIRouter, Request, Response
 
 from batchmill.api import auth, docs_page, serialize
-from batchmill.api.context import Asking
+from batchmill.api.context import Ctx
 from batchmill.api.health import readiness
 from batchmill.api.http.metrics import MEDIA_TYPE, exposition
 from batchmill.db import statistics, workers
@@ -34,10 +34,10 @@ async def readyz(request: Request) -> Response:
 
 
 @router.get("/metrics", response_class=Response)
-async def metrics(request: Request, asking: Asking) -> Response:
+async def metrics(request: Request, ctx: Ctx) -> Response:
     """Give all numbers to Prometheus."""
-    streams = len(asking.live.listeners)
-    text = await exposition(asking.server, request.app.state.requests, streams=streams)
+    streams = len(ctx.live.listeners)
+    text = await exposition(ctx.server, request.app.state.requests, streams=streams)
     return Response(text, media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
 
 
@@ -50,15 +50,15 @@ async def docs(request: Request) -> Response:
 
 
 @router.get("/v1/workers", response_model=responses.Listing[responses.Worker])
-async def browse_workers(request: Request, asking: Asking) -> Response:
+async def browse_workers(request: Request, ctx: Ctx) -> Response:
     """List the processes that are alive. Administrators are told where, too."""
-    auth.refuse_lists(asking.caller)
-    admin = auth.is_admin(asking.caller)
-    database = asking.server.database
+    auth.refuse_lists(ctx.caller)
+    admin = auth.is_admin(ctx.caller)
+    database = ctx.server.database
     alive, running = await asyncio.gather(
         database.read(workers.alive), database.read(statistics.running_of_workers)
     )
-    lease = timedelta(seconds=asking.server.settings.lease_s)
+    lease = timedelta(seconds=ctx.server.settings.lease_s)
     found = [
         responses.Worker(
             id=row.id,

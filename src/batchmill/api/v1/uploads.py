@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from batchmill import logs
-from batchmill.api.context import Asking, Context
+from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http import json_body
 from batchmill.api.http.host_guard import with_headers
 from batchmill.errors.outage import OutageError
@@ -67,40 +67,40 @@ async def keep_tidy(server: ServerContext) -> None:
 
 
 @router.options("", status_code=204)
-async def offers(asking: Asking) -> Response:
+async def offers(ctx: Ctx) -> Response:
     """Say which parts of tus are spoken here, and how large an upload may be."""
     offered = {
         "Tus-Version": VERSION["Tus-Resumable"],
         "Tus-Extension": EXTENSIONS,
-        "Tus-Max-Size": str(max(asking.limits.file_bytes, asking.limits.zip_bytes)),
+        "Tus-Max-Size": str(max(ctx.limits.file_bytes, ctx.limits.zip_bytes)),
         "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
     }
     return Response(status_code=204, headers=offered)
 
 
 @router.post("", status_code=201, response_class=Response)
-async def create(request: Request, asking: Asking) -> Response:
+async def create(request: Request, ctx: Ctx) -> Response:
     """Begin an upload of `Upload-Length` bytes; the first of them may be in the body."""
     _check_version(request)
     length, metadata = _number(request, "upload-length"), request.headers.get("upload-metadata", "")
     begun = await uploads.begin(
-        asking.server,
-        asking.caller,
+        ctx.server,
+        ctx.caller,
         name=_name(metadata),
         length_bytes=length,
         metadata=metadata,
     )
     headers = {"Location": f"{router.prefix}/{begun.id}", "Upload-Expires": _expires(begun)}
     if json_body.media_type(request) == MEDIA_TYPE:
-        headers |= await _append(request, asking, begun, 0)
+        headers |= await _append(request, ctx, begun, 0)
     return Response(status_code=201, headers=headers)
 
 
 @router.head("/{upload_id}", response_class=Response)
-async def look(upload_id: UploadId, request: Request, asking: Asking) -> Response:
+async def look(upload_id: UploadId, request: Request, ctx: Ctx) -> Response:
     """Say how many bytes have arrived."""
     _check_version(request)
-    upload, arrived = await uploads.look(asking.server, asking.caller, upload_id)
+    upload, arrived = await uploads.look(ctx.server, ctx.caller, upload_id)
     headers = {
         "Upload-Offset": str(arrived),
         "Upload-Length": str(upload.length_bytes),
@@ -113,34 +113,36 @@ async def look(upload_id: UploadId, request: Request, asking: Asking) -> Respons
 
 
 @router.patch("/{upload_id}", status_code=204, response_class=Response)
-async def append(upload_id: UploadId, request: Request, asking: Asking) -> Response:
+async def append(upload_id: UploadId, request: Request, ctx: Ctx) -> Response:
     """Send the bytes from `Upload-Offset` on; those that arrive are kept if the line breaks."""
     _check_version(request)
     if json_body.media_type(request) != MEDIA_TYPE:
         raise WrongMediaTypeError(f"Bytes of an upload must be sent as {MEDIA_TYPE}.")
     offset = _number(request, "upload-offset")
-    upload, _ = await uploads.look(asking.server, asking.caller, upload_id)
-    return Response(status_code=204, headers=await _append(request, asking, upload, offset))
+    upload, _ = await uploads.look(ctx.server, ctx.caller, upload_id)
+    return Response(status_code=204, headers=await _append(request, ctx, upload, offset))
 
 
 @router.delete("/{upload_id}", status_code=204, response_class=Response)
-async def remove(upload_id: UploadId, request: Request, asking: Asking) -> Response:
+async def remove(upload_id: UploadId, request: Request, ctx: Ctx) -> Response:
     """Remove an upload and what has arrived of it."""
     _check_version(request)
-    await uploads.remove(asking.server, asking.caller, upload_id)
+    await uploads.remove(ctx.server, ctx.caller, upload_id)
     return Response(status_code=204)
 
 
 @router.post("/{upload_id}", status_code=204, response_class=Response)
-async def instead(upload_id: UploadId, request: Request, asking: Asking) -> Response:
+async def instead(upload_id: UploadId, request: Request, ctx: Ctx) -> Response:
     """Do what `X-HTTP-Method-Override` says, for clients that can only GET and POST."""
     method = request.headers.get("x-http-method-override", "").upper()
     if method not in _METHODS:
         raise WrongMethodError("`X-HTTP-Method-Override` must be PATCH, DELETE or HEAD here.")
-    return await _METHODS[method](upload_id, request, asking)
+    return await _METHODS[method](upload_id, request, ctx)
 
 
-_METHODS: Final[Mapping[str, Callable[[UploadId, Request, Context], Awaitable[Response]]]] = {
+_METHODS: Final[
+    Mapping[str, Callable[[UploadId, Request, RequestContext], Awaitable[Response]]]
+] = {
     "HEAD": look,
     "PATCH": append,
     "DELETE": remove,
@@ -148,13 +150,13 @@ _METHODS: Final[Mapping[str, Callable[[UploadId, Request, Context], Awaitable[Re
 
 
 async def _append(
-    request: Request, asking: Context, upload: Upload, offset_bytes: int
+    request: Request, ctx: RequestContext, upload: Upload, offset_bytes: int
 ) -> dict[str, str]:
     """Write the body behind what has arrived; return the headers that say how far that is."""
-    pieces = _Counted(json_body.stream(request, silence_s=asking.server.settings.body_timeout_s))
+    pieces = _Counted(json_body.stream(request, silence_s=ctx.server.settings.body_timeout_s))
     extended = await uploads.append(
-        asking.server,
-        asking.caller,
+        ctx.server,
+        ctx.caller,
         upload,
         aiter(pieces),
         offset_bytes=offset_bytes,

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from batchmill.api import auth, serialize
-from batchmill.api.context import Asking
+from batchmill.api.context import Ctx
 from batchmill.api.http import openapi_bodies
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import submissions
@@ -21,22 +21,22 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
     response_model=responses.MadeWebhook,
     openapi_extra=openapi_bodies.NEW_WEBHOOK,
 )
-async def create(request: Request, asking: Asking) -> Response:
+async def create(request: Request, ctx: Ctx) -> Response:
     """Make a webhook; the answer is the only place where its secret is ever shown."""
-    auth.refuse_lists(asking.caller)
-    sent = await submissions.read_json(request, asking)
+    auth.refuse_lists(ctx.caller)
+    sent = await submissions.read_json(request, ctx)
     wanted: requests.NewWebhook = checked(requests.NewWebhook, sent.value, "The request")
     made = await webhooks.create(
-        asking.server, asking.caller.owner_id, url=wanted.url, every_batch=wanted.every_batch
+        ctx.server, ctx.caller.owner_id, url=wanted.url, every_batch=wanted.every_batch
     )
     return serialize.answer(responses.MadeWebhook(**_shown(made), secret=made.secret), 201)
 
 
 @router.get("", response_model=responses.Listing[responses.Webhook])
-async def browse(request: Request, asking: Asking) -> Response:
+async def browse(request: Request, ctx: Ctx) -> Response:
     """List your webhooks, newest first."""
-    auth.refuse_lists(asking.caller)
-    found = await webhooks.listed(asking.server, asking.caller.owner_id)
+    auth.refuse_lists(ctx.caller)
+    found = await webhooks.listed(ctx.server, ctx.caller.owner_id)
     listing = responses.Listing[responses.Webhook](
         data=[responses.Webhook(**_shown(each)) for each in found]
     )
@@ -44,19 +44,19 @@ async def browse(request: Request, asking: Asking) -> Response:
 
 
 @router.delete("/{webhook_id}", status_code=204)
-async def delete(webhook_id: str, asking: Asking) -> Response:
+async def delete(webhook_id: str, ctx: Ctx) -> Response:
     """Remove a webhook; what has not arrived is not sent any more."""
-    await webhooks.delete(asking.server, await asking.reading.webhook(webhook_id))
+    await webhooks.delete(ctx.server, await ctx.reading.webhook(webhook_id))
     return Response(status_code=204)
 
 
 @router.get("/{webhook_id}/deliveries", response_model=responses.Page[responses.WebhookDelivery])
 async def deliveries(
-    webhook_id: str, request: Request, asking: Asking, *, limit: Limit = 50, cursor: Cursor = None
+    webhook_id: str, request: Request, ctx: Ctx, *, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """List what was sent or is to be sent, newest first, with what became of it."""
-    webhook = await asking.reading.webhook(webhook_id)
-    found = await asking.reading.notices(webhook, limit=limit, cursor=cursor)
+    webhook = await ctx.reading.webhook(webhook_id)
+    found = await ctx.reading.notices(webhook, limit=limit, cursor=cursor)
     return serialize.conditional(request, serialize.page(found, _delivery))
 
 
@@ -65,10 +65,10 @@ async def deliveries(
     status_code=202,
     response_model=responses.WebhookDelivery,
 )
-async def resend(webhook_id: str, delivery_id: str, asking: Asking) -> Response:
+async def resend(webhook_id: str, delivery_id: str, ctx: Ctx) -> Response:
     """Send one again, with the same id; whether it has arrived before does not matter."""
-    webhook = await asking.reading.webhook(webhook_id)
-    sent = await webhooks.resend(asking.server, webhook, delivery_id)
+    webhook = await ctx.reading.webhook(webhook_id)
+    sent = await webhooks.resend(ctx.server, webhook, delivery_id)
     return serialize.answer(_delivery(sent), 202)
 
 

@@ -132,13 +132,13 @@ async def call(copy: Copy, options: DescribeOptions, clients: Clients) -> Mappin
         return captions.caption(copy)
     if clients.ask is None:
         raise ModelKeyMissingError
-    asking = _Asking(clients.ask, clients, copy, options)
+    asking = _Conversation(clients.ask, clients, copy, options)
     async with _address(copy, options, clients) as url:
         return await asking.described(url)
 
 
 @dataclass(frozen=True, slots=True)
-class _Asking:
+class _Conversation:
     """One file's questions."""
 
     ask: Ask
