@@ -60,8 +60,8 @@ async def test_a_worker_goes_on_although_its_first_nursery_died(tmp_path: Path) 
         async with asyncio.timeout(60):
             while not (nurseries := set(descendants(os.getpid())) - set(before)):
                 await asyncio.sleep(0.01)
-            for nursery in nurseries:
-                os.kill(nursery, signal.SIGKILL)
+            for fork_server in nurseries:
+                os.kill(fork_server, signal.SIGKILL)
             await pool.start()
         assert pool.stats().idle == 1
 

@@ -36,11 +36,11 @@ def undisturbed(
 
 
 def family(server: Process) -> tuple[int, list[int]]:
-    """Wait until both children are there; return the nursery, which starts them, and them."""
+    """Wait until both children are there; return the fork server, which starts them, and them."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
         nurseries = offspring(server.popen.pid)
-        children = [child for nursery in nurseries for child in offspring(nursery)]
+        children = [child for fork_server in nurseries for child in offspring(fork_server)]
         if len(nurseries) == 1 and len(children) == 2:
             return nurseries[0], children
         time.sleep(0.02)
@@ -69,8 +69,8 @@ def test_kills_of_children_and_server_change_nothing_in_the_results(
             batch_id = batch_id or send(server, pictures)
             begun_with = look(server, batch_id)["counts"]["completed"]
             wait_for(server, batch_id, min(begun_with + 4, NUMBER))
-            nursery, children = family(server)
-            os.kill(chance.choice(children) if kill % 2 else nursery, signal.SIGKILL)
+            fork_server, children = family(server)
+            os.kill(chance.choice(children) if kill % 2 else fork_server, signal.SIGKILL)
             time.sleep(chance.uniform(0.05, 0.5))
             below = server.children()
             server.kill()

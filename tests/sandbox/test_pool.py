@@ -277,8 +277,8 @@ def test_nursery_that_is_killed_is_replaced(with_server_context):
 def test_runs_at_once_bury_each_dead_child_once(with_server_context):
     async def story(context):
         await context.pool.start()
-        nursery = (await context.run("tell_parent")).data["parent"]
-        os.kill(nursery, signal.SIGKILL)
+        fork_server = (await context.run("tell_parent")).data["parent"]
+        os.kill(fork_server, signal.SIGKILL)
         await context.bereft()
         await asyncio.gather(context.run("copy"), context.run("copy"))
         assert len(context.pool.pids()) <= 2

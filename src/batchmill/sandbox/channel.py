@@ -14,7 +14,7 @@ MAX_ANSWER_BYTES = 8 * 2**20
 """How much a child may say about one job; more is taken for garbage."""
 STDERR_BYTES = 8192
 _PROGRESS_INTERVAL_S = 1.0
-_LAST_WORDS_S = 0.5
+_STDERR_TAIL_S = 0.5
 KILL_WAIT_S = 5.0
 """How long a killed child may take to end: longer only for one that hangs in the kernel."""
 CLOSED = "it closed its line"
@@ -28,7 +28,7 @@ class Gone(Exception):  # noqa: N818 - an event, translated before anybody else 
         self.timed_out = timed_out
 
 
-class Line(asyncio.Protocol):
+class Channel(asyncio.Protocol):
     """The socket to a child, which carries one question and its answer at a time.
 
     Plain callbacks: a stream reader costs more than the whole message.
@@ -39,7 +39,7 @@ class Line(asyncio.Protocol):
         self.returncode: int | None = None
         self.ended = False
         self.given_up = asyncio.Event()
-        self.last_words = LastWords(self)
+        self.stderr_tail = StderrTail(self)
         self.on_progress: OnProgress | None = None
         self._heard = bytearray()
         self._heard_bytes = 0
@@ -81,14 +81,14 @@ class Line(asyncio.Protocol):
         if self.handle is not None and self.returncode is None:
             self.handle.kill()
 
-    def born(self, handle: ProcessHandle) -> None:
+    def started(self, handle: ProcessHandle) -> None:
         """Note the process; a child that is not waited for any more is killed."""
         self.handle = handle
         if not self.alive:
             handle.kill()
 
     def abandon(self) -> None:
-        """Give the child up, born or not."""
+        """Give the child up, started or not."""
         self.kill()
         self._transport.close()
 
@@ -111,10 +111,10 @@ class Line(asyncio.Protocol):
         """Note the end; what is still in the pipes is heard before the question is answered."""
         self.returncode = returncode
         self._killed_for = self._killed_for or Gone("it ended")
-        if self.last_words.ended:
+        if self.stderr_tail.ended:
             self.finish()
         else:
-            asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.finish)
+            asyncio.get_running_loop().call_later(_STDERR_TAIL_S, self.finish)
 
     def finish(self) -> None:
         """Answer the open question with the child's end, once that is known."""
@@ -137,7 +137,7 @@ class Line(asyncio.Protocol):
 
     def _close(self) -> None:
         self._transport.close()
-        self.last_words.close()
+        self.stderr_tail.close()
         self._settle(self._killed_for)
         self.given_up.set()
 
@@ -162,7 +162,7 @@ class Line(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Give a child without its line a moment to end by itself, to learn how."""
         self._killed_for = self._killed_for or Gone(CLOSED)
-        asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.kill)
+        asyncio.get_running_loop().call_later(_STDERR_TAIL_S, self.kill)
 
     def _may_go_on(self) -> bool:
         if self._answer.done():
@@ -196,13 +196,13 @@ class Line(asyncio.Protocol):
             self._answer.set_result(outcome)
 
 
-class LastWords(asyncio.Protocol):
+class StderrTail(asyncio.Protocol):
     """The end of what a child has written to its stderr."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Channel) -> None:
         self.ended = False
         self._tail = b""
-        self._line = line
+        self._channel = line
 
     @property
     def text(self) -> str:
@@ -220,7 +220,7 @@ class LastWords(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that nothing more will be said."""
         self.ended = True
-        self._line.finish()
+        self._channel.finish()
 
     def close(self) -> None:
         """Stop listening."""

@@ -32,16 +32,18 @@ _PROGRESS_INTERVAL_S = 0.5
 _DETAIL_CHARACTERS = 4000
 
 
-def live(execute: Execute, place: Place, nursery: int, descriptors: Sequence[int]) -> NoReturn:
+def run_child(
+    execute: Execute, place: Place, fork_server: int, descriptors: Sequence[int]
+) -> NoReturn:
     """Confine this freshly forked process to `place`, work until the line ends, and exit."""
     status = 1
     try:
         os.setpgid(0, 0)
-        confine.die_with_parent(nursery)
-        desk = _Desk.set_up(place, *descriptors)
-        desk.line.write(encode("ready", confine.confine(place.inbox, place.folder)))
-        for message in desk.jobs:
-            desk.line.write(_answer(execute, job_from(decode(message)[1]), desk))
+        confine.die_with_parent(fork_server)
+        child_io = ChildIO.set_up(place, *descriptors)
+        child_io.line.write(encode("ready", confine.confine(place.inbox, place.folder)))
+        for message in child_io.jobs:
+            child_io.line.write(_answer(execute, job_from(decode(message)[1]), child_io))
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -51,8 +53,8 @@ def live(execute: Execute, place: Place, nursery: int, descriptors: Sequence[int
 
 
 @dataclass(frozen=True, slots=True)
-class _Desk:
-    """What a child works with; all else that was open in the nursery is closed."""
+class ChildIO:
+    """What a child works with; all else that was open in the fork server is closed."""
 
     jobs: BinaryIO
     line: BinaryIO
@@ -81,24 +83,24 @@ class _Desk:
         return int(os.pread(self.statm, 100, 0).split()[1]) * resource.getpagesize()
 
 
-def _answer(execute: Execute, job: Job, desk: _Desk) -> bytes:
+def _answer(execute: Execute, job: Job, child_io: ChildIO) -> bytes:
     """Return the line that ends the job: what `execute` reports, or what it raised."""
-    progress = _Progress(desk)
+    progress = _Progress(child_io)
     try:
-        return _ended(execute(job, progress), job, desk)
+        return _ended(execute(job, progress), job, child_io)
     except Exception as error:  # the border: nothing that a decoder raises may end the child
-        return _ended(_failed(error, job, progress.step), job, desk)
+        return _ended(_failed(error, job, progress.step), job, child_io)
 
 
-def _ended(report: Report, job: Job, desk: _Desk) -> bytes:
-    return encode("report", replace(report, rss_bytes=desk.rss_bytes(), number=job.number))
+def _ended(report: Report, job: Job, child_io: ChildIO) -> bytes:
+    return encode("report", replace(report, rss_bytes=child_io.rss_bytes(), number=job.number))
 
 
 class _Progress:
     """Leaves the step where it is found after a crash; writes a line at most twice a second."""
 
-    def __init__(self, desk: _Desk) -> None:
-        self._desk = desk
+    def __init__(self, child_io: ChildIO) -> None:
+        self._child_io = child_io
         self._next_at = time.monotonic() + _PROGRESS_INTERVAL_S
         self._note("")
 
@@ -108,11 +110,11 @@ class _Progress:
         now = time.monotonic()
         if now >= self._next_at:
             self._next_at = now + _PROGRESS_INTERVAL_S
-            self._desk.line.write(encode("progress", progress))
+            self._child_io.line.write(encode("progress", progress))
 
     def _note(self, step: str) -> None:
         self.step = step
-        os.pwrite(self._desk.step, step.encode()[:STEP_BYTES].ljust(STEP_BYTES), 0)
+        os.pwrite(self._child_io.step, step.encode()[:STEP_BYTES].ljust(STEP_BYTES), 0)
 
 
 def _failed(error: Exception, job: Job, step: str) -> Report:

@@ -11,7 +11,7 @@ from batchmill.errors.item import (
     OutOfMemoryError,
 )
 from batchmill.sandbox import rlimits
-from batchmill.sandbox.channel import CLOSED, Gone, Line, OnProgress
+from batchmill.sandbox.channel import CLOSED, Channel, Gone, OnProgress
 from batchmill.sandbox.confine import Sandbox
 from batchmill.sandbox.folders import Place
 from batchmill.sandbox.messages import Job, Report, encode, report_from
@@ -20,36 +20,36 @@ from batchmill.sandbox.messages import Job, Report, encode, report_from
 class Child:
     """A running child. One job at a time; after any error it is dead."""
 
-    def __init__(self, place: Place, line: Line, sandbox: Sandbox) -> None:
+    def __init__(self, place: Place, channel: Channel, sandbox: Sandbox) -> None:
         self.owner: str | None = None
         self.jobs_done = 0
         self.rss_bytes = 0
         self.place = place
         self.sandbox = sandbox
-        self._line = line
+        self._channel = channel
 
     @classmethod
-    async def ready(cls, place: Place, line: Line, wait_s: float) -> Self:
+    async def ready(cls, place: Place, channel: Channel, wait_s: float) -> Self:
         """Return the child once it has confined itself.
 
         Raises:
             Gone: it ended before.
         """
         try:
-            return cls(place, line, Sandbox(**await line.answer(wait_s)))
+            return cls(place, channel, Sandbox(**await channel.answer(wait_s)))
         except BaseException:
-            line.kill()
+            channel.kill()
             raise
 
     @property
     def pid(self) -> int:
         """The process id."""
-        return self._line.handle.pid if self._line.handle is not None else 0
+        return self._channel.handle.pid if self._channel.handle is not None else 0
 
     @property
     def alive(self) -> bool:
         """False once the child has ended or was killed."""
-        return self._line.alive
+        return self._channel.alive
 
     async def run(self, job: Job, *, wall_s: float, on_progress: OnProgress | None) -> Report:
         """Run one job, whose files are in the child's place already.
@@ -58,10 +58,10 @@ class Child:
             ChildCrashedError, AttemptTimeoutError, OutOfMemoryError: as `budget` says.
         """
         rlimits.set_for_job(self.pid, job.limits)
-        self._line.on_progress = on_progress
+        self._channel.on_progress = on_progress
         try:
-            self._line.ask(encode("job", job), "report")
-            report = _report(await self._line.answer(wall_s), job)
+            self._channel.ask(encode("job", job), "report")
+            report = _report(await self._channel.answer(wall_s), job)
         except Gone as end:
             await self.kill()
             raise self._explain(end, job, wall_s) from end
@@ -71,16 +71,16 @@ class Child:
 
     async def kill(self) -> None:
         """Kill the process and wait until it is reaped, or for `KILL_WAIT_S` at most."""
-        self._line.kill()
-        await self._line.given_up.wait()
+        self._channel.kill()
+        await self._channel.given_up.wait()
 
     def when_ended(self, call: Callable[[], object]) -> None:
         """Call once the process is gone, which may be long after `kill` has given up."""
-        self._line.when_ended(call)
+        self._channel.when_ended(call)
 
     def _explain(self, end: Gone, job: Job, wall_s: float) -> ItemError:
-        said = self._line.last_words.text
-        status = self._line.returncode
+        said = self._channel.stderr_tail.text
+        status = self._channel.returncode
         step = self.place.last_step(job)
         error: ItemError
         if end.timed_out:

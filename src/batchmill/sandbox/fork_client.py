@@ -1,4 +1,4 @@
-"""The pool's end of a nursery: asks it for children and hears of their ends."""
+"""The pool's end of a fork server: asks it for children and hears of their ends."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, cast
 
-from batchmill.sandbox.channel import Gone, Line
+from batchmill.sandbox.channel import Channel, Gone
 from batchmill.sandbox.child_environment import environment
 from batchmill.sandbox.child_process import Child
 from batchmill.sandbox.folders import Place
@@ -22,8 +22,8 @@ _STDERR_BYTES = 4096
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
-class Nursery:
-    """A running nursery process. When it ends, so do its children."""
+class ForkServer:
+    """A running fork server. When it ends, so do its children."""
 
     def __init__(self, control: socket.socket) -> None:
         self.process: asyncio.SubprocessTransport | None = None
@@ -31,29 +31,29 @@ class Nursery:
         self.stderr = b""
         self._control = control
         self._heard = b""
-        self._lines: dict[int, Line] = {}
-        self._unborn: Line | None = None
-        self._asking = asyncio.Lock()
+        self._channels: dict[int, Channel] = {}
+        self._pending: Channel | None = None
+        self._one_request = asyncio.Lock()
         self._ended = asyncio.Event()
         self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def start(cls, executor: str, environ: Mapping[str, str], folder: Path) -> Self:
-        """Start a nursery and wait until it has loaded `executor`.
+        """Start a fork server and wait until it has loaded `executor`.
 
         Raises:
             Gone: it ended before, and says why.
         """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        nursery = cls(ours)
+        fork_server = cls(ours)
         loop = asyncio.get_running_loop()
         command = [sys.executable, "-P", "-m", "batchmill.sandbox.fork_server", executor]
         command += [str(os.getpid()), str(theirs.fileno())]
         try:
             with theirs:
                 await loop.subprocess_exec(
-                    lambda: _Process(nursery),
+                    lambda: _Process(fork_server),
                     *command,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
@@ -62,40 +62,40 @@ class Nursery:
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                 )
-            loop.add_reader(ours, nursery._readable)
-            await nursery._answered()
+            loop.add_reader(ours, fork_server._readable)
+            await fork_server._answered()
         except BaseException:
-            nursery.lost()
+            fork_server.lost()
             raise
-        return nursery
+        return fork_server
 
     async def fork(self, place: Place) -> Child:
         """Return a new child that has confined itself to `place`.
 
         Raises:
-            Gone: the nursery or the child ended first.
+            Gone: the fork server or the child ended first.
         """
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
-        line = Line(on_unreaped=self.kill)
+        channel = Channel(on_unreaped=self.kill)
         loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: line, ours)
-        await loop.connect_read_pipe(lambda: line.last_words, os.fdopen(reading, "rb"))
+        await loop.connect_accepted_socket(lambda: channel, ours)
+        await loop.connect_read_pipe(lambda: channel.stderr_tail, os.fdopen(reading, "rb"))
         try:
-            async with self._asking:
+            async with self._one_request:
                 await self._answered()  # of a request that was cancelled
-                self._ask(place, line, [theirs.fileno(), writing])
+                self._ask(place, channel, [theirs.fileno(), writing])
                 await self._answered()
         except BaseException:
-            line.abandon()
+            channel.abandon()
             raise
         finally:
             theirs.close()
             os.close(writing)
-        return await Child.ready(place, line, START_TIMEOUT_S)
+        return await Child.ready(place, channel, START_TIMEOUT_S)
 
     async def aclose(self) -> None:
-        """Kill the nursery, and so its children."""
+        """Kill the fork server, and so its children."""
         if self.alive:
             self.kill()
             await self._ended.wait()
@@ -118,13 +118,13 @@ class Nursery:
         if not self._answer.done():
             self._answer.set_exception(Gone(self.stderr.decode(errors="replace")))
             self._answer.exception()  # whoever asked may have been cancelled
-        for line in self._lines.values():
-            line.orphaned()
+        for channel in self._channels.values():
+            channel.orphaned()
 
-    def _ask(self, place: Place, line: Line, descriptors: list[int]) -> None:
+    def _ask(self, place: Place, channel: Channel, descriptors: list[int]) -> None:
         if not self.alive:
-            raise Gone("the nursery has ended")
-        self._unborn = line
+            raise Gone("the fork server has ended")
+        self._pending = channel
         self._answer = asyncio.get_running_loop().create_future()
         request = encode("fork", place.root)
         socket.send_fds(self._control, [request], descriptors)
@@ -135,7 +135,7 @@ class Nursery:
                 await asyncio.shield(self._answer)
         except TimeoutError as error:
             self.kill()
-            raise Gone("the nursery does not answer") from error
+            raise Gone("the fork server does not answer") from error
 
     def _readable(self) -> None:
         data, descriptors = b"", list[int]()
@@ -156,27 +156,27 @@ class Nursery:
     def _hear(self, kind: str, body: Any, descriptors: list[int]) -> None:  # noqa: ANN401 - JSON
         match kind:
             case "ended":
-                self._lines.pop(body[0]).process_ended(body[1])
-            case "forked" if self._unborn is not None:
-                self._lines[body] = self._unborn
+                self._channels.pop(body[0]).process_ended(body[1])
+            case "forked" if self._pending is not None:
+                self._channels[body] = self._pending
                 pidfd = descriptors.pop() if descriptors else None
-                self._unborn.born(ProcessHandle(body, pidfd))
+                self._pending.started(ProcessHandle(body, pidfd))
                 self._answer.set_result(body)
             case "ready":
                 self._answer.set_result(body)
 
 
 class _Process(asyncio.SubprocessProtocol):
-    """Collects the last words of a nursery and notes its end."""
+    """Collects the stderr tail of a fork server and notes its end."""
 
-    def __init__(self, nursery: Nursery) -> None:
-        self._nursery = nursery
+    def __init__(self, fork_server: ForkServer) -> None:
+        self._fork_server = fork_server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._nursery.process = cast("asyncio.SubprocessTransport", transport)
+        self._fork_server.process = cast("asyncio.SubprocessTransport", transport)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        self._nursery.stderr = (self._nursery.stderr + data)[-_STDERR_BYTES:]
+        self._fork_server.stderr = (self._fork_server.stderr + data)[-_STDERR_BYTES:]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._nursery.lost()
+        self._fork_server.lost()

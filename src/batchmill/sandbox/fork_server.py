@@ -1,7 +1,7 @@
-"""The nursery: loads what jobs need once, then forks a child whenever the pool asks for one.
+"""The fork server: loads what jobs need once, then forks a child whenever the pool asks for one.
 
     pool    ──► {"fork": root of its place} with two descriptors: the child's line and its stderr
-    nursery ──► {"ready": pid} · {"forked": pid} with its pidfd · {"ended": [pid, exit code]}
+    server  ──► {"ready": pid} · {"forked": pid} with its pidfd · {"ended": [pid, exit code]}
 
 Run as `python -m batchmill.sandbox.fork_server EXECUTOR PARENT CONTROL`. It never sees a client's
 bytes, and starts no threads, so that forking is safe. A fork costs a few milliseconds where a
@@ -39,12 +39,12 @@ def main(executor: str, parent: str, control: str) -> None:
     gc.collect()
     gc.freeze()  # or the first collection in each child would copy every page
     confine.adopt_orphans()
-    ends, family = _told_of_ends(), _Family()
+    ends, family = _notified_of_exits(), _Family()
     pool.sendall(encode("ready", os.getpid()))
     while True:
         for readable in select.select([ends, pool], [], [])[0]:
             if readable is ends:
-                _tell_ends(ends, pool, family)
+                _report_exits(ends, pool, family)
             elif not _fork(pool, module, family):
                 return
 
@@ -61,12 +61,12 @@ def _fork(pool: socket.socket, module: Any, family: _Family) -> bool:  # noqa: A
     request, descriptors, _, _ = socket.recv_fds(pool, REQUEST_BYTES, 2)
     if not request:
         return False
-    nursery = os.getpid()
+    fork_server = os.getpid()
     pid = os.fork()
     if pid == 0:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        child_main.live(module.execute, Place.at(decode(request)[1]), nursery, descriptors)
+        child_main.run_child(module.execute, Place.at(decode(request)[1]), fork_server, descriptors)
     family.forked.add(pid)
     with contextlib.suppress(OSError):  # it may have done so itself, or be dead already
         os.setpgid(pid, pid)
@@ -88,7 +88,7 @@ def _tell_fork(pool: socket.socket, pid: int) -> None:
     os.close(pidfd)
 
 
-def _told_of_ends() -> socket.socket:
+def _notified_of_exits() -> socket.socket:
     """Return a socket that becomes readable when a child ends."""
     ours, kernels = socket.socketpair()
     kernels.setblocking(False)
@@ -97,7 +97,7 @@ def _told_of_ends() -> socket.socket:
     return ours
 
 
-def _tell_ends(ends: socket.socket, pool: socket.socket, family: _Family) -> None:
+def _report_exits(ends: socket.socket, pool: socket.socket, family: _Family) -> None:
     ends.recv(4096)
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:

@@ -22,7 +22,7 @@ from batchmill.sandbox.channel import Gone, OnProgress
 from batchmill.sandbox.child_process import Child
 from batchmill.sandbox.confine import Sandbox
 from batchmill.sandbox.folders import Place, move
-from batchmill.sandbox.fork_client import Nursery
+from batchmill.sandbox.fork_client import ForkServer
 from batchmill.sandbox.messages import Job, Report
 from batchmill.sandbox.scratch import Scratch, discard
 
@@ -76,7 +76,7 @@ class Pool:
         self._recycling = recycling or Recycling()
         self._slots = asyncio.Semaphore(size)
         self._starting = asyncio.Lock()
-        self._nursery: Nursery | None = None
+        self._fork_server: ForkServer | None = None
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
         self._population = 0
@@ -129,8 +129,8 @@ class Pool:
             await child.kill()
         for _ in range(self.size - self._stuck):  # once ours, every run has left its folder
             await self._slots.acquire()
-        if self._nursery is not None:
-            await self._nursery.aclose()
+        if self._fork_server is not None:
+            await self._fork_server.aclose()
         await asyncio.to_thread(self.scratch.close)
 
     def stats(self) -> PoolStats:
@@ -216,20 +216,20 @@ class Pool:
         return child
 
     async def _fork(self, place: Place) -> Child:
-        child = await (await self._living_nursery()).fork(place)
+        child = await (await self._running_fork_server()).fork(place)
         if self._closed:  # meanwhile, and `aclose` did not know of this child
             await child.kill()
             raise RunnerUnavailableError(detail=_CLOSED)
         return child
 
-    async def _living_nursery(self) -> Nursery:
+    async def _running_fork_server(self) -> ForkServer:
         async with self._starting:
             if self._closed:
                 raise RunnerUnavailableError(detail=_CLOSED)
-            if self._nursery is None or not self._nursery.alive:
+            if self._fork_server is None or not self._fork_server.alive:
                 folder = self.scratch.path
-                self._nursery = await Nursery.start(self._executor, self._environ, folder)
-            return self._nursery
+                self._fork_server = await ForkServer.start(self._executor, self._environ, folder)
+            return self._fork_server
 
     async def _end(self, child: Child) -> None:
         try:

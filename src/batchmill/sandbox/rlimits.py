@@ -27,7 +27,7 @@ def set_for_job(pid: int, limits: Limits) -> None:
 
 
 def ran_out_of_memory(stderr: str) -> bool:
-    """Tell whether the last words of a dead child are about memory."""
+    """Tell whether the stderr tail of a dead child is about memory."""
     return any(sign in stderr for sign in _OUT_OF_MEMORY)
 
 
