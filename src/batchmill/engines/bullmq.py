@@ -1,7 +1,7 @@
 """BullMQ on Redis or Valkey: servers and workers on any number of machines share one queue.
 
 A job carries an item's id and a priority, nothing else. The keys are BullMQ's own: Bull Board
-shows the queue, and programs in Node can ring too with a job whose data is `{"id": ITEM_ID}`.
+shows the queue, and programs in Node can notify too with a job whose data is `{"id": ITEM_ID}`.
 What Redis loses the sweep submits again.
 
 BullMQ's own worker loop is not used: it can't be cancelled while it closes, and takes a job more
@@ -123,7 +123,7 @@ async def _take_all(worker: Worker, handle: Handler, slots: int, stopping: async
 
 async def _run(worker: Worker, job: Job, handle: Handler, free: asyncio.Semaphore) -> None:
     """Handle a job with its lock renewed. Whatever came of it, the database knows: it is done."""
-    item_id = job.data.get("id") if isinstance(job.data, dict) else None  # others may ring too
+    item_id = job.data.get("id") if isinstance(job.data, dict) else None  # others may notify too
     worker.lockManager.track_job(job.id, job.token, round(time.time() * 1000))
     try:
         await handle(ItemId(str(item_id or "")))

@@ -41,7 +41,7 @@ class Vitals:
 
 @dataclass(frozen=True, slots=True)
 class ServerContext:
-    """The truth, the bytes, the doorbell and the rules.
+    """The truth, the bytes, the engine and the rules.
 
     `process_id` names this process, `uploads` is its own folder for files that are arriving;
     `outgoing` makes every call to an address that a user named, `signer` addresses of our own;
@@ -77,7 +77,7 @@ class ServerContext:
         """How long a claim holds without being renewed."""
         return round(self.settings.lease_s * 1000)
 
-    async def ring(self, deliveries: Iterable[Delivery]) -> None:
+    async def notify(self, deliveries: Iterable[Delivery]) -> None:
         """Tell the engine; what it loses, or can't be told now, the sweep submits again."""
         wanted = list(deliveries)
         try:

@@ -128,7 +128,7 @@ async def submit_missing(server: ServerContext, *, older_s: float = MISSED_AFTER
         lost = await server.engine.missing(known) if known else ()
         if lost:
             logs.warning(Event.ENGINE_LOST, batch=batch.id, items=len(lost))
-            await server.ring(lost)
+            await server.notify(lost)
 
 
 async def forget_dead(server: ServerContext) -> None:

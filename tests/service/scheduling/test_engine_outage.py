@@ -1,4 +1,4 @@
-"""The engine is only a doorbell: what was accepted is done although it was away or forgot."""
+"""The engine is only a notification: what was accepted is done although it was away or forgot."""
 
 import asyncio
 from collections.abc import Iterator

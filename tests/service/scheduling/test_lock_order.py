@@ -68,7 +68,7 @@ async def dispatch_all(context: ServerContext, ids: list[BatchId]) -> None:
     while True:
         for batch_id in ids:
             taken = await context.database.run(transitions.take, batch_id, window=7)
-            await context.ring(taken.deliveries)
+            await context.notify(taken.deliveries)
             await context.database.run(transitions.rescue, batch_id, limit=100)
 
 

@@ -16,7 +16,7 @@ async def dispatch(server: ServerContext, batch_id: BatchId) -> int:
     taken = await server.database.run(
         transitions.take, batch_id, window=server.window, caps=server.caps
     )
-    await server.ring(taken.deliveries)
+    await server.notify(taken.deliveries)
     return len(taken.deliveries)
 
 
@@ -29,7 +29,7 @@ async def dispatch_owner(server: ServerContext, owner_id: OwnerId) -> int:
         taken = await server.database.run(
             transitions.take_turn, owner_id, window=server.window, caps=server.caps
         )
-        await server.ring(taken.deliveries)
+        await server.notify(taken.deliveries)
         total += len(taken.deliveries)
         if not taken.more:
             break
