@@ -40,5 +40,7 @@ def test_the_longest_name_that_a_worker_may_have_fits_into_the_database(kind: st
 
     worker_id = ids.worker_id(settings.worker_id)
     with databases.new_database(kind, tmp_path) as database, database.engine.begin() as conn:
-        workers.beat(conn, worker_id, host="h", pid=1, slots=3, stats={}, lease_ms=60_000)
+        workers.record_heartbeat(
+            conn, worker_id, host="h", pid=1, slots=3, stats={}, lease_ms=60_000
+        )
         assert workers.known_slots(conn) == 3

@@ -107,14 +107,16 @@ def test_where_files_take_long_a_standstill_is_longer_than_twenty_of_them(
 A, B = WorkerId("wrk_a"), WorkerId("wrk_b")
 
 
-def beat(rows: Rows, worker: WorkerId, slots: int = 2) -> None:
-    rows.do(workers.beat, worker, host="h", pid=1, slots=slots, stats={}, lease_ms=12_000)
+def record_heartbeat(rows: Rows, worker: WorkerId, slots: int = 2) -> None:
+    rows.do(
+        workers.record_heartbeat, worker, host="h", pid=1, slots=slots, stats={}, lease_ms=12_000
+    )
 
 
 def test_a_process_lives_and_counts_to_the_last_millisecond_of_its_lease(rows: Rows) -> None:
-    beat(rows, A)
+    record_heartbeat(rows, A)
     rows.now += 1
-    beat(rows, B, slots=3)
+    record_heartbeat(rows, B, slots=3)
     rows.now += 11_999
     assert rows.do(workers.known_slots) == 5
     assert rows.do(workers.forget_dead) == 0
@@ -122,14 +124,14 @@ def test_a_process_lives_and_counts_to_the_last_millisecond_of_its_lease(rows: R
     assert rows.do(workers.known_slots) == 3
     assert [row.id for row in rows.do(workers.alive)] == [B]
     assert rows.do(workers.forget_dead) == 1
-    beat(rows, B, slots=4)
+    record_heartbeat(rows, B, slots=4)
     rows.now += 12_000
     assert rows.do(workers.known_slots) == 4, "a beat says how many there are now"
 
 
 def test_a_process_that_drains_lives_and_counts_for_nothing(rows: Rows) -> None:
-    beat(rows, A)
-    beat(rows, B, slots=3)
+    record_heartbeat(rows, A)
+    record_heartbeat(rows, B, slots=3)
     rows.at_any_time(workers.start_draining, A)
     assert rows.do(workers.known_slots) == 3
     assert [row.draining for row in rows.do(workers.alive)] in ([True, False], [False, True])

@@ -245,7 +245,7 @@ async def test_slots_of_dead_workers_are_forgotten(database: Database, tmp_path:
     context = a_mill(database, tmp_path)
     for name, lease_ms in (("wrk_a", 60_000), ("wrk_b", -1)):
         await database.run(
-            workers.beat,
+            workers.record_heartbeat,
             WorkerId(name),
             host="h",
             pid=1,

@@ -28,7 +28,7 @@ class WorkerRow:
     stats: dict[str, Any]
 
 
-def beat(  # noqa: PLR0913 - the columns of one row
+def record_heartbeat(  # noqa: PLR0913 - the columns of one row
     conn: Connection,
     worker_id: WorkerId,
     *,

@@ -23,7 +23,7 @@ async def keep_alive(server: ServerContext, *, slots: int) -> None:
     """Enter this process now and every `renew_s`; takes it out when cancelled."""
     try:
         while True:
-            await _beat_once(server, slots)
+            await _enter_once(server, slots)
             await asyncio.sleep(server.settings.renew_s)
     finally:
         await asyncio.shield(server.database.run(workers.leave, server.process_id))
@@ -38,7 +38,7 @@ async def enter(server: ServerContext, *, slots: int) -> None:
     stats = {"short_of": short_of} if short_of else {}
     slots = 0 if short_of else slots  # the others must not count on them
     server.vitals.slots, pause = await server.database.run(
-        _beat, server.process_id, slots=slots, lease_ms=server.lease_ms, stats=stats
+        _record, server.process_id, slots=slots, lease_ms=server.lease_ms, stats=stats
     )
     server.vitals.paused = pause.reason if pause else None
 
@@ -70,17 +70,17 @@ def _available_memory_bytes() -> int | None:
     return next((int(fields[1]) * 1024 for fields in found), None)
 
 
-async def _beat_once(server: ServerContext, slots: int) -> None:
+async def _enter_once(server: ServerContext, slots: int) -> None:
     try:
         await enter(server, slots=slots)
     except OutageError as error:
         logs.warning(Event.WORKER_SILENT, code=error.code, detail=error.detail)
 
 
-def _beat(
+def _record(
     conn: Connection, worker_id: WorkerId, *, slots: int, lease_ms: int, stats: dict[str, Any]
 ) -> tuple[int, Pause | None]:
-    workers.beat(
+    workers.record_heartbeat(
         conn,
         worker_id,
         host=socket.gethostname(),
