@@ -11,15 +11,15 @@ from redis import Redis
 
 from batchmill.engines.bullmq import BullmqEngine
 from batchmill.errors.outage import EngineUnavailableError
-from batchmill.model.item import Delivery, ItemId
+from batchmill.model.item import ItemId, QueueMessage
 from support import parts, redis_server
 from support.redis_server import PrivateRedis
 
 Handled = list[str]
 
 
-def deliveries(number: int, *, dispatch_no: int = 1) -> list[Delivery]:
-    return [Delivery(ItemId(f"itm_{n}"), dispatch_no, 1050) for n in range(number)]
+def messages(number: int, *, dispatch_no: int = 1) -> list[QueueMessage]:
+    return [QueueMessage(ItemId(f"itm_{n}"), dispatch_no, 1050) for n in range(number)]
 
 
 async def take(
@@ -58,24 +58,24 @@ def shared() -> Iterator[tuple[str, str]]:
 
 async def test_a_redis_that_is_away_is_an_outage(redis: PrivateRedis) -> None:
     engine = BullmqEngine(redis.url, queue="q")
-    await engine.submit(deliveries(1))
+    await engine.submit(messages(1))
     redis.kill()
     with pytest.raises(EngineUnavailableError):
-        await engine.submit(deliveries(1))
+        await engine.submit(messages(1))
     with pytest.raises(EngineUnavailableError):
-        await engine.missing(deliveries(1))
+        await engine.missing(messages(1))
     await engine.aclose()
 
 
 async def test_a_redis_that_hangs_holds_up_nobody_and_is_used_again(redis: PrivateRedis) -> None:
     engine = BullmqEngine(redis.url, queue="q")
-    await engine.submit(deliveries(1))
+    await engine.submit(messages(1))
     redis.freeze()
     async with asyncio.timeout(30):
         with pytest.raises(EngineUnavailableError):
-            await engine.submit(deliveries(2))
+            await engine.submit(messages(2))
     redis.thaw()
-    await engine.submit(deliveries(2))
+    await engine.submit(messages(2))
     assert await take(engine, 2) == ["itm_0", "itm_1"]
     await engine.aclose()
 
@@ -87,12 +87,12 @@ async def test_serving_goes_on_by_itself_after_redis_was_killed(redis: PrivateRe
         taking = group.create_task(
             take(engine, 3, meanwhile=lambda _: loop.call_soon_threadsafe(first.set))
         )
-        await engine.submit(deliveries(1))
+        await engine.submit(messages(1))
         await first.wait()
         await asyncio.to_thread(redis.kill)
         await asyncio.sleep(0.2)
         await asyncio.to_thread(redis.start)
-        await engine.submit(deliveries(2, dispatch_no=2))
+        await engine.submit(messages(2, dispatch_no=2))
     assert taking.result() == ["itm_0", "itm_0", "itm_1"]
     await engine.aclose()
 
@@ -101,7 +101,7 @@ async def test_what_redis_forgot_is_missing_until_it_is_submitted_again(
     redis: PrivateRedis,
 ) -> None:
     engine = BullmqEngine(redis.url, queue="q")
-    sent = deliveries(450)
+    sent = messages(450)
     await engine.submit(sent)
     assert list(await engine.missing(sent)) == []
     await asyncio.to_thread(redis.client().flushall)
@@ -113,12 +113,12 @@ async def test_what_redis_forgot_is_missing_until_it_is_submitted_again(
 
 async def test_a_redis_that_is_emptied_while_an_item_runs_does_no_harm(redis: PrivateRedis) -> None:
     engine = BullmqEngine(redis.url, queue="q")
-    await engine.submit(deliveries(1))
+    await engine.submit(messages(1))
 
     def empty(handled: Handled) -> None:
         if len(handled) == 1:
             redis.client().flushall()
-            asyncio.run_coroutine_threadsafe(engine.submit(deliveries(2)), loop).result(10)
+            asyncio.run_coroutine_threadsafe(engine.submit(messages(2)), loop).result(10)
 
     loop = asyncio.get_running_loop()
     assert await take(engine, 3, meanwhile=empty) == ["itm_0", "itm_0", "itm_1"]
@@ -130,13 +130,13 @@ async def test_what_comes_after_a_stop_goes_to_others_at_once(shared: tuple[str,
 
     url, queue = shared
     first, second = BullmqEngine(url, queue=queue), BullmqEngine(url, queue=queue)
-    await first.submit(deliveries(40))
+    await first.submit(messages(40))
     handled = await take(first, 5, slots=4)
     with Redis.from_url(url) as client:
         assert client.llen(f"bull:{queue}:active") == 0
     async with asyncio.timeout(60):
         handled += await take(second, 40 - len(handled), slots=4)
-    assert sorted(handled) == sorted(each.item_id for each in deliveries(40))
+    assert sorted(handled) == sorted(each.item_id for each in messages(40))
     await first.aclose()
     await second.aclose()
 
@@ -144,7 +144,7 @@ async def test_what_comes_after_a_stop_goes_to_others_at_once(shared: tuple[str,
 async def test_two_workers_share_the_queue_and_double_nothing(shared: tuple[str, str]) -> None:
     url, queue = shared
     engines = [BullmqEngine(url, queue=queue) for _ in range(2)]
-    await engines[0].submit(deliveries(60))
+    await engines[0].submit(messages(60))
     stopping, handled = asyncio.Event(), []
 
     async def handle(item_id: ItemId) -> None:
@@ -166,7 +166,7 @@ async def test_redis_holds_ids_and_priorities_and_nothing_once_all_is_done(
 ) -> None:
     url, queue = shared
     engine = BullmqEngine(url, queue=queue)
-    await engine.submit(deliveries(3))
+    await engine.submit(messages(3))
     with Redis.from_url(url, decode_responses=True) as client:
         job = client.hgetall(f"bull:{queue}:itm_0.1")
         assert json.loads(job.pop("data")) == {"id": "itm_0"}
@@ -181,7 +181,7 @@ async def test_redis_holds_ids_and_priorities_and_nothing_once_all_is_done(
 async def test_a_job_of_a_worker_that_died_is_taken_by_another(shared: tuple[str, str]) -> None:
     url, queue = shared
     dead, alive = BullmqEngine(url, queue=queue), BullmqEngine(url, queue=queue)
-    await dead.submit(deliveries(1))
+    await dead.submit(messages(1))
     started = asyncio.Event()
 
     async def hang(_item_id: ItemId) -> None:
@@ -232,7 +232,7 @@ def in_node(folder: Path, program: str, url: str, queue: str) -> str:
 
 async def test_node_reads_the_queue_as_bull_board_does(node: Path, shared: tuple[str, str]) -> None:
     engine = BullmqEngine(shared[0], queue=shared[1])
-    await engine.submit(deliveries(7))
+    await engine.submit(messages(7))
     program = "console.log(JSON.stringify(await q.getJobCounts()))"
     counts = json.loads(in_node(node, program, *shared))
     assert counts["prioritized"] == 7

@@ -10,7 +10,7 @@ import pytest
 from batchmill.engines.base import Engine
 from batchmill.engines.bullmq import BullmqEngine
 from batchmill.engines.memory import MemoryEngine
-from batchmill.model.item import Delivery, ItemId
+from batchmill.model.item import ItemId, QueueMessage
 from support import redis_server
 
 Maker = Callable[[], Engine]
@@ -39,8 +39,8 @@ def make_engine(request: pytest.FixtureRequest) -> Iterator[Maker]:
         yield make
 
 
-def a_delivery(name: str, priority: int = 1050, dispatch_no: int = 1) -> Delivery:
-    return Delivery(ItemId(name), dispatch_no, priority)
+def a_delivery(name: str, priority: int = 1050, dispatch_no: int = 1) -> QueueMessage:
+    return QueueMessage(ItemId(name), dispatch_no, priority)
 
 
 async def serve_until(engine: Engine, number: int, *, slots: int = 1) -> list[str]:
@@ -107,7 +107,7 @@ async def test_an_item_that_is_being_handled_is_not_missing(
 ) -> None:
     engine, stopping = make_engine(), asyncio.Event()
     running = a_delivery("running")
-    found: list[Delivery] = []
+    found: list[QueueMessage] = []
 
     async def handle(_item_id: ItemId) -> None:
         found.extend(await engine.missing([running]))

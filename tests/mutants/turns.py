@@ -210,7 +210,7 @@ MUTANTS = (
     Mutant(
         "memory-priority",
         _MEMORY,
-        "entry = (delivery.priority, place,",
+        "entry = (message.priority, place,",
         "entry = (0, place,",
         "lower numbers run first",
         (_ENGINES,),
@@ -218,7 +218,7 @@ MUTANTS = (
     Mutant(
         "memory-doubled",
         _MEMORY,
-        "if delivery.item_id not in self._waiting:",
+        "if message.item_id not in self._waiting:",
         "if True:",
         "one that waits is not doubled",
         (_ENGINES,),
@@ -234,15 +234,15 @@ MUTANTS = (
     Mutant(
         "bullmq-job-id",
         _BULLMQ,
-        'f"{delivery.item_id}.{delivery.dispatch_no}"',
-        'f"{delivery.item_id}"',
+        'f"{message.item_id}.{message.dispatch_no}"',
+        'f"{message.item_id}"',
         "a repeat is a job of its own",
         equivalent="a job that was handled is removed, so the id is free again; while the first one waits, a second would only repeat it",
     ),
     Mutant(
         "bullmq-priority",
         _BULLMQ,
-        "max(1, delivery.priority)",
+        "max(1, message.priority)",
         "1",
         "lower numbers run first",
         (_ENGINES,),

@@ -17,12 +17,12 @@ from batchmill.db.types import at, from_ms
 from batchmill.model.batch import BatchId, BatchStatus, NewBatch, OwnerId
 from batchmill.model.item import (
     UNSUCCESSFUL,
-    Delivery,
     Failure,
     Input,
     ItemId,
     ItemStatus,
     NewItem,
+    QueueMessage,
     Result,
     WorkerId,
 )
@@ -57,7 +57,7 @@ class Percent(RuleBasedStateMachine):
         super().__init__()
         self.do(databases.empty)
         self.now = 1_800_000_000_000
-        self.rung: list[Delivery] = []
+        self.rung: list[QueueMessage] = []
         self.seen: dict[int, float] = {}
 
     def do(self, function, *args, **kwargs):
@@ -86,7 +86,7 @@ class Percent(RuleBasedStateMachine):
     @rule(outcome=st.sampled_from(OUTCOMES), run_ms=st.integers(0, 10_000))
     def work_one(self, outcome, run_ms: int) -> None:
         taken = self.do(transitions.take, BATCH, window=3, now=at(self.now))
-        self.rung += taken.deliveries
+        self.rung += taken.messages
         if not self.rung:
             return
         claimed = self.do(

@@ -281,7 +281,7 @@ async def test_a_retrying_item_is_not_taken_before_it_is_due(
     taken = await database.run(
         transitions.take_turn, claimed.owner_id, window=8, now=at(4_000_000_000_000)
     )
-    assert [each.item_id for each in taken.deliveries] == [item.id]
+    assert [each.item_id for each in taken.messages] == [item.id]
 
 
 def batches_draft():

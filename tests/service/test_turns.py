@@ -123,7 +123,7 @@ def test_two_owners_who_are_served_at_once_do_not_pass_the_cap_together(
 
     def take(conn: Connection, batch_id: str) -> int:
         taken = transitions.take(conn, BatchId(batch_id), window=9, caps=CAPS, now=at(rows.now))
-        return len(taken.deliveries)
+        return len(taken.messages)
 
     taken = both_at_once(database, lambda conn: take(conn, BATCH), lambda conn: take(conn, "bat_2"))
     assert sorted(taken) == [0, 2]
@@ -134,7 +134,7 @@ def test_two_owners_who_are_served_at_once_do_not_pass_the_cap_together(
 
 def turn(rows: Rows, owner_id: OwnerId = OWNER, **more) -> list[str]:
     """Let a batch of the owner have its turn for one item; return which it was."""
-    queued = rows.do(transitions.take_turn, owner_id, **{"window": 1, **more}).deliveries
+    queued = rows.do(transitions.take_turn, owner_id, **{"window": 1, **more}).messages
     for each in queued:
         claimed = rows.claim(each.item_id)
         assert claimed is not None

@@ -16,12 +16,12 @@ from batchmill.db.connect import Connection, Database
 from batchmill.db.types import at
 from batchmill.model.batch import BatchId, BatchStatus, NewBatch, OwnerId
 from batchmill.model.item import (
-    Delivery,
     Failure,
     Input,
     ItemId,
     ItemStatus,
     NewItem,
+    QueueMessage,
     Result,
     WorkerId,
 )
@@ -86,10 +86,10 @@ class Rows:
         *,
         window: int = 100,
         caps: Mapping[str, int] = transitions.NO_CAPS,
-    ) -> list[Delivery]:
+    ) -> list[QueueMessage]:
         """Queue what is due of a batch."""
         taken = self.do(transitions.take, BatchId(batch_id), window=window, caps=caps)
-        return list(taken.deliveries)
+        return list(taken.messages)
 
     def claim(self, item_id: ItemId, worker: str = "wrk_a") -> Claimed | None:
         """Claim an item."""

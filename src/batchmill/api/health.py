@@ -8,7 +8,7 @@ from pathlib import Path
 from batchmill.db import pauses, webhooks, workers
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.request import ConflictError, NotFoundError
-from batchmill.model.item import Delivery, ItemId
+from batchmill.model.item import ItemId, QueueMessage
 from batchmill.sandbox.confine import Sandbox
 from batchmill.service.context import ServerContext
 from batchmill.storage.disk import Room
@@ -92,7 +92,7 @@ async def _storage(server: ServerContext) -> str:
 
 
 async def _queue(server: ServerContext) -> str:
-    await server.engine.missing([Delivery(ItemId(_PROBE), 1, 1)])
+    await server.engine.missing([QueueMessage(ItemId(_PROBE), 1, 1)])
     return "answers"
 
 

@@ -1,6 +1,6 @@
 """The contract of an engine: it carries item ids from the API to the workers.
 
-An engine may lose, delay, repeat and reorder deliveries: the database is the truth, a claim
+An engine may lose, delay, repeat and reorder messages: the database is the truth, a claim
 makes repeats harmless, and the sweep submits again what `missing` names. So everything in an
 engine can be thrown away at any time.
 
@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from batchmill.model.item import Delivery, ItemId
+from batchmill.model.item import ItemId, QueueMessage
 
 Handler = Callable[[ItemId], Awaitable[None]]
 
@@ -20,7 +20,7 @@ Handler = Callable[[ItemId], Awaitable[None]]
 class Engine(Protocol):
     """Delivers item ids; lower priority first, then first come first served."""
 
-    async def submit(self, deliveries: Sequence[Delivery]) -> None:
+    async def submit(self, messages: Sequence[QueueMessage]) -> None:
         """Ask for each item to be handled. One that is already waiting is not doubled.
 
         Raises:
@@ -29,15 +29,15 @@ class Engine(Protocol):
         ...
 
     async def serve(self, handle: Handler, *, slots: int, stopping: asyncio.Event) -> None:
-        """Call `handle` for each delivery, at most `slots` at once; `handle` never raises.
+        """Call `handle` for each message, at most `slots` at once; `handle` never raises.
 
-        Once `stopping` is set it takes no more deliveries and returns when the running
+        Once `stopping` is set it takes no more messages and returns when the running
         handlers have ended; when cancelled, it cancels them and waits for them.
         """
         ...
 
-    async def missing(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Return those deliveries that the engine neither holds nor is handling."""
+    async def missing(self, messages: Sequence[QueueMessage]) -> Sequence[QueueMessage]:
+        """Return those messages that the engine neither holds nor is handling."""
         ...
 
     async def aclose(self) -> None:

@@ -24,7 +24,7 @@ from batchmill import logs
 from batchmill.engines.base import Handler
 from batchmill.errors.outage import EngineUnavailableError
 from batchmill.logs import Event
-from batchmill.model.item import Delivery, ItemId
+from batchmill.model.item import ItemId, QueueMessage
 
 PATIENCE_S: Final = 3.0
 """How long Redis may take to answer: callers must not wait for what the sweep makes good."""
@@ -59,10 +59,10 @@ class BullmqEngine:
         )
         self._queue = Queue(queue, {"connection": self._client})
 
-    async def submit(self, deliveries: Sequence[Delivery]) -> None:
+    async def submit(self, messages: Sequence[QueueMessage]) -> None:
         """See Engine.submit."""
-        for first in range(0, len(deliveries), CHUNK):
-            jobs = [_job(delivery) for delivery in deliveries[first : first + CHUNK]]
+        for first in range(0, len(messages), CHUNK):
+            jobs = [_job(message) for message in messages[first : first + CHUNK]]
             async with _answered():
                 await self._queue.addBulk(jobs)
 
@@ -80,33 +80,33 @@ class BullmqEngine:
         finally:
             await worker.lockManager.close()
 
-    async def missing(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+    async def missing(self, messages: Sequence[QueueMessage]) -> Sequence[QueueMessage]:
         """See Engine.missing."""
         async with _answered():
             asked = self._client.pipeline(transaction=False)
-            for delivery in deliveries:
-                asked.exists(self._queue.toKey(_job_id(delivery)))
+            for message in messages:
+                asked.exists(self._queue.toKey(_job_id(message)))
             held = await asked.execute()
-        return [delivery for delivery, known in zip(deliveries, held, strict=True) if not known]
+        return [message for message, known in zip(messages, held, strict=True) if not known]
 
     async def aclose(self) -> None:
         """See Engine.aclose."""
         await self._client.aclose()
 
 
-def _job_id(delivery: Delivery) -> str:
-    return f"{delivery.item_id}.{delivery.dispatch_no}"
+def _job_id(message: QueueMessage) -> str:
+    return f"{message.item_id}.{message.dispatch_no}"
 
 
-def _job(delivery: Delivery) -> dict[str, Any]:
+def _job(message: QueueMessage) -> dict[str, Any]:
     # Priority 0 would be none at all: such a job overtakes all others.
     options = {
-        "jobId": _job_id(delivery),
-        "priority": max(1, delivery.priority),
+        "jobId": _job_id(message),
+        "priority": max(1, message.priority),
         "removeOnComplete": True,
         "removeOnFail": True,
     }
-    return {"name": "item", "data": {"id": delivery.item_id}, "opts": options}
+    return {"name": "item", "data": {"id": message.item_id}, "opts": options}
 
 
 async def _take_all(worker: Worker, handle: Handler, slots: int, stopping: asyncio.Event) -> None:

@@ -1,7 +1,7 @@
 """An engine in the memory of one process: nothing to install, everything may be lost.
 
-Among deliveries of one priority it keeps a line in which everybody's first item comes before
-anybody's second: start-time fair queueing (Goyal, Vin and Cheng, 1996). A delivery's place is
+Among messages of one priority it keeps a line in which everybody's first item comes before
+anybody's second: start-time fair queueing (Goyal, Vin and Cheng, 1996). A message's place is
 the place reached plus how far back `ahead` puts it. Places taken only rise, so
 nobody's stream of single items, however steady, can hold back what stands in line.
 """
@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from batchmill.engines.base import Handler
-from batchmill.model.item import Delivery, ItemId
+from batchmill.model.item import ItemId, QueueMessage
 
 
 class MemoryEngine:
@@ -27,16 +27,16 @@ class MemoryEngine:
         self._order = itertools.count()
         self._arrived = asyncio.Condition()
 
-    async def submit(self, deliveries: Sequence[Delivery]) -> None:
+    async def submit(self, messages: Sequence[QueueMessage]) -> None:
         """See Engine.submit."""
         async with self._arrived:
-            for delivery in deliveries:
-                if delivery.item_id not in self._waiting:
-                    self._waiting.add(delivery.item_id)
-                    place = self._reached[delivery.priority] + 1 + delivery.ahead
-                    entry = (delivery.priority, place, next(self._order), delivery.item_id)
+            for message in messages:
+                if message.item_id not in self._waiting:
+                    self._waiting.add(message.item_id)
+                    place = self._reached[message.priority] + 1 + message.ahead
+                    entry = (message.priority, place, next(self._order), message.item_id)
                     heapq.heappush(self._heap, entry)
-            self._arrived.notify(len(deliveries))
+            self._arrived.notify(len(messages))
 
     async def serve(self, handle: Handler, *, slots: int, stopping: asyncio.Event) -> None:
         """See Engine.serve."""
@@ -47,10 +47,10 @@ class MemoryEngine:
                     slot_group.create_task(self._serve_one_by_one(handle, stopping))
             waker.cancel()
 
-    async def missing(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+    async def missing(self, messages: Sequence[QueueMessage]) -> Sequence[QueueMessage]:
         """See Engine.missing."""
         held = self._waiting | self._running
-        return [delivery for delivery in deliveries if delivery.item_id not in held]
+        return [message for message in messages if message.item_id not in held]
 
     async def aclose(self) -> None:
         """See Engine.aclose."""

@@ -61,7 +61,7 @@ StepOptions = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class QueueMessage:
     """What an engine carries. Lower `priority` runs first; `dispatch_no` tells repeats apart.
 
     `ahead` says how far back in a line that all owners share it should stand.

@@ -10,7 +10,7 @@ from batchmill.engines.base import Engine
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.families import DOCUMENTS, IMAGES
-from batchmill.model.item import Delivery, WorkerId
+from batchmill.model.item import QueueMessage, WorkerId
 from batchmill.outgoing.calls import Outgoing
 from batchmill.service.seals import Seals
 from batchmill.settings.fields import Settings
@@ -77,9 +77,9 @@ class ServerContext:
         """How long a claim holds without being renewed."""
         return round(self.settings.lease_s * 1000)
 
-    async def notify(self, deliveries: Iterable[Delivery]) -> None:
+    async def notify(self, messages: Iterable[QueueMessage]) -> None:
         """Tell the engine; what it loses, or can't be told now, the sweep submits again."""
-        wanted = list(deliveries)
+        wanted = list(messages)
         try:
             if wanted:
                 await self.engine.submit(wanted)

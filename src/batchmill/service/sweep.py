@@ -15,7 +15,7 @@ from batchmill.db.orphans import BATCHES
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.batch import RUNNABLE, BatchId, BatchStatus
-from batchmill.model.item import Delivery
+from batchmill.model.item import QueueMessage
 from batchmill.service import batch_control, orphans, stores
 from batchmill.service.context import ServerContext
 from batchmill.service.orphans import Kind
@@ -124,7 +124,7 @@ async def submit_missing(server: ServerContext, *, older_s: float = MISSED_AFTER
             older_ms=round(older_s * 1000),
             limit=CHUNK_ROWS,
         )
-        known = [Delivery(item_id, number, batch.priority) for item_id, number in rows]
+        known = [QueueMessage(item_id, number, batch.priority) for item_id, number in rows]
         lost = await server.engine.missing(known) if known else ()
         if lost:
             logs.warning(Event.ENGINE_LOST, batch=batch.id, items=len(lost))

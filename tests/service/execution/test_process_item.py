@@ -15,7 +15,7 @@ from batchmill.errors.item import AttemptTimeoutError, ChildCrashedError, Unread
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.model.batch import BatchStatus, OwnerId
 from batchmill.model.families import SEQUENTIAL
-from batchmill.model.item import Delivery, ItemStatus, WorkerId
+from batchmill.model.item import ItemStatus, QueueMessage, WorkerId
 from batchmill.service import batch_control
 from batchmill.service.execution.process_item import process_item
 from batchmill.service.scheduling import leases, transitions
@@ -49,9 +49,9 @@ class DeafEngine(MemoryEngine):
         super().__init__()
         self.heard: set[tuple[str, int]] = set()
 
-    async def submit(self, deliveries: list[Delivery]) -> None:
-        known = [d for d in deliveries if (d.item_id, d.dispatch_no) in self.heard]
-        self.heard |= {(d.item_id, d.dispatch_no) for d in deliveries}
+    async def submit(self, messages: list[QueueMessage]) -> None:
+        known = [d for d in messages if (d.item_id, d.dispatch_no) in self.heard]
+        self.heard |= {(d.item_id, d.dispatch_no) for d in messages}
         await super().submit(known)
 
 

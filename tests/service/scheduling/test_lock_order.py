@@ -12,7 +12,7 @@ import databases
 from batchmill.db import batches
 from batchmill.db.connect import Connection, Database
 from batchmill.model.batch import BatchId
-from batchmill.model.item import Delivery, ItemId, Result
+from batchmill.model.item import ItemId, QueueMessage, Result
 from batchmill.service.context import ServerContext
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.transitions import Completed
@@ -28,8 +28,8 @@ class Bells:
     def __init__(self) -> None:
         self.queue: asyncio.Queue[ItemId] = asyncio.Queue()
 
-    async def submit(self, deliveries: list[Delivery]) -> None:
-        for each in deliveries:
+    async def submit(self, messages: list[QueueMessage]) -> None:
+        for each in messages:
             self.queue.put_nowait(each.item_id)
 
     async def aclose(self) -> None:
@@ -68,7 +68,7 @@ async def dispatch_all(context: ServerContext, ids: list[BatchId]) -> None:
     while True:
         for batch_id in ids:
             taken = await context.database.run(transitions.take, batch_id, window=7)
-            await context.notify(taken.deliveries)
+            await context.notify(taken.messages)
             await context.database.run(transitions.rescue, batch_id, limit=100)
 
 

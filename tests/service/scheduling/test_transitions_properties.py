@@ -19,12 +19,12 @@ from batchmill.db.types import at
 from batchmill.model.batch import Batch, BatchId, BatchStatus, NewBatch, OwnerId
 from batchmill.model.item import (
     FINAL,
-    Delivery,
     Failure,
     Input,
     ItemId,
     ItemStatus,
     NewItem,
+    QueueMessage,
     Result,
     WorkerId,
 )
@@ -50,7 +50,7 @@ class Deliveries(RuleBasedStateMachine):
         super().__init__()
         self.do(databases.empty)
         self.now = 1_800_000_000_000
-        self.rung: list[Delivery] = []
+        self.rung: list[QueueMessage] = []
         self.running: list[Claimed] = []
         self.zombies: list[Claimed] = []
         self.final: dict[str, tuple[ItemStatus, int]] = {}
@@ -82,12 +82,12 @@ class Deliveries(RuleBasedStateMachine):
 
     def dispatch_a_turn(self) -> None:
         taken = self.do(transitions.take_turn, OWNER, window=WINDOW, now=at(self.now))
-        self.rung += taken.deliveries
+        self.rung += taken.messages
 
     @rule(batch_id=st.sampled_from(sorted(SIZES)))
     def dispatch_a_batch(self, batch_id: str) -> None:
         taken = self.do(transitions.take, BatchId(batch_id), window=WINDOW, now=at(self.now))
-        self.rung += taken.deliveries
+        self.rung += taken.messages
 
     @precondition(lambda self: self.rung)
     @rule(data=st.data(), repeat=st.booleans())
@@ -97,7 +97,7 @@ class Deliveries(RuleBasedStateMachine):
             self.rung.remove(wanted)
         self._claim(wanted)
 
-    def _claim(self, wanted: Delivery) -> None:
+    def _claim(self, wanted: QueueMessage) -> None:
         claimed = self.do(
             transitions.claim,
             wanted.item_id,
@@ -129,8 +129,8 @@ class Deliveries(RuleBasedStateMachine):
             rows = self.do(
                 items.waiting_deliveries, batch_id, older_ms=0, limit=100, now=at(self.now)
             )
-            known = {delivery.item_id for delivery in self.rung}
-            self.rung += [Delivery(i, n, 1050) for i, n in rows if i not in known]
+            known = {message.item_id for message in self.rung}
+            self.rung += [QueueMessage(i, n, 1050) for i, n in rows if i not in known]
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
@@ -254,7 +254,7 @@ class Deliveries(RuleBasedStateMachine):
         found = [self.do(batches.get, BatchId(each), owner_id=OWNER) for each in SIZES]
         return [batch for batch in found if batch is not None]
 
-    def _work(self, wanted: Delivery) -> None:
+    def _work(self, wanted: QueueMessage) -> None:
         claimed = self.do(
             transitions.claim,
             wanted.item_id,

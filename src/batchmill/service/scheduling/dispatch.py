@@ -16,8 +16,8 @@ async def dispatch(server: ServerContext, batch_id: BatchId) -> int:
     taken = await server.database.run(
         transitions.take, batch_id, window=server.window, caps=server.caps
     )
-    await server.notify(taken.deliveries)
-    return len(taken.deliveries)
+    await server.notify(taken.messages)
+    return len(taken.messages)
 
 
 async def dispatch_owner(server: ServerContext, owner_id: OwnerId) -> int:
@@ -29,8 +29,8 @@ async def dispatch_owner(server: ServerContext, owner_id: OwnerId) -> int:
         taken = await server.database.run(
             transitions.take_turn, owner_id, window=server.window, caps=server.caps
         )
-        await server.notify(taken.deliveries)
-        total += len(taken.deliveries)
+        await server.notify(taken.messages)
+        total += len(taken.messages)
         if not taken.more:
             break
     return total

@@ -26,11 +26,11 @@ from batchmill.model.batch import (
 )
 from batchmill.model.item import (
     Claim,
-    Delivery,
     Failure,
     Input,
     ItemId,
     ItemStatus,
+    QueueMessage,
     Result,
     Spent,
     WorkerId,
@@ -91,7 +91,7 @@ class Settled:
 class Taken:
     """Items that were queued just now; `more`: another batch of the owner may have its turn."""
 
-    deliveries: tuple[Delivery, ...] = ()
+    messages: tuple[QueueMessage, ...] = ()
     more: bool = False
 
 
@@ -123,11 +123,11 @@ def take(
         _count_taken(conn, batch, [status for _, status, _ in rows], now)
     # Who has little left goes before who has much, within bounds: nobody is put off for ever.
     first = queued + processing + min(pending - len(rows), PUT_OFF_WINDOWS * window)
-    deliveries = (
-        Delivery(item_id, number + 1, batch.priority, ahead)
+    messages = (
+        QueueMessage(item_id, number + 1, batch.priority, ahead)
         for ahead, (item_id, _, number) in enumerate(rows, start=first)
     )
-    return Taken(tuple(deliveries), more=len(rows) < share)
+    return Taken(tuple(messages), more=len(rows) < share)
 
 
 def cap_name(family: str) -> str:
