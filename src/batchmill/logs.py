@@ -62,9 +62,9 @@ class Event(StrEnum):
         "input.unfetched",
         "A file could not be fetched from the address named for it.",
     )
-    NOTICE_DELIVERED = "notice.delivered", "A webhook has taken the notice of a batch's end."
-    NOTICE_FAILED = "notice.failed", "A webhook did not take a notice; it is called again."
-    NOTICE_GIVEN_UP = "notice.given_up", "A webhook took a notice in none of many calls."
+    WEBHOOK_DELIVERED = "webhook.delivered", "A webhook has taken a delivery."
+    WEBHOOK_FAILED = "webhook.failed", "A webhook did not take a delivery; it is called again."
+    WEBHOOK_GIVEN_UP = "webhook.given_up", "A webhook took a delivery in none of many calls."
     SECRETS_SEALED = (
         "secrets.sealed",
         "Secrets in the database that lay in clear, or under an older key, are sealed with the"
@@ -72,7 +72,7 @@ class Event(StrEnum):
     )
     SECRETS_LOCKED = (
         "secrets.locked",
-        "`webhooks` webhooks get no notices from here: `setting` lacks the key of their secrets.",
+        "`webhooks` webhooks get no deliveries from here: `setting` lacks the secrets' key.",
     )
     SECRET_DAMAGED = "secret.damaged", "The secret of a webhook is not what was written."
     ENGINE_LOST = "engine.lost", "The engine had lost items; they were submitted again."

@@ -89,7 +89,7 @@ async def work(
 
 @asynccontextmanager
 async def upkeep(server: ServerContext, *, slots: int) -> AsyncIterator[None]:
-    """Keep this process entered, and sweep and notices going, for the length of the block."""
+    """Keep this process entered, and sweep and deliveries going, for the length of the block."""
     await heartbeat.enter(server, slots=slots)
     async with (
         background(heartbeat.keep_alive(server, slots=slots)),

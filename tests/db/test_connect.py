@@ -1,4 +1,4 @@
-"""Connections that die: in the pool nobody notices, in the middle a call is run again whole."""
+"""Connections that die: in the pool nobody deliveries, in the middle a call is run again whole."""
 
 import asyncio
 from collections.abc import Callable, Iterator

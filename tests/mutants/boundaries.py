@@ -184,8 +184,8 @@ MUTANTS = (
     Mutant(
         "notice-late-record",
         _HOOKS,
-        "where(notices.c.id == notice_id, notices.c.tries == tries)",
-        "where(notices.c.id == notice_id)",
+        "where(notices.c.id == delivery_id, notices.c.tries == tries)",
+        "where(notices.c.id == delivery_id)",
         "a call that was given up records nothing",
         (_OVER,),
     ),

@@ -15,7 +15,7 @@ MUTANTS = (
     Mutant(
         "notice-backoff",
         _NOTICES,
-        "NOW + BACKOFF_S[notice.tries] * 1000",
+        "NOW + BACKOFF_S[delivery.tries] * 1000",
         "NOW + BACKOFF_S[0] * 1000",
         "each wait is longer than the one before",
         (_SENT + "a_notice_that_never_arrives_is_given_up_after_all_tries",),
@@ -23,8 +23,8 @@ MUTANTS = (
     Mutant(
         "notice-tries",
         _NOTICES,
-        "notice.tries >= len(BACKOFF_S)",
-        "notice.tries >= len(BACKOFF_S) - 1",
+        "delivery.tries >= len(BACKOFF_S)",
+        "delivery.tries >= len(BACKOFF_S) - 1",
         "a notice has all its tries",
         (_SENT + "a_notice_that_never_arrives_is_given_up_after_all_tries",),
     ),
@@ -39,8 +39,8 @@ MUTANTS = (
     Mutant(
         "notice-when-due",
         _ROWS,
-        ".where(notices.c.status == NoticeStatus.WAITING, notices.c.due_at <= now)",
-        ".where(notices.c.status == NoticeStatus.WAITING)",
+        ".where(notices.c.status == DeliveryStatus.WAITING, notices.c.due_at <= now)",
+        ".where(notices.c.status == DeliveryStatus.WAITING)",
         "a webhook is looked at when it is due",
         (_SENT + "a_webhook_has_nothing_due_until_the_instant_that_its_notice_names",),
     ),
@@ -79,7 +79,7 @@ MUTANTS = (
     Mutant(
         "notice-delete",
         "src/batchmill/service/webhooks.py",
-        "    webhooks.delete_notices(conn, webhook_id)",
+        "    webhooks.delete_deliveries(conn, webhook_id)",
         "    pass",
         "a removed webhook is told nothing",
         (_SENT + "notices_of_a_removed_webhook_are_gone_and_old_ones_are_forgotten",),
@@ -104,8 +104,8 @@ MUTANTS = (
     Mutant(
         "notice-retry-id",
         _NOTICES,
-        ", notice.id, body)",
-        ', f"{notice.id}{notice.tries}", body)',
+        ", delivery.id, body)",
+        ', f"{delivery.id}{delivery.tries}", body)',
         "the id stays over all tries",
         (_SENT + "a_receiver_that_comes_back_gets_the_same_message",),
     ),

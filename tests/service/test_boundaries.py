@@ -8,7 +8,7 @@ from batchmill.db.idempotency import KeptAnswer
 from batchmill.db.types import from_ms
 from batchmill.model.batch import BatchId, BatchStatus, OwnerId
 from batchmill.model.item import WorkerId
-from batchmill.model.webhook import NoticeId, WebhookId
+from batchmill.model.webhook import DeliveryId, WebhookId
 from support.rows import BATCH, OWNER, WEEK_MS, Rows
 
 # SQL is the subject: all databases
@@ -229,7 +229,7 @@ def test_an_answer_is_kept_to_the_last_millisecond_of_its_day(rows: Rows) -> Non
 
 # Notices
 
-HOOK, NOTICE = WebhookId("wh_1"), NoticeId("ntc_1")
+HOOK, NOTICE = WebhookId("wh_1"), DeliveryId("ntc_1")
 
 
 def announced(rows: Rows) -> None:

@@ -13,7 +13,7 @@ from batchmill.db.connect import Database
 from batchmill.db.schema import webhooks as table
 from batchmill.errors.outage import SecretDamagedError, SecretKeyMissingError
 from batchmill.model.batch import LOCAL_OWNER
-from batchmill.model.webhook import NoticeStatus, Webhook, WebhookId
+from batchmill.model.webhook import DeliveryStatus, Webhook, WebhookId
 from batchmill.outgoing import signed
 from batchmill.outgoing.calls import Outgoing, Rules
 from batchmill.service import batch_control, webhook_outbox, webhooks
@@ -189,8 +189,8 @@ async def test_notices_wait_uncounted_for_the_key_and_go_out_once_it_is_back(
             async with background(webhook_outbox.run(with_keys(context, *keys))):
                 await until_ended(context, clear)
             assert not await webhook_outbox._send_next(with_keys(context, *keys), locked.id)
-            (waiting,) = (await Reading(context, None).notices(locked, limit=9)).data
-            assert (waiting.status, waiting.tries) == (NoticeStatus.WAITING, 0)
+            (waiting,) = (await Reading(context, None).deliveries(locked, limit=9)).data
+            assert (waiting.status, waiting.tries) == (DeliveryStatus.WAITING, 0)
             assert (waiting.error, waiting.due_at) == (None, waiting.created_at)
             asked = Seals(keys).prefixes
             found = await context.database.read(rows.due, without=(), limit=9, prefixes=asked)
@@ -200,8 +200,8 @@ async def test_notices_wait_uncounted_for_the_key_and_go_out_once_it_is_back(
         async with background(webhook_outbox.run(with_keys(context, NEW, OLD))):
             await until_ended(context, locked)
 
-        (notice,) = (await Reading(context, None).notices(locked, limit=9)).data
-        assert (notice.status, notice.tries) == (NoticeStatus.DELIVERED, 1)
+        (delivery,) = (await Reading(context, None).deliveries(locked, limit=9)).data
+        assert (delivery.status, delivery.tries) == (DeliveryStatus.DELIVERED, 1)
         (got,) = locked_receiver.got
         Verifier(locked.secret).verify(got.body, got.headers)
 
@@ -223,13 +223,13 @@ async def test_no_notice_is_signed_with_a_damaged_secret(context: ServerContext)
         batch_id = await send(context, 0, keep_open=True)
         await batch_control.close(context, batch_id, owner_id=None)
         assert not await webhook_outbox._send_next(context, second.id)
-        (failed,) = (await Reading(context, None).notices(second, limit=9)).data
-        assert (failed.status, failed.tries) == (NoticeStatus.WAITING, 1)
+        (failed,) = (await Reading(context, None).deliveries(second, limit=9)).data
+        assert (failed.status, failed.tries) == (DeliveryStatus.WAITING, 1)
         assert failed.error == webhook_outbox.DAMAGED
         assert receiver.got == []
 
 
 async def until_ended(context: ServerContext, webhook: Webhook) -> None:
     async with asyncio.timeout(60):
-        while (await Reading(context, None).notices(webhook, limit=9)).data[0].ended_at is None:
+        while (await Reading(context, None).deliveries(webhook, limit=9)).data[0].ended_at is None:
             await asyncio.sleep(0.02)

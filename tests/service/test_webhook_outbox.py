@@ -16,7 +16,7 @@ from batchmill.db.connect import Database
 from batchmill.db.types import at, to_ms
 from batchmill.model import ids
 from batchmill.model.batch import LOCAL_OWNER, OwnerId
-from batchmill.model.webhook import Notice, NoticeStatus, Webhook
+from batchmill.model.webhook import Delivery, DeliveryStatus, Webhook
 from batchmill.outgoing.calls import Outgoing, Rules
 from batchmill.service import batch_control, webhook_outbox, webhooks
 from batchmill.service.batch_control import RetryScope
@@ -50,12 +50,12 @@ async def a_webhook(
     return await webhooks.create(context, owner_id, url=receiver.url, every_batch=every_batch)
 
 
-async def notices_of(context: ServerContext, webhook: Webhook) -> list[Notice]:
-    page = await Reading(context, None).notices(webhook, limit=1_000)
+async def notices_of(context: ServerContext, webhook: Webhook) -> list[Delivery]:
+    page = await Reading(context, None).deliveries(webhook, limit=1_000)
     return list(reversed(page.data))
 
 
-async def until(context: ServerContext, webhook: Webhook, holds: Callable[[list[Notice]], bool]):
+async def until(context: ServerContext, webhook: Webhook, holds: Callable[[list[Delivery]], bool]):
     async with asyncio.timeout(60):
         while not holds(found := await notices_of(context, webhook)):
             await asyncio.sleep(0.02)
@@ -80,7 +80,7 @@ async def test_the_end_of_a_batch_is_told_once_and_signed(context, receiver, tmp
     batch_id = await send(context, 3, metadata={"order": "ä 7"}, tag="shop")
     async with working(context, scripted(tmp_path, nothing_special)):
         await until_ended(context, batch_id)
-        (notice,) = await until(context, webhook, lambda all_: all_ and all_[0].ended_at)
+        (delivery,) = await until(context, webhook, lambda all_: all_ and all_[0].ended_at)
 
     (got,) = receiver.got
     message = Verifier(webhook.secret).verify(got.body, got.headers)
@@ -90,9 +90,13 @@ async def test_the_end_of_a_batch_is_told_once_and_signed(context, receiver, tmp
     assert message["data"]["counts"]["completed"] == message["data"]["counts"]["total"] == 3
     assert message["data"]["metadata"] == {"order": "ä 7"}
     assert message["timestamp"] == message["data"]["ended_at"]
-    assert got.headers["webhook-id"] == notice.id
+    assert got.headers["webhook-id"] == delivery.id
     assert got.headers["content-type"] == "application/json"
-    assert (notice.status, notice.answered, notice.tries) == (NoticeStatus.DELIVERED, 200, 1)
+    assert (delivery.status, delivery.answered, delivery.tries) == (
+        DeliveryStatus.DELIVERED,
+        200,
+        1,
+    )
 
 
 async def test_a_batch_that_is_cancelled_closed_or_run_again_is_told_each_time(
@@ -145,7 +149,7 @@ async def test_a_webhook_hears_of_batches_that_name_it_and_of_no_other_owners(co
     second = await ended_batch(context)
     third = await ended_batch(context, caller=anna)
 
-    def told(found: list[Notice]) -> list[str]:
+    def told(found: list[Delivery]) -> list[str]:
         return [each.batch_id for each in found]
 
     assert told(await notices_of(context, named)) == [first]
@@ -159,17 +163,17 @@ async def test_a_receiver_that_comes_back_gets_the_same_message(context, receive
     await ended_batch(context)
     async with sending(context):
         (failed,) = await until(context, webhook, lambda all_: all_[0].error)
-        assert (failed.status, failed.answered) == (NoticeStatus.WAITING, 503)
+        assert (failed.status, failed.answered) == (DeliveryStatus.WAITING, 503)
         assert failed.error == "it answers 503"
         waits = failed.due_at - failed.created_at
         assert timedelta(seconds=4) < waits < timedelta(seconds=30)
         receiver.behave = answer
         await webhooks.resend(context, webhook, failed.id)
-        (notice,) = await until(context, webhook, lambda all_: all_[0].ended_at)
+        (delivery,) = await until(context, webhook, lambda all_: all_[0].ended_at)
 
-    assert (notice.status, notice.error) == (NoticeStatus.DELIVERED, None)
+    assert (delivery.status, delivery.error) == (DeliveryStatus.DELIVERED, None)
     first, second = receiver.got
-    assert first.headers["webhook-id"] == second.headers["webhook-id"] == notice.id
+    assert first.headers["webhook-id"] == second.headers["webhook-id"] == delivery.id
     assert first.body == second.body
     Verifier(webhook.secret).verify(second.body, second.headers)
 
@@ -186,19 +190,19 @@ async def test_a_notice_that_never_arrives_is_given_up_after_all_tries(context, 
         (after,) = await notices_of(context, webhook)
         waits.append(round((after.due_at - after.created_at).total_seconds()))
 
-    assert after.status is NoticeStatus.GIVEN_UP
+    assert after.status is DeliveryStatus.GIVEN_UP
     assert after.tries == len(webhook_outbox.BACKOFF_S) + 1
     assert waits[:-1] == sorted(waits[:-1])
     assert waits[-2] >= 86_400
     assert await context.database.read(rows.due, without=(), limit=9, now=_later(after)) == []
 
 
-async def _make_due(context: ServerContext, notice: Notice) -> None:
-    await context.database.run(rows.record, notice.id, tries=notice.tries, due_at=at(0))
+async def _make_due(context: ServerContext, delivery: Delivery) -> None:
+    await context.database.run(rows.record, delivery.id, tries=delivery.tries, due_at=at(0))
 
 
-def _later(notice: Notice):
-    return at(to_ms(notice.created_at + timedelta(days=30)))
+def _later(delivery: Delivery):
+    return at(to_ms(delivery.created_at + timedelta(days=30)))
 
 
 async def test_a_receiver_that_says_gone_is_not_called_again(context, receiver):
@@ -206,8 +210,8 @@ async def test_a_receiver_that_says_gone_is_not_called_again(context, receiver):
     receiver.behave = lambda guest: answer(guest, 410)
     await ended_batch(context)
     assert not await webhook_outbox._send_next(context, webhook.id)
-    (notice,) = await notices_of(context, webhook)
-    assert (notice.status, notice.tries, notice.answered) == (NoticeStatus.GIVEN_UP, 1, 410)
+    (delivery,) = await notices_of(context, webhook)
+    assert (delivery.status, delivery.tries, delivery.answered) == (DeliveryStatus.GIVEN_UP, 1, 410)
 
 
 async def test_a_sender_that_dies_after_its_claim_loses_nothing(context, receiver):
@@ -236,7 +240,7 @@ async def test_processes_side_by_side_send_each_notice_once(context, receiver):
     async with sending(context), sending(other):
         found = await until(context, webhook, lambda all_: all(each.ended_at for each in all_))
 
-    assert {each.status for each in found} == {NoticeStatus.DELIVERED}
+    assert {each.status for each in found} == {DeliveryStatus.DELIVERED}
     sent = [got.headers["webhook-id"] for got in receiver.got]
     assert sorted(sent) == sorted(each.id for each in found)
 
@@ -255,7 +259,7 @@ async def test_a_receiver_that_hangs_or_floods_holds_up_nobody_else(context, rec
             found = await until(context, good, lambda all_: all(each.ended_at for each in all_))
             await until(context, bad, lambda all_: all_[0].tries)
 
-    assert {each.status for each in found} == {NoticeStatus.DELIVERED}
+    assert {each.status for each in found} == {DeliveryStatus.DELIVERED}
     assert len(good_receiver.got) == 3
 
 
@@ -264,8 +268,8 @@ async def test_a_name_that_leads_inside_is_a_failed_call(context, receiver):
     await ended_batch(context)
     strict = replace(context, outgoing=Outgoing(Rules(http=True)))
     async with sending(strict):
-        (notice,) = await until(context, webhook, lambda all_: all_[0].error)
-    assert notice.error == "it does not lead to the public internet"
+        (delivery,) = await until(context, webhook, lambda all_: all_[0].error)
+    assert delivery.error == "it does not lead to the public internet"
     assert receiver.got == []
 
 
@@ -275,11 +279,11 @@ async def test_notices_of_a_removed_webhook_are_gone_and_old_ones_are_forgotten(
     await ended_batch(context)
     await webhooks.delete(context, webhook)
     assert await notices_of(context, webhook) == []
-    (notice,) = await notices_of(context, other)
+    (delivery,) = await notices_of(context, other)
 
-    young = at(to_ms(notice.created_at) + 999)
+    young = at(to_ms(delivery.created_at) + 999)
     assert await context.database.run(rows.forget_older, age_ms=1_000, now=young) == 0
-    old = at(to_ms(notice.created_at) + 1_001)
+    old = at(to_ms(delivery.created_at) + 1_001)
     assert await context.database.run(rows.forget_older, age_ms=1_000, now=old) == 1
 
 
@@ -296,8 +300,8 @@ async def test_a_message_stays_as_it_was_written(context, receiver):
 async def test_a_webhook_has_nothing_due_until_the_instant_that_its_notice_names(context, receiver):
     webhook = await a_webhook(context, receiver)
     await ended_batch(context)
-    (notice,) = await notices_of(context, webhook)
-    await context.database.run(rows.claim, notice.id, tries=0, for_ms=500, now=at(1_000))
+    (delivery,) = await notices_of(context, webhook)
+    await context.database.run(rows.claim, delivery.id, tries=0, for_ms=500, now=at(1_000))
 
     early, on_time = at(1_499), at(1_500)
     assert await context.database.read(rows.due, without=(), limit=9, now=early) == []
@@ -309,8 +313,8 @@ async def test_the_longest_overdue_webhook_comes_first_and_a_busy_one_not_at_all
     await ended_batch(context)
     for first, second in (webhooks_, reversed(webhooks_)):
         for due_ms, webhook in ((1, first), (2, second)):
-            (notice,) = await notices_of(context, webhook)
-            await context.database.run(rows.record, notice.id, tries=0, due_at=at(due_ms))
+            (delivery,) = await notices_of(context, webhook)
+            await context.database.run(rows.record, delivery.id, tries=0, due_at=at(due_ms))
         assert await context.database.read(rows.due, without=(), limit=1) == [first.id]
         assert await context.database.read(rows.due, without={first.id}, limit=9) == [second.id]
 
@@ -320,6 +324,6 @@ async def test_a_call_that_is_under_way_is_repeated_only_after_its_time_limit(co
     receiver.behave = receivers.hang
     await ended_batch(context)
     async with sending(context):
-        (notice,) = await until(context, webhook, lambda all_: all_[0].tries)
+        (delivery,) = await until(context, webhook, lambda all_: all_[0].tries)
     limit_ms = context.settings.webhook_timeout_s * 1000
-    assert to_ms(notice.due_at) - to_ms(notice.created_at) >= limit_ms + webhook_outbox.SPARE_MS
+    assert to_ms(delivery.due_at) - to_ms(delivery.created_at) >= limit_ms + webhook_outbox.SPARE_MS

@@ -27,8 +27,8 @@ async def readiness(
 
     Four things are told, but the server is ready all the same: a queue that is away, because
     batches are accepted and wait in the database; a clean-up that waits for an administrator;
-    notices that wait for the key of a secret; and an incomplete sandbox, because the system it runs
-    on has no better one.
+    deliveries that wait for the key of a secret; and an incomplete sandbox, because the system it
+    runs on has no better one.
     """
     tried = (_tried(name, check, server) for name, check in (*CHECKS.items(), *TOLD.items()))
     found = await asyncio.gather(*tried)

@@ -1,6 +1,6 @@
-"""Every statement about webhooks and their notices, the outbox of the server.
+"""Every statement about webhooks and their deliveries, the outbox of the server.
 
-A notice is written in the transaction that ends its batch. Sending is a claim: `due_at` moves
+A delivery is written in the transaction that ends its batch. Sending is a claim: `due_at` moves
 behind the time that the call may take, so a process that dies in between loses nothing.
 """
 
@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, func, or_, select, update
 from batchmill.db.schema import notices, webhooks
 from batchmill.db.types import NOW, Clock
 from batchmill.model.batch import BatchId, OwnerId
-from batchmill.model.webhook import SEALED, Notice, NoticeId, NoticeStatus, Webhook, WebhookId
+from batchmill.model.webhook import SEALED, Delivery, DeliveryId, DeliveryStatus, Webhook, WebhookId
 
 
 def insert(  # noqa: PLR0913 - the columns of one row
@@ -96,17 +96,17 @@ def told_of(conn: Connection, owner_id: OwnerId, webhook_id: str | None) -> Sequ
 
 def announce(
     conn: Connection,
-    ids: Sequence[tuple[NoticeId, WebhookId]],
+    ids: Sequence[tuple[DeliveryId, WebhookId]],
     batch_id: BatchId,
     *,
     body: dict[str, Any],
     now: Clock = NOW,
 ) -> None:
-    """Write notices of a batch, to be sent at once."""
-    same: dict[str, Any] = {"batch_id": batch_id, "status": NoticeStatus.WAITING, "body": body}
+    """Write deliveries of a batch, to be sent at once."""
+    same: dict[str, Any] = {"batch_id": batch_id, "status": DeliveryStatus.WAITING, "body": body}
     same |= {"created_at": now, "due_at": now}
-    for notice_id, webhook_id in ids:
-        conn.execute(notices.insert().values(id=notice_id, webhook_id=webhook_id, **same))
+    for delivery_id, webhook_id in ids:
+        conn.execute(notices.insert().values(id=delivery_id, webhook_id=webhook_id, **same))
 
 
 def due(
@@ -117,16 +117,16 @@ def due(
     prefixes: Collection[str] = (),
     now: Clock = NOW,
 ) -> Sequence[WebhookId]:
-    """Name webhooks that have a notice to be sent now, the longest overdue first.
+    """Name webhooks that have a delivery to be sent now, the longest overdue first.
 
-    Where the secret is sealed and begins with none of `prefixes`, the notice is left to a process
+    Where the secret is sealed and begins with none of `prefixes`, the delivery is left to a process
     that can open it.
     """
     query = (
         select(notices.c.webhook_id)
         .join(webhooks, webhooks.c.id == notices.c.webhook_id)
         .where(_can_open(prefixes))
-        .where(notices.c.status == NoticeStatus.WAITING, notices.c.due_at <= now)
+        .where(notices.c.status == DeliveryStatus.WAITING, notices.c.due_at <= now)
         .where(notices.c.webhook_id.not_in(sorted(without)))
         .group_by(notices.c.webhook_id)
         .order_by(func.min(notices.c.due_at))
@@ -135,30 +135,30 @@ def due(
     return list(conn.scalars(query))
 
 
-def next_due(conn: Connection, webhook_id: WebhookId, *, now: Clock = NOW) -> Notice | None:
-    """Return the notice of a webhook that is to be sent next."""
-    query = _select_notices().where(
+def next_due(conn: Connection, webhook_id: WebhookId, *, now: Clock = NOW) -> Delivery | None:
+    """Return the delivery of a webhook that is to be sent next."""
+    query = _select_deliveries().where(
         notices.c.webhook_id == webhook_id,
-        notices.c.status == NoticeStatus.WAITING,
+        notices.c.status == DeliveryStatus.WAITING,
         notices.c.due_at <= now,
     )
     row = conn.execute(query.order_by(notices.c.due_at, notices.c.id).limit(1)).one_or_none()
-    return None if row is None else _notice(row)
+    return None if row is None else _delivery(row)
 
 
-def notice(conn: Connection, notice_id: NoticeId) -> Notice:
-    """Read a notice that is there."""
-    return _notice(conn.execute(_select_notices().where(notices.c.id == notice_id)).one())
+def delivery(conn: Connection, delivery_id: DeliveryId) -> Delivery:
+    """Read a delivery that is there."""
+    return _delivery(conn.execute(_select_deliveries().where(notices.c.id == delivery_id)).one())
 
 
 def claim(
-    conn: Connection, notice_id: NoticeId, *, tries: int, for_ms: int, now: Clock = NOW
+    conn: Connection, delivery_id: DeliveryId, *, tries: int, for_ms: int, now: Clock = NOW
 ) -> bool:
-    """Take a notice for one call of up to `for_ms`. False: somebody else has."""
+    """Take a delivery for one call of up to `for_ms`. False: somebody else has."""
     statement = update(notices).where(
-        notices.c.id == notice_id,
+        notices.c.id == delivery_id,
         notices.c.tries == tries,
-        notices.c.status == NoticeStatus.WAITING,
+        notices.c.status == DeliveryStatus.WAITING,
     )
     return conn.execute(statement.values(tries=tries + 1, due_at=now + for_ms)).rowcount == 1
 
@@ -166,42 +166,44 @@ def claim(
 def record(
     conn: Connection,
     /,
-    notice_id: NoticeId,
+    delivery_id: DeliveryId,
     *,
     tries: int,
     **values: Any,  # noqa: ANN401
 ) -> bool:
     """Write what became of call number `tries`. False: it was sent again meanwhile."""
-    statement = update(notices).where(notices.c.id == notice_id, notices.c.tries == tries)
+    statement = update(notices).where(notices.c.id == delivery_id, notices.c.tries == tries)
     return conn.execute(statement.values(**values)).rowcount == 1
 
 
 def page(
-    conn: Connection, webhook_id: WebhookId, *, limit: int, before: NoticeId | None = None
-) -> Sequence[Notice]:
-    """Return the notices of a webhook, newest first."""
-    query = _select_notices().where(notices.c.webhook_id == webhook_id)
+    conn: Connection, webhook_id: WebhookId, *, limit: int, before: DeliveryId | None = None
+) -> Sequence[Delivery]:
+    """Return the deliveries of a webhook, newest first."""
+    query = _select_deliveries().where(notices.c.webhook_id == webhook_id)
     if before is not None:
         query = query.where(notices.c.id < before)
-    return [_notice(row) for row in conn.execute(query.order_by(notices.c.id.desc()).limit(limit))]
+    return [
+        _delivery(row) for row in conn.execute(query.order_by(notices.c.id.desc()).limit(limit))
+    ]
 
 
 def resend(
-    conn: Connection, notice_id: NoticeId, webhook_id: WebhookId, *, now: Clock = NOW
+    conn: Connection, delivery_id: DeliveryId, webhook_id: WebhookId, *, now: Clock = NOW
 ) -> bool:
-    """Send a notice again at once, with all its tries. False: the webhook has no such notice."""
-    known = update(notices).where(notices.c.id == notice_id, notices.c.webhook_id == webhook_id)
-    fresh = {"status": NoticeStatus.WAITING, "due_at": now, "tries": 0, "ended_at": None}
+    """Send a delivery again at once, with all its tries. False: the webhook has none such."""
+    known = update(notices).where(notices.c.id == delivery_id, notices.c.webhook_id == webhook_id)
+    fresh = {"status": DeliveryStatus.WAITING, "due_at": now, "tries": 0, "ended_at": None}
     return conn.execute(known.values(**fresh)).rowcount == 1
 
 
-def delete_notices(conn: Connection, webhook_id: WebhookId) -> None:
-    """Remove the notices of a webhook."""
+def delete_deliveries(conn: Connection, webhook_id: WebhookId) -> None:
+    """Remove the deliveries of a webhook."""
     conn.execute(notices.delete().where(notices.c.webhook_id == webhook_id))
 
 
 def forget_older(conn: Connection, *, age_ms: int, now: Clock = NOW) -> int:
-    """Remove notices of this age, arrived or not; return how many."""
+    """Remove deliveries of this age, arrived or not; return how many."""
     return conn.execute(notices.delete().where(notices.c.created_at < now - age_ms)).rowcount
 
 
@@ -216,10 +218,10 @@ def _webhook(row: Row[Any]) -> Webhook:
     return Webhook(**dict(zip(_WEBHOOK, row, strict=True)))
 
 
-def _select_notices() -> Any:  # noqa: ANN401 - a Select
-    return select(*(notices.c[name] for name in Notice.__slots__))
+def _select_deliveries() -> Any:  # noqa: ANN401 - a Select
+    return select(*(notices.c[name] for name in Delivery.__slots__))
 
 
-def _notice(row: Row[Any]) -> Notice:
-    shown = dict(zip(Notice.__slots__, row, strict=True))
-    return Notice(**{**shown, "status": NoticeStatus(shown["status"])})
+def _delivery(row: Row[Any]) -> Delivery:
+    shown = dict(zip(Delivery.__slots__, row, strict=True))
+    return Delivery(**{**shown, "status": DeliveryStatus(shown["status"])})

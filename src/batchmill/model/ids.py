@@ -6,7 +6,7 @@ import time
 from batchmill.model.batch import BatchId
 from batchmill.model.item import ItemId, WorkerId
 from batchmill.model.upload import UploadId
-from batchmill.model.webhook import NoticeId, WebhookId
+from batchmill.model.webhook import DeliveryId, WebhookId
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
 
@@ -46,9 +46,9 @@ def webhook_id() -> WebhookId:
     return WebhookId(_new("whk"))
 
 
-def notice_id() -> NoticeId:
-    """Return a new id for a notice; receivers know a repeat by it."""
-    return NoticeId(_new("msg"))
+def delivery_id() -> DeliveryId:
+    """Return a new id for a delivery; receivers know a repeat by it."""
+    return DeliveryId(_new("msg"))
 
 
 def worker_id(name: str | None = None) -> WorkerId:

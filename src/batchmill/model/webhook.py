@@ -1,4 +1,4 @@
-"""A webhook, somebody's address that is told when a batch ends, and the notices that it gets.
+"""A webhook, somebody's address that is told when a batch ends, and the deliveries that it gets.
 
 waiting ──► delivered
    │  ▲
@@ -14,14 +14,14 @@ from typing import Any, NewType
 from batchmill.model.batch import BatchId, OwnerId
 
 WebhookId = NewType("WebhookId", str)
-NoticeId = NewType("NoticeId", str)
+DeliveryId = NewType("DeliveryId", str)
 
 SEALED = "sealed:"
 """What a secret begins with that is kept sealed."""
 
 
-class NoticeStatus(StrEnum):
-    """Whether a notice has arrived."""
+class DeliveryStatus(StrEnum):
+    """Whether a delivery has arrived."""
 
     WAITING = "waiting"
     DELIVERED = "delivered"
@@ -44,13 +44,13 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Delivery:
     """One message to one webhook; `tries` counts calls, `answered` is the last one's status."""
 
-    id: NoticeId
+    id: DeliveryId
     webhook_id: WebhookId
     batch_id: BatchId
-    status: NoticeStatus
+    status: DeliveryStatus
     body: dict[str, Any]
     tries: int
     created_at: datetime

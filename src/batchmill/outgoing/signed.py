@@ -1,4 +1,4 @@
-"""Signatures of notices as Standard Webhooks has them: whoever knows the secret can check one."""
+"""Signs deliveries as Standard Webhooks does; a receiver with the secret can check them."""
 
 import base64
 import secrets

@@ -17,7 +17,7 @@ from batchmill.db.failures import FailureGroup
 from batchmill.errors.request import InvalidFieldError, NotFoundError
 from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import UNSUCCESSFUL, Item, ItemId, ItemStatus
-from batchmill.model.webhook import Notice, NoticeId, Webhook, WebhookId
+from batchmill.model.webhook import Delivery, DeliveryId, Webhook, WebhookId
 from batchmill.service.context import ServerContext
 
 T = TypeVar("T")
@@ -175,19 +175,19 @@ class Reading:
             raise NotFoundError("webhook", webhook_id)
         return found
 
-    async def notices(
+    async def deliveries(
         self, webhook: Webhook, *, limit: int, cursor: str | None = None
-    ) -> Page[Notice]:
-        """Return the notices of a webhook, newest first.
+    ) -> Page[Delivery]:
+        """Return the deliveries of a webhook, newest first.
 
         Raises:
             InvalidFieldError: the cursor is not one of ours.
         """
-        before = None if cursor is None else NoticeId(_read_cursor(cursor, str)[0])
+        before = None if cursor is None else DeliveryId(_read_cursor(cursor, str)[0])
         rows = await self.server.database.read(
             webhooks.page, webhook.id, limit=limit + 1, before=before
         )
-        return _page(rows, limit, lambda notice: [notice.id])
+        return _page(rows, limit, lambda delivery: [delivery.id])
 
     async def position(self, batch: Batch) -> int | None:
         """Return the place of a batch among those that wait for their first item, from 1."""

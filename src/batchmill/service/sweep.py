@@ -144,7 +144,7 @@ async def remove_abandoned(server: ServerContext) -> None:
 
 
 async def remove_outdated(server: ServerContext) -> None:
-    """Remove what has been kept for its time: batches, notices, answers for repeated requests."""
+    """Remove what was kept for its time: batches, deliveries, answers for repeated requests."""
     for batch_id in await server.database.read(batches.outdated, limit=CHUNK_ROWS):
         with _survived(batch=batch_id):
             await batch_control.purge(server, batch_id)

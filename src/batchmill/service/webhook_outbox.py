@@ -1,11 +1,11 @@
-"""Notices: one signed message to a webhook when a batch ends, sent at least once.
+"""Deliveries: one signed message to a webhook when a batch ends, sent at least once.
 
     announce (in the transaction that ends the batch) ──► claim ──► call ──► record
 
 Every process that keeps up the server sends; a claim decides who. Each webhook gets one call at
 a time, so one that hangs holds up nobody but itself.
 
-A process leaves notices alone whose webhook's secret it can't open: they stay due until one with
+A process leaves deliveries alone whose webhook's secret it can't open: they stay due until one with
 the right key comes.
 """
 
@@ -24,7 +24,7 @@ from batchmill.logs import Event
 from batchmill.model import ids
 from batchmill.model.batch import Batch, BatchId
 from batchmill.model.item import ItemStatus
-from batchmill.model.webhook import Notice, NoticeStatus, Webhook, WebhookId
+from batchmill.model.webhook import Delivery, DeliveryStatus, Webhook, WebhookId
 from batchmill.outgoing import signed
 from batchmill.service.context import ServerContext
 from batchmill.service.seals import Seals
@@ -32,7 +32,7 @@ from batchmill.service.seals import Seals
 CALLED_AT_ONCE = 32
 """Webhooks that one process calls side by side."""
 BACKOFF_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
-"""Waits between the calls of one notice, as Standard Webhooks suggests: three days in all."""
+"""Waits between the calls of one delivery, as Standard Webhooks suggests: three days in all."""
 GONE = 410
 DAMAGED = "its secret was damaged on the server; make the webhook again"
 SPARE_MS = 5_000
@@ -40,13 +40,13 @@ SPARE_MS = 5_000
 
 
 def announce(conn: Connection, batch_id: BatchId) -> None:
-    """Write the notices of a batch that has just ended, in the transaction that ended it."""
+    """Write the deliveries of a batch that has just ended, in the transaction that ended it."""
     batch = batches.get(conn, batch_id, owner_id=None)
     if batch is None:
         return
     told = webhooks.told_of(conn, batch.owner_id, batch.webhook_id)
     if told:
-        written = [(ids.notice_id(), webhook_id) for webhook_id in told]
+        written = [(ids.delivery_id(), webhook_id) for webhook_id in told]
         webhooks.announce(conn, written, batch_id, body=_body(batch))
 
 
@@ -70,7 +70,7 @@ async def run(server: ServerContext) -> None:
 
 
 async def _serve(server: ServerContext, webhook_id: WebhookId, busy: set[WebhookId]) -> None:
-    """Send the due notices of one webhook, one after the other, until a call fails."""
+    """Send the due deliveries of one webhook, one after the other, until a call fails."""
     try:
         while await _send_next(server, webhook_id):
             pass
@@ -83,75 +83,75 @@ async def _serve(server: ServerContext, webhook_id: WebhookId, busy: set[Webhook
 
 
 async def _send_next(server: ServerContext, webhook_id: WebhookId) -> bool:
-    """Send one notice. False: there was none, or it did not arrive."""
+    """Send one delivery. False: there was none, or it did not arrive."""
     limit_ms = round(server.settings.webhook_timeout_s * 1000)
     claimed = await server.database.run(
         _claim, server.seals, webhook_id, for_ms=limit_ms + SPARE_MS
     )
     if claimed is None:
         return False
-    webhook, notice = claimed
+    webhook, delivery = claimed
     try:
-        answered = await _call(server, webhook, notice)
+        answered = await _call(server, webhook, delivery)
     except AddressRefusedError as error:
-        values = _failed(notice, error.reason, None)
+        values = _failed(delivery, error.reason, None)
     except SecretDamagedError:
         logs.error(Event.SECRET_DAMAGED, webhook=webhook_id)
-        values = _failed(notice, DAMAGED, None)
+        values = _failed(delivery, DAMAGED, None)
     except CallFailedError as error:
-        values = _failed(notice, error.reason, error.answered)
+        values = _failed(delivery, error.reason, error.answered)
     else:
-        values = {**_ended(NoticeStatus.DELIVERED), "answered": answered, "error": None}
-    await server.database.run(webhooks.record, notice.id, tries=notice.tries + 1, **values)
-    _log(notice, values)
+        values = {**_ended(DeliveryStatus.DELIVERED), "answered": answered, "error": None}
+    await server.database.run(webhooks.record, delivery.id, tries=delivery.tries + 1, **values)
+    _log(delivery, values)
     return values["error"] is None
 
 
 def _claim(
     conn: Connection, seals: Seals, webhook_id: WebhookId, *, for_ms: int
-) -> tuple[Webhook, Notice] | None:
+) -> tuple[Webhook, Delivery] | None:
     webhook = webhooks.get(conn, webhook_id)
-    notice = webhooks.next_due(conn, webhook_id)
-    if webhook is None or notice is None or not seals.can_open(webhook.secret):
+    delivery = webhooks.next_due(conn, webhook_id)
+    if webhook is None or delivery is None or not seals.can_open(webhook.secret):
         return None
-    won = webhooks.claim(conn, notice.id, tries=notice.tries, for_ms=for_ms)
-    return (webhook, notice) if won else None
+    won = webhooks.claim(conn, delivery.id, tries=delivery.tries, for_ms=for_ms)
+    return (webhook, delivery) if won else None
 
 
-async def _call(server: ServerContext, webhook: Webhook, notice: Notice) -> int:
+async def _call(server: ServerContext, webhook: Webhook, delivery: Delivery) -> int:
     """Call the webhook and return the status of its answer, of which nothing else is read."""
     secret = server.seals.open(webhook.secret, webhook.id)
-    body = json.dumps(notice.body, ensure_ascii=False, separators=(",", ":"))
+    body = json.dumps(delivery.body, ensure_ascii=False, separators=(",", ":"))
     async with server.outgoing.call(
         "POST",
         webhook.url,
         timeout_s=server.settings.webhook_timeout_s,
-        headers=signed.headers(secret, notice.id, body),
+        headers=signed.headers(secret, delivery.id, body),
         body=body.encode(),
     ) as answer:
         return answer.status
 
 
-def _failed(notice: Notice, reason: str, answered: int | None) -> dict[str, Any]:
+def _failed(delivery: Delivery, reason: str, answered: int | None) -> dict[str, Any]:
     """Return the columns after a call that failed: when the next one is due, or that none is."""
     values = {"answered": answered, "error": reason}
-    if notice.tries >= len(BACKOFF_S) or answered == GONE:
-        return {**values, **_ended(NoticeStatus.GIVEN_UP)}
-    return {**values, "due_at": NOW + BACKOFF_S[notice.tries] * 1000}
+    if delivery.tries >= len(BACKOFF_S) or answered == GONE:
+        return {**values, **_ended(DeliveryStatus.GIVEN_UP)}
+    return {**values, "due_at": NOW + BACKOFF_S[delivery.tries] * 1000}
 
 
-def _ended(status: NoticeStatus) -> dict[str, Any]:
+def _ended(status: DeliveryStatus) -> dict[str, Any]:
     return {"status": status, "ended_at": NOW}
 
 
-def _log(notice: Notice, values: Mapping[str, Any]) -> None:
-    named = {"notice": notice.id, "webhook": notice.webhook_id, "batch": notice.batch_id}
+def _log(delivery: Delivery, values: Mapping[str, Any]) -> None:
+    named = {"notice": delivery.id, "webhook": delivery.webhook_id, "batch": delivery.batch_id}
     if values["error"] is None:
-        logs.info(Event.NOTICE_DELIVERED, **named)
+        logs.info(Event.WEBHOOK_DELIVERED, **named)
     elif "status" in values:
-        logs.error(Event.NOTICE_GIVEN_UP, **named, reason=values["error"])
+        logs.error(Event.WEBHOOK_GIVEN_UP, **named, reason=values["error"])
     else:
-        logs.warning(Event.NOTICE_FAILED, **named, reason=values["error"])
+        logs.warning(Event.WEBHOOK_FAILED, **named, reason=values["error"])
 
 
 def _body(batch: Batch) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Webhooks: make, list, delete; send a notice again; keep their secrets sealed."""
+"""Webhooks: make, list, delete; send a delivery again; keep their secrets sealed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from batchmill.errors.request import ConflictError, InvalidFieldError, NotFoundE
 from batchmill.logs import Event
 from batchmill.model import ids
 from batchmill.model.batch import OwnerId
-from batchmill.model.webhook import Notice, NoticeId, Webhook, WebhookId
+from batchmill.model.webhook import Delivery, DeliveryId, Webhook, WebhookId
 from batchmill.outgoing import signed
 from batchmill.service.context import ServerContext
 from batchmill.service.seals import Seals
@@ -56,20 +56,20 @@ async def named(server: ServerContext, owner_id: OwnerId, name: str) -> WebhookI
 
 
 async def delete(server: ServerContext, webhook: Webhook) -> None:
-    """Remove a webhook; notices that have not arrived are not sent any more."""
+    """Remove a webhook; deliveries that have not arrived are not sent any more."""
     await server.database.run(_delete, webhook.id)
 
 
-async def resend(server: ServerContext, webhook: Webhook, notice_id: str) -> Notice:
-    """Send a notice again, whether it has arrived or not; its id stays.
+async def resend(server: ServerContext, webhook: Webhook, delivery_id: str) -> Delivery:
+    """Send a delivery again, whether it has arrived or not; its id stays.
 
     Raises:
-        NotFoundError: the webhook has no such notice.
+        NotFoundError: the webhook has no such delivery.
     """
-    known = NoticeId(notice_id)
+    known = DeliveryId(delivery_id)
     if not await server.database.run(webhooks.resend, known, webhook.id):
-        raise NotFoundError("delivery", notice_id)
-    return await server.database.read(webhooks.notice, known)
+        raise NotFoundError("delivery", delivery_id)
+    return await server.database.read(webhooks.delivery, known)
 
 
 async def seal_all(server: ServerContext) -> None:
@@ -122,4 +122,4 @@ def _create(
 
 def _delete(conn: Connection, webhook_id: WebhookId) -> None:
     webhooks.delete(conn, webhook_id)
-    webhooks.delete_notices(conn, webhook_id)
+    webhooks.delete_deliveries(conn, webhook_id)

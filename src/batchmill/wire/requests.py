@@ -144,7 +144,7 @@ class NewKey(Asked):
 class NewWebhook(Asked):
     """An address to be told of batches that have ended."""
 
-    url: str = Field(max_length=2_000, description="Where notices are sent by POST")
+    url: str = Field(max_length=2_000, description="Where deliveries are sent by POST")
     every_batch: bool = Field(
         default=False, description="Tell it of your every batch, not only of those that name it"
     )

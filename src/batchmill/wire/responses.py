@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from batchmill.model.batch import BatchStatus
 from batchmill.model.item import ItemStatus, SkipReason
-from batchmill.model.webhook import NoticeStatus
+from batchmill.model.webhook import DeliveryStatus
 
 T = TypeVar("T")
 
@@ -353,11 +353,11 @@ class MadeWebhook(Webhook):
 
 
 class WebhookDelivery(Told):
-    """One notice and what became of it; `tries` counts calls, `answered` is the last status."""
+    """One delivery and what became of it; `tries` counts calls, `answered` is the last status."""
 
     id: str
     batch_id: str
-    status: NoticeStatus
+    status: DeliveryStatus
     tries: int
     answered: int | None
     error: str | None

@@ -1,4 +1,4 @@
-"""Webhooks: addresses that are told when a batch ends, and what became of each notice."""
+"""Webhooks: addresses that are told when a batch ends, and what became of each delivery."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -8,7 +8,7 @@ from batchmill.api.http import openapi_bodies
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import submissions
 from batchmill.api.v1.batches import Cursor, Limit
-from batchmill.model.webhook import Notice, Webhook
+from batchmill.model.webhook import Delivery, Webhook
 from batchmill.service import webhooks
 from batchmill.wire import requests, responses
 
@@ -56,7 +56,7 @@ async def deliveries(
 ) -> Response:
     """List what was sent or is to be sent, newest first, with what became of it."""
     webhook = await ctx.reading.webhook(webhook_id)
-    found = await ctx.reading.notices(webhook, limit=limit, cursor=cursor)
+    found = await ctx.reading.deliveries(webhook, limit=limit, cursor=cursor)
     return serialize.conditional(request, serialize.page(found, _delivery))
 
 
@@ -76,6 +76,6 @@ def _shown(webhook: Webhook) -> dict[str, object]:
     return {name: getattr(webhook, name) for name in responses.Webhook.model_fields}
 
 
-def _delivery(notice: Notice) -> responses.WebhookDelivery:
-    fields = {name: getattr(notice, name) for name in responses.WebhookDelivery.model_fields}
+def _delivery(delivery: Delivery) -> responses.WebhookDelivery:
+    fields = {name: getattr(delivery, name) for name in responses.WebhookDelivery.model_fields}
     return responses.WebhookDelivery(**fields)
