@@ -87,7 +87,7 @@ def test_a_library_is_heard_from_warning_on_under_one_event(lines: Lines):
 def test_a_file_name_can_neither_move_the_cursor_nor_forge_a_line(style: logs.Format):
     stream = io.StringIO()
     logs.set_up(style=style, stream=stream)
-    logs.info(Event.ITEM_SETTLED, file="a\x1b[2J\x9b2J\nevent=batch.deleted\u202ecod.exe")
+    logs.info(Event.ITEM_FINISHED, file="a\x1b[2J\x9b2J\nevent=batch.deleted\u202ecod.exe")
     structlog.reset_defaults()
 
     assert stream.getvalue().count("\n") == 1

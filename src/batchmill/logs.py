@@ -50,7 +50,7 @@ class Event(StrEnum):
     BATCH_RETRIED = "batch.retried", "Items of a batch that failed are tried again."
     BATCH_ENDED = "batch.ended", "Every item of a batch has ended; it says how many succeeded."
     BATCH_DELETED = "batch.deleted", "A batch and all its files are gone."
-    ITEM_SETTLED = "item.settled", "What became of a file; `place` is its own in the batch: 3/5."
+    ITEM_FINISHED = "item.finished", "What became of a file; `place` is its own in the batch: 3/5."
     ITEM_FAILED = "item.failed", "An attempt failed; the item is tried again or given up."
     ITEM_LOST = "item.lost", "A claim ran out during the attempt; its work was thrown away."
     ITEM_HANDED_BACK = "item.handed_back", "A worker gave an item back unfinished."

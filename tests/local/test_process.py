@@ -327,6 +327,6 @@ def test_every_outcome_is_a_line_of_the_log_once_that_is_set_up(folder: Path, fa
 
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     told = {(line["event"], line.get("item")) for line in lines}
-    assert {("item.settled", "a.png"), ("item.failed", "wrong-b.png")} <= told
+    assert {("item.finished", "a.png"), ("item.failed", "wrong-b.png")} <= told
     assert lines[-1]["event"] == "batch.ended"
     assert (lines[-1]["items"], lines[-1]["failed"]) == (2, 1)

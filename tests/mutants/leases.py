@@ -212,8 +212,8 @@ MUTANTS = (
     Mutant(
         "stale-outputs",
         _PROCESS,
-        "if settled is None:\n        await _discard(server, claimed)",
-        "if settled is None:\n        pass",
+        "if done is None:\n        await _discard(server, claimed)",
+        "if done is None:\n        pass",
         "a stale worker leaves no file",
         ("tests/service/execution/test_process_item.py",),
     ),

@@ -27,7 +27,7 @@ def rows(database: Database) -> Rows:
 def test_an_ended_batch_is_kept_to_the_last_millisecond_of_its_retention(rows: Rows) -> None:
     (item_id,) = rows.batch()
     rows.batch(batch_id="bat_running")
-    rows.settle(rows.claimed(item_id))
+    rows.finish(rows.claimed(item_id))
     rows.now += WEEK_MS
     assert rows.do(batches.outdated, limit=9) == []
     rows.now += 1
@@ -83,7 +83,7 @@ def test_a_standstill_of_more_than_a_minute_is_no_busy_time(
     (item_id,) = rows.batch()
     claimed = rows.claimed(item_id)
     rows.now += gap_ms
-    rows.settle(claimed)
+    rows.finish(claimed)
     assert rows.batch_row()["busy_ms"] == busy_ms
     assert rows.batch_row()["settled_at"] == from_ms(rows.now)
 
@@ -95,10 +95,10 @@ def test_where_files_take_long_a_standstill_is_longer_than_twenty_of_them(
     first, second = rows.batch(2)
     claimed = rows.claimed(first)
     rows.now += 60_000
-    rows.settle(claimed)
+    rows.finish(claimed)
     claimed = rows.claimed(second)
     rows.now += gap_ms
-    rows.settle(claimed)
+    rows.finish(claimed)
     assert rows.batch_row()["busy_ms"] == busy_ms
 
 

@@ -137,7 +137,7 @@ def test_each_failure_of_a_kind_waits_twice_as_long_as_the_one_before(
     patient = type(outcome)(outcome.failure, outcome.budget, policy)
     waits = []
     for _ in range(4):
-        rows.settle(rows.claimed(item_id), patient)
+        rows.finish(rows.claimed(item_id), patient)
         due_at = rows.item(item_id)["due_at"]
         waits.append((due_at - from_ms(rows.now)).total_seconds())
         rows.now += 3_600_000
@@ -149,7 +149,7 @@ def test_a_failure_of_another_kind_waits_as_the_first_of_its_kind(database: Data
     rows = Rows(database)
     (item_id,) = rows.batch()
     for outcome, wait_s in ((AWAY, 2), (AWAY, 4), (CRASHED, 2)):
-        rows.settle(rows.claimed(item_id), outcome)
+        rows.finish(rows.claimed(item_id), outcome)
         assert rows.item(item_id)["due_at"] == from_ms(rows.now + wait_s * 1_000)
         rows.now += 3_600_000
     assert rows.counts(BATCH) == {"retrying": 1}

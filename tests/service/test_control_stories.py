@@ -48,7 +48,7 @@ def test_a_pause_takes_back_what_waits_and_lets_what_runs_finish(rows: Acting) -
     assert rows.item(waiting)["status"] == "pending"
     assert rows.claim(waiting) is None
     assert rows.take() == []
-    assert rows.settle(claimed) is not None
+    assert rows.finish(claimed) is not None
     assert rows.counts() == {"completed": 1, "pending": 2}
     batch = rows.batch_row()
     assert (batch["paused"], batch["pause_reason"]) == (True, "paused by the user")
@@ -60,7 +60,7 @@ def test_a_pause_takes_back_what_waits_and_lets_what_runs_finish(rows: Acting) -
 
 def test_a_retry_that_is_to_come_outlasts_a_pause(rows: Acting) -> None:
     (item_id,) = rows.batch()
-    rows.settle(rows.claimed(item_id), AWAY)
+    rows.finish(rows.claimed(item_id), AWAY)
     rows.act(batch_control.pause)
     rows.now += 2_000
     assert rows.take() == []
@@ -83,8 +83,8 @@ def test_a_cancellation_takes_the_claim_of_what_runs_and_its_finish_changes_noth
     rows: Acting,
 ) -> None:
     done, running, retrying, _, _ = rows.batch(5, concurrency=2, keep_open=True)
-    rows.settle(rows.claimed(done))
-    rows.settle(rows.claimed(retrying), AWAY)
+    rows.finish(rows.claimed(done))
+    rows.finish(rows.claimed(retrying), AWAY)
     claimed = rows.claimed(running)
     assert rows.counts() == {
         "completed": 1,
@@ -104,7 +104,7 @@ def test_a_cancellation_takes_the_claim_of_what_runs_and_its_finish_changes_noth
     assert batch["open"] is False
     assert (batch["expires_at"] - batch["ended_at"]).total_seconds() * 1000 == WEEK_MS
     for outcome in (None, UNREADABLE, AWAY):
-        assert rows.settle(claimed, *([outcome] if outcome else [])) is None
+        assert rows.finish(claimed, *([outcome] if outcome else [])) is None
     assert (rows.item(running), rows.batch_row()) == (item, batch)
 
 
@@ -114,7 +114,7 @@ def test_a_batch_that_is_being_cancelled_ends_as_cancelled_when_its_last_item_fi
     (item_id,) = rows.batch()
     claimed = rows.claimed(item_id)
     rows.at_any_time(batches.start_cancelling, BATCH)
-    settled = rows.settle(claimed)
+    settled = rows.finish(claimed)
     assert settled is not None
     assert settled.ended is BatchStatus.CANCELLED
     assert rows.counts() == {"completed": 1}
@@ -126,7 +126,7 @@ def test_cancelling_is_begun_once_and_not_after_the_end(rows: Acting) -> None:
     assert not rows.at_any_time(batches.start_cancelling, BATCH, reason="again")
     assert rows.batch_row()["pause_reason"] == "why"
     rows.batch(batch_id="bat_2")
-    rows.settle(rows.claimed("itm_bat_2_0"))
+    rows.finish(rows.claimed("itm_bat_2_0"))
     assert not rows.at_any_time(batches.start_cancelling, "bat_2")
     assert rows.batch_row("bat_2")["status"] == "completed"
     assert rows.item(item_id)["status"] == "pending"
@@ -155,7 +155,7 @@ def used_up(rows: Acting) -> ItemId:
     """An item that failed after it has used each of its budgets."""
     (item_id,) = rows.batch()
     for outcome in (AWAY, SLOW, CRASHED, CRASHED):
-        rows.settle(rows.claimed(item_id), outcome)
+        rows.finish(rows.claimed(item_id), outcome)
         rows.now += 600_000
     item = rows.item(item_id)
     used = (item["status"], item["errors"], item["crashes"], item["timeouts"])
@@ -175,7 +175,7 @@ def test_a_persons_retry_gives_an_item_all_its_tries_back(rows: Acting) -> None:
     assert claimed is not None
     assert claimed.claim.attempt == 5
     for outcome in (CRASHED, AWAY, AWAY):
-        settled = rows.settle(claimed, outcome)
+        settled = rows.finish(claimed, outcome)
         assert settled is not None
         assert settled.status == "retrying"
         rows.now += 600_000
@@ -184,8 +184,8 @@ def test_a_persons_retry_gives_an_item_all_its_tries_back(rows: Acting) -> None:
 
 def test_a_retry_begins_a_new_run_of_a_batch_that_had_ended(rows: Acting) -> None:
     done, failed = rows.batch(2)
-    rows.settle(rows.claimed(done))
-    rows.settle(rows.claimed(failed), UNREADABLE, run_ms=50)
+    rows.finish(rows.claimed(done))
+    rows.finish(rows.claimed(failed), UNREADABLE, run_ms=50)
     assert rows.batch_row()["status"] == "completed_with_errors"
     assert rows.act(batch_control.retry, RetryScope()) == 1
     batch = rows.batch_row()
@@ -201,9 +201,9 @@ def test_a_retry_takes_up_what_failed_and_only_on_demand_what_was_cancelled(
     rows: Acting,
 ) -> None:
     failed, crashed, cancelled = rows.batch(3)
-    rows.settle(rows.claimed(failed), UNREADABLE)
+    rows.finish(rows.claimed(failed), UNREADABLE)
     for _ in range(2):
-        rows.settle(rows.claimed(crashed), CRASHED)
+        rows.finish(rows.claimed(crashed), CRASHED)
         rows.now += 600_000
     rows.act(batch_control.cancel)
     assert rows.counts() == {"cancelled": 1, "failed": 1, "quarantined": 1}
@@ -216,10 +216,10 @@ def test_a_retry_takes_up_what_failed_and_only_on_demand_what_was_cancelled(
 
 def test_a_retry_of_one_group_leaves_the_others_and_its_count_falls(rows: Acting) -> None:
     one, two = rows.batch(2)
-    rows.settle(rows.claimed(one), UNREADABLE)
-    rows.settle(rows.claimed(two), SLOW)
+    rows.finish(rows.claimed(one), UNREADABLE)
+    rows.finish(rows.claimed(two), SLOW)
     rows.now += 600_000
-    rows.settle(rows.claimed(two), SLOW)
+    rows.finish(rows.claimed(two), SLOW)
     wanted = rows.item(one)["failure_no"]
     assert rows.act(batch_control.retry, RetryScope(failure_no=wanted)) == 1
     assert [rows.item(each)["status"] for each in (one, two)] == ["queued", "failed"]
@@ -233,11 +233,11 @@ def test_a_stale_worker_changes_nothing_after_a_persons_retry(rows: Acting) -> N
     claimed = rows.claimed(item_id)
     rows.act(batch_control.cancel)
     rows.act(batch_control.retry, RetryScope(cancelled=True))
-    assert rows.settle(claimed) is None
+    assert rows.finish(claimed) is None
     successor = rows.claim(item_id)
     assert successor is not None
-    assert rows.settle(claimed) is None
-    assert rows.settle(successor) is not None
+    assert rows.finish(claimed) is None
+    assert rows.finish(successor) is not None
     assert rows.counts() == {"completed": 1}
 
 
@@ -246,7 +246,7 @@ def test_a_batch_that_is_cancelled_or_arriving_just_now_is_not_retried(
     rows: Acting, status: BatchStatus
 ) -> None:
     (item_id,) = rows.batch()
-    rows.settle(rows.claimed(item_id), UNREADABLE)
+    rows.finish(rows.claimed(item_id), UNREADABLE)
     rows.at_any_time(batches.change, BATCH, status=status)
     with pytest.raises(ConflictError, match=status):
         rows.act(batch_control.retry, RetryScope())
@@ -261,10 +261,10 @@ def test_a_draft_becomes_a_batch_once_and_not_after_it_was_given_up(rows: Acting
 
 def test_a_pause_does_not_count_as_busy_time(rows: Acting) -> None:
     first, second = rows.batch(2)
-    rows.settle(rows.claimed(first))
+    rows.finish(rows.claimed(first))
     rows.now += 5_000
     rows.do(batches.resume, BATCH)
     rows.now += 1_000
     before = rows.batch_row()["busy_ms"]
-    rows.settle(rows.claimed(second))
+    rows.finish(rows.claimed(second))
     assert rows.batch_row()["busy_ms"] - before == 1_000

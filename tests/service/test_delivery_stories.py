@@ -118,7 +118,7 @@ def test_each_attempt_has_a_number_of_its_own_however_the_last_one_ended(
         elif end == "rescued":
             assert rows.rescue() == 1
         else:
-            rows.settle(claimed, AWAY)
+            rows.finish(claimed, AWAY)
             rows.now += 2_000
     assert [*numbers, rows.claimed(item_id).claim.attempt] == [1, 2, 3, 4]
     assert rows.item(item_id)["dispatch_no"] == 4
@@ -133,7 +133,7 @@ def test_a_finish_writes_the_result_and_counts_it_once(database: Database) -> No
     claimed = rows.claimed(first)
     rows.now += 7_000
     result = Result(outputs=(an_output(4),), warnings=("It is small.",), step_ms={"resize": 3.0})
-    settled = rows.settle(claimed, Completed(result), run_ms=6_000)
+    settled = rows.finish(claimed, Completed(result), run_ms=6_000)
     assert settled is not None
     assert (settled.status, settled.ended) == ("completed", None)
     assert (settled.counts.completed, settled.counts.queued) == (1, 1)
@@ -147,15 +147,15 @@ def test_a_finish_writes_the_result_and_counts_it_once(database: Database) -> No
     assert (batch["run_ms"], batch["run_s2"], batch["busy_ms"]) == (6_000, 36.0, 7_000)
     assert batch["ended_at"] is batch["expires_at"] is None
     again = rows.item(first), rows.batch_row()
-    assert rows.settle(claimed, Completed(result)) is None
+    assert rows.finish(claimed, Completed(result)) is None
     assert (rows.item(first), rows.batch_row()) == again
 
 
 def test_what_is_told_about_a_file_saves_no_bytes(database: Database) -> None:
     rows = Rows(database)
     told, nothing = rows.batch(2)
-    rows.settle(rows.claimed(told), Completed(Result((an_output(1),), data={"faces": 1})))
-    rows.settle(rows.claimed(nothing), DONE)
+    rows.finish(rows.claimed(told), Completed(Result((an_output(1),), data={"faces": 1})))
+    rows.finish(rows.claimed(nothing), DONE)
     batch = rows.batch_row()
     assert (batch["bytes_saved"], batch["bytes_out"]) == (0, 1)
     assert batch["bytes_done"] == 2 * FILE_BYTES
@@ -164,7 +164,7 @@ def test_what_is_told_about_a_file_saves_no_bytes(database: Database) -> None:
 def test_a_skipped_file_says_why_and_counts_as_done(database: Database) -> None:
     rows = Rows(database)
     (item_id,) = rows.batch()
-    rows.settle(rows.claimed(item_id), Completed(Result(skipped=SkipReason.UNCHANGED)))
+    rows.finish(rows.claimed(item_id), Completed(Result(skipped=SkipReason.UNCHANGED)))
     item = rows.item(item_id)
     assert (item["status"], item["skip_reason"]) == ("skipped", "unchanged")
     assert (rows.counts(), rows.batch_row()["status"]) == ({"skipped": 1}, "completed")
@@ -173,12 +173,12 @@ def test_a_skipped_file_says_why_and_counts_as_done(database: Database) -> None:
 def test_a_file_that_succeeds_after_a_retry_has_no_error_any_more(database: Database) -> None:
     rows = Rows(database)
     (item_id,) = rows.batch()
-    rows.settle(rows.claimed(item_id), AWAY)
+    rows.finish(rows.claimed(item_id), AWAY)
     item = rows.item(item_id)
     assert (item["status"], item["error_code"], item["errors"]) == ("retrying", "outage", 1)
     assert (item["lease_until"], item["worker_id"], item["progress"]) == (None, None, 0.0)
     rows.now += 2_000
-    rows.settle(rows.claimed(item_id))
+    rows.finish(rows.claimed(item_id))
     item = rows.item(item_id)
     names = ("error_code", "error_message", "error_step", "error_retryable")
     assert [item[name] for name in names] == [None] * 4
@@ -188,7 +188,7 @@ def test_a_failed_file_says_what_was_wrong_and_where(database: Database) -> None
     rows = Rows(database)
     (item_id,) = rows.batch()
     failure = Failure("unreadable_file", "x" * 2_000, step="resize")
-    rows.settle(rows.claimed(item_id), Failed(failure, "errors", POLICY), run_ms=9)
+    rows.finish(rows.claimed(item_id), Failed(failure, "errors", POLICY), run_ms=9)
     item = rows.item(item_id)
     assert (item["status"], item["error_code"], item["error_step"]) == (
         "failed",
@@ -208,11 +208,11 @@ def test_a_batch_ends_with_its_last_item_and_is_kept_for_its_time(database: Data
     rows = Rows(database)
     first, second = rows.batch(2)
     claimed = rows.claimed(first), rows.claimed(second)
-    rows.settle(claimed[0])
+    rows.finish(claimed[0])
     batch = rows.batch_row()
     assert (batch["status"], batch["ended_at"], batch["expires_at"]) == ("processing", None, None)
     rows.now += 1_000
-    settled = rows.settle(claimed[1])
+    settled = rows.finish(claimed[1])
     assert settled is not None
     assert settled.ended is BatchStatus.COMPLETED
     batch = rows.batch_row()
@@ -223,8 +223,8 @@ def test_a_batch_ends_with_its_last_item_and_is_kept_for_its_time(database: Data
 def test_an_item_that_waits_for_its_retry_keeps_the_batch_going(database: Database) -> None:
     rows = Rows(database)
     first, second = rows.batch(2)
-    rows.settle(rows.claimed(first), AWAY)
-    rows.settle(rows.claimed(second))
+    rows.finish(rows.claimed(first), AWAY)
+    rows.finish(rows.claimed(second))
     assert rows.batch_row()["status"] == "processing"
     assert rows.counts() == {"completed": 1, "retrying": 1}
 
@@ -232,7 +232,7 @@ def test_an_item_that_waits_for_its_retry_keeps_the_batch_going(database: Databa
 def test_an_open_batch_does_not_end_with_its_last_item(database: Database) -> None:
     rows = Rows(database)
     (item_id,) = rows.batch(keep_open=True)
-    rows.settle(rows.claimed(item_id))
+    rows.finish(rows.claimed(item_id))
     assert rows.batch_row()["status"] == "processing"
 
 
@@ -251,7 +251,7 @@ def test_the_status_of_an_ended_batch_says_how_its_files_did(
 ) -> None:
     rows = Rows(database)
     for item_id, outcome in zip(rows.batch(len(outcomes)), outcomes, strict=True):
-        rows.settle(rows.claimed(item_id), outcome)
+        rows.finish(rows.claimed(item_id), outcome)
     assert rows.batch_row()["status"] == status
 
 
@@ -263,7 +263,7 @@ def test_of_the_finishes_of_the_last_two_items_at_once_one_ends_the_batch(
 
     def finish(conn: Connection, which: int):
         held = claimed[which]
-        return transitions.settle(
+        return transitions.finish(
             conn, held, DONE, run_ms=1, retention_ms=WEEK_MS, now=at(rows.now)
         )
 
@@ -287,7 +287,7 @@ def test_a_kill_before_the_commit_of_a_finish_leaves_all_to_the_next_worker(
     before = rows.item(item_id), rows.batch_row()
 
     def killed(conn: Connection) -> None:
-        transitions.settle(conn, claimed, DONE, run_ms=1, retention_ms=WEEK_MS, now=at(rows.now))
+        transitions.finish(conn, claimed, DONE, run_ms=1, retention_ms=WEEK_MS, now=at(rows.now))
         raise KilledError
 
     with pytest.raises(KilledError):
@@ -296,7 +296,7 @@ def test_a_kill_before_the_commit_of_a_finish_leaves_all_to_the_next_worker(
     assert notices(rows) == []
     rows.now += LEASE_MS + 1
     rows.rescue()
-    rows.settle(rows.claimed(item_id, "wrk_b"))
+    rows.finish(rows.claimed(item_id, "wrk_b"))
     assert rows.batch_row()["status"] == "completed"
     assert notices(rows) == [("wh_1", "completed")]
 
@@ -331,11 +331,11 @@ def test_only_the_finish_that_ends_a_batch_writes_one_notice_for_each_webhook_of
         a_webhook(rows, name, every_batch=every_batch)
     a_webhook(rows, "wh_stranger", owner_id=OwnerId("berta"))
     first, second = rows.batch(2, webhook_id="wh_own")
-    rows.settle(rows.claimed(first))
+    rows.finish(rows.claimed(first))
     assert notices(rows) == []
     claimed = rows.claimed(second)
-    rows.settle(claimed, UNREADABLE)
-    rows.settle(claimed, UNREADABLE)
+    rows.finish(claimed, UNREADABLE)
+    rows.finish(claimed, UNREADABLE)
     told = [("wh_1", "completed_with_errors"), ("wh_own", "completed_with_errors")]
     assert notices(rows) == told
 
@@ -368,7 +368,7 @@ def test_a_renewed_lease_counts_from_its_renewal(database: Database) -> None:
     assert rows.item(item_id)["lease_until"] == from_ms(rows.now + LEASE_MS)
     rows.now += LEASE_MS
     assert rows.rescue() == 0
-    assert rows.settle(claimed) is not None
+    assert rows.finish(claimed) is not None
     assert rows.item(item_id)["attempt"] == 1
 
 
@@ -455,7 +455,7 @@ def test_files_with_the_same_cause_are_one_group_whatever_their_names_and_number
     for n, item_id in enumerate(ids[:3]):
         message = f"{n}.jpg ends after {n} of 9{n} bytes" if n < 2 else f"{n}.jpg is no picture"
         rows.now += 1_000
-        rows.settle(
+        rows.finish(
             rows.claimed(item_id), Failed(Failure("unreadable_file", message), "errors", POLICY)
         )
     assert groups(rows) == [
@@ -474,14 +474,14 @@ def test_the_same_cause_in_two_batches_is_two_groups(database: Database) -> None
     rows = Rows(database)
     for batch_id in (BATCH, "bat_2"):
         (item_id,) = rows.batch(batch_id=batch_id)
-        rows.settle(rows.claimed(item_id), UNREADABLE)
+        rows.finish(rows.claimed(item_id), UNREADABLE)
     assert [count for *_, count in groups(rows)] == [1]
 
 
 def test_a_retry_that_is_still_to_come_is_no_failure_yet(database: Database) -> None:
     rows = Rows(database)
     (item_id,) = rows.batch()
-    rows.settle(rows.claimed(item_id), AWAY)
+    rows.finish(rows.claimed(item_id), AWAY)
     assert groups(rows) == []
 
 
@@ -491,14 +491,14 @@ def test_a_batch_stops_once_more_failed_than_its_sender_allows_and_not_before(
     rows = Rows(database)
     ids = rows.batch(4, halt_after_pct=50)
     for item_id in ids[:2]:
-        rows.settle(rows.claimed(item_id), UNREADABLE)
+        rows.finish(rows.claimed(item_id), UNREADABLE)
     assert rows.batch_row()["status"] == "processing"
     running, last = rows.claimed(ids[2]), rows.claimed(ids[3])
-    rows.settle(running, UNREADABLE)
+    rows.finish(running, UNREADABLE)
     batch = rows.batch_row()
     assert batch["status"] == "cancelling"
     assert batch["pause_reason"] == "stopped: more than 50 % of the files failed"
-    assert rows.settle(last) is not None, "what runs may still end"
+    assert rows.finish(last) is not None, "what runs may still end"
     assert rows.batch_row()["status"] == "cancelled"
 
 
@@ -507,11 +507,11 @@ def test_crashes_errors_and_timeouts_are_counted_apart(database: Database) -> No
     (item_id,) = rows.batch()
     used = []
     for outcome in (AWAY, CRASHED, SLOW):
-        rows.settle(rows.claimed(item_id), outcome)
+        rows.finish(rows.claimed(item_id), outcome)
         rows.now += 10_000
         item = rows.item(item_id)
         used.append((item["errors"], item["crashes"], item["timeouts"]))
     assert used == [(1, 0, 0), (1, 1, 0), (1, 1, 1)]
-    rows.settle(rows.claimed(item_id), CRASHED)
+    rows.finish(rows.claimed(item_id), CRASHED)
     item = rows.item(item_id)
     assert (item["status"], item["crashes"]) == ("quarantined", 2)

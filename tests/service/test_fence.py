@@ -28,10 +28,10 @@ def test_a_worker_whose_item_was_taken_over_settles_nothing_and_its_successor_do
     rows = Rows(database)
     a, b = taken_over(rows)
     before = rows.item(a.claim.item_id), rows.batch_row()
-    assert rows.settle(a, outcome) is None
+    assert rows.finish(a, outcome) is None
     assert (rows.item(a.claim.item_id), rows.batch_row()) == before
     assert before[0]["worker_id"] == "wrk_b"
-    assert rows.settle(b) is not None
+    assert rows.finish(b) is not None
     assert rows.counts() == {"completed": 1}
     assert rows.item(b.claim.item_id)["attempt"] == 2
 

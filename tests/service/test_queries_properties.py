@@ -99,7 +99,7 @@ class Percent(RuleBasedStateMachine):
         if claimed is not None:
             self.now += run_ms
             times = {"run_ms": run_ms, "retention_ms": 1_000, "now": at(self.now)}
-            self.do(transitions.settle, claimed, outcome, **times)
+            self.do(transitions.finish, claimed, outcome, **times)
 
     @rule(numbers=st.sets(st.integers(0, NUMBER - 1), min_size=1), is_first=st.booleans())
     def retry_some(self, numbers: set[int], *, is_first: bool) -> None:

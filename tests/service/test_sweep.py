@@ -275,7 +275,7 @@ async def test_a_retrying_item_is_not_taken_before_it_is_due(
         transitions.retry.RetryPolicy(),
         retry_after_s=600,
     )
-    await database.run(transitions.settle, claimed, failed, run_ms=1, retention_ms=10**9)
+    await database.run(transitions.finish, claimed, failed, run_ms=1, retention_ms=10**9)
     await swept(context)
     assert (await batch_of(context, batch_id)).counts.retrying == 1
     taken = await database.run(

@@ -64,7 +64,7 @@ def test_a_retry_is_queued_in_its_millisecond_and_not_before_and_goes_first(
 ) -> None:
     rows = Rows(database)
     ids = rows.batch(3)
-    rows.settle(rows.claimed(ids[1]), AWAY)
+    rows.finish(rows.claimed(ids[1]), AWAY)
     assert rows.batch_row()["retry_due_at"] == from_ms(rows.now + 2_000)
     for item_id in (ids[0], ids[2]):
         assert rows.claim(item_id) is not None
@@ -81,10 +81,10 @@ def test_a_retry_is_queued_in_its_millisecond_and_not_before_and_goes_first(
 def test_the_batch_knows_its_earliest_retry(database: Database) -> None:
     rows = Rows(database)
     one, two, three = rows.batch(3)
-    rows.settle(rows.claimed(one), replace(AWAY, retry_after_s=30.0))
+    rows.finish(rows.claimed(one), replace(AWAY, retry_after_s=30.0))
     assert rows.batch_row()["retry_due_at"] == from_ms(rows.now + 30_000)
-    rows.settle(rows.claimed(two), replace(AWAY, retry_after_s=10.0))
-    rows.settle(rows.claimed(three), replace(AWAY, retry_after_s=20.0))
+    rows.finish(rows.claimed(two), replace(AWAY, retry_after_s=10.0))
+    rows.finish(rows.claimed(three), replace(AWAY, retry_after_s=20.0))
     assert rows.batch_row()["retry_due_at"] == from_ms(rows.now + 10_000)
     rows.now += 10_000
     assert [each.item_id for each in rows.take()] == [two]
@@ -110,7 +110,7 @@ def test_a_family_has_no_more_in_flight_than_its_cap_over_all_batches_and_owners
     assert len(rows.take("bat_2", caps=CAPS)) == 1
     assert rows.take("bat_2", caps=CAPS) == []
     assert len(rows.take("bat_3", caps=CAPS)) == 3, "another family is not capped"
-    rows.settle(claimed)
+    rows.finish(claimed)
     assert len(rows.take("bat_2", caps=CAPS)) == 1
 
 
@@ -138,7 +138,7 @@ def turn(rows: Rows, owner_id: OwnerId = OWNER, **more) -> list[str]:
     for each in queued:
         claimed = rows.claim(each.item_id)
         assert claimed is not None
-        rows.settle(claimed)
+        rows.finish(claimed)
     rows.now += 1
     return [rows.item(each.item_id)["batch_id"] for each in queued]
 
@@ -172,7 +172,7 @@ def test_a_turn_is_for_batches_of_the_owner_that_may_run_and_have_something_due(
     rows.batch(batch_id="bat_2")
     rows.batch(batch_id="bat_3", owner_id=OwnerId("berta"))
     (later,) = rows.batch(batch_id="bat_4")
-    rows.settle(rows.claimed(later), AWAY)
+    rows.finish(rows.claimed(later), AWAY)
     rows.at_any_time(batches.change, BatchId("bat_1"), paused=True)
     assert list(chain.from_iterable(turn(rows) for _ in range(3))) == ["bat_2"]
     rows.now += 2_000
@@ -201,7 +201,7 @@ def test_owners_wait_while_something_of_theirs_is_due(database: Database) -> Non
     rows = Rows(database)
     names = [OwnerId(name) for name in ("anna", "berta", "carla", "dora")]
     ids = {name: rows.batch(batch_id=f"bat_{name}", owner_id=name)[0] for name in names}
-    rows.settle(rows.claimed(ids[names[1]]), AWAY)
+    rows.finish(rows.claimed(ids[names[1]]), AWAY)
     rows.at_any_time(batches.change, BatchId("bat_carla"), paused=True)
     rows.take("bat_dora")
     assert set(rows.do(turns.owners_waiting)) == {"anna"}

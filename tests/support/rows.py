@@ -27,7 +27,13 @@ from batchmill.model.item import (
 )
 from batchmill.model.retry import RetryPolicy
 from batchmill.service.scheduling import transitions
-from batchmill.service.scheduling.transitions import Claimed, Completed, Failed, Outcome, Settled
+from batchmill.service.scheduling.transitions import (
+    Claimed,
+    Completed,
+    Failed,
+    FinishedItem,
+    Outcome,
+)
 
 OWNER = OwnerId("anna")
 BATCH = BatchId("bat_1")
@@ -102,9 +108,11 @@ class Rows:
         assert claimed is not None
         return claimed
 
-    def settle(self, claimed: Claimed, outcome: Outcome = DONE, run_ms: int = 5) -> Settled | None:
+    def finish(
+        self, claimed: Claimed, outcome: Outcome = DONE, run_ms: int = 5
+    ) -> FinishedItem | None:
         """Finish an attempt."""
-        return self.do(transitions.settle, claimed, outcome, run_ms=run_ms, retention_ms=WEEK_MS)
+        return self.do(transitions.finish, claimed, outcome, run_ms=run_ms, retention_ms=WEEK_MS)
 
     def rescue(self, batch_id: str = BATCH, limit: int = 100) -> int:
         """Return to pending what has an expired lease."""

@@ -107,7 +107,7 @@ def finish(
 ) -> bool:
     """Record the one result of an item. False: the claim is stale, drop the outputs."""
     status = ItemStatus.SKIPPED if result.skipped else ItemStatus.COMPLETED
-    return _settle(
+    return _finish(
         conn,
         claim,
         now,
@@ -135,7 +135,7 @@ def fail(  # noqa: PLR0913 - each is a column of one statement
     now: Clock = NOW,
 ) -> bool:
     """End an item as failed or quarantined. False: the claim is stale."""
-    return _settle(
+    return _finish(
         conn,
         claim,
         now,
@@ -321,7 +321,7 @@ _HANDED_BACK: dict[str, Any] = {
 }
 
 
-def _settle(conn: Connection, claim: Claim, now: ColumnElement[int], **values: Any) -> bool:  # noqa: ANN401
+def _finish(conn: Connection, claim: Claim, now: ColumnElement[int], **values: Any) -> bool:  # noqa: ANN401
     return _change_held(conn, claim, ended_at=now, **_RELEASED, **values)
 
 

@@ -49,7 +49,7 @@ class _Story:
 
     def end(self, status: ItemStatus, **fields: Any) -> ItemResult:  # noqa: ANN401 - fields of the result
         run_ms = round((time.monotonic() - self.began) * 1000)
-        logs.info(Event.ITEM_SETTLED, item=self.facts.name, status=status.value, run_ms=run_ms)
+        logs.info(Event.ITEM_FINISHED, item=self.facts.name, status=status.value, run_ms=run_ms)
         return ItemResult(self.facts, status, attempts=self.attempts, run_ms=run_ms, **fields)
 
 

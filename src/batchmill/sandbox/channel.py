@@ -138,7 +138,7 @@ class Channel(asyncio.Protocol):
     def _close(self) -> None:
         self._transport.close()
         self.stderr_tail.close()
-        self._settle(self._killed_for)
+        self._resolve(self._killed_for)
         self.given_up.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -175,7 +175,7 @@ class Channel(asyncio.Protocol):
             if kind == "progress":
                 self._forward(Progress(float(body["fraction"]), str(body["step"])[:200]))
             elif kind == self._expected:
-                self._settle(body)
+                self._resolve(body)
             else:
                 raise ValueError(kind)  # noqa: TRY301 - garbage of whatever kind ends the same
         except (KeyError, RecursionError, TypeError, ValueError):
@@ -187,7 +187,7 @@ class Channel(asyncio.Protocol):
             self._progress_at = now + _PROGRESS_INTERVAL_S
             self.on_progress(progress)
 
-    def _settle(self, outcome: object) -> None:
+    def _resolve(self, outcome: object) -> None:
         if self._answer.done():
             return
         if isinstance(outcome, Gone):

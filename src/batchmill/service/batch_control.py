@@ -246,7 +246,7 @@ def _cancel_chunk(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> 
         moved = items.cancel(conn, ids, seen=status) if ids else 0
         deltas[status] -= moved
         deltas[ItemStatus.CANCELLED] += moved
-    ended = transitions.end_values(batch, deltas, retention_ms=retention_ms)
+    ended = transitions.finish_values(batch, deltas, retention_ms=retention_ms)
     batches.count(conn, batch_id, deltas, **ended)
     if ended:
         webhook_outbox.announce(conn, batch_id)
@@ -304,7 +304,7 @@ def _close(
     batch = batches.lock(conn, batch_id)
     if batch is None or not batch.open:
         return
-    ended = transitions.end_values(replace(batch, open=False), {}, retention_ms=retention_ms)
+    ended = transitions.finish_values(replace(batch, open=False), {}, retention_ms=retention_ms)
     where = (batches.waits_no_more(),) if if_left else ()
     if batches.change(conn, batch_id, *where, open=False, **ended) and ended:
         webhook_outbox.announce(conn, batch_id)

@@ -134,7 +134,7 @@ def test_the_log_counts_the_files_and_sums_up(server, folder, log_lines):
     ended(server, told)
 
     lines = log_lines()
-    settled = [line for line in lines if line["event"] == "item.settled"]
+    settled = [line for line in lines if line["event"] == "item.finished"]
     assert [(line["place"], line["name"], line["status"]) for line in settled] == [
         ("1/2", "image1.jpg", "completed"),
         ("2/2", "absent.jpg", "failed"),

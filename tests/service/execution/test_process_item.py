@@ -62,7 +62,7 @@ class SlowAnswers(Database):
 
     async def run(self, function, *args, **more):
         result = await super().run(function, *args, **more)
-        if function is transitions.settle:
+        if function is transitions.finish:
             self.settling += 1
             await asyncio.sleep(2 * leases.TICK_S)
         return result
@@ -147,7 +147,7 @@ async def test_a_kill_between_finish_and_dispatch_is_made_good_by_the_sweep(
     )
     assert claimed is not None
     failed = transitions.Completed(transitions.Result())
-    await database.run(transitions.settle, claimed, failed, run_ms=1, retention_ms=10**9)
+    await database.run(transitions.finish, claimed, failed, run_ms=1, retention_ms=10**9)
     # The worker is killed here: it settled, and never dispatched.
     assert (await batch_of(context, batch_id)).counts.in_flight == 0
     async with working(context, scripted(tmp_path, nothing_special)):
@@ -245,7 +245,7 @@ async def test_a_stale_worker_cannot_finish_an_item_and_leaves_no_file(
     (successor,) = successors
     assert successor is not None
     done = transitions.Completed(transitions.Result())
-    assert await database.run(transitions.settle, successor, done, run_ms=1, retention_ms=1_000)
+    assert await database.run(transitions.finish, successor, done, run_ms=1, retention_ms=1_000)
 
 
 async def test_an_attempt_whose_batch_is_cancelled_is_stopped(

@@ -58,7 +58,7 @@ async def finish_all(context: ServerContext, bells: Bells) -> None:
         if claimed is not None:
             done = Completed(Result(outputs=()))
             settled = await context.database.run(
-                transitions.settle, claimed, done, run_ms=1, retention_ms=60_000
+                transitions.finish, claimed, done, run_ms=1, retention_ms=60_000
             )
             assert settled is not None
 

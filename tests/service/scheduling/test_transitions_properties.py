@@ -177,7 +177,7 @@ class Deliveries(RuleBasedStateMachine):
     def a_worker_settles(self, data: st.DataObject, outcome: transitions.Outcome) -> None:
         claimed = data.draw(st.sampled_from(self.running + self.zombies))
         settled = self.do(
-            transitions.settle,
+            transitions.finish,
             claimed,
             outcome,
             run_ms=5,
@@ -266,7 +266,7 @@ class Deliveries(RuleBasedStateMachine):
             return
         self.attempts[wanted.item_id] = claimed.claim.attempt
         settled = self.do(
-            transitions.settle,
+            transitions.finish,
             claimed,
             Completed(Result()),
             run_ms=1,

@@ -1,6 +1,6 @@
 """One item, from claim to finish: the heart of the product.
 
-    claim ──► attempt ──► settle ──► dispatch
+    claim ──► attempt ──► finish ──► dispatch
 
 Each step hands on a value or ends the story. `process_item` never raises but on cancellation:
 an engine that saw an exception would retry on its own terms, and there is one retry policy.
@@ -28,7 +28,13 @@ from batchmill.service.execution.store_results import deposit
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.dispatch import dispatch_owner
 from batchmill.service.scheduling.leases import LeaseKeeper
-from batchmill.service.scheduling.transitions import Claimed, Completed, Failed, Outcome, Settled
+from batchmill.service.scheduling.transitions import (
+    Claimed,
+    Completed,
+    Failed,
+    FinishedItem,
+    Outcome,
+)
 from batchmill.storage import keys
 
 Attempt = Callable[[Claimed, Callable[[float], None]], AbstractAsyncContextManager[Finished]]
@@ -52,8 +58,8 @@ async def process_item(
         if claimed is None:
             logs.debug(Event.ITEM_IGNORED, item=item_id)
             return
-        settled = await _run(server, keeper, attempt, claimed)
-        if settled is not None and not _is_fed(server, settled.counts):
+        done = await _run(server, keeper, attempt, claimed)
+        if done is not None and not _is_fed(server, done.counts):
             await dispatch_owner(server, claimed.owner_id)
     except OutageError as error:
         # The lease runs out and the sweep gives the item to whoever can reach the database.
@@ -81,7 +87,7 @@ def _is_fed(server: ServerContext, counts: Counts) -> bool:
 
 async def _run(
     server: ServerContext, keeper: LeaseKeeper, attempt: Attempt, claimed: Claimed
-) -> Settled | None:
+) -> FinishedItem | None:
     started = time.monotonic()
     try:
         async with asyncio.timeout(None) as scope:
@@ -95,7 +101,7 @@ async def _run(
         await asyncio.shield(_hand_back(server, claimed))
         raise
     # Not within the hold: a settled item has no claim, and what it made must not be discarded.
-    return await _settle(server, claimed, outcome, run_ms)
+    return await _finish(server, claimed, outcome, run_ms)
 
 
 @asynccontextmanager
@@ -144,40 +150,40 @@ def _policy(server: ServerContext, claimed: Claimed, step: str | None) -> RetryP
     return RetryPolicy(errors=errors, crashes=crashes, timeouts=timeouts)
 
 
-async def _settle(
+async def _finish(
     server: ServerContext, claimed: Claimed, outcome: Outcome, run_ms: int
-) -> Settled | None:
-    settled = await server.database.run(
-        transitions.settle,
+) -> FinishedItem | None:
+    done = await server.database.run(
+        transitions.finish,
         claimed,
         outcome,
         run_ms=run_ms,
         retention_ms=server.settings.retention_s * 1000,
     )
-    if settled is None:
+    if done is None:
         await _discard(server, claimed)
         return None
     await _remove_earlier(server, claimed.claim)
-    _log(claimed, settled, run_ms)
-    return settled
+    _log(claimed, done, run_ms)
+    return done
 
 
-def _log(claimed: Claimed, settled: Settled, run_ms: int) -> None:
+def _log(claimed: Claimed, done: FinishedItem, run_ms: int) -> None:
     """Say which file of how many this was, what came of it, and how the batch ended."""
     logs.info(
-        Event.ITEM_SETTLED,
+        Event.ITEM_FINISHED,
         item=claimed.claim.item_id,
         place=f"{claimed.position + 1}/{claimed.total}",
         name=claimed.input.name,
-        status=settled.status,
+        status=done.status,
         run_ms=run_ms,
     )
-    if settled.ended is not None:
-        counts = settled.counts
+    if done.ended is not None:
+        counts = done.counts
         logs.info(
             Event.BATCH_ENDED,
             batch=claimed.claim.batch_id,
-            status=settled.ended,
+            status=done.ended,
             succeeded=counts.completed + counts.skipped,
             failed=counts.unsuccessful,
         )

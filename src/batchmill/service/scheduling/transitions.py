@@ -79,7 +79,7 @@ Outcome = Completed | Failed
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class FinishedItem:
     """What became of the item; `ended` is the batch's final status if this was its last item."""
 
     status: ItemStatus
@@ -209,7 +209,7 @@ def claim(
     )
 
 
-def settle(
+def finish(
     conn: Connection,
     claimed: Claimed,
     outcome: Outcome,
@@ -217,7 +217,7 @@ def settle(
     run_ms: int,
     retention_ms: int,
     now: Clock = NOW,
-) -> Settled | None:
+) -> FinishedItem | None:
     """Record what became of an attempt, exactly once. None: the claim is stale, drop the work."""
     batch = batches.lock(conn, claimed.claim.batch_id)
     if batch is None:
@@ -231,11 +231,11 @@ def settle(
         return None
     values |= batches.pace(batch, run_ms=run_ms, now=now)
     deltas = {ItemStatus.PROCESSING: -1, status: 1}
-    ended = end_values(batch, deltas, retention_ms=retention_ms, now=now)
+    ended = finish_values(batch, deltas, retention_ms=retention_ms, now=now)
     batches.count(conn, batch.id, deltas, **{**_halted(batch, deltas), **values, **ended})
     if ended:
         webhook_outbox.announce(conn, batch.id)
-    return Settled(status, counts_after(batch.counts, deltas), ended.get("status"))
+    return FinishedItem(status, counts_after(batch.counts, deltas), ended.get("status"))
 
 
 def hand_back(conn: Connection, held: Claim) -> bool:
@@ -275,7 +275,7 @@ def counts_after(counts: Counts, deltas: Mapping[ItemStatus, int]) -> Counts:
     return replace(counts, **moved)
 
 
-def end_values(
+def finish_values(
     batch: Batch, deltas: Mapping[ItemStatus, int], *, retention_ms: int, now: Clock = NOW
 ) -> dict[str, Any]:
     """Return the columns that end a batch when `deltas` leave it nothing to do, else none."""
