@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from pydantic import ConfigDict
 
-from batchmill.attempt.context import Remote, Workbench
+from batchmill.attempt.context import AttemptContext, Remote
 from batchmill.attempt.run import run_attempt
 from batchmill.attempt.staging import local_file
 from batchmill.errors.item import (
@@ -84,10 +84,10 @@ def attempt(with_server_context, tmp_path):
         path.write_bytes(JPEG)
 
         async def story(context):
-            bench = Workbench(context.pool, find, "anna", **more)
+            attempt_context = AttemptContext(context.pool, find, "anna", **more)
             try:
                 entered = await run_attempt(
-                    source or local_file(path, "a/cat.jpg"), made, bench=bench
+                    source or local_file(path, "a/cat.jpg"), made, context=attempt_context
                 )
                 async with entered as finished:
                     if look:
@@ -237,8 +237,10 @@ def test_cancelled_attempt_leaves_nothing(with_server_context, tmp_path):
     path.write_bytes(JPEG)
 
     async def story(context):
-        bench = Workbench(context.pool, find, "anna")
-        running = asyncio.create_task(run_attempt(local_file(path), pipeline("hang"), bench=bench))
+        attempt_context = AttemptContext(context.pool, find, "anna")
+        running = asyncio.create_task(
+            run_attempt(local_file(path), pipeline("hang"), context=attempt_context)
+        )
         await context.busy()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):

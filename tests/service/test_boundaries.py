@@ -4,7 +4,7 @@ import pytest
 
 from batchmill.db import batches, idempotency, items, pauses, webhooks, workers
 from batchmill.db.connect import Database
-from batchmill.db.idempotency import KeptAnswer
+from batchmill.db.idempotency import StoredResponse
 from batchmill.db.types import from_ms
 from batchmill.model.batch import BatchId, BatchStatus, OwnerId
 from batchmill.model.item import WorkerId
@@ -175,7 +175,7 @@ def test_a_pause_of_the_queue_stands_until_it_is_ended(rows: Rows) -> None:
 
 # Answers for repeated requests
 
-ANSWER = KeptAnswer("a" * 64, 202, {"location": "/v1/batches/1"}, b"{}")
+ANSWER = StoredResponse("a" * 64, 202, {"location": "/v1/batches/1"}, b"{}")
 
 
 def begin(rows: Rows, key: str = "k", digest: str = "a", owner_id: OwnerId = OWNER):
@@ -189,10 +189,10 @@ def take_over(rows: Rows, digest: str = "a") -> bool:
 def test_a_key_is_reserved_once_for_each_owner_and_keeps_its_first_answer(rows: Rows) -> None:
     assert begin(rows) is None
     assert begin(rows, owner_id=OwnerId("berta")) is None
-    assert begin(rows, digest="b") == KeptAnswer("a" * 64, None, {}, b"")
+    assert begin(rows, digest="b") == StoredResponse("a" * 64, None, {}, b"")
     rows.at_any_time(idempotency.keep, OWNER, "k", ANSWER)
     assert begin(rows) == ANSWER
-    assert begin(rows, owner_id=OwnerId("berta")) == KeptAnswer("a" * 64, None, {}, b"")
+    assert begin(rows, owner_id=OwnerId("berta")) == StoredResponse("a" * 64, None, {}, b"")
     rows.at_any_time(idempotency.forget, OWNER, "k")
     assert begin(rows) == ANSWER, "what was answered is not forgotten"
 

@@ -20,7 +20,7 @@ class Remote:
 
 
 @dataclass(frozen=True, slots=True)
-class Workbench:
+class AttemptContext:
     """The pool, the limits and the clients of one owner's attempts.
 
     `find` is `operations.registry.get`; `remote` may be None where no pipeline needs it.

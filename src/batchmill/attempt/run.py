@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from batchmill.attempt import naming, segments
-from batchmill.attempt.context import Workbench
+from batchmill.attempt.context import AttemptContext
 from batchmill.attempt.outputs import Made
 from batchmill.attempt.running import Running, State
 from batchmill.attempt.staging import InputFile
@@ -45,7 +45,9 @@ class Finished:
         self.release(self.folder)
 
 
-async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench) -> Finished:
+async def run_attempt(
+    source: InputFile, pipeline: Pipeline, *, context: AttemptContext
+) -> Finished:
     """Take one file through all steps; leave `Finished` with `async with` to empty its folder.
 
     The wall limit is the pipeline's `timeout_s`, or `Limits.wall_s`; waiting for a slot does
@@ -56,15 +58,15 @@ async def run_attempt(source: InputFile, pipeline: Pipeline, *, bench: Workbench
         OutageError: something the attempt needs is away.
         UnknownNameError: a step names an operation that does not exist.
     """
-    scratch = bench.pool.scratch
+    scratch = context.pool.scratch
     folder = scratch.lend()
     try:
         staged = folder / "source"
         await source.stage(staged)
-        limit_s = pipeline.timeout_s or bench.limits.wall_s
+        limit_s = pipeline.timeout_s or context.limits.wall_s
         state = State(staged, limit_s)
-        running = Running(folder, source.name, bench, limit_s, pipeline)
-        for segment in segments.cut(pipeline, bench.find):
+        running = Running(folder, source.name, context, limit_s, pipeline)
+        for segment in segments.cut(pipeline, context.find):
             if not state.ended:
                 state = await running.run(segment, state)
         outputs = _named(state.made, source.name, pipeline)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.attempt import reported
-from batchmill.attempt.context import Workbench
+from batchmill.attempt.context import AttemptContext
 from batchmill.attempt.outputs import Made, collect
 from batchmill.attempt.segments import Segment
 from batchmill.errors.base import BatchmillError
@@ -74,7 +74,7 @@ class Running:
 
     folder: Path
     name: str
-    bench: Workbench
+    context: AttemptContext
     limit_s: float
     pipeline: Pipeline
 
@@ -98,7 +98,7 @@ class Running:
             return await self._call(segment.call, segment, state)
         except AttemptTimeoutError as error:
             own = {step.timeout_s for step in segment.steps}
-            if error.limit_s in own | {segment.own_s, self.bench.limits.cpu_s}:
+            if error.limit_s in own | {segment.own_s, self.context.limits.cpu_s}:
                 raise
             raise self._over_limit(error) from error
 
@@ -166,12 +166,12 @@ class Running:
         wall_s: float,
     ) -> tuple[dict[str, Any], float]:
         """Return what the call has found out, and its milliseconds without the wait for a slot."""
-        remote = self.bench.remote
+        remote = self.context.remote
         if remote is None:
             raise RunnerUnavailableError(detail=f"{call.name}: remote calls are not set up")
         async with remote.slots:
-            if self.bench.on_remote is not None:
-                self.bench.on_remote()
+            if self.context.on_remote is not None:
+                self.context.on_remote()
             began = time.monotonic()
             try:
                 async with asyncio.timeout(wall_s - spent_ms / 1000):
@@ -206,15 +206,15 @@ class Running:
         return replace(kept, result=replace(kept.result, skipped=SkipReason.UNCHANGED), ended=True)
 
     def _job(self, steps: tuple[JobStep, ...], source: Path, folder: Path) -> Job:
-        limits, tolerant = self.bench.limits, self.pipeline.tolerant
+        limits, tolerant = self.context.limits, self.pipeline.tolerant
         return Job(str(source), str(folder), self.name, steps, limits=limits, tolerant=tolerant)
 
     async def _in_child(self, job: Job, *, wall_s: float) -> Report:
         if wall_s <= 0:
             raise AttemptTimeoutError(self.name, self.limit_s)
-        bench = self.bench
-        report = await bench.pool.run(
-            job, owner=bench.owner, wall_s=wall_s, on_progress=bench.on_progress
+        context = self.context
+        report = await context.pool.run(
+            job, owner=context.owner, wall_s=wall_s, on_progress=context.on_progress
         )
         if report.error is not None:
             raise reported.exception(report.error)

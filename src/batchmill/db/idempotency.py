@@ -12,7 +12,7 @@ from batchmill.model.batch import OwnerId
 
 
 @dataclass(frozen=True, slots=True)
-class KeptAnswer:
+class StoredResponse:
     """The first request's answer; `status_code` is None while it is still being made."""
 
     body_sha256: str
@@ -28,7 +28,7 @@ def begin(
     *,
     body_sha256: str,
     now: Clock = NOW,
-) -> KeptAnswer | None:
+) -> StoredResponse | None:
     """Reserve a key for this request. Returns what is kept when the key was used before."""
     row = {"owner_id": owner_id, "key": key, "body_sha256": body_sha256, "created_at": now}
     try:
@@ -39,14 +39,14 @@ def begin(
     return None
 
 
-def get(conn: Connection, owner_id: OwnerId, key: str) -> KeptAnswer | None:
+def get(conn: Connection, owner_id: OwnerId, key: str) -> StoredResponse | None:
     """Read what is kept under a key."""
     columns = (idempotency.c[name] for name in ("body_sha256", "status_code", "headers", "body"))
     row = conn.execute(select(*columns).where(*_is(owner_id, key))).one_or_none()
-    return None if row is None else KeptAnswer(row[0], row[1], row[2] or {}, row[3] or b"")
+    return None if row is None else StoredResponse(row[0], row[1], row[2] or {}, row[3] or b"")
 
 
-def keep(conn: Connection, owner_id: OwnerId, key: str, answer: KeptAnswer) -> None:
+def keep(conn: Connection, owner_id: OwnerId, key: str, answer: StoredResponse) -> None:
     """Store the answer of the first request."""
     conn.execute(update(idempotency).where(*_is(owner_id, key)).values(**asdict(answer)))
 

@@ -23,7 +23,7 @@ from batchmill.errors.outage import OutageError
 from batchmill.local.inputs import LocalInput
 from batchmill.local.outputs import Save
 from batchmill.local.results import FileFacts, ItemResult
-from batchmill.local.session import Bench
+from batchmill.local.session import LocalSession
 from batchmill.logs import Event
 from batchmill.model.containers import identify
 from batchmill.model.item import Failure, ItemStatus, SkipReason, Spent
@@ -53,14 +53,14 @@ class _Story:
         return ItemResult(self.facts, status, attempts=self.attempts, run_ms=run_ms, **fields)
 
 
-async def process_item(item: LocalInput, bench: Bench) -> ItemResult:
+async def process_item(item: LocalInput, session: LocalSession) -> ItemResult:
     """Take one file through the pipeline; nothing but cancellation is raised."""
     story = _Story(_facts(item), time.monotonic())
-    with bench.outputs.begin(item) as save:
+    with session.outputs.begin(item) as save:
         if item.flaw is not None:
             return story.end(ItemStatus.FAILED, error=Failure(item.flaw.code, item.flaw.message))
         try:
-            return await _tried(item, story, save, bench)
+            return await _tried(item, story, save, session)
         except _UnwantedError:
             return story.end(ItemStatus.SKIPPED, skipped=SkipReason.UNSUPPORTED)
 
@@ -69,11 +69,11 @@ class _UnwantedError(Exception):
     """A file that was found beside the wanted ones is of a type that the pipeline ignores."""
 
 
-async def _tried(item: LocalInput, story: _Story, save: Save, bench: Bench) -> ItemResult:
+async def _tried(item: LocalInput, story: _Story, save: Save, session: LocalSession) -> ItemResult:
     while True:
         story.attempts += 1
         try:
-            return await _attempted(item, story, save, bench)
+            return await _attempted(item, story, save, session)
         except (ItemError, OutageError) as error:
             _note(error, story)
             budget: Budget = error.budget if isinstance(error, ItemError) else "errors"
@@ -82,22 +82,24 @@ async def _tried(item: LocalInput, story: _Story, save: Save, bench: Bench) -> I
             asked_s = error.retry_after_s or 0.0 if isinstance(error, OutageError) else 0.0
             retryable = error.retryable and asked_s <= LONGEST_WAIT_S
             failure = _failure(error)
-            policy = bench.rules.policy(bench.pipeline, failure.step)
+            policy = session.rules.policy(session.pipeline, failure.step)
             status = verdict(story.spent, budget, policy, retryable=retryable)
             if status is not ItemStatus.RETRYING:
                 return story.end(status, error=failure)
         await asyncio.sleep(max(asked_s, backoff_s(used, base_s=BACKOFF_S)))
 
 
-async def _attempted(item: LocalInput, story: _Story, save: Save, bench: Bench) -> ItemResult:
+async def _attempted(
+    item: LocalInput, story: _Story, save: Save, session: LocalSession
+) -> ItemResult:
     async def stage(target: Path) -> None:
-        await asyncio.to_thread(_stage, item, target, bench.workbench.limits)
-        story.facts = await asyncio.to_thread(_examined, story.facts, target, bench.rules.hashed)
-        if _is_stranger(item, story.facts, bench.accepts):
+        await asyncio.to_thread(_stage, item, target, session.context.limits)
+        story.facts = await asyncio.to_thread(_examined, story.facts, target, session.rules.hashed)
+        if _is_stranger(item, story.facts, session.accepts):
             raise _UnwantedError
 
     source = InputFile(item.name, stage)
-    async with await run_attempt(source, bench.pipeline, bench=bench.workbench) as finished:
+    async with await run_attempt(source, session.pipeline, context=session.context) as finished:
         saved = await save(finished)
     result = finished.result
     return story.end(

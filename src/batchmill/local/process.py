@@ -20,7 +20,7 @@ from batchmill.local.items import process_item
 from batchmill.local.outputs import Folder, Memory
 from batchmill.local.pipelines import limited, resolve
 from batchmill.local.results import BatchResult, FirstOf, ItemResult, Progress
-from batchmill.local.session import Bench, Rules, open_bench
+from batchmill.local.session import LocalSession, Rules, open_session
 from batchmill.logs import Event
 from batchmill.model.pipeline import Pipeline
 
@@ -80,19 +80,19 @@ async def process_batch(  # noqa: PLR0913 - the signature that reference documen
     outputs = Folder(folder) if folder else Memory()
     run = _Batch(inputs, on_progress)
     rules = Rules(concurrency=at_once, retries=retries)
-    async with open_bench(chosen, outputs, rules, output_dir=folder) as bench:
-        await process_items(run, bench, concurrency=min(at_once, len(inputs)))
+    async with open_session(chosen, outputs, rules, output_dir=folder) as session:
+        await process_items(run, session, concurrency=min(at_once, len(inputs)))
     result = run.result()
     logs.info(Event.BATCH_ENDED, items=len(inputs), failed=result.failed)
     return result
 
 
-async def process_items(run: Run, bench: Bench, *, concurrency: int) -> None:
+async def process_items(run: Run, session: LocalSession, *, concurrency: int) -> None:
     """Work on the items of a run, at most `concurrency` at once, until there are no more."""
 
     async def work() -> None:
         while (item := await run.next_item()) is not None:
-            run.ended(item, await process_item(item, bench))
+            run.ended(item, await process_item(item, session))
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -16,20 +16,20 @@ from batchmill.vision import clients
 _MICROUSD = 1_000_000
 
 
-class RunPurse:
-    """The budget of one run; see `Purse`."""
+class RunCallBudget:
+    """The budget of one run; see `CallBudget`."""
 
     def __init__(self) -> None:
         self._used = 0
 
     async def reserve(self, amount: int, *, most: int | None) -> None:
-        """See Purse.reserve."""
+        """See CallBudget.reserve."""
         if most is not None and self._used + amount > most:
             raise BudgetUsedUpError("this batch", most / _MICROUSD)
         self._used += amount
 
     async def settle(self, reserved: int, spent: int) -> None:
-        """See Purse.settle."""
+        """See CallBudget.settle."""
         self._used += spent - reserved
 
 
@@ -47,4 +47,4 @@ async def opened(pipeline: Pipeline) -> AsyncIterator[Clients]:
     settings = loading.load(os.environ, loading.read_file(os.environ))
     clients.check(pipeline, settings)
     async with clients.opened(settings) as made:
-        yield replace(made, purse=RunPurse())
+        yield replace(made, budget=RunCallBudget())

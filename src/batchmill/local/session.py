@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from batchmill.attempt.context import Remote, Workbench
+from batchmill.attempt.context import AttemptContext, Remote
 from batchmill.errors.request import UsageError
 from batchmill.local import remote
 from batchmill.local.inputs import LocalInput
@@ -59,10 +59,10 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class LocalSession:
     """What every item of a run is worked on with."""
 
-    workbench: Workbench
+    context: AttemptContext
     pipeline: Pipeline
     rules: Rules
     outputs: Outputs
@@ -70,10 +70,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def open_bench(
+async def open_session(
     pipeline: Pipeline, outputs: Outputs, rules: Rules, *, output_dir: Path | None = None
-) -> AsyncIterator[Bench]:
-    """Make a bench; on leaving, all children are dead and all unfinished files gone.
+) -> AsyncIterator[LocalSession]:
+    """Make a session; on leaving, all children are dead and all unfinished files gone.
 
     Unfinished files lie in `output_dir`, so that finishing one is a rename. What runs that
     were killed left there is removed first.
@@ -89,7 +89,7 @@ async def open_bench(
             pool = Pool(rules.children or min(rules.concurrency, cores()), scratch)
         except OSError as error:
             raise UsageError(f"{scratch.parent} can't be written: {error.strerror}.") from error
-        workbench = Workbench(
+        context = AttemptContext(
             pool=pool,
             find=registry.get,
             owner=_OWNER,
@@ -97,7 +97,7 @@ async def open_bench(
             remote=Remote(asyncio.Semaphore(rules.concurrency), clients),
         )
         try:
-            yield Bench(workbench, pipeline, rules, outputs, accepts)
+            yield LocalSession(context, pipeline, rules, outputs, accepts)
         finally:
             await pool.aclose()
             with suppress(OSError):  # another run may be using it

@@ -10,26 +10,28 @@ from batchmill.db.connect import Database
 from batchmill.errors.item import BudgetUsedUpError
 from batchmill.errors.outage import ModelBusyError
 from batchmill.model.item import ItemStatus
-from batchmill.service.execution.budget import Budget, DatabasePurse
+from batchmill.service.execution.budget import Budget, DatabaseCallBudget
 from batchmill.service.scheduling.transitions import Claimed
 from support.server_contexts import a_mill, items_of, scripted, send, until, working
 
 HOUR_MS = 3_600_000
 
 
-def a_purse(database: Database, *, batch: int | None, day: int | None) -> DatabasePurse:
-    return DatabasePurse(
+def a_purse(database: Database, *, batch: int | None, day: int | None) -> DatabaseCallBudget:
+    return DatabaseCallBudget(
         database,
         (Budget("b", "this batch", HOUR_MS, batch), Budget("d", "24 hours", HOUR_MS, day)),
     )
 
 
-async def granted(purse: DatabasePurse, amount: int, *, times: int, most: int | None = None) -> int:
+async def granted(
+    budget: DatabaseCallBudget, amount: int, *, times: int, most: int | None = None
+) -> int:
     """Reserve at the same time; return how many got it."""
 
     async def one() -> bool:
         try:
-            await purse.reserve(amount, most=most)
+            await budget.reserve(amount, most=most)
         except BudgetUsedUpError:
             return False
         return True
@@ -53,19 +55,19 @@ def test_reservations_at_the_same_time_never_pass_a_cap(
     database: Database, caps: tuple[int | None, ...], expected: int
 ):
     batch, day, most = caps
-    purse = a_purse(database, batch=batch, day=day)
+    budget = a_purse(database, batch=batch, day=day)
 
-    assert asyncio.run(granted(purse, 10, times=20, most=most)) == expected
+    assert asyncio.run(granted(budget, 10, times=20, most=most)) == expected
 
 
 async def test_what_a_call_did_not_cost_can_be_used_again(database: Database):
-    purse = a_purse(database, batch=30, day=100)
-    assert await granted(purse, 10, times=5) == 3
-    await purse.settle(10, 4)
-    await purse.settle(10, 4)
-    assert await granted(purse, 10, times=5) == 1
-    await purse.settle(10, 50)  # dearer than thought: what was spent is spent
-    assert await granted(purse, 10, times=5) == 0
+    budget = a_purse(database, batch=30, day=100)
+    assert await granted(budget, 10, times=5) == 3
+    await budget.settle(10, 4)
+    await budget.settle(10, 4)
+    assert await granted(budget, 10, times=5) == 1
+    await budget.settle(10, 50)  # dearer than thought: what was spent is spent
+    assert await granted(budget, 10, times=5) == 0
 
 
 async def test_a_cap_that_refuses_leaves_the_others_as_they_were(database: Database):

@@ -13,7 +13,7 @@ from batchmill.api.compat import lookup, receive, result_tokens
 from batchmill.api.compat.receive import Expected
 from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http import rate_limits
-from batchmill.api.http.idempotency import Keep, answer_once
+from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.submission import form_files
 from batchmill.db import batches
 from batchmill.errors.request import ForbiddenError
@@ -84,7 +84,7 @@ async def upload(request: Request, ctx: Ctx) -> Response:
             batch = await receive.start(ctx, order, sent.files)
             return lookup.tell({"success": True, "data": await _accepted(ctx, batch)})
 
-        response = await answer_once(request, ctx, sent.sha256, make)
+        response = await respond_once(request, ctx, sent.sha256, make)
     response.headers.update(standing)
     return response
 

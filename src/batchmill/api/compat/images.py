@@ -16,7 +16,7 @@ from batchmill.api.compat.receive import Expected
 from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.health import readiness, rss_bytes
 from batchmill.api.http import rate_limits
-from batchmill.api.http.idempotency import Keep, answer_once
+from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.submission import form_files, orders
 from batchmill.db import statistics, turns
 from batchmill.db.connect import Connection
@@ -155,7 +155,7 @@ async def _process(
         def room(conn: Connection) -> None:
             _require_room(conn, ctx)
 
-        response = await answer_once(request, ctx, sent.sha256, make)
+        response = await respond_once(request, ctx, sent.sha256, make)
     response.headers.update(standing)
     return response
 

@@ -15,7 +15,7 @@ from batchmill.api.compat import lookup, receive
 from batchmill.api.compat.receive import Expected
 from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http import json_body, rate_limits
-from batchmill.api.http.idempotency import Keep, answer_once
+from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import form_files, orders, submissions
 from batchmill.api.submission import json_inputs as from_json
@@ -105,7 +105,7 @@ async def upload_zip(request: Request, ctx: Ctx) -> Response:
             counts = {"imageCount": number, "queued": number}
             return lookup.tell({"success": True, "batchId": batch.id, **counts})
 
-        response = await answer_once(request, ctx, sent.sha256, make)
+        response = await respond_once(request, ctx, sent.sha256, make)
     response.headers.update(standing)
     return response
 
@@ -122,7 +122,7 @@ async def add_images(request: Request, ctx: Ctx) -> Response:
             batch_id, queued = await _add(ctx, sent)
             return lookup.tell({"success": True, "batchId": batch_id, "queued": queued})
 
-        response = await answer_once(request, ctx, sent.sha256, make)
+        response = await respond_once(request, ctx, sent.sha256, make)
     response.headers.update(standing)
     return response
 

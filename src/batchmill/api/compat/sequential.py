@@ -13,7 +13,7 @@ from batchmill.api.compat import lookup, receive, result_tokens, server_files
 from batchmill.api.compat.receive import Expected
 from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http import json_body, rate_limits
-from batchmill.api.http.idempotency import Keep, answer_once
+from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import form_files, orders, submissions
 from batchmill.db import statistics
@@ -94,7 +94,7 @@ async def submit(request: Request, ctx: Ctx) -> Response:
             address = f"{router.prefix}/status/{batch.id}"
             return lookup.tell({"success": True, "batchId": batch.id, "statusUrl": address})
 
-        response = await answer_once(request, ctx, sent.sha256, make)
+        response = await respond_once(request, ctx, sent.sha256, make)
     response.headers.update(standing)
     return response
 

@@ -13,7 +13,7 @@ from fastapi import Request, Response
 from batchmill.api.context import RequestContext
 from batchmill.db import idempotency
 from batchmill.db.connect import Connection
-from batchmill.db.idempotency import KeptAnswer
+from batchmill.db.idempotency import StoredResponse
 from batchmill.errors.request import (
     IdempotencyInFlightError,
     IdempotencyMismatchError,
@@ -30,7 +30,7 @@ Keep = Callable[[Connection, Response], None]
 """Keeps an answer within a transaction; does nothing for a request without a key."""
 
 
-async def answer_once(
+async def respond_once(
     request: Request,
     ctx: RequestContext,
     contents_sha256: str,
@@ -78,7 +78,7 @@ def _digest(request: Request, contents_sha256: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _begin(conn: Connection, ctx: RequestContext, key: str, digest: str) -> KeptAnswer | None:
+def _begin(conn: Connection, ctx: RequestContext, key: str, digest: str) -> StoredResponse | None:
     owner_id = ctx.caller.owner_id
     known = idempotency.begin(conn, owner_id, key, body_sha256=digest)
     if known is None or known.status_code is not None:
@@ -89,12 +89,12 @@ def _begin(conn: Connection, ctx: RequestContext, key: str, digest: str) -> Kept
     return None if taken else known
 
 
-def _kept(digest: str, response: Response) -> KeptAnswer:
+def _kept(digest: str, response: Response) -> StoredResponse:
     headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-    return KeptAnswer(digest, response.status_code, headers, bytes(response.body))
+    return StoredResponse(digest, response.status_code, headers, bytes(response.body))
 
 
-def _replay(known: KeptAnswer, digest: str) -> Response:
+def _replay(known: StoredResponse, digest: str) -> Response:
     if known.body_sha256 != digest:
         raise IdempotencyMismatchError
     if known.status_code is None:

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 from batchmill.api import serialize
 from batchmill.api.context import RequestContext
 from batchmill.api.http import json_body
-from batchmill.api.http.idempotency import Keep, answer_once
+from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import form_files, json_inputs, orders
 from batchmill.db import batches
@@ -88,14 +88,14 @@ async def read_more(request: Request, ctx: RequestContext, folder: Path) -> More
 async def accept(request: Request, ctx: RequestContext, sent: Submission) -> Response:
     """Start a batch, once for each Idempotency-Key, and answer 202.
 
-    Raises: as `submit.accept` and `answer_once`.
+    Raises: as `submit.accept` and `respond_once`.
     """
 
     async def make(keep: Keep) -> Response:
         batch_id = await start(ctx, sent, keep)
         return accepted(await ctx.reading.batch(batch_id))
 
-    return await answer_once(request, ctx, sent.sha256, make)
+    return await respond_once(request, ctx, sent.sha256, make)
 
 
 async def start(ctx: RequestContext, sent: Submission, keep: Keep | None = None) -> BatchId:
@@ -123,7 +123,7 @@ async def start(ctx: RequestContext, sent: Submission, keep: Keep | None = None)
 async def append(request: Request, ctx: RequestContext, batch_id: BatchId, sent: More) -> Response:
     """Add files to an open batch, once for each Idempotency-Key, and answer 202.
 
-    Raises: as `submit.add_files` and `answer_once`.
+    Raises: as `submit.add_files` and `respond_once`.
     """
 
     async def make(_: Keep) -> Response:
@@ -133,7 +133,7 @@ async def append(request: Request, ctx: RequestContext, batch_id: BatchId, sent:
         grown = serialize.batch(await ctx.reading.batch(batch_id))
         return serialize.answer(responses.Added(added=added, batch=grown), 202)
 
-    return await answer_once(request, ctx, sent.sha256, make)
+    return await respond_once(request, ctx, sent.sha256, make)
 
 
 def accepted(batch: Batch) -> Response:

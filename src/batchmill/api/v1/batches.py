@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from batchmill.api import serialize
 from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http import openapi_bodies, rate_limits
-from batchmill.api.http.idempotency import Keep, answer_once
+from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import form_files, orders, submissions
 from batchmill.db import batches as rows
@@ -160,7 +160,7 @@ async def retry(batch_id: str, request: Request, ctx: Ctx) -> Response:
         after = await ctx.reading.batch(batch_id)
         return serialize.answer(responses.Retried(retried=number, batch=serialize.batch(after)))
 
-    return await answer_once(request, ctx, sent.sha256, make)
+    return await respond_once(request, ctx, sent.sha256, make)
 
 
 async def _control(
@@ -178,7 +178,7 @@ async def _control(
         after = await act(ctx.server, batch.id, owner_id=ctx.sees)
         return serialize.answer(serialize.batch(after))
 
-    return await answer_once(request, ctx, sent.sha256, make)
+    return await respond_once(request, ctx, sent.sha256, make)
 
 
 def _scope(wanted: requests.Retry) -> RetryScope:

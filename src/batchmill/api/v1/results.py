@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from batchmill.api import report, serialize
 from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http import openapi_bodies, range_download, rate_limits
-from batchmill.api.http.idempotency import Keep, answer_once
+from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.http.range_download import Download
 from batchmill.api.submission import form_files, plans, submissions
 from batchmill.api.submission.submissions import Submission
@@ -104,7 +104,7 @@ async def process(request: Request, ctx: Ctx, prefer: Annotated[str, Header()] =
         async def make(keep: Keep) -> Response:
             return await _processed(ctx, sent, keep, wait_s)
 
-        response = await answer_once(request, ctx, sent.sha256, make)
+        response = await respond_once(request, ctx, sent.sha256, make)
     response.headers.update(standing)
     wants_json = _JSON.search(request.headers.get("accept", "*/*"))
     if wants_json or response.status_code != 200:  # noqa: PLR2004 - OK

@@ -22,10 +22,10 @@ from batchmill.local.joblog import Joblog
 from batchmill.local.outputs import Folder, Memory
 from batchmill.local.process import process_items
 from batchmill.local.results import ItemResult
-from batchmill.local.session import open_bench
+from batchmill.local.session import open_session
 
 
-def run_here(options: RunOptions) -> int:
+def execute(options: RunOptions) -> int:
     """Do what the command line says and return the exit code.
 
     Raises:
@@ -60,8 +60,10 @@ async def _work(plan: Plan, options: RunOptions, tally: Tally) -> bool:
         run = _Run(plan, listeners, _watcher(plan, options))
         _interrupt_on(signal.SIGINT, signal.SIGTERM)
         try:
-            async with open_bench(plan.pipeline, outputs, plan.rules, output_dir=folder) as bench:
-                await process_items(run, bench, concurrency=plan.rules.concurrency)
+            async with open_session(
+                plan.pipeline, outputs, plan.rules, output_dir=folder
+            ) as session:
+                await process_items(run, session, concurrency=plan.rules.concurrency)
         except _HaltedError:
             return True
         except asyncio.CancelledError:

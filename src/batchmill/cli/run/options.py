@@ -218,6 +218,6 @@ def run(options: RunOptions) -> int:
 
     0 all fine, 1 some files failed, 2 wrong usage, 130 interrupted.
     """
-    from batchmill.cli.run.execute import run_here
+    from batchmill.cli.run.execute import execute
 
-    return run_here(options)
+    return execute(options)

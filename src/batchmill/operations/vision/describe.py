@@ -188,22 +188,22 @@ class _Conversation:
 
     async def _paid(self, question: Question) -> Answer:
         """Ask within the budget; what may have been answered counts as spent, heard or not."""
-        prices, purse = self.clients.prices, self.clients.purse
-        if prices is None or purse is None:
+        prices, budget = self.clients.prices, self.clients.budget
+        if prices is None or budget is None:
             return await self.ask(question)
         width, height = self.copy.width or 0, self.copy.height or 0
         tokens = questions.most_input_tokens(question, width, height)
         reserved = prices.microusd(tokens, question.answer_tokens)
-        await purse.reserve(reserved, most=_cap(self.options))
+        await budget.reserve(reserved, most=_cap(self.options))
         try:
             answer = await self.ask(question)
         except (ItemError, OutageError) as error:
             if _was_refused(error):
-                await purse.settle(reserved, 0)
+                await budget.settle(reserved, 0)
             raise
         if answer.input_tokens:  # else its server doesn't count, and nothing better is known
             spent = prices.microusd(answer.input_tokens, answer.output_tokens)
-            await purse.settle(reserved, spent)
+            await budget.settle(reserved, spent)
         return answer
 
 

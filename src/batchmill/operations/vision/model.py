@@ -56,7 +56,7 @@ class Prices:
         return ceil(input_tokens * self.input_usd + output_tokens * self.output_usd)
 
 
-class Purse(Protocol):
+class CallBudget(Protocol):
     """Keeps a batch within its budget, however many of its calls run at once.
 
     Amounts are millionths of a US dollar. What was reserved and never settled, as when a worker
@@ -92,5 +92,5 @@ class Clients:
 
     ask: Ask | None = None
     prices: Prices | None = None
-    purse: Purse | None = None
+    budget: CallBudget | None = None
     publish: Publish | None = None

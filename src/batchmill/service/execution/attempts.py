@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from batchmill.archives.entry import unpack_entry
-from batchmill.attempt.context import Remote, Workbench
+from batchmill.attempt.context import AttemptContext, Remote
 from batchmill.attempt.run import Finished, run_attempt
 from batchmill.attempt.staging import InputFile
 from batchmill.errors.item import InputLostError, InputMissingError, InputUnfetchedError
@@ -46,7 +46,7 @@ def attempts_in(
         limits = server.settings.tier(claimed.tier).attempt(
             wall_s=pipeline.timeout_s or DEFAULT_TIMEOUT_S
         )
-        bench = Workbench(
+        context = AttemptContext(
             pool=pool,
             find=registry.get,
             owner=claimed.owner_id,
@@ -56,7 +56,7 @@ def attempts_in(
             on_remote=partial(on_remote, claimed.claim.item_id),
         )
         source = InputFile(claimed.input.name, stage)
-        async with await run_attempt(source, pipeline, bench=bench) as finished:
+        async with await run_attempt(source, pipeline, context=context) as finished:
             yield finished
 
     return attempt

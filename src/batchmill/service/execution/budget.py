@@ -36,9 +36,9 @@ _BESIDE_S: Final = 30
 
 def remote_of(server: ServerContext, remote: Remote, claimed: Claimed) -> Remote:
     """Return what one item's calls are made with."""
-    purse = DatabasePurse(server.database, _budgets(server, claimed))
+    budget = DatabaseCallBudget(server.database, _budgets(server, claimed))
     publish = _publisher(server, claimed) if server.settings.public_url else None
-    clients = replace(remote.clients, purse=purse, publish=publish)
+    clients = replace(remote.clients, budget=budget, publish=publish)
     return replace(remote, clients=clients)
 
 
@@ -52,8 +52,8 @@ class Budget:
     most: int | None
 
 
-class DatabasePurse:
-    """One attempt's way to budgets that all workers share; the first is the batch's. See `Purse`.
+class DatabaseCallBudget:
+    """One attempt's way to budgets that all workers share, the batch's first; see `CallBudget`.
 
     Without any cap the database is not asked.
     """
@@ -64,7 +64,7 @@ class DatabasePurse:
         self._capped: Sequence[Budget] = ()
 
     async def reserve(self, amount: int, *, most: int | None) -> None:
-        """See Purse.reserve."""
+        """See CallBudget.reserve."""
         batch, *others = self._budgets
         caps = [cap for cap in (batch.most, most) if cap is not None]
         every = (replace(batch, most=min(caps, default=None)), *others)
@@ -73,7 +73,7 @@ class DatabasePurse:
             await self._database.run(_reserve, self._capped, amount)
 
     async def settle(self, reserved: int, spent: int) -> None:
-        """See Purse.settle."""
+        """See CallBudget.settle."""
         if self._capped:
             await self._database.run(_correct, self._capped, spent - reserved)
 

@@ -16,7 +16,7 @@ from batchmill.service.context import ServerContext
 from batchmill.service.scheduling.transitions import Claimed
 
 
-async def hand_out(server: ServerContext, claimed: Claimed, files: Sequence[Path]) -> None:
+async def copy_to_folder(server: ServerContext, claimed: Claimed, files: Sequence[Path]) -> None:
     """Copy an attempt's files as `<item>.jpg`, `<item>-2.jpg` …; a repeat replaces them.
 
     Raises:

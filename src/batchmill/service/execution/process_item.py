@@ -23,8 +23,8 @@ from batchmill.model.families import SEQUENTIAL
 from batchmill.model.item import Claim, Failure, ItemId
 from batchmill.model.retry import RetryPolicy
 from batchmill.service.context import ServerContext
-from batchmill.service.execution.copy_to_folder import hand_out
-from batchmill.service.execution.store_results import deposit
+from batchmill.service.execution.copy_to_folder import copy_to_folder
+from batchmill.service.execution.store_results import store_results
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.dispatch import dispatch_owner
 from batchmill.service.scheduling.leases import LeaseKeeper
@@ -113,8 +113,8 @@ async def _attempt(
 
     try:
         async with attempt(claimed, report) as finished:
-            await hand_out(server, claimed, finished.files)
-            result = await deposit(server, claimed.claim, finished)
+            await copy_to_folder(server, claimed, finished.files)
+            result = await store_results(server, claimed.claim, finished)
     except BatchmillError as error:
         yield _failed(server, claimed, error)
     except Exception as error:  # a fault of ours ends this item, not the worker

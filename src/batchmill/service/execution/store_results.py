@@ -25,7 +25,7 @@ PAUSE_S = 30.0
 """How long it is then left alone, so that not every file waits for it."""
 
 
-async def deposit(server: ServerContext, held: Claim, finished: Finished) -> Result:
+async def store_results(server: ServerContext, held: Claim, finished: Finished) -> Result:
     """Store an attempt's files and return its result with their keys.
 
     Raises:
