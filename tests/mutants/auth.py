@@ -86,8 +86,8 @@ MUTANTS = (
     Mutant(
         "auth-lists",
         "src/batchmill/api/auth.py",
-        "Caller(owner_id=STRANGERS, may_list=False)",
-        "Caller(owner_id=STRANGERS)",
+        "Caller(owner_id=ANONYMOUS, may_list=False)",
+        "Caller(owner_id=ANONYMOUS)",
         "strangers see no list",
         tests=("tests/api/http/test_forwarded.py::test_a_stranger_neither_lists_nor_administers",),
     ),

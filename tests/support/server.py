@@ -20,7 +20,7 @@ import httpx
 import databases
 from batchmill import worker
 from batchmill.api.app import create_app
-from batchmill.api.event_hub import Live
+from batchmill.api.event_hub import EventHub
 from batchmill.api.server import answer, listening
 from batchmill.attempt.run import Finished
 from batchmill.db import batches
@@ -45,7 +45,7 @@ class Server:
     """A running server and a client that speaks to it."""
 
     context: ServerContext
-    live: Live
+    live: EventHub
     client: httpx.Client
     loop: asyncio.AbstractEventLoop
     gate: asyncio.Event
@@ -132,7 +132,7 @@ def running(folder: Path, *, slots: int = 2, **settings) -> Iterator[Server]:
                 worker.background(worker.work(context, attempt, slots=slots, stopping=stopping)),
             ):
                 loop = asyncio.get_running_loop()
-                live, draining = app.state.live, app.state.draining
+                live, draining = app.state.event_hub, app.state.draining
                 started.append(Server(context, live, client, loop, gate, draining))
                 await asyncio.to_thread(stop.wait)
                 for event in (gate, stopping, draining):

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 import batchmill
 from batchmill.api.compat import documents, images, photos, sequential
 from batchmill.api.compat import result_tokens as reference_results
-from batchmill.api.event_hub import Live
+from batchmill.api.event_hub import EventHub
 from batchmill.api.http import openapi_bodies, problems, query_parameters
 from batchmill.api.http.forwarded import Proxies
 from batchmill.api.http.host_guard import Guard
@@ -98,7 +98,7 @@ def create_app(
     app.state.started = time.monotonic()
     app.state.draining = asyncio.Event()
     app.state.archives = ArchivePlans()
-    app.state.live = Live(server, app.state.draining)
+    app.state.event_hub = EventHub(server, app.state.draining)
     app.state.requests = Requests()
     app.state.pool = None
     app.state.origins = origins
@@ -131,7 +131,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     server: ServerContext = app.state.server
     await asyncio.to_thread(server.uploads.mkdir, parents=True, exist_ok=True)
     async with asyncio.TaskGroup() as group:
-        beside = [group.create_task(each) for each in (app.state.live.run(), keep_tidy(server))]
+        beside = [
+            group.create_task(each) for each in (app.state.event_hub.run(), keep_tidy(server))
+        ]
         yield
         for task in beside:
             task.cancel()

@@ -20,7 +20,7 @@ FORWARDED = (
     *("cf-connecting-ip", "true-client-ip"),
 )
 """What proxies add: behind one, the nearest address says nothing about the caller."""
-STRANGERS = OwnerId("anonymous")
+ANONYMOUS = OwnerId("anonymous")
 """The one owner of all that callers without a key send from other machines."""
 
 
@@ -39,7 +39,7 @@ async def caller(request: Request) -> Caller:
     if allowed != "off" and is_at_the_machine(request, server.settings):
         return Caller()
     if allowed == "on":
-        return Caller(owner_id=STRANGERS, may_list=False)
+        return Caller(owner_id=ANONYMOUS, may_list=False)
     raise UnauthenticatedError("This server wants an API key from callers like you.")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from batchmill.api import auth
-from batchmill.api.event_hub import Live
+from batchmill.api.event_hub import EventHub
 from batchmill.archives.stream import ArchivePlans
 from batchmill.model.access import Scope
 from batchmill.model.batch import OwnerId
@@ -23,7 +23,7 @@ class RequestContext:
     server: ServerContext
     caller: Caller
     base_url: str
-    live: Live
+    event_hub: EventHub
     archives: ArchivePlans
 
     @property
@@ -53,7 +53,7 @@ async def request_context(request: Request) -> RequestContext:
     caller = await auth.caller(request)
     base_url = server.settings.public_url or str(request.base_url)
     state = request.app.state
-    return RequestContext(server, caller, base_url.rstrip("/"), state.live, state.archives)
+    return RequestContext(server, caller, base_url.rstrip("/"), state.event_hub, state.archives)
 
 
 Ctx = Annotated[RequestContext, Depends(request_context)]

@@ -101,7 +101,7 @@ class _Watched:
             self.since = last
 
 
-class Live:
+class EventHub:
     """The watcher of one process; `run` must be running while somebody listens."""
 
     def __init__(self, server: ServerContext, closing: asyncio.Event) -> None:

@@ -78,7 +78,7 @@ def create(options: CreateOptions) -> int:
     return _with_database(options.data_dir, ask)
 
 
-def browse(options: ListOptions) -> int:
+def list_keys(options: ListOptions) -> int:
     """List all API keys, the newest first, without their secrets."""
     from batchmill.service import api_keys
 

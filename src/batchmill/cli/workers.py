@@ -44,7 +44,7 @@ class LogsOptions(DrainOptions):
     ] = 20
 
 
-def browse(options: RemoteOptions) -> int:
+def list_workers(options: RemoteOptions) -> int:
     """List the processes that are alive on all machines, and what waits for them.
 
     Servers that only serve have no slots. Below stand the files that wait and those at work.

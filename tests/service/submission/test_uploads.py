@@ -92,7 +92,7 @@ async def test_what_one_server_began_another_goes_on_with(
 ) -> None:
     one, two = a_mill(database, tmp_path), a_mill(database, tmp_path)
     upload = await sent(one, b"one ", length=7)
-    assert await uploads.look(two, ANNA, upload.id) == (upload, 4)
+    assert await uploads.get_upload(two, ANNA, upload.id) == (upload, 4)
     await uploads.append(two, ANNA, upload, _pieces(b"two"), offset_bytes=4)
     batch_id = await taken_by_a_batch(one, upload.id)
     (stored,) = (tmp_path / f"storage/batches/{batch_id}/in").iterdir()
@@ -222,7 +222,7 @@ async def test_an_archive_may_be_larger_however_small_its_first_piece_is(
     context = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
     begun = await uploads.begin(context, ANNA, name="a", length_bytes=len(TWO), metadata="")
     upload = await uploads.append(context, ANNA, begun, pieces(), offset_bytes=0)
-    assert await uploads.look(context, ANNA, upload.id) == (upload, len(TWO))
+    assert await uploads.get_upload(context, ANNA, upload.id) == (upload, len(TWO))
     assert len(TWO) > 100
 
 
@@ -281,7 +281,7 @@ async def test_what_is_over_is_removed_and_nothing_else(database: Database, tmp_
         )
     )
     with pytest.raises(NotFoundError):
-        await uploads.look(context, ANNA, old.id)
+        await uploads.get_upload(context, ANNA, old.id)
     folder = context.settings.uploads_folder
     for name in ("upl_left.by.a.kill", f"{old.id}.part", f"{new.id}.lent", "not-ours"):
         (folder / name).touch()

@@ -90,7 +90,7 @@ async def upload(request: Request, ctx: Ctx) -> Response:
 
 
 @router.get("/jobs")
-async def browse(
+async def list_batches(
     ctx: Ctx,
     *,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 50,
@@ -108,7 +108,7 @@ async def browse(
 
 
 @router.get("/jobs/{batch_id}")
-async def look(batch_id: str, ctx: Ctx) -> Response:
+async def get_batch(batch_id: str, ctx: Ctx) -> Response:
     """Look at one batch and every file of it."""
     batch = await lookup.batch_of(ctx, batch_id, DOCUMENTS)
     items = await lookup.items_of(ctx, batch)

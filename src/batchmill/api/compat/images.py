@@ -64,7 +64,7 @@ async def process_batch(request: Request, ctx: Ctx) -> Response:
 
 
 @router.get("/job/{job_id}")
-async def look(job_id: str, ctx: Ctx) -> Response:
+async def get_job(job_id: str, ctx: Ctx) -> Response:
     """Look at a job; `result` is there once it is completed, `error` once it failed."""
     item, batch = await ctx.reading.item(job_id)
     if batch.family != IMAGES:

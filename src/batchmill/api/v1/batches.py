@@ -44,7 +44,7 @@ async def create(request: Request, ctx: Ctx) -> Response:
 
 
 @router.get("", response_model=responses.Page[responses.Batch])
-async def browse(  # noqa: PLR0913 - each is a query parameter
+async def list_batches(  # noqa: PLR0913 - each is a query parameter
     request: Request,
     ctx: Ctx,
     *,
@@ -75,7 +75,7 @@ async def browse(  # noqa: PLR0913 - each is a query parameter
 
 
 @router.get("/{batch_id}", response_model=responses.Batch)
-async def look(batch_id: str, request: Request, ctx: Ctx) -> Response:
+async def get_batch(batch_id: str, request: Request, ctx: Ctx) -> Response:
     """Look at one batch; `Retry-After` says when it is worth looking again."""
     batch = await ctx.reading.batch(batch_id)
     position = await ctx.reading.position(batch)

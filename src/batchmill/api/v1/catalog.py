@@ -24,7 +24,7 @@ async def operation(name: str, request: Request, _: Ctx) -> Response:
 
 
 @router.get("/presets", response_model=responses.Listing[responses.Preset])
-async def browse_presets(request: Request, ctx: Ctx) -> Response:
+async def list_presets(request: Request, ctx: Ctx) -> Response:
     """List every named pipeline."""
     names = presets.names(ctx.server.settings.presets_dir)
     found = [_preset(ctx, name) for name in names]

@@ -52,15 +52,15 @@ async def several(
 def _stream(
     ctx: RequestContext, known: Sequence[Batch], last_seen: str | None, *, until_ended: bool
 ) -> Response:
-    live = ctx.live
+    event_hub = ctx.event_hub
 
     async def messages() -> AsyncIterator[bytes]:
-        with live.listen(known) as listener:
+        with event_hub.listen(known) as listener:
             yield f"retry: {RECONNECT_MS}\n\n".encode()
             if last_seen is not None:
                 for batch in known:
-                    listener.push(live.items_changed(batch))
-            async for message in live.messages(listener, until_ended=until_ended):
+                    listener.push(event_hub.items_changed(batch))
+            async for message in event_hub.messages(listener, until_ended=until_ended):
                 yield message
 
     return StreamingResponse(messages(), headers=HEADERS, media_type="text/event-stream")

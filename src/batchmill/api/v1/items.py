@@ -24,7 +24,7 @@ THUMBNAIL_SIDE_PX = 512
 
 
 @router.get("/batches/{batch_id}/items", response_model=responses.Page[responses.Item])
-async def browse(  # noqa: PLR0913 - each is a query parameter
+async def list_items(  # noqa: PLR0913 - each is a query parameter
     batch_id: str,
     request: Request,
     ctx: Ctx,
@@ -65,7 +65,7 @@ async def errors(batch_id: str, request: Request, ctx: Ctx) -> Response:
 
 
 @router.get("/items/{item_id}", response_model=responses.Item)
-async def look(item_id: str, request: Request, ctx: Ctx) -> Response:
+async def get_item(item_id: str, request: Request, ctx: Ctx) -> Response:
     """Look at one item, its outputs and data."""
     item, batch = await ctx.reading.item(item_id)
     return serialize.conditional(request, serialize.item(item, batch, ctx.base_url))

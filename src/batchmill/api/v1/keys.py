@@ -31,7 +31,7 @@ async def create(request: Request, ctx: Ctx) -> Response:
 
 
 @router.get("/v1/keys", response_model=responses.Listing[responses.Key])
-async def browse(request: Request, ctx: Ctx) -> Response:
+async def list_keys(request: Request, ctx: Ctx) -> Response:
     """List your keys, revoked ones too; an admin sees everybody's."""
     auth.refuse_lists(ctx.caller)
     found = await api_keys.listed(ctx.server.database, _visible(ctx))

@@ -132,7 +132,7 @@ async def plan_of(batch_id: str, ctx: Ctx, sample: Sample = 5) -> Response:
 async def _processed(ctx: RequestContext, sent: Submission, keep: Keep, wait_s: float) -> Response:
     batch_id = await submissions.start(ctx, sent, keep)
     batch = await ctx.reading.batch(batch_id)
-    if not await ctx.live.wait_ended(batch, timeout_s=wait_s):
+    if not await ctx.event_hub.wait_ended(batch, timeout_s=wait_s):
         return submissions.accepted(await ctx.reading.batch(batch_id))
     found = await ctx.reading.items(batch, Wanted(), limit=2)
     if len(found.data) != 1:  # an archive of several files

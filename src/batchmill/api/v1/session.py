@@ -19,7 +19,7 @@ LINK_USED = "/sign-in?link=used"
 
 
 @router.get("/v1/session", response_model=system.Session)
-async def look(ctx: Ctx) -> Response:
+async def get_session(ctx: Ctx) -> Response:
     """Say who the server takes the caller for."""
     caller = ctx.caller
     found = system.Session(

@@ -16,7 +16,7 @@ router = APIRouter(tags=["system"])
 
 
 @router.get("/v1/settings", response_model=responses.Listing[system.Setting])
-async def browse(request: Request, ctx: Ctx) -> Response:
+async def list_settings(request: Request, ctx: Ctx) -> Response:
     """List every setting with its value and where that came from; secrets stay untold."""
     auth.refuse_unless_admin(ctx.caller)
     found = described(ctx.server.settings, request.app.state.origins)

@@ -36,7 +36,7 @@ async def readyz(request: Request) -> Response:
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request, ctx: Ctx) -> Response:
     """Give all numbers to Prometheus."""
-    streams = len(ctx.live.listeners)
+    streams = len(ctx.event_hub.listeners)
     text = await exposition(ctx.server, request.app.state.requests, streams=streams)
     return Response(text, media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
 
@@ -50,7 +50,7 @@ async def docs(request: Request) -> Response:
 
 
 @router.get("/v1/workers", response_model=responses.Listing[responses.Worker])
-async def browse_workers(request: Request, ctx: Ctx) -> Response:
+async def list_workers(request: Request, ctx: Ctx) -> Response:
     """List the processes that are alive. Administrators are told where, too."""
     auth.refuse_lists(ctx.caller)
     admin = auth.is_admin(ctx.caller)

@@ -97,10 +97,10 @@ async def create(request: Request, ctx: Ctx) -> Response:
 
 
 @router.head("/{upload_id}", response_class=Response)
-async def look(upload_id: UploadId, request: Request, ctx: Ctx) -> Response:
+async def get_upload(upload_id: UploadId, request: Request, ctx: Ctx) -> Response:
     """Say how many bytes have arrived."""
     _check_version(request)
-    upload, arrived = await uploads.look(ctx.server, ctx.caller, upload_id)
+    upload, arrived = await uploads.get_upload(ctx.server, ctx.caller, upload_id)
     headers = {
         "Upload-Offset": str(arrived),
         "Upload-Length": str(upload.length_bytes),
@@ -119,7 +119,7 @@ async def append(upload_id: UploadId, request: Request, ctx: Ctx) -> Response:
     if json_body.media_type(request) != MEDIA_TYPE:
         raise WrongMediaTypeError(f"Bytes of an upload must be sent as {MEDIA_TYPE}.")
     offset = _number(request, "upload-offset")
-    upload, _ = await uploads.look(ctx.server, ctx.caller, upload_id)
+    upload, _ = await uploads.get_upload(ctx.server, ctx.caller, upload_id)
     return Response(status_code=204, headers=await _append(request, ctx, upload, offset))
 
 
@@ -143,7 +143,7 @@ async def instead(upload_id: UploadId, request: Request, ctx: Ctx) -> Response:
 _METHODS: Final[
     Mapping[str, Callable[[UploadId, Request, RequestContext], Awaitable[Response]]]
 ] = {
-    "HEAD": look,
+    "HEAD": get_upload,
     "PATCH": append,
     "DELETE": remove,
 }

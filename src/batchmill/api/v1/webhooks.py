@@ -33,7 +33,7 @@ async def create(request: Request, ctx: Ctx) -> Response:
 
 
 @router.get("", response_model=responses.Listing[responses.Webhook])
-async def browse(request: Request, ctx: Ctx) -> Response:
+async def list_webhooks(request: Request, ctx: Ctx) -> Response:
     """List your webhooks, newest first."""
     auth.refuse_lists(ctx.caller)
     found = await webhooks.listed(ctx.server, ctx.caller.owner_id)

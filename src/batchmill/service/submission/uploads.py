@@ -80,7 +80,9 @@ async def begin(
     return upload
 
 
-async def look(server: ServerContext, caller: Caller, upload_id: UploadId) -> tuple[Upload, int]:
+async def get_upload(
+    server: ServerContext, caller: Caller, upload_id: UploadId
+) -> tuple[Upload, int]:
     """Return an upload and how many of its bytes have arrived.
 
     Raises:
@@ -249,7 +251,7 @@ async def _all_lent(
 async def _lend(
     server: ServerContext, caller: Caller, file: UploadedFile, lent: dict[Path, UploadId]
 ) -> SentFile:
-    upload, arrived = await look(server, caller, file.upload_id)
+    upload, arrived = await get_upload(server, caller, file.upload_id)
     if arrived < upload.length_bytes:
         raise UploadUnfinishedError(upload.name, arrived, upload.length_bytes)
     path = _path(server, upload.id).with_name(f"{upload.id}.{uuid4().hex}")
