@@ -68,8 +68,8 @@ MUTANTS = (
     Mutant(
         "up-room",
         "src/batchmill/service/submission/uploads.py",
-        "room.require, length_bytes",
-        "room.require, 0",
+        "space.require, length_bytes",
+        "space.require, 0",
         "an upload that does not fit is not begun",
         tests=(
             "tests/service/submission/test_uploads.py::test_an_upload_that_would_not_fit_on_the_disk_is_not_begun",
@@ -268,7 +268,7 @@ MUTANTS = (
     Mutant(
         "form-expected",
         "src/batchmill/api/http/multipart.py",
-        "Room(folder, limits.reserve_bytes).require(expected_bytes)",
+        "FreeSpace(folder, limits.reserve_bytes).require(expected_bytes)",
         "pass",
         "a form that does not fit is refused unread",
         tests=("tests/api/http/test_multipart.py::test_the_disk_s_reserve_is_left_free",),

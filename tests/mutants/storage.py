@@ -6,7 +6,7 @@ MUTANTS = (
     Mutant(
         "fsync-put-file",
         "src/batchmill/storage/local.py",
-        "            disk.flush_file(path, mode=_READ_ONLY, sync=self._room.sync)\n",
+        "            disk.flush_file(path, mode=_READ_ONLY, sync=self._space.sync)\n",
         "            os.chmod(path, _READ_ONLY)\n",
         "a stored file is forced to the disk",
         tests=("tests/storage/test_durable.py",),
@@ -14,7 +14,7 @@ MUTANTS = (
     Mutant(
         "fsync-put-folder",
         "src/batchmill/storage/local.py",
-        "            disk.flush_folder(target.parent, sync=self._room.sync)\n",
+        "            disk.flush_folder(target.parent, sync=self._space.sync)\n",
         "            pass\n",
         "the name of a stored file is forced to the disk",
         tests=("tests/storage/test_durable.py",),
@@ -22,7 +22,7 @@ MUTANTS = (
     Mutant(
         "fsync-copy",
         "src/batchmill/storage/local.py",
-        "            disk.flush_file(part, mode=_READ_ONLY, sync=self._room.sync)\n",
+        "            disk.flush_file(part, mode=_READ_ONLY, sync=self._space.sync)\n",
         "",
         "a copy from another disk is forced to the disk",
         tests=("tests/storage/test_durable.py",),
@@ -30,7 +30,7 @@ MUTANTS = (
     Mutant(
         "fsync-parent",
         "src/batchmill/storage/local.py",
-        "        disk.flush_folder(folder.parent, sync=self._room.sync)\n",
+        "        disk.flush_folder(folder.parent, sync=self._space.sync)\n",
         "",
         "a new folder is forced into its parent",
         tests=("tests/storage/test_durable.py",),
@@ -54,15 +54,15 @@ MUTANTS = (
     Mutant(
         "fsync-rename-first",
         "src/batchmill/storage/local.py",
-        "            disk.flush_file(path, mode=_READ_ONLY, sync=self._room.sync)\n            try:\n                self._move_in(path, target)\n",
-        "            try:\n                self._move_in(path, target)\n                disk.flush_file(target, mode=_READ_ONLY, sync=self._room.sync)\n",
+        "            disk.flush_file(path, mode=_READ_ONLY, sync=self._space.sync)\n            try:\n                self._move_in(path, target)\n",
+        "            try:\n                self._move_in(path, target)\n                disk.flush_file(target, mode=_READ_ONLY, sync=self._space.sync)\n",
         "bytes are forced before the name that leads to them",
         tests=("tests/storage/test_durable.py",),
     ),
     Mutant(
         "fsync-begin",
         "src/batchmill/storage/growing.py",
-        "        disk.flush_folder(path.parent, sync=room.sync)\n",
+        "        disk.flush_folder(path.parent, sync=space.sync)\n",
         "",
         "the name of a new upload is forced to the disk",
         tests=("tests/storage/test_durable.py",),
@@ -70,7 +70,7 @@ MUTANTS = (
     Mutant(
         "fsync-chunk",
         "src/batchmill/storage/growing.py",
-        "            self._room.sync(self._file.fileno())",
+        "            self._space.sync(self._file.fileno())",
         "            pass",
         "what arrived of an upload is forced before the answer",
         tests=("tests/storage/test_durable.py",),
@@ -78,7 +78,7 @@ MUTANTS = (
     Mutant(
         "fsync-checked-copy",
         "src/batchmill/storage/growing.py",
-        "        room.sync(file.fileno())\n",
+        "        space.sync(file.fileno())\n",
         "        pass\n",
         "a checked chunk is forced before the answer",
         tests=("tests/storage/test_durable.py",),
@@ -94,7 +94,7 @@ MUTANTS = (
     Mutant(
         "fsync-sink-folder",
         "src/batchmill/storage/sink.py",
-        "        await asyncio.to_thread(disk.flush_folder, self._room.folder, sync=self._room.sync)\n",
+        "        await asyncio.to_thread(disk.flush_folder, self._space.folder, sync=self._space.sync)\n",
         "",
         "the names of a form's files are forced to the disk",
         tests=("tests/storage/test_durable.py",),
@@ -294,8 +294,8 @@ MUTANTS = (
     Mutant(
         "grow-gap",
         "src/batchmill/storage/growing.py",
-        "        self._waiting.clear()\n        self._room.require()",
-        "        self._room.require()\n        self._waiting.clear()",
+        "        self._waiting.clear()\n        self._space.require()",
+        "        self._space.require()\n        self._waiting.clear()",
         "nothing that can be seen",
         equivalent="what waits is written in order as soon as there is room, so there is no gap",
     ),
@@ -328,7 +328,7 @@ MUTANTS = (
     Mutant(
         "local-reserve",
         "src/batchmill/storage/local.py",
-        "self._room.require()",
+        "self._space.require()",
         "pass",
         "the reserve of a disk stays free",
         tests=("tests/storage/test_local.py::test_the_reserve_is_left_free",),
@@ -448,7 +448,7 @@ MUTANTS = (
     Mutant(
         "sink-reserve",
         "src/batchmill/storage/sink.py",
-        "        self._room.require()\n",
+        "        self._space.require()\n",
         "",
         "the reserve stays free while a form arrives",
         tests=("tests/api/http/test_multipart.py::test_the_disk_s_reserve_is_left_free",),

@@ -106,8 +106,8 @@ MUTANTS = (
     Mutant(
         "cap-missing",
         _DELIVERY,
-        "room = min(room, caps[batch.family]",
-        "room = max(room, caps[batch.family]",
+        "free = min(free, caps[batch.family]",
+        "free = max(free, caps[batch.family]",
         "a family has no more in flight than its cap",
         (_WHO,),
     ),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from batchmill.errors.request import ChecksumError
 from batchmill.storage import growing
-from batchmill.storage.disk import Room
+from batchmill.storage.disk import FreeSpace
 from batchmill.storage.growing import Checksum
 from batchmill.storage.local import LocalStorage
 from batchmill.storage.sink import Sink
@@ -98,7 +98,7 @@ async def test_files_of_a_form_are_forced_each_and_then_their_names(
 async def test_an_upload_that_was_begun_is_there_after_a_power_cut(
     tmp_path: Path, forced: Forced
 ) -> None:
-    growing.begin(Room(tmp_path, sync=forced), tmp_path / "file")
+    growing.begin(FreeSpace(tmp_path, sync=forced), tmp_path / "file")
     assert forced.notes == [(".", ["file"])]
 
 
@@ -111,7 +111,7 @@ async def arriving(pieces: list[bytes], *, breaks: bool) -> AsyncIterator[bytes]
 
 async def sent(forced: Forced, pieces: list[bytes], *, breaks: bool, checked: bool) -> bytes:
     """Send pieces to an upload; return what has arrived of them."""
-    room, path = Room(forced.root, sync=forced), forced.root / "file"
+    room, path = FreeSpace(forced.root, sync=forced), forced.root / "file"
     growing.begin(room, path)
     wrong = hashlib.sha256(b"".join([*pieces, b"more"] if breaks else pieces))
     checksum = Checksum("sha256", wrong.digest()) if checked else None

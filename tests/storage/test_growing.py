@@ -17,7 +17,7 @@ from batchmill.errors.request import (
     UploadOffsetError,
 )
 from batchmill.storage import growing
-from batchmill.storage.disk import PIECE_BYTES, Room
+from batchmill.storage.disk import PIECE_BYTES, FreeSpace
 from batchmill.storage.growing import Checksum
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    growing.begin(Room(tmp_path), tmp_path / "file")
+    growing.begin(FreeSpace(tmp_path), tmp_path / "file")
     return tmp_path / "file"
 
 
@@ -46,7 +46,7 @@ async def arriving(*pieces: bytes, then: Exception | None = None) -> AsyncIterat
 
 async def send(path: Path, *pieces: bytes, at: int = 0, then=None, **more) -> None:
     await growing.append(
-        Room(path.parent),
+        FreeSpace(path.parent),
         path,
         arriving(*pieces, then=then),
         offset_bytes=at,
@@ -114,7 +114,7 @@ async def test_while_one_request_writes_another_is_turned_away(path: Path) -> No
         await second.wait()
         yield b"two"
 
-    room = Room(path.parent)
+    room = FreeSpace(path.parent)
     first = asyncio.create_task(
         growing.append(room, path, slow(), offset_bytes=0, length_bytes=100)
     )
@@ -140,7 +140,7 @@ async def test_with_a_checksum_all_bytes_are_kept_or_none(path: Path, algorithm:
 
 async def test_a_full_disk_keeps_what_fitted_and_says_so(small_disk: Path) -> None:
     path = small_disk / "file"
-    growing.begin(Room(path.parent), path)
+    growing.begin(FreeSpace(path.parent), path)
     many = [os.urandom(PIECE_BYTES) for _ in range(4)]
     with pytest.raises(StorageFullError):
         await send(path, *many, length=4 * PIECE_BYTES)
@@ -150,7 +150,7 @@ async def test_a_full_disk_keeps_what_fitted_and_says_so(small_disk: Path) -> No
 
 
 async def test_the_reserve_is_kept_free(path: Path) -> None:
-    room = Room(path.parent, reserve_bytes=2**60)
+    room = FreeSpace(path.parent, reserve_bytes=2**60)
     with pytest.raises(StorageFullError):
         await growing.append(room, path, arriving(b"x"), offset_bytes=0, length_bytes=1)
     assert content(path) == b""

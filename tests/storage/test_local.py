@@ -10,7 +10,7 @@ import pytest
 from batchmill.errors.item import InputLostError
 from batchmill.errors.outage import StorageFullError
 from batchmill.errors.request import NotFoundError
-from batchmill.storage.disk import Room, full_disk_reported
+from batchmill.storage.disk import FreeSpace, full_disk_reported
 from batchmill.storage.local import LocalStorage
 
 pytestmark = pytest.mark.anyio
@@ -120,11 +120,11 @@ def test_a_quota_that_is_used_up_is_a_full_disk() -> None:
 
 
 def test_what_is_wanted_must_fit_as_well_as_the_reserve(tmp_path: Path) -> None:
-    Room(tmp_path, reserve_bytes=0).require(1)
+    FreeSpace(tmp_path, reserve_bytes=0).require(1)
     with pytest.raises(StorageFullError):
-        Room(tmp_path, reserve_bytes=0).require(2**60)
+        FreeSpace(tmp_path, reserve_bytes=0).require(2**60)
     with pytest.raises(StorageFullError):
-        Room(tmp_path, reserve_bytes=2**60).require(0)
+        FreeSpace(tmp_path, reserve_bytes=2**60).require(0)
 
 
 async def test_a_copy_that_gets_no_name_is_removed(small_disk: Path, tmp_path: Path) -> None:

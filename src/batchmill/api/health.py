@@ -11,7 +11,7 @@ from batchmill.errors.request import ConflictError, NotFoundError
 from batchmill.model.item import ItemId, QueueMessage
 from batchmill.sandbox.confine import Sandbox
 from batchmill.service.context import ServerContext
-from batchmill.storage.disk import Room
+from batchmill.storage.disk import FreeSpace
 from batchmill.wire import system
 
 _PROBE = "probe"
@@ -74,9 +74,9 @@ async def _database(server: ServerContext) -> str:
 
 
 async def _disk(server: ServerContext) -> str:
-    room = Room(server.settings.data_dir, server.settings.disk_reserve_bytes)
-    await asyncio.to_thread(room.require)
-    return f"{await asyncio.to_thread(room.free_bytes) / 1e9:.1f} GB free"
+    space = FreeSpace(server.settings.data_dir, server.settings.disk_reserve_bytes)
+    await asyncio.to_thread(space.require)
+    return f"{await asyncio.to_thread(space.free_bytes) / 1e9:.1f} GB free"
 
 
 async def _storage(server: ServerContext) -> str:

@@ -18,7 +18,7 @@ from batchmill.errors.outage import StorageDamagedError
 from batchmill.settings import loading
 from batchmill.settings.fields import Settings
 from batchmill.storage.base import Storage
-from batchmill.storage.disk import Room
+from batchmill.storage.disk import FreeSpace
 from batchmill.wire import system
 
 OLDEST_VIPS = (8, 18)
@@ -120,7 +120,7 @@ def data_dir(settings: Settings) -> Iterator[Finding]:
         remedy = "Set BATCHMILL_DATA_DIR to a folder that this user may write."
         yield Finding("data folder", Verdict.FAIL, f"{there} cannot be written", remedy)
         return
-    free = Room(there).free_bytes()
+    free = FreeSpace(there).free_bytes()
     text = f"{folder}, {size(free)} free" + ("" if folder.exists() else ", made at the first start")
     if free < settings.disk_reserve_bytes:
         remedy = "Free some space, or lower BATCHMILL_DISK_RESERVE_BYTES."

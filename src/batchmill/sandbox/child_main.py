@@ -14,7 +14,7 @@ from batchmill.errors.base import BatchmillError
 from batchmill.errors.item import OperationFailedError, OutOfMemoryError
 from batchmill.sandbox import confine
 from batchmill.sandbox.child_environment import homes
-from batchmill.sandbox.folders import STEP_BYTES, Place
+from batchmill.sandbox.folders import STEP_BYTES, ChildFolders
 from batchmill.sandbox.messages import (
     Job,
     Progress,
@@ -33,15 +33,15 @@ _DETAIL_CHARACTERS = 4000
 
 
 def run_child(
-    execute: Execute, place: Place, fork_server: int, descriptors: Sequence[int]
+    execute: Execute, folders: ChildFolders, fork_server: int, descriptors: Sequence[int]
 ) -> NoReturn:
-    """Confine this freshly forked process to `place`, work until the line ends, and exit."""
+    """Confine this freshly forked process to `folders`, work until the line ends, and exit."""
     status = 1
     try:
         os.setpgid(0, 0)
         confine.die_with_parent(fork_server)
-        child_io = ChildIO.set_up(place, *descriptors)
-        child_io.line.write(encode("ready", confine.confine(place.inbox, place.folder)))
+        child_io = ChildIO.set_up(folders, *descriptors)
+        child_io.line.write(encode("ready", confine.confine(folders.inbox, folders.folder)))
         for message in child_io.jobs:
             child_io.line.write(_answer(execute, job_from(decode(message)[1]), child_io))
         status = 0
@@ -62,18 +62,18 @@ class ChildIO:
     statm: int | None
 
     @classmethod
-    def set_up(cls, place: Place, line: int, stderr: int) -> Self:
+    def set_up(cls, folders: ChildFolders, line: int, stderr: int) -> Self:
         """Take over the descriptors; whatever libraries print goes to `stderr`."""
         os.dup2(stderr, 1)
         os.dup2(stderr, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(line, 3)
         os.closerange(4, confine.OPEN_FILES)
-        step = os.open(place.step, os.O_RDWR | os.O_CREAT, 0o600)
+        step = os.open(folders.step, os.O_RDWR | os.O_CREAT, 0o600)
         statm = os.open("/proc/self/statm", os.O_RDONLY) if sys.platform == "linux" else None
-        os.chdir(place.folder)
-        os.environ.update(homes(place.folder, place.job))
-        tempfile.tempdir = place.job
+        os.chdir(folders.folder)
+        os.environ.update(homes(folders.folder, folders.job))
+        tempfile.tempdir = folders.job
         return cls(os.fdopen(3, "rb"), os.fdopen(os.dup(3), "wb", buffering=0), step, statm)
 
     def rss_bytes(self) -> int:

@@ -13,30 +13,30 @@ from batchmill.errors.item import (
 from batchmill.sandbox import rlimits
 from batchmill.sandbox.channel import CLOSED, Channel, Gone, OnProgress
 from batchmill.sandbox.confine import Sandbox
-from batchmill.sandbox.folders import Place
+from batchmill.sandbox.folders import ChildFolders
 from batchmill.sandbox.messages import Job, Report, encode, report_from
 
 
 class Child:
     """A running child. One job at a time; after any error it is dead."""
 
-    def __init__(self, place: Place, channel: Channel, sandbox: Sandbox) -> None:
+    def __init__(self, folders: ChildFolders, channel: Channel, sandbox: Sandbox) -> None:
         self.owner: str | None = None
         self.jobs_done = 0
         self.rss_bytes = 0
-        self.place = place
+        self.folders = folders
         self.sandbox = sandbox
         self._channel = channel
 
     @classmethod
-    async def ready(cls, place: Place, channel: Channel, wait_s: float) -> Self:
+    async def ready(cls, folders: ChildFolders, channel: Channel, wait_s: float) -> Self:
         """Return the child once it has confined itself.
 
         Raises:
             Gone: it ended before.
         """
         try:
-            return cls(place, channel, Sandbox(**await channel.answer(wait_s)))
+            return cls(folders, channel, Sandbox(**await channel.answer(wait_s)))
         except BaseException:
             channel.kill()
             raise
@@ -81,7 +81,7 @@ class Child:
     def _explain(self, end: Gone, job: Job, wall_s: float) -> ItemError:
         said = self._channel.stderr_tail.text
         status = self._channel.returncode
-        step = self.place.last_step(job)
+        step = self.folders.last_step(job)
         error: ItemError
         if end.timed_out:
             error = AttemptTimeoutError(job.name, wall_s)

@@ -11,7 +11,7 @@ STEP_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ChildFolders:
     """A child reads `inbox` and writes only below `folder`, where `job` is the present one's."""
 
     root: str

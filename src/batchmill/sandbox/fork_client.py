@@ -12,7 +12,7 @@ from typing import Any, Self, cast
 from batchmill.sandbox.channel import Channel, Gone
 from batchmill.sandbox.child_environment import environment
 from batchmill.sandbox.child_process import Child
-from batchmill.sandbox.folders import Place
+from batchmill.sandbox.folders import ChildFolders
 from batchmill.sandbox.handle import ProcessHandle
 from batchmill.sandbox.messages import decode, encode
 
@@ -69,8 +69,8 @@ class ForkServer:
             raise
         return fork_server
 
-    async def fork(self, place: Place) -> Child:
-        """Return a new child that has confined itself to `place`.
+    async def fork(self, folders: ChildFolders) -> Child:
+        """Return a new child that has confined itself to `folders`.
 
         Raises:
             Gone: the fork server or the child ended first.
@@ -84,7 +84,7 @@ class ForkServer:
         try:
             async with self._one_request:
                 await self._answered()  # of a request that was cancelled
-                self._ask(place, channel, [theirs.fileno(), writing])
+                self._ask(folders, channel, [theirs.fileno(), writing])
                 await self._answered()
         except BaseException:
             channel.abandon()
@@ -92,7 +92,7 @@ class ForkServer:
         finally:
             theirs.close()
             os.close(writing)
-        return await Child.ready(place, channel, START_TIMEOUT_S)
+        return await Child.ready(folders, channel, START_TIMEOUT_S)
 
     async def aclose(self) -> None:
         """Kill the fork server, and so its children."""
@@ -121,12 +121,12 @@ class ForkServer:
         for channel in self._channels.values():
             channel.orphaned()
 
-    def _ask(self, place: Place, channel: Channel, descriptors: list[int]) -> None:
+    def _ask(self, folders: ChildFolders, channel: Channel, descriptors: list[int]) -> None:
         if not self.alive:
             raise Gone("the fork server has ended")
         self._pending = channel
         self._answer = asyncio.get_running_loop().create_future()
-        request = encode("fork", place.root)
+        request = encode("fork", folders.root)
         socket.send_fds(self._control, [request], descriptors)
 
     async def _answered(self) -> None:

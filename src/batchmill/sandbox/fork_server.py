@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.sandbox import child_main, confine
-from batchmill.sandbox.folders import Place
+from batchmill.sandbox.folders import ChildFolders
 from batchmill.sandbox.messages import decode, encode
 
 REQUEST_BYTES = 8192
@@ -66,7 +66,9 @@ def _fork(pool: socket.socket, module: Any, family: _Family) -> bool:  # noqa: A
     if pid == 0:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        child_main.run_child(module.execute, Place.at(decode(request)[1]), fork_server, descriptors)
+        child_main.run_child(
+            module.execute, ChildFolders.at(decode(request)[1]), fork_server, descriptors
+        )
     family.forked.add(pid)
     with contextlib.suppress(OSError):  # it may have done so itself, or be dead already
         os.setpgid(pid, pid)

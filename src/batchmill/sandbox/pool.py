@@ -21,7 +21,7 @@ from batchmill.errors.outage import RunnerUnavailableError
 from batchmill.sandbox.channel import Gone, OnProgress
 from batchmill.sandbox.child_process import Child
 from batchmill.sandbox.confine import Sandbox
-from batchmill.sandbox.folders import Place, move
+from batchmill.sandbox.folders import ChildFolders, move
 from batchmill.sandbox.fork_client import ForkServer
 from batchmill.sandbox.messages import Job, Report
 from batchmill.sandbox.scratch import Scratch, discard
@@ -166,7 +166,7 @@ class Pool:
         self, child: Child, job: Job, wall_s: float, on_progress: OnProgress | None
     ) -> Report:
         self._jobs += 1
-        inside = child.place.hold(job, self._jobs)
+        inside = child.folders.hold(job, self._jobs)
         move(job, inside)
         try:
             report = await child.run(inside, wall_s=wall_s, on_progress=on_progress)
@@ -200,14 +200,14 @@ class Pool:
         return child
 
     async def _start_child(self) -> Child:
-        place = Place.at(str(self.scratch.new("child")))
+        folders = ChildFolders.at(str(self.scratch.new("child")))
         self._population += 1
         try:
-            place.make()
-            child = await self._fork(place)
+            folders.make()
+            child = await self._fork(folders)
         except BaseException as error:
             self._population -= 1
-            discard(Path(place.root))
+            discard(Path(folders.root))
             if isinstance(error, Gone | OSError):
                 raise RunnerUnavailableError(detail=str(error)) from error
             raise
@@ -215,8 +215,8 @@ class Pool:
         self.sandbox = child.sandbox
         return child
 
-    async def _fork(self, place: Place) -> Child:
-        child = await (await self._running_fork_server()).fork(place)
+    async def _fork(self, folders: ChildFolders) -> Child:
+        child = await (await self._running_fork_server()).fork(folders)
         if self._closed:  # meanwhile, and `aclose` did not know of this child
             await child.kill()
             raise RunnerUnavailableError(detail=_CLOSED)
@@ -234,7 +234,7 @@ class Pool:
     async def _end(self, child: Child) -> None:
         try:
             await child.kill()
-            await asyncio.to_thread(discard, Path(child.place.root))
+            await asyncio.to_thread(discard, Path(child.folders.root))
         finally:
             self._population -= 1
 

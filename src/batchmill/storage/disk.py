@@ -26,7 +26,7 @@ Sync = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class FreeSpace:
     """The space on the disk of `folder`, of which `reserve_bytes` always stay free.
 
     `sync` is how bytes and names are forced to that disk; who wants to watch hands in another.

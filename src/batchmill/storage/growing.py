@@ -37,11 +37,11 @@ class Checksum:
     digest: bytes
 
 
-def begin(room: disk.Room, path: Path) -> None:
+def begin(space: disk.FreeSpace, path: Path) -> None:
     """Make an empty file, durably."""
     with disk.full_disk_reported():
         disk.create(path).close()
-        disk.flush_folder(path.parent, sync=room.sync)
+        disk.flush_folder(path.parent, sync=space.sync)
 
 
 def files(folder: Path) -> dict[UploadId, list[Path]]:
@@ -64,7 +64,7 @@ def arrived_bytes(path: Path) -> int:
 
 
 async def append(
-    room: disk.Room,
+    space: disk.FreeSpace,
     path: Path,
     pieces: AsyncIterator[bytes],
     *,
@@ -92,9 +92,9 @@ async def append(
     async with _held(path) as file:
         _at_end(os.fstat(file.fileno()).st_size, offset_bytes)
         if checksum is None:
-            await _Writing(file, room).write(left)
+            await _Writing(file, space).write(left)
         else:
-            await _append_checked(room, file, left, checksum)
+            await _append_checked(space, file, left, checksum)
 
 
 def _at_end(arrived: int, offset_bytes: int) -> int:
@@ -128,15 +128,15 @@ async def _no_more_than(pieces: AsyncIterator[bytes], left_bytes: int) -> AsyncI
 
 
 async def _append_checked(
-    room: disk.Room, file: FileIO, pieces: AsyncIterator[bytes], checksum: Checksum
+    space: disk.FreeSpace, file: FileIO, pieces: AsyncIterator[bytes], checksum: Checksum
 ) -> None:
     """Let the pieces wait beside the file until their checksum is known, whoever dies meanwhile."""
     with _beside(Path(file.name)) as waiting:
         digest = hashlib.new(checksum.algorithm, usedforsecurity=False)
-        await _Writing(waiting, room).write(pieces, digest)
+        await _Writing(waiting, space).write(pieces, digest)
         if digest.digest() != checksum.digest:
             raise ChecksumError
-        await disk.in_thread(_copy_behind, room, Path(waiting.name), file)
+        await disk.in_thread(_copy_behind, space, Path(waiting.name), file)
 
 
 @contextmanager
@@ -149,18 +149,18 @@ def _beside(path: Path) -> Iterator[FileIO]:
             beside.unlink(missing_ok=True)
 
 
-def _copy_behind(room: disk.Room, source: Path, file: FileIO) -> None:
+def _copy_behind(space: disk.FreeSpace, source: Path, file: FileIO) -> None:
     with disk.full_disk_reported(), source.open("rb") as opened:
         shutil.copyfileobj(opened, file, disk.PIECE_BYTES)
-        room.sync(file.fileno())
+        space.sync(file.fileno())
 
 
 class _Writing:
     """Writes pieces to a file, a mebibyte at a time, in a thread that also feeds `digest`."""
 
-    def __init__(self, file: FileIO, room: disk.Room) -> None:
+    def __init__(self, file: FileIO, space: disk.FreeSpace) -> None:
         self._file = file
-        self._room = room
+        self._space = space
         self._waiting: list[bytes] = []
         self._digest: hashlib._Hash | None = None
 
@@ -184,7 +184,7 @@ class _Writing:
         # Taken first: after an error nothing may be written behind the gap that it leaves.
         body = memoryview(b"".join(self._waiting))
         self._waiting.clear()
-        self._room.require()
+        self._space.require()
         if self._digest is not None:
             self._digest.update(body)
         with disk.full_disk_reported():
@@ -196,4 +196,4 @@ class _Writing:
             if self._waiting:
                 self._write()
         finally:
-            self._room.sync(self._file.fileno())
+            self._space.sync(self._file.fileno())

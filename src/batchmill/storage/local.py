@@ -34,7 +34,7 @@ class LocalStorage:
     def __init__(self, root: Path, *, reserve_bytes: int = 0, sync: disk.Sync = os.fsync) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._root = root.resolve()
-        self._room = disk.Room(self._root, reserve_bytes, sync)
+        self._space = disk.FreeSpace(self._root, reserve_bytes, sync)
         self._durable: set[Path] = set()
 
     async def put(
@@ -91,7 +91,7 @@ class LocalStorage:
 
     async def swap(self, key: str, body: bytes, *, expected: bytes | None) -> bool:
         """Rename a new file in, under a lock that all processes take."""
-        sync = self._room.sync
+        sync = self._space.sync
         return await disk.in_thread(disk.swap, self._path(key), body, expected, sync=sync)
 
     async def list_folders(self, prefix: str) -> AsyncIterator[str]:
@@ -109,7 +109,7 @@ class LocalStorage:
 
     async def free_bytes(self) -> int | None:
         """Return the space on the disk, the reserve included."""
-        return await asyncio.to_thread(self._room.free_bytes)
+        return await asyncio.to_thread(self._space.free_bytes)
 
     async def aclose(self) -> None:
         """Nothing is held between calls."""
@@ -125,9 +125,9 @@ class LocalStorage:
 
     def _put(self, key: str, path: Path) -> None:
         target = self._path(key)
-        self._room.require()
+        self._space.require()
         with disk.full_disk_reported():
-            disk.flush_file(path, mode=_READ_ONLY, sync=self._room.sync)
+            disk.flush_file(path, mode=_READ_ONLY, sync=self._space.sync)
             try:
                 self._move_in(path, target)
             except OSError as error:
@@ -149,14 +149,14 @@ class LocalStorage:
                 if not tries_left:
                     raise
         with suppress(FileNotFoundError):  # deleted with its folder since then
-            disk.flush_folder(target.parent, sync=self._room.sync)
+            disk.flush_folder(target.parent, sync=self._space.sync)
 
     def _copy_in(self, path: Path, target: Path) -> None:
         part = target.with_name(f".{uuid4().hex}")
         source = disk.open_regular(path)
         try:
             disk.copy_range(source, part, start=0, length=os.fstat(source).st_size)
-            disk.flush_file(part, mode=_READ_ONLY, sync=self._room.sync)
+            disk.flush_file(part, mode=_READ_ONLY, sync=self._space.sync)
             self._move_in(part, target)
         finally:
             os.close(source)
@@ -169,7 +169,7 @@ class LocalStorage:
         self._make_durable(folder.parent)
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        disk.flush_folder(folder.parent, sync=self._room.sync)
+        disk.flush_folder(folder.parent, sync=self._space.sync)
         if len(self._durable) >= _REMEMBERED_FOLDERS:
             self._durable.clear()
         self._durable.add(folder)

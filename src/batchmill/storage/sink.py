@@ -35,16 +35,16 @@ class Sink:
     """Files one after another, named by their number, in a folder that exists and is ours."""
 
     def __init__(self, folder: Path, *, reserve_bytes: int = 0, sync: disk.Sync = os.fsync) -> None:
-        self._room = disk.Room(folder, reserve_bytes, sync)
+        self._space = disk.FreeSpace(folder, reserve_bytes, sync)
         self._steps: list[_Step] = []
         self._waiting_bytes = 0
         self._begun: list[Path] = []
-        self._writer = _Writer(self._room)
+        self._writer = _Writer(self._space)
         self._writing: asyncio.Future[None] | None = None
 
     def begin(self) -> None:
         """Start the next file."""
-        path = self._room.folder / str(len(self._begun))
+        path = self._space.folder / str(len(self._begun))
         self._begun.append(path)
         self._steps.append(path)
 
@@ -77,9 +77,9 @@ class Sink:
         paths = [written.path for written in self._writer.done]
         lots = (paths[number::_FLUSHERS] for number in range(_FLUSHERS))
         await asyncio.gather(
-            *(asyncio.to_thread(_flush, lot, self._room.sync) for lot in lots if lot)
+            *(asyncio.to_thread(_flush, lot, self._space.sync) for lot in lots if lot)
         )
-        await asyncio.to_thread(disk.flush_folder, self._room.folder, sync=self._room.sync)
+        await asyncio.to_thread(disk.flush_folder, self._space.folder, sync=self._space.sync)
         return self._writer.done
 
     async def discard(self) -> None:
@@ -110,14 +110,14 @@ class Sink:
 class _Writer:
     """The half of a sink that runs in a thread, in one at a time."""
 
-    def __init__(self, room: disk.Room) -> None:
+    def __init__(self, space: disk.FreeSpace) -> None:
         self.done: list[Written] = []
-        self._room = room
+        self._space = space
         self._file: FileIO | None = None
         self._hash = hashlib.sha256()
 
     def write(self, steps: Sequence[_Step]) -> None:
-        self._room.require()
+        self._space.require()
         pieces: list[bytes] = []
         with disk.full_disk_reported():
             for step in steps:

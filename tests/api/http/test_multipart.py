@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchmill.api.http.multipart import Form, FormLimits, receive_form, require_room
+from batchmill.api.http.multipart import Form, FormLimits, receive_form, require_space
 from batchmill.errors.outage import StorageFullError
 from batchmill.errors.request import MalformedUploadError, TooLargeError
 
@@ -248,10 +248,10 @@ def test_the_disk_s_reserve_is_left_free(tmp_path: Path) -> None:
         receive(closed(a_file(b"1")), tmp_path, limits)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(StorageFullError):
-        require_room(tmp_path, limits, expected_bytes=10)
+        require_space(tmp_path, limits, expected_bytes=10)
 
 
 def test_a_body_that_is_announced_too_large_is_refused_unread(tmp_path: Path) -> None:
-    require_room(tmp_path, LIMITS, expected_bytes=10**7)
+    require_space(tmp_path, LIMITS, expected_bytes=10**7)
     with pytest.raises(TooLargeError):
-        require_room(tmp_path, LIMITS, expected_bytes=10**7 + 1)
+        require_space(tmp_path, LIMITS, expected_bytes=10**7 + 1)

@@ -21,7 +21,7 @@ from batchmill.errors.request import (
 )
 from batchmill.model.filenames import label
 from batchmill.model.media import SNIFF_BYTES, ZIP, sniff
-from batchmill.storage.disk import Room
+from batchmill.storage.disk import FreeSpace
 from batchmill.storage.sink import Sink, Written
 
 _HEADERS = 8
@@ -102,7 +102,7 @@ async def receive_form(
         raise
 
 
-def require_room(folder: Path, limits: FormLimits, *, expected_bytes: int) -> None:
+def require_space(folder: Path, limits: FormLimits, *, expected_bytes: int) -> None:
     """Refuse a body by its Content-Length, before it is read.
 
     Raises:
@@ -111,7 +111,7 @@ def require_room(folder: Path, limits: FormLimits, *, expected_bytes: int) -> No
     """
     if expected_bytes > limits.request_bytes:
         _refuse_request(limits)
-    Room(folder, limits.reserve_bytes).require(expected_bytes)
+    FreeSpace(folder, limits.reserve_bytes).require(expected_bytes)
 
 
 @dataclass(slots=True)

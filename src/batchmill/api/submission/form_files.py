@@ -21,7 +21,7 @@ from batchmill.api.http.multipart import (
     OnFields,
     ReceivedFile,
     receive_form,
-    require_room,
+    require_space,
 )
 from batchmill.errors.request import (
     InvalidFieldError,
@@ -102,7 +102,7 @@ async def receive_all(
     """
     expected = request.headers.get("content-length", "")
     if expected.isdecimal():
-        await asyncio.to_thread(require_room, folder, limits, expected_bytes=int(expected))
+        await asyncio.to_thread(require_space, folder, limits, expected_bytes=int(expected))
     return await receive_form(
         json_body.stream(request, silence_s=ctx.server.settings.body_timeout_s),
         request.headers.get("content-type", ""),

@@ -146,11 +146,11 @@ def _decoded(text: str, number: int) -> bytes:
 
 async def _fetch_all(inputs: Sequence[NewInput], taking: Taking) -> list[AnyFile]:
     """Fetch inputs from elsewhere, some at once; the first that must not go on ends all."""
-    room = asyncio.Semaphore(TAKEN_AT_ONCE)
+    free_slots = asyncio.Semaphore(TAKEN_AT_ONCE)
 
     async def fetch(each: NewInput) -> AnyFile:
         place = next(place for place in ELSEWHERE if getattr(each, place) is not None)
-        async with room:
+        async with free_slots:
             return await ELSEWHERE[place](each, taking)
 
     try:

@@ -112,11 +112,11 @@ def take(
         return Taken()
     pending, queued, processing = turns.load_of_owner(conn, batch.owner_id)
     share = window - queued
-    room = min(share, batch.window(window) - batch.counts.in_flight)
+    free = min(share, batch.window(window) - batch.counts.in_flight)
     if batch.family in caps:
         workers.go_alone(conn, cap_name(batch.family))
-        room = min(room, caps[batch.family] - turns.in_flight_of_family(conn, batch.family))
-    rows = turns.due(conn, batch_id, limit=room, now=now) if room > 0 else []
+        free = min(free, caps[batch.family] - turns.in_flight_of_family(conn, batch.family))
+    rows = turns.due(conn, batch_id, limit=free, now=now) if free > 0 else []
     if rows:
         turns.mark_queued(conn, [item_id for item_id, _, _ in rows], now=now)
     if rows or batch.counts.retrying:

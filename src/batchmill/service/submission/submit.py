@@ -182,7 +182,7 @@ async def add_files(
 def _count_first(conn: Connection, batch_id: BatchId, files: Sequence[AnySent]) -> None:
     """Note what an open batch begins with; its request had limits of its own."""
     size = _sent_bytes(files)
-    access.use_up(conn, _room(batch_id), size, most=size, window_ms=_OPEN_MS)
+    access.use_up(conn, _quota(batch_id), size, most=size, window_ms=_OPEN_MS)
 
 
 @asynccontextmanager
@@ -193,19 +193,19 @@ async def _room_in(
 
     Counted as sent: an archive's entries have no part in it.
     """
-    room, size = _room(batch_id), _sent_bytes(files)
+    quota, size = _quota(batch_id), _sent_bytes(files)
     limits = server.settings.tier(caller.tier)
     use_up = partial(access.use_up, most=limits.whole_batch_bytes, window_ms=_OPEN_MS)
-    if not await server.database.run(use_up, room, size):
+    if not await server.database.run(use_up, quota, size):
         raise too_much(limits.whole_batch_bytes, caller.tier)
     try:
         yield
     except BaseException:
-        await asyncio.shield(server.database.run(access.correct_use, room, -size))
+        await asyncio.shield(server.database.run(access.correct_use, quota, -size))
         raise
 
 
-def _room(batch_id: BatchId) -> str:
+def _quota(batch_id: BatchId) -> str:
     return f"bytes {batch_id}"
 
 

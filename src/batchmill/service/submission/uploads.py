@@ -39,7 +39,7 @@ from batchmill.service.submission.store_files import AnySent, SentFile
 from batchmill.service.submission.submit import Also, Caller, Take, too_much
 from batchmill.settings.fields import TierLimits
 from batchmill.storage import growing
-from batchmill.storage.disk import PIECE_BYTES, Room
+from batchmill.storage.disk import PIECE_BYTES, FreeSpace
 from batchmill.storage.growing import Checksum
 
 CHUNK_ROWS = 1_000
@@ -72,11 +72,11 @@ async def begin(
     most_bytes = max(limits.file_bytes, limits.zip_bytes)
     if length_bytes > most_bytes:
         raise _too_large(name, most_bytes)
-    room = _room(server)
-    await asyncio.to_thread(room.require, length_bytes)
+    space = _space(server)
+    await asyncio.to_thread(space.require, length_bytes)
     values = {"name": label(name), "length_bytes": length_bytes, "metadata": metadata}
     upload = await server.database.run(_enter, server, caller, upload_id, **values)
-    await asyncio.to_thread(growing.begin, room, _path(server, upload_id))
+    await asyncio.to_thread(growing.begin, space, _path(server, upload_id))
     return upload
 
 
@@ -117,7 +117,7 @@ async def append(
         pieces = _of_allowed_size(upload, pieces, limits)
     try:
         await growing.append(
-            _room(server),
+            _space(server),
             _path(server, upload.id),
             pieces,
             offset_bytes=offset_bytes,
@@ -299,8 +299,8 @@ def _path(server: ServerContext, upload_id: UploadId) -> Path:
     return server.settings.uploads_folder / upload_id
 
 
-def _room(server: ServerContext) -> Room:
-    return Room(server.settings.uploads_folder, server.settings.disk_reserve_bytes)
+def _space(server: ServerContext) -> FreeSpace:
+    return FreeSpace(server.settings.uploads_folder, server.settings.disk_reserve_bytes)
 
 
 def _unlink(paths: Sequence[Path]) -> None:
