@@ -22,7 +22,7 @@ from batchmill.errors.outage import RunnerUnavailableError, StorageUnavailableEr
 from batchmill.errors.request import UsageError
 from batchmill.logs import Event
 from batchmill.model import ids
-from batchmill.outgoing.calls import Outgoing, Rules
+from batchmill.outgoing.calls import CallRules, Outgoing
 from batchmill.sandbox.pool import Pool, Recycling
 from batchmill.sandbox.scratch import Scratch
 from batchmill.service import api_keys, stores, sweep, webhooks
@@ -284,7 +284,7 @@ def _server_context(
         settings=settings,
         process_id=ids.worker_id(settings.worker_id),
         uploads=uploads,
-        outgoing=Outgoing(Rules(settings.outgoing_http, settings.outgoing_loopback)),
+        outgoing=Outgoing(CallRules(settings.outgoing_http, settings.outgoing_loopback)),
         signer=signer,
         seals=seals,
     )

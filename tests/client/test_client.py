@@ -9,7 +9,7 @@ import pytest
 
 from batchmill import AsyncClient, Client
 from batchmill.client import files
-from batchmill.client.endpoints import Upload
+from batchmill.client.endpoints import FileUpload
 from batchmill.errors.item import InputMissingError, OutputUnwritableError
 from batchmill.errors.outage import ServerUnreachableError
 from batchmill.errors.request import ConflictError, EmptyBatchError, NotFoundError, UnknownNameError
@@ -63,7 +63,7 @@ def test_files_go_there_and_results_come_back(client: Client, tmp_path: Path):
 
 def test_many_files_go_in_several_requests(client: Client, tmp_path: Path):
     (path,) = pictures(tmp_path, "a.png")
-    many = [Upload(path, f"folder/{n:03}.png", path.stat().st_size) for n in range(120)]
+    many = [FileUpload(path, f"folder/{n:03}.png", path.stat().st_size) for n in range(120)]
 
     batch = client.submit(many, "thumbnail")
 
@@ -192,8 +192,8 @@ def test_nothing_is_sent_of_files_that_are_not_there(client: Client, tmp_path: P
 
 def test_a_batch_that_could_not_be_sent_whole_is_cancelled(client: Client, tmp_path: Path):
     (path,) = pictures(tmp_path, "a.png")
-    many = [Upload(path, f"{n}.png", path.stat().st_size) for n in range(50)]
-    gone = Upload(tmp_path / "gone.png", "gone.png", 10)
+    many = [FileUpload(path, f"{n}.png", path.stat().st_size) for n in range(50)]
+    gone = FileUpload(tmp_path / "gone.png", "gone.png", 10)
 
     with pytest.raises(InputMissingError):
         client.submit([*many, gone], "web", options=requests.BatchOptions(tag="broken"))
@@ -221,8 +221,8 @@ def test_a_server_that_never_answered_is_not_waited_for():
 
 
 def test_requests_are_cut_by_number_and_by_bytes(tmp_path: Path):
-    def upload(size: int) -> Upload:
-        return Upload(tmp_path, "x", size)
+    def upload(size: int) -> FileUpload:
+        return FileUpload(tmp_path, "x", size)
 
     small = list(files.chunks([upload(1)] * 101))
     large = list(files.chunks([upload(1), upload(2**40), upload(1)]))

@@ -11,19 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmill.client.endpoints import Request
-from batchmill.client.events import Event, parse
+from batchmill.client.events import ServerEvent, parse
 from batchmill.client.transport import Patience, problem
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.outage import OutageError, ServerUnreachableError, StorageFullError
 from batchmill.errors.request import NotFoundError, RateLimitedError, RequestError
 
 
-def parsed(text: str) -> list[Event]:
+def parsed(text: str) -> list[ServerEvent]:
     async def lines() -> AsyncIterator[str]:
         for line in text.split("\n"):
             yield line
 
-    async def collect() -> list[Event]:
+    async def collect() -> list[ServerEvent]:
         return [event async for event in parse(lines())]
 
     return asyncio.run(collect())
@@ -52,7 +52,7 @@ def test_what_a_server_says_is_what_a_client_hears(events: list[tuple[str, list[
 def test_an_event_that_is_cut_off_is_dropped_and_an_id_stays():
     heard = parsed("id: 7\ndata: one\n\nretry: 3\n\ndata:two\n\nevent: x\ndata: cut")
 
-    assert heard == [Event("message", "one", "7"), Event("message", "two", "7")]
+    assert heard == [ServerEvent("message", "one", "7"), ServerEvent("message", "two", "7")]
 
 
 @pytest.mark.parametrize(

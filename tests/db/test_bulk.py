@@ -11,11 +11,11 @@ from batchmill.db import batches, bulk, items, listing
 from batchmill.db.connect import Database
 from batchmill.db.schema import secrets
 from batchmill.model import ids
-from batchmill.model.batch import LOCAL_OWNER, BatchId, NewBatch
+from batchmill.model.batch import LOCAL_OWNER, BatchDraft, BatchId
 from batchmill.model.item import ArchiveEntry, Input, Item, NewItem
 
 BATCH = BatchId("bat_1")
-DRAFT = NewBatch({"steps": []}, "", "", "anonymous", 0, keep_open=True)
+DRAFT = BatchDraft({"steps": []}, "", "", "anonymous", 0, keep_open=True)
 NAMES = ["tab\there", "line\nbreak", "back\\slash", "\\N", "\\.", "quote'\"", "", "ü🦊", "a,b;{c}"]
 
 

@@ -8,13 +8,13 @@ import pytest
 
 from batchmill.errors.outage import CallFailedError
 from batchmill.errors.request import AddressRefusedError
-from batchmill.outgoing.calls import LONGEST_URL, Outgoing, Rules
+from batchmill.outgoing.calls import LONGEST_URL, CallRules, Outgoing
 from support import parts
 from support import receiver as receivers
 from support.receiver import Receiver, answer
 
 pytestmark = pytest.mark.anyio
-HERE = Rules(http=True, loopback=True)
+HERE = CallRules(http=True, loopback=True)
 INSIDE = "it does not lead to the public internet"
 
 
@@ -73,9 +73,9 @@ async def test_only_addresses_of_the_web_are_called(url: str):
 
 async def test_http_and_loopback_are_called_only_by_their_settings(receiver: Receiver):
     assert await refused(Outgoing(), receiver.url) == "it must start with https://"
-    assert await refused(Outgoing(Rules(http=True)), receiver.url) == INSIDE
+    assert await refused(Outgoing(CallRules(http=True)), receiver.url) == INSIDE
     encrypted = f"https://127.0.0.1:{receiver.port}"
-    assert (await failed(Outgoing(Rules(loopback=True)), encrypted, timeout_s=0.5)).reason
+    assert (await failed(Outgoing(CallRules(loopback=True)), encrypted, timeout_s=0.5)).reason
     assert await called(Outgoing(HERE), receiver.url) == b""
     assert len(receiver.got) == 1
 
@@ -100,7 +100,7 @@ async def test_an_address_with_a_password_or_without_end_is_refused():
     ],
 )
 async def test_no_spelling_of_an_inside_address_is_connected_to(receiver: Receiver, host: str):
-    outgoing = Outgoing(Rules(http=True))
+    outgoing = Outgoing(CallRules(http=True))
     with pytest.raises((AddressRefusedError, CallFailedError)):
         await called(outgoing, f"http://{host}:{receiver.port}/hook")
     assert receiver.got == []
@@ -110,7 +110,7 @@ async def test_a_name_is_refused_when_only_one_of_its_addresses_is_inside(
     receiver: Receiver, resolving: Callable[..., object]
 ):
     resolve = resolving(["93.184.216.34", "127.0.0.1"])
-    outgoing = Outgoing(Rules(http=True), resolve=resolve)
+    outgoing = Outgoing(CallRules(http=True), resolve=resolve)
 
     assert await refused(outgoing, f"http://two.example:{receiver.port}/") == INSIDE
     assert receiver.got == []
@@ -252,7 +252,7 @@ async def test_the_certificate_must_be_the_names_although_the_address_is_connect
     names: list[str | None] = []
     context.sni_callback = lambda _socket, name, _context: names.append(name)
     resolve = resolving(["127.0.0.1"], ["127.0.0.1"])
-    outgoing = Outgoing(Rules(loopback=True), resolve=resolve)
+    outgoing = Outgoing(CallRules(loopback=True), resolve=resolve)
 
     with Receiver(tls=context) as receiver:
         await called(outgoing, f"https://name.example:{receiver.port}/")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from batchmill.sandbox.messages import Progress, Report, decode, encode, report_from
+from batchmill.sandbox.messages import Report, StepProgress, decode, encode, report_from
 
 
 def test_a_report_comes_back_as_it_was_sent() -> None:
@@ -24,4 +24,4 @@ def test_a_line_that_is_not_one_message_is_refused(line: bytes) -> None:
 @pytest.mark.parametrize("fraction", [math.nan, math.inf])
 def test_a_number_that_json_does_not_have_is_not_sent(fraction: float) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        encode("progress", Progress(fraction))
+        encode("progress", StepProgress(fraction))

@@ -18,7 +18,7 @@ from batchmill.errors.item import (
 )
 from batchmill.errors.outage import RunnerUnavailableError
 from batchmill.model.limits import Limits
-from batchmill.sandbox.messages import Job, Progress
+from batchmill.sandbox.messages import Job, StepProgress
 from batchmill.sandbox.pool import Pool, Recycling
 from support.server_context import left, opened, staged
 
@@ -225,7 +225,7 @@ def test_public_text_of_an_unforeseen_error_has_no_traceback_and_no_path(with_se
 
 def test_progress_is_forwarded_at_most_once_a_second(with_server_context):
     async def story(context):
-        heard: list[Progress] = []
+        heard: list[StepProgress] = []
         clock = asyncio.get_running_loop().time
         begun_at = clock()
         await context.run("count", seconds=2.2, on_progress=heard.append)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmill.operations import registry
-from batchmill.sandbox.messages import JobStep, Progress
+from batchmill.sandbox.messages import JobStep, StepProgress
 from batchmill.sandbox.output_names import output_stem, safe_name
 from batchmill.sandbox.run_job import execute
 from support.pictures import job, outputs, run, scene
@@ -119,7 +119,7 @@ def test_the_time_of_every_step_is_told(photo: Path):
 
 
 def test_progress_names_the_running_step(photo: Path):
-    seen: list[Progress] = []
+    seen: list[StepProgress] = []
     execute(job(photo, [RESIZE, ("convert", {})]), seen.append)
     assert [each.step for each in seen] == ["resize", "convert", "encode"]
     assert all(0 <= each.fraction <= 1 for each in seen)

@@ -85,7 +85,7 @@ async def test_every_item_is_read_page_by_page(database, tmp_path):
     batch = await batch_of(context, await send_many(context, 2 * PAGE_ROWS + 1))
     pages = [
         [item.position for item in page]
-        async for page in Reading(context, None).every_item(batch, listing.Filter())
+        async for page in Reading(context, None).every_item(batch, listing.ItemFilter())
     ]
     assert [len(page) for page in pages] == [PAGE_ROWS, PAGE_ROWS, 1]
     assert [each for page in pages for each in page] == list(range(2 * PAGE_ROWS + 1))

@@ -14,7 +14,7 @@ from batchmill.db.connect import Database
 from batchmill.db.schema import failures as failures_table
 from batchmill.db.schema import items as items_table
 from batchmill.db.types import at, from_ms
-from batchmill.model.batch import BatchId, BatchStatus, NewBatch, OwnerId
+from batchmill.model.batch import BatchDraft, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import (
     UNSUCCESSFUL,
     Failure,
@@ -38,7 +38,7 @@ from support.server_contexts import a_mill
 
 BATCH = BatchId("bat_1")
 NUMBER = 7
-ORDER = NewBatch(
+ORDER = BatchDraft(
     pipeline={}, pipeline_name="p", family="images", tier="free", priority=1050, keep_open=True
 )
 OUTCOMES = (

@@ -15,7 +15,7 @@ from batchmill.errors.outage import SecretDamagedError, SecretKeyMissingError
 from batchmill.model.batch import LOCAL_OWNER
 from batchmill.model.webhook import DeliveryStatus, Webhook, WebhookId
 from batchmill.outgoing import signed
-from batchmill.outgoing.calls import Outgoing, Rules
+from batchmill.outgoing.calls import CallRules, Outgoing
 from batchmill.service import batch_control, webhook_outbox, webhooks
 from batchmill.service.context import ServerContext
 from batchmill.service.queries import Reading
@@ -36,7 +36,7 @@ def anyio_backend() -> str:
 @pytest.fixture
 def context(database: Database, tmp_path) -> ServerContext:
     made = a_mill(database, tmp_path)
-    return replace(made, outgoing=Outgoing(Rules(http=True, loopback=True)))
+    return replace(made, outgoing=Outgoing(CallRules(http=True, loopback=True)))
 
 
 def with_keys(context: ServerContext, *keys: str) -> ServerContext:

@@ -15,7 +15,7 @@ from batchmill.db.schema import idempotency as answers
 from batchmill.db.types import NOW, at
 from batchmill.errors.request import EmptyBatchError
 from batchmill.model import ids
-from batchmill.model.batch import BatchId, BatchStatus, NewBatch, OwnerId
+from batchmill.model.batch import BatchDraft, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import ItemStatus, WorkerId
 from batchmill.service import sweep
 from batchmill.service.scheduling import transitions
@@ -285,6 +285,6 @@ async def test_a_retrying_item_is_not_taken_before_it_is_due(
 
 
 def batches_draft():
-    return NewBatch(
+    return BatchDraft(
         pipeline={}, pipeline_name="", family="", tier="anonymous", priority=0, keep_open=True
     )

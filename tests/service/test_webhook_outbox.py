@@ -17,7 +17,7 @@ from batchmill.db.types import at, to_ms
 from batchmill.model import ids
 from batchmill.model.batch import LOCAL_OWNER, OwnerId
 from batchmill.model.webhook import Delivery, DeliveryStatus, Webhook
-from batchmill.outgoing.calls import Outgoing, Rules
+from batchmill.outgoing.calls import CallRules, Outgoing
 from batchmill.service import batch_control, webhook_outbox, webhooks
 from batchmill.service.batch_control import RetryScope
 from batchmill.service.context import ServerContext
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def context(database: Database, tmp_path: Path) -> ServerContext:
     made = a_mill(database, tmp_path)
-    return replace(made, outgoing=Outgoing(Rules(http=True, loopback=True)))
+    return replace(made, outgoing=Outgoing(CallRules(http=True, loopback=True)))
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ async def test_a_receiver_that_hangs_or_floods_holds_up_nobody_else(context, rec
 async def test_a_name_that_leads_inside_is_a_failed_call(context, receiver):
     webhook = await a_webhook(context, receiver)
     await ended_batch(context)
-    strict = replace(context, outgoing=Outgoing(Rules(http=True)))
+    strict = replace(context, outgoing=Outgoing(CallRules(http=True)))
     async with sending(strict):
         (delivery,) = await until(context, webhook, lambda all_: all_[0].error)
     assert delivery.error == "it does not lead to the public internet"

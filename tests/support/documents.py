@@ -12,7 +12,7 @@ from typing import Any
 
 from batchmill.model.limits import Limits
 from batchmill.operations import registry
-from batchmill.sandbox.messages import Job, JobStep, Progress, Report
+from batchmill.sandbox.messages import Job, JobStep, Report, StepProgress
 from batchmill.sandbox.run_job import execute
 
 _TYPES = (
@@ -65,7 +65,7 @@ def analysed(
     *,
     name: str = "it",
     limits: Limits | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_progress: Callable[[StepProgress], None] = lambda _: None,
     tolerant: bool = False,
     **options: object,
 ) -> Analysed:

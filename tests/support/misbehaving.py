@@ -21,9 +21,9 @@ from typing import Any
 
 from batchmill.errors.item import UnreadableFileError
 from batchmill.model.item import Output, SkipReason
-from batchmill.sandbox.messages import Job, JobStep, Progress, Report, encode
+from batchmill.sandbox.messages import Job, JobStep, Report, StepProgress, encode
 
-ReportProgress = Callable[[Progress], None]
+ReportProgress = Callable[[StepProgress], None]
 
 
 def warm() -> None:
@@ -35,7 +35,7 @@ def execute(job: Job, report_progress: ReportProgress) -> Report:
     if any(step.condition for step in job.steps):
         return Report(skipped=SkipReason.FILTERED)
     for step in job.steps:
-        report_progress(Progress(0.0, step.id))
+        report_progress(StepProgress(0.0, step.id))
         found |= BEHAVIOURS[step.use](job, step, report_progress) or {}
     return replace(_copied(job, int(found.pop("copies", 1))), data=found)
 
@@ -75,7 +75,7 @@ def count(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
     steps = int(step.options["seconds"] * 100)
     for number in range(steps):
         time.sleep(0.01)
-        report_progress(Progress(number / steps, step.id))
+        report_progress(StepProgress(number / steps, step.id))
 
 
 def refuse(job: Job, step: JobStep, report_progress: ReportProgress) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from batchmill.model.limits import Limits
 from batchmill.operations import registry
-from batchmill.sandbox.messages import Job, JobStep, Progress, Report
+from batchmill.sandbox.messages import Job, JobStep, Report, StepProgress
 from batchmill.sandbox.run_job import execute
 
 Steps = list[tuple[str, Mapping[str, Any]]]
@@ -96,5 +96,5 @@ def difference(one: pyvips.Image, other: pyvips.Image) -> float:
     return float((one - other).abs().avg())
 
 
-def _ignore(_progress: Progress) -> None:
+def _ignore(_progress: StepProgress) -> None:
     """Drop progress."""

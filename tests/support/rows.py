@@ -14,7 +14,7 @@ from sqlalchemy import Table, select
 from batchmill.db import batches, items, listing, schema
 from batchmill.db.connect import Connection, Database
 from batchmill.db.types import at
-from batchmill.model.batch import BatchId, BatchStatus, NewBatch, OwnerId
+from batchmill.model.batch import BatchDraft, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import (
     Failure,
     Input,
@@ -75,7 +75,7 @@ class Rows:
             "tier": "free",
             "priority": 1050,
         }
-        asked = NewBatch(**{**usual, **order})
+        asked = BatchDraft(**{**usual, **order})
         own = BatchId(batch_id)
         self.do(batches.insert, own, asked, owner_id=owner_id, upload_ms=60_000)
         ids = [ItemId(f"itm_{batch_id}_{n}") for n in range(number)]

@@ -14,7 +14,7 @@ from batchmill.model import batch as model
 from batchmill.model.access import ApiKey
 from batchmill.model.item import Item, ItemStatus, Result
 from batchmill.model.progress import progress
-from batchmill.service.queries import Page, SampledGroup
+from batchmill.service.queries import ResultPage, SampledGroup
 from batchmill.wire import responses
 
 T = TypeVar("T")
@@ -76,10 +76,10 @@ def batch(row: model.Batch, position: int | None = None) -> responses.Batch:
     )
 
 
-def counts(found: model.Counts) -> responses.Counts:
+def counts(found: model.Counts) -> responses.ItemCounts:
     """Describe counters."""
     by_status = {str(status): getattr(found, status) for status in ItemStatus}
-    return responses.Counts(total=found.total, **by_status)
+    return responses.ItemCounts(total=found.total, **by_status)
 
 
 def poll_advice(described: responses.Batch) -> dict[str, str]:
@@ -181,7 +181,7 @@ def key(row: ApiKey) -> responses.Key:
     )
 
 
-def page(found: Page[T], describe: Callable[[T], S]) -> responses.Page[S]:
+def page(found: ResultPage[T], describe: Callable[[T], S]) -> responses.Page[S]:
     """Describe a page."""
     data: Sequence[S] = [describe(each) for each in found.data]
     return responses.Page(
@@ -194,9 +194,9 @@ def output_url(base_url: str, item_id: str, name: str) -> str:
     return f"{base_url}/v1/items/{item_id}/outputs/{quote(name)}"
 
 
-def _progress(row: model.Batch, position: int | None) -> responses.Progress:
+def _progress(row: model.Batch, position: int | None) -> responses.ProgressState:
     found = progress(row, datetime.now(UTC))
-    return responses.Progress(
+    return responses.ProgressState(
         percent=found.percent,
         items_per_second=_rounded(found.items_per_second),
         eta_seconds=_whole(found.eta_s),

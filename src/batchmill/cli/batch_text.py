@@ -75,13 +75,13 @@ def _remaining(batch: responses.Batch) -> str:
     return text + (f", place {progress.position} in the queue" if progress.position else "")
 
 
-def _counts(counts: responses.Counts) -> str:
+def _counts(counts: responses.ItemCounts) -> str:
     named = counts.model_dump(exclude={"total"})
     parts = [f"{count:,} {status}" for status, count in named.items() if count]
     return f"{counts.total:,} files: " + (", ".join(parts) or "none yet")
 
 
-def _sizes(progress: responses.Progress) -> str:
+def _sizes(progress: responses.ProgressState) -> str:
     if not progress.bytes_out:
         return ""
     return f"; {size(progress.bytes_out)} made, {size(progress.bytes_saved)} saved"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchmill.cli.command import ALL_FINE
-from batchmill.cli.remote import BatchOptions, RemoteOptions, with_client
+from batchmill.cli.remote import BatchArgument, RemoteOptions, with_client
 
 if TYPE_CHECKING:
     from batchmill.client.async_client import AsyncClient
@@ -25,14 +25,14 @@ class StatusOptions(RemoteOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchOptions(BatchOptions):
+class WatchOptions(BatchArgument):
     """A batch to be watched."""
 
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the end.")] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryOptions(BatchOptions):
+class RetryOptions(BatchArgument):
     """Which failed items run again."""
 
     group: Annotated[
@@ -71,17 +71,17 @@ def watch(options: WatchOptions) -> int:
     return with_client(options, lambda client: _watch(client, options))
 
 
-def pause(options: BatchOptions) -> int:
+def pause(options: BatchArgument) -> int:
     """Start no more files of a batch; running ones finish."""
     return with_client(options, lambda client: _ordered(client, options, "pause"))
 
 
-def resume(options: BatchOptions) -> int:
+def resume(options: BatchArgument) -> int:
     """Go on with a paused batch."""
     return with_client(options, lambda client: _ordered(client, options, "resume"))
 
 
-def cancel(options: BatchOptions) -> int:
+def cancel(options: BatchArgument) -> int:
     """End a batch: waiting files are cancelled, running ones stopped, results kept."""
     return with_client(options, lambda client: _ordered(client, options, "cancel"))
 
@@ -131,7 +131,7 @@ async def _watch(client: "AsyncClient", options: WatchOptions) -> int:
     return batch_text.exit_code(batch)
 
 
-async def _ordered(client: "AsyncClient", options: BatchOptions, action: str) -> int:
+async def _ordered(client: "AsyncClient", options: BatchArgument, action: str) -> int:
     from batchmill.cli import batch_text
 
     batch = await getattr(client, action)(options.batch)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from batchmill.cli.command import ALL_FINE
-from batchmill.cli.remote import BatchOptions, with_client
+from batchmill.cli.remote import BatchArgument, with_client
 from batchmill.errors.item import OutputUnwritableError
 from batchmill.errors.request import UsageError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportOptions(BatchOptions):
+class ReportOptions(BatchArgument):
     """Which report."""
 
     format: Annotated[
@@ -38,7 +38,7 @@ class ReportOptions(BatchOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DownloadOptions(BatchOptions):
+class DownloadOptions(BatchArgument):
     """Where results go."""
 
     output: Annotated[

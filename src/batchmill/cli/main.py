@@ -7,7 +7,7 @@ import typer
 from batchmill import __version__
 from batchmill.cli import batches, catalog, doctor, download, health, keys, serve, submit, workers
 from batchmill.cli.command import command, default
-from batchmill.cli.remote import BatchOptions, RemoteOptions
+from batchmill.cli.remote import BatchArgument, RemoteOptions
 from batchmill.cli.run import options
 
 app = typer.Typer(
@@ -43,9 +43,9 @@ command(app, "health", health.HealthOptions)(health.health)
 command(app, "submit", submit.SubmitOptions)(submit.submit)
 command(app, "status", batches.StatusOptions)(batches.status)
 command(app, "watch", batches.WatchOptions)(batches.watch)
-command(app, "pause", BatchOptions)(batches.pause)
-command(app, "resume", BatchOptions)(batches.resume)
-command(app, "cancel", BatchOptions)(batches.cancel)
+command(app, "pause", BatchArgument)(batches.pause)
+command(app, "resume", BatchArgument)(batches.resume)
+command(app, "cancel", BatchArgument)(batches.cancel)
 command(app, "retry", batches.RetryOptions)(batches.retry)
 command(app, "report", download.ReportOptions)(download.report)
 command(app, "download", download.DownloadOptions)(download.download)

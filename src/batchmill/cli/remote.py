@@ -37,7 +37,7 @@ class RemoteOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchOptions(RemoteOptions):
+class BatchArgument(RemoteOptions):
     """A server and one of its batches."""
 
     batch: Annotated[str, typer.Argument(metavar="BATCH", help="The batch's id: bat_…")]

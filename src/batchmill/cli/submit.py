@@ -13,7 +13,7 @@ from batchmill.errors.request import UsageError
 
 if TYPE_CHECKING:
     from batchmill.client.async_client import AsyncClient
-    from batchmill.client.endpoints import Upload
+    from batchmill.client.endpoints import FileUpload
     from batchmill.wire import requests, responses
 
 _BATCH = "Batch"
@@ -151,15 +151,15 @@ async def _waited(client: "AsyncClient", batch: "responses.Batch", options: Subm
     return batch_text.exit_code(batch)
 
 
-def _found(options: SubmitOptions) -> "list[Upload]":
+def _found(options: SubmitOptions) -> "list[FileUpload]":
     from batchmill.cli.run.plan import named
-    from batchmill.client.endpoints import Upload
+    from batchmill.client.endpoints import FileUpload
     from batchmill.local.inputs import Search
 
     found = named(options.paths, Search(options.recursive, unpack=False))
     if not found:
         raise UsageError(f"No files were found in {', '.join(options.paths)}.")
-    return [Upload(file.path, file.name, file.bytes) for file in found]
+    return [FileUpload(file.path, file.name, file.bytes) for file in found]
 
 
 def _order(options: SubmitOptions) -> "requests.BatchOptions":

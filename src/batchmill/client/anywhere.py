@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from batchmill.client.async_client import AsyncClient
-from batchmill.client.endpoints import Upload
+from batchmill.client.endpoints import FileUpload
 from batchmill.client.files import File, PipelineLike, uploads
 from batchmill.client.transport import LATER
 from batchmill.model.item import ItemStatus
@@ -83,7 +83,7 @@ async def process(
 
 async def _on_server(
     client: AsyncClient,
-    files: Sequence[Upload],
+    files: Sequence[FileUpload],
     pipeline: PipelineLike,
     *,
     folder: Path,
@@ -99,7 +99,7 @@ async def _on_server(
 
 
 async def _in_process(
-    files: Iterable[Upload], pipeline: PipelineLike, output_dir: Path, on_move: OnMove | None
+    files: Iterable[FileUpload], pipeline: PipelineLike, output_dir: Path, on_move: OnMove | None
 ) -> tuple[Done, ...]:
     from batchmill.local.process import process_batch
 

@@ -15,7 +15,7 @@ from batchmill.wire import requests
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class FileUpload:
     """A file to send; `name` is its label and may hold folders."""
 
     path: Path
@@ -33,7 +33,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
-    files: tuple[Upload, ...] = ()
+    files: tuple[FileUpload, ...] = ()
 
     def with_headers(self, **headers: str) -> "Request":
         """Return the same request with more headers (`_` in a name stands for `-`)."""
@@ -42,7 +42,7 @@ class Request:
 
 
 def new_batch(
-    pipeline: str | Mapping[str, Any], options: requests.BatchOptions, files: Sequence[Upload]
+    pipeline: str | Mapping[str, Any], options: requests.BatchOptions, files: Sequence[FileUpload]
 ) -> Request:
     """Send files and a pipeline."""
     chosen = options.model_dump(mode="json", exclude_defaults=True)
@@ -53,7 +53,7 @@ def new_batch(
     return _post("/v1/batches", fields=fields, files=tuple(files))
 
 
-def more_files(batch_id: str, files: Sequence[Upload]) -> Request:
+def more_files(batch_id: str, files: Sequence[FileUpload]) -> Request:
     """Add files to an open batch."""
     return _post(f"{_batch(batch_id)}/items", files=tuple(files))
 
@@ -128,7 +128,7 @@ def _post(
     *,
     body: Mapping[str, Any] | None = None,
     fields: Mapping[str, str] | None = None,
-    files: tuple[Upload, ...] = (),
+    files: tuple[FileUpload, ...] = (),
 ) -> Request:
     """Build a request that may be sent again: its key makes the server act once."""
     key = {"Idempotency-Key": uuid4().hex}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ServerEvent:
     """One event; `id` is the last one that the stream has named."""
 
     name: str
@@ -13,14 +13,14 @@ class Event:
     id: str | None
 
 
-async def parse(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
+async def parse(lines: AsyncIterator[str]) -> AsyncIterator[ServerEvent]:
     """Yield the events that lines, without their ends, hold; one that is cut off is dropped."""
     name, last_id = "", None
     data: list[str] = []
     async for line in lines:
         if not line:
             if data:
-                yield Event(name or "message", "\n".join(data), last_id)
+                yield ServerEvent(name or "message", "\n".join(data), last_id)
             name, data = "", []
             continue
         field, _, value = line.partition(":")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from batchmill.client.endpoints import Upload
+from batchmill.client.endpoints import FileUpload
 from batchmill.errors.item import InputMissingError
 from batchmill.model.pipeline import Pipeline
 
@@ -13,11 +13,11 @@ FILES_PER_REQUEST = 50
 BYTES_PER_REQUEST = 256 * 2**20
 """A request that breaks off is sent again from its start: it should not be too long."""
 
-File = str | Path | Upload
+File = str | Path | FileUpload
 PipelineLike = str | Mapping[str, Any] | Pipeline
 
 
-def uploads(files: Iterable[File]) -> list[Upload]:
+def uploads(files: Iterable[File]) -> list[FileUpload]:
     """Look at the files that are to be sent.
 
     Raises:
@@ -26,9 +26,9 @@ def uploads(files: Iterable[File]) -> list[Upload]:
     return [_upload(file) for file in files]
 
 
-def chunks(files: Iterable[Upload]) -> Iterator[list[Upload]]:
+def chunks(files: Iterable[FileUpload]) -> Iterator[list[FileUpload]]:
     """Cut the files into what one request carries; a larger file goes alone."""
-    chunk: list[Upload] = []
+    chunk: list[FileUpload] = []
     size = 0
     for upload in files:
         full = len(chunk) == FILES_PER_REQUEST or size + upload.bytes > BYTES_PER_REQUEST
@@ -56,11 +56,11 @@ def description(pipeline: PipelineLike) -> str | Mapping[str, Any]:
     return pipeline
 
 
-def _upload(file: File) -> Upload:
-    if isinstance(file, Upload):
+def _upload(file: File) -> FileUpload:
+    if isinstance(file, FileUpload):
         return file
     path = Path(file)
     try:
-        return Upload(path, path.name, path.stat().st_size)
+        return FileUpload(path, path.name, path.stat().st_size)
     except OSError as error:
         raise InputMissingError(str(path)) from error

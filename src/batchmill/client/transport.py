@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from batchmill.client.endpoints import Request, Upload
+from batchmill.client.endpoints import FileUpload, Request
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.item import InputMissingError, UnreadableFileError
 from batchmill.errors.outage import OutageError, ServerUnreachableError
@@ -229,7 +229,7 @@ def _parts(request: Request, opened: ExitStack, on_bytes: OnBytes | None) -> lis
     ]
 
 
-def _open(upload: Upload, opened: ExitStack, on_bytes: OnBytes | None) -> BinaryIO:
+def _open(upload: FileUpload, opened: ExitStack, on_bytes: OnBytes | None) -> BinaryIO:
     try:
         file = opened.enter_context(upload.path.open("rb"))
     except FileNotFoundError as error:

@@ -31,10 +31,10 @@ from batchmill.model.batch import (
     ENDED,
     RUNNABLE,
     Batch,
+    BatchDraft,
     BatchId,
     BatchStatus,
     Counts,
-    NewBatch,
     OwnerId,
 )
 from batchmill.model.item import ItemStatus
@@ -50,7 +50,7 @@ STANDSTILL_ITEMS = 20
 def insert(
     conn: Connection,
     batch_id: BatchId,
-    order: NewBatch,
+    order: BatchDraft,
     *,
     owner_id: OwnerId,
     upload_ms: int,
@@ -69,7 +69,7 @@ def insert(
     )
 
 
-def order_values(order: NewBatch) -> dict[str, Any]:
+def order_values(order: BatchDraft) -> dict[str, Any]:
     """Return the columns that a request decides."""
     return {
         "open": order.keep_open,
@@ -112,7 +112,7 @@ def get(conn: Connection, batch_id: BatchId, *, owner_id: OwnerId | None) -> Bat
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class BatchFilter:
     """Which batches a list shows; every field narrows."""
 
     status: BatchStatus | None = None
@@ -129,7 +129,7 @@ def page(
     limit: int,
     before: BatchId | None = None,
     skip: int = 0,
-    only: Filter = Filter(),
+    only: BatchFilter = BatchFilter(),
 ) -> Sequence[Batch]:
     """Return batches newest first (ids sort by time), those before `before`.
 

@@ -15,7 +15,7 @@ from batchmill.model.item import Failure
 
 
 @dataclass(frozen=True, slots=True)
-class FailureGroup:
+class FailureCount:
     """One cause: how many items have it now, when it was first and last seen."""
 
     no: int
@@ -64,16 +64,16 @@ def discount(conn: Connection, no: int, amount: int) -> None:
     conn.execute(statement.values(count=case((left < 0, 0), else_=left)))
 
 
-def of_batch(conn: Connection, batch_id: BatchId, *, limit: int = 100) -> Sequence[FailureGroup]:
+def of_batch(conn: Connection, batch_id: BatchId, *, limit: int = 100) -> Sequence[FailureCount]:
     """Return the groups of a batch that have items now, the largest first."""
-    columns = (failures.c[name] for name in FailureGroup.__slots__)
+    columns = (failures.c[name] for name in FailureCount.__slots__)
     query = (
         select(*columns)
         .where(failures.c.batch_id == batch_id, failures.c.count > 0)
         .order_by(failures.c.count.desc())
         .limit(limit)
     )
-    return [FailureGroup(*row) for row in conn.execute(query)]
+    return [FailureCount(*row) for row in conn.execute(query)]
 
 
 def numbers(conn: Connection, batch_id: BatchId, code: str) -> Sequence[int]:

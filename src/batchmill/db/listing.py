@@ -37,7 +37,7 @@ def get(conn: Connection, item_id: ItemId) -> Item | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class ItemFilter:
     """Which items a page or a report shows; every field narrows."""
 
     status: ItemStatus | None = None
@@ -51,7 +51,7 @@ def page(
     *,
     limit: int,
     after: tuple[str, int] | None = None,
-    only: Filter = Filter(),
+    only: ItemFilter = ItemFilter(),
 ) -> Sequence[Item]:
     """Return items by position, or by name and position under a name prefix (keyset pages).
 
@@ -133,7 +133,7 @@ def of_failure(conn: Connection, failure_no: int, *, limit: int) -> Sequence[Ite
     return [_item(row) for row in conn.execute(query.order_by(items.c.position).limit(limit))]
 
 
-def _narrowed(query: Select[Any], only: Filter) -> Select[Any]:
+def _narrowed(query: Select[Any], only: ItemFilter) -> Select[Any]:
     if only.status is not None:
         query = query.where(items.c.status == only.status)
         if only.status is not ItemStatus.RETRYING:

@@ -15,7 +15,7 @@ UPLOADS = "uploads"
 
 
 @dataclass(frozen=True, slots=True)
-class Orphan:
+class OrphanRow:
     """A folder or file, since when it has been known as one, and whether it may go."""
 
     kind: str
@@ -70,11 +70,11 @@ def count(conn: Connection, kind: str | None = None) -> int:
     return int(conn.scalar(query if kind is None else query.where(orphans.c.kind == kind)) or 0)
 
 
-def oldest(conn: Connection, *, limit: int) -> Sequence[Orphan]:
+def oldest(conn: Connection, *, limit: int) -> Sequence[OrphanRow]:
     """Return those that have been known the longest."""
-    columns = (orphans.c[name] for name in Orphan.__slots__)
+    columns = (orphans.c[name] for name in OrphanRow.__slots__)
     query = select(*columns).order_by(orphans.c.first_at, orphans.c.kind, orphans.c.name)
-    return [Orphan(*row) for row in conn.execute(query.limit(limit))]
+    return [OrphanRow(*row) for row in conn.execute(query.limit(limit))]
 
 
 def confirm(conn: Connection) -> int:

@@ -55,7 +55,7 @@ def ended_since(conn: Connection, family: str, since: datetime) -> Mapping[ItemS
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class LaneCount:
     """The batches of one family, tier and priority that have not ended.
 
     `oldest_at` is when the oldest batch was sent that still has items to start.
@@ -69,7 +69,7 @@ class Lane:
     counts: Counts
 
 
-def lanes(conn: Connection, owner_id: OwnerId | None) -> Sequence[Lane]:
+def lanes(conn: Connection, owner_id: OwnerId | None) -> Sequence[LaneCount]:
     """Sum the batches of an owner that have not ended, who runs first first; None: of all."""
     starting = batches.c.n_pending + batches.c.n_queued + batches.c.n_retrying > 0
     group = (batches.c.family, batches.c.tier, batches.c.priority)
@@ -80,7 +80,7 @@ def lanes(conn: Connection, owner_id: OwnerId | None) -> Sequence[Lane]:
         .order_by(batches.c.priority, batches.c.family, batches.c.tier)
     )
     return [
-        Lane(family, tier, priority, number, oldest_at, _counts(tuple(sums)))
+        LaneCount(family, tier, priority, number, oldest_at, _counts(tuple(sums)))
         for family, tier, priority, number, oldest_at, *sums in conn.execute(query)
     ]
 

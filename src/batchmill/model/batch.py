@@ -151,7 +151,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class NewBatch:
+class BatchDraft:
     """What somebody asks for, checked: the pipeline exists and its options are complete."""
 
     pipeline: dict[str, Any]

@@ -32,7 +32,7 @@ LAST_OF_AGE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class BatchProgress:
     """`percent` never goes back within a run; it is None while files may still be added."""
 
     percent: float | None = None
@@ -42,16 +42,16 @@ class Progress:
     eta_high_s: float | None = None
 
 
-def progress(batch: Batch, now: datetime) -> Progress:
+def progress(batch: Batch, now: datetime) -> BatchProgress:
     """Tell how far the current run of a batch is at the instant `now`."""
     percent, known = _percent(batch), _Known.of(batch, now)
     if known.done < 1 or known.busy_s <= 0:
-        return Progress(percent)
+        return BatchProgress(percent)
     rate = known.done / known.busy_s
     if batch.status not in RUNNABLE or batch.paused or batch.open or known.done < LEAST_DONE:
-        return Progress(percent, rate)
+        return BatchProgress(percent, rate)
     low_s, high_s = _range(known)
-    return Progress(percent, rate, sqrt(low_s * high_s), low_s, high_s)
+    return BatchProgress(percent, rate, sqrt(low_s * high_s), low_s, high_s)
 
 
 def forecast(past: Sequence[Batch], items: int, side_by_side: int) -> tuple[float, float] | None:

@@ -21,7 +21,7 @@ _MOST_VALUE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
+class TiffDirectory:
     """The tags of one directory; those that are neither numbers nor text are left out."""
 
     numbers: Mapping[int, tuple[int, ...]]
@@ -33,7 +33,7 @@ class Directory:
         return values[0] if values else None
 
 
-def directories(file: BinaryIO) -> Iterator[Directory]:
+def directories(file: BinaryIO) -> Iterator[TiffDirectory]:
     """Yield the directories of a file, each followed by those below it; the position moves.
 
     What is damaged is left out; a file that is no TIFF has none.
@@ -59,7 +59,7 @@ def directories(file: BinaryIO) -> Iterator[Directory]:
         yield found
 
 
-def _read(file: BinaryIO, order: str, at: int) -> tuple[Directory, int]:
+def _read(file: BinaryIO, order: str, at: int) -> tuple[TiffDirectory, int]:
     file.seek(at)
     (count,) = struct.unpack(f"{order}H", file.read(2))
     body = file.read(12 * count + 4)
@@ -73,7 +73,7 @@ def _read(file: BinaryIO, order: str, at: int) -> tuple[Directory, int]:
             value = _value(file, order, struct.calcsize(form), inline)
             numbers[tag] = struct.unpack(form, value)
     (following,) = struct.unpack(f"{order}I", body[12 * count :])
-    return Directory(numbers, texts), following
+    return TiffDirectory(numbers, texts), following
 
 
 def _value(file: BinaryIO, order: str, size: int, inline: bytes) -> bytes:

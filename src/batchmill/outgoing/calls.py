@@ -33,7 +33,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class CallRules:
     """What may be called beside https:// on the public internet."""
 
     http: bool = False
@@ -41,7 +41,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OutgoingResponse:
     """What a server answers: its status, and pieces of its body that may be read once."""
 
     status: int
@@ -51,7 +51,7 @@ class Answer:
 class Outgoing:
     """Makes calls within the rules."""
 
-    def __init__(self, rules: Rules = Rules(), *, resolve: Resolve | None = None) -> None:
+    def __init__(self, rules: CallRules = CallRules(), *, resolve: Resolve | None = None) -> None:
         self._rules = rules
         self._resolve = resolve or self._ask_system
         # Threads of its own: a name server that hangs must not hold up those that write files.
@@ -86,7 +86,7 @@ class Outgoing:
         timeout_s: float,
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncIterator[OutgoingResponse]:
         """Call an address and yield its answer; what is not read of it is left.
 
         `timeout_s` counts for everything, the block included.
@@ -111,7 +111,7 @@ class Outgoing:
                 answer = await self._first_answer(client, request)
                 try:
                     _refuse(answer)
-                    yield Answer(answer.status_code, answer.aiter_raw(PIECE_BYTES))
+                    yield OutgoingResponse(answer.status_code, answer.aiter_raw(PIECE_BYTES))
                 finally:
                     await answer.aclose()
         except (httpx.HTTPError, httpx.StreamError) as error:

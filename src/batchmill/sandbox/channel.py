@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from batchmill.sandbox.handle import ProcessHandle
-from batchmill.sandbox.messages import Progress, decode
+from batchmill.sandbox.messages import StepProgress, decode
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[StepProgress], None]
 
 MAX_ANSWER_BYTES = 8 * 2**20
 """How much a child may say about one job; more is taken for garbage."""
@@ -173,7 +173,7 @@ class Channel(asyncio.Protocol):
         try:
             kind, body = decode(line)
             if kind == "progress":
-                self._forward(Progress(float(body["fraction"]), str(body["step"])[:200]))
+                self._forward(StepProgress(float(body["fraction"]), str(body["step"])[:200]))
             elif kind == self._expected:
                 self._resolve(body)
             else:
@@ -181,7 +181,7 @@ class Channel(asyncio.Protocol):
         except (KeyError, RecursionError, TypeError, ValueError):
             self.kill(Gone("it spoke nonsense"))
 
-    def _forward(self, progress: Progress) -> None:
+    def _forward(self, progress: StepProgress) -> None:
         now = asyncio.get_running_loop().time()
         if self.on_progress is not None and now >= self._progress_at:
             self._progress_at = now + _PROGRESS_INTERVAL_S

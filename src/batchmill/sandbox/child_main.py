@@ -17,15 +17,15 @@ from batchmill.sandbox.child_environment import homes
 from batchmill.sandbox.folders import STEP_BYTES, ChildFolders
 from batchmill.sandbox.messages import (
     Job,
-    Progress,
     Report,
     ReportedError,
+    StepProgress,
     decode,
     encode,
     job_from,
 )
 
-ReportProgress = Callable[[Progress], None]
+ReportProgress = Callable[[StepProgress], None]
 Execute = Callable[[Job, ReportProgress], Report]
 
 _PROGRESS_INTERVAL_S = 0.5
@@ -104,7 +104,7 @@ class _Progress:
         self._next_at = time.monotonic() + _PROGRESS_INTERVAL_S
         self._note("")
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: StepProgress) -> None:
         if progress.step != self.step:
             self._note(progress.step)
         now = time.monotonic()

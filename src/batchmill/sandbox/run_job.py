@@ -30,7 +30,7 @@ from batchmill.operations import registry
 from batchmill.operations.contract import ExtraFile, RemoteCall, Source, Work
 from batchmill.operations.files import row
 from batchmill.operations.images.codec.damage import translated
-from batchmill.sandbox.messages import OUT, Job, JobStep, Progress, Report, ReportedError
+from batchmill.sandbox.messages import OUT, Job, JobStep, Report, ReportedError, StepProgress
 from batchmill.sandbox.output_names import output_stem, safe_name
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def warm() -> None:
         registry.get(name)
 
 
-def execute(job: Job, report_progress: Callable[[Progress], None]) -> Report:
+def execute(job: Job, report_progress: Callable[[StepProgress], None]) -> Report:
     """Run a job to its report; no error leaves here, whatever the file or an operation does.
 
     Outputs lie in `job.folder/out` under their names, closed and measured. With
@@ -72,7 +72,7 @@ def execute(job: Job, report_progress: Callable[[Progress], None]) -> Report:
 class _Trace:
     """Where the job is, for which steps, and how long each step took."""
 
-    report_progress: Callable[[Progress], None]
+    report_progress: Callable[[StepProgress], None]
     step: str = ""
     working_for: Sequence[JobStep] = ()
     step_ms: dict[str, float] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class _Trace:
             self.step_ms[step] = round(self.step_ms.get(step, 0.0) + spent_ms, 3)
 
     def progress(self, fraction: float) -> None:
-        self.report_progress(Progress(fraction, self.step))
+        self.report_progress(StepProgress(fraction, self.step))
 
 
 def _run(job: Job, trace: _Trace, *, tolerant: bool) -> Report:

@@ -32,7 +32,7 @@ _WHAT = {BATCHES: "folders in the storage belong to no batch", UPLOADS: "files t
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class StoreKind:
     """One kind of what is kept: where it lies, and how one of it is known and removed."""
 
     name: str
@@ -41,7 +41,7 @@ class Kind:
     delete: Callable[[str], Awaitable[None]]
 
 
-async def may_be_removed(server: ServerContext, kind: Kind) -> bool:
+async def may_be_removed(server: ServerContext, kind: StoreKind) -> bool:
     """Say whether the stores still are this database's: only then does it know what is absent.
 
     Raises:
@@ -56,7 +56,7 @@ async def may_be_removed(server: ServerContext, kind: Kind) -> bool:
     return True
 
 
-async def remove(server: ServerContext, kind: Kind, names: Collection[str]) -> None:
+async def remove(server: ServerContext, kind: StoreKind, names: Collection[str]) -> None:
     """Enter those of all `names` that are not known, and remove those that have waited."""
     entered = await _entered(server, kind, sorted(names))
     most = max(FEW, len(names) // ONE_IN)
@@ -73,7 +73,7 @@ async def remove(server: ServerContext, kind: Kind, names: Collection[str]) -> N
             await _remove(server, kind, name)
 
 
-async def _remove(server: ServerContext, kind: Kind, name: str) -> None:
+async def _remove(server: ServerContext, kind: StoreKind, name: str) -> None:
     """Remove one; should it fail, it stays entered."""
     try:
         await kind.delete(name)
@@ -89,7 +89,7 @@ async def confirm(server: ServerContext) -> None:
     logs.info(Event.CLEANUP_CONFIRMED, orphans=confirmed)
 
 
-async def _entered(server: ServerContext, kind: Kind, names: Sequence[str]) -> list[Entered]:
+async def _entered(server: ServerContext, kind: StoreKind, names: Sequence[str]) -> list[Entered]:
     """Bring the table to what is seen now; where nothing is unknown, nothing is written."""
     found, any_entered = [], await server.database.read(orphans.count, kind.name)
     for start in range(0, len(names), CHUNK_ROWS):
@@ -102,7 +102,7 @@ async def _entered(server: ServerContext, kind: Kind, names: Sequence[str]) -> l
     return found
 
 
-def _enter(conn: Connection, kind: Kind, names: Sequence[str]) -> Entered:
+def _enter(conn: Connection, kind: StoreKind, names: Sequence[str]) -> Entered:
     known = kind.existing(conn, names)
     orphans.forget(conn, kind.name, known)
     return orphans.enter(conn, kind.name, set(names) - set(known), age_ms=DAY_MS)
@@ -114,12 +114,12 @@ def _confirm(conn: Connection) -> int:
     return orphans.confirm(conn)
 
 
-async def _pause(server: ServerContext, kind: Kind, reason: str) -> None:
+async def _pause(server: ServerContext, kind: StoreKind, reason: str) -> None:
     if await server.database.run(pauses.begin, pauses.CLEANUPS[kind.name], reason):
         logs.error(Event.CLEANUP_PAUSED, kind=kind.name, reason=reason)
 
 
-async def _resume(server: ServerContext, kind: Kind) -> None:
+async def _resume(server: ServerContext, kind: StoreKind) -> None:
     name = pauses.CLEANUPS[kind.name]
     if await server.database.read(pauses.standing, name) is not None:
         await server.database.run(pauses.end, name)

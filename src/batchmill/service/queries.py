@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from batchmill.archives.layout import ArchiveRow
 from batchmill.db import batches, failures, listing, webhooks
 from batchmill.db.connect import Connection
-from batchmill.db.failures import FailureGroup
+from batchmill.db.failures import FailureCount
 from batchmill.errors.request import InvalidFieldError, NotFoundError
 from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import UNSUCCESSFUL, Item, ItemId, ItemStatus
@@ -32,7 +32,7 @@ _ID = re.compile(r"(bat|itm)_[0-9a-z]{1,36}")
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
+class ResultPage(Generic[T]):
     """Some objects, and the cursor of those that follow; None: there are no more."""
 
     data: Sequence[T]
@@ -53,7 +53,7 @@ class Wanted:
 class SampledGroup:
     """A failure group and some of its items."""
 
-    group: FailureGroup
+    group: FailureCount
     samples: Sequence[Item]
 
 
@@ -92,8 +92,8 @@ class Reading:
         return found
 
     async def batches(
-        self, only: batches.Filter, *, limit: int, cursor: str | None = None
-    ) -> Page[Batch]:
+        self, only: batches.BatchFilter, *, limit: int, cursor: str | None = None
+    ) -> ResultPage[Batch]:
         """Return the caller's batches, newest first.
 
         Raises:
@@ -113,7 +113,7 @@ class Reading:
         limit: int,
         cursor: str | None = None,
         start: int | None = None,
-    ) -> Page[Item]:
+    ) -> ResultPage[Item]:
         """Return items of a batch by position, or by name under a name prefix.
 
         `start` is the least position, so that a list can be entered anywhere.
@@ -132,7 +132,9 @@ class Reading:
         )
         return _page(rows, limit, lambda item: [item.input.name, item.position])
 
-    async def every_item(self, batch: Batch, only: listing.Filter) -> AsyncIterator[Sequence[Item]]:
+    async def every_item(
+        self, batch: Batch, only: listing.ItemFilter
+    ) -> AsyncIterator[Sequence[Item]]:
         """Yield all items of a batch by position, page by page."""
         after = None
         while True:
@@ -177,7 +179,7 @@ class Reading:
 
     async def deliveries(
         self, webhook: Webhook, *, limit: int, cursor: str | None = None
-    ) -> Page[Delivery]:
+    ) -> ResultPage[Delivery]:
         """Return the deliveries of a webhook, newest first.
 
         Raises:
@@ -219,7 +221,7 @@ def _items(
         groups = found if groups is None else groups & found
     if groups is None or len(groups) > MERGED_GROUPS or wanted.name_prefix is not None:
         nos = None if groups is None else tuple(groups)
-        only = listing.Filter(wanted.status, nos, wanted.name_prefix)
+        only = listing.ItemFilter(wanted.status, nos, wanted.name_prefix)
         return listing.page(conn, batch_id, limit=limit, after=after, only=only)
     if wanted.status not in {None, *UNSUCCESSFUL}:
         return []
@@ -262,10 +264,10 @@ def _can_be_asked_for(part: str | int) -> bool:
     return abs(part) <= MOST
 
 
-def _page(rows: Sequence[T], limit: int, key: Callable[[T], list[str | int]]) -> Page[T]:
+def _page(rows: Sequence[T], limit: int, key: Callable[[T], list[str | int]]) -> ResultPage[T]:
     """Cut the one row that was read too many: it only says that there are more."""
     shown = rows[:limit]
-    return Page(shown, _cursor(key(shown[-1])) if len(rows) > limit else None)
+    return ResultPage(shown, _cursor(key(shown[-1])) if len(rows) > limit else None)
 
 
 def _cursor(key: list[str | int]) -> str:

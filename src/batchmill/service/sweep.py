@@ -18,7 +18,7 @@ from batchmill.model.batch import RUNNABLE, BatchId, BatchStatus
 from batchmill.model.item import QueueMessage
 from batchmill.service import batch_control, orphans, stores
 from batchmill.service.context import ServerContext
-from batchmill.service.orphans import Kind
+from batchmill.service.orphans import StoreKind
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.dispatch import dispatch_waiting
 from batchmill.storage import keys
@@ -160,7 +160,7 @@ async def remove_orphans(server: ServerContext) -> None:
 
     What lies there under any other name is not ours, and stays.
     """
-    kind = Kind(
+    kind = StoreKind(
         BATCHES, stores.of_batches(server), batches.existing, partial(_remove_orphan, server)
     )
     if await orphans.may_be_removed(server, kind):

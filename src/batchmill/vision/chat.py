@@ -22,7 +22,7 @@ from batchmill.errors.item import (
 )
 from batchmill.errors.outage import ModelBusyError, ModelUnavailableError, OutageError
 from batchmill.logs import redact
-from batchmill.operations.vision.model import Answer, Question
+from batchmill.operations.vision.model import ModelAnswer, Question
 from batchmill.operations.vision.reading import plain
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class ChatModel:
         self._client: openai.AsyncOpenAI | None = None
         self._loading = asyncio.Lock()
 
-    async def ask(self, question: Question) -> Answer:
+    async def ask(self, question: Question) -> ModelAnswer:
         """Ask once; the connection is closed when this is cancelled or takes too long.
 
         Raises:
@@ -230,7 +230,7 @@ def _within(seconds: float) -> float:
 # ---------------------------------------------------------------- answers
 
 
-def _answer(name: str, content: bytes) -> Answer:
+def _answer(name: str, content: bytes) -> ModelAnswer:
     try:
         body = json.loads(content)
         choice = body["choices"][0]
@@ -244,7 +244,7 @@ def _answer(name: str, content: bytes) -> Answer:
         raise ModelAnswerError(name, "it is no answer of a chat") from error
     if ended == "content_filter":
         refusal = refusal or "its provider filtered the answer"
-    return Answer(
+    return ModelAnswer(
         text=text if isinstance(text, str) else "",
         model=model,
         refusal=refusal if isinstance(refusal, str) and refusal else None,

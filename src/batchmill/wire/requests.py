@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Asked(BaseModel):
+class RequestModel(BaseModel):
     """A part of a request."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class OnFailure(Asked):
+class OnFailure(RequestModel):
     """When a batch gives up."""
 
     halt_after_pct: Annotated[float, Field(ge=0, le=100)] | None = Field(
@@ -22,7 +22,7 @@ class OnFailure(Asked):
     )
 
 
-class BatchOptions(Asked):
+class BatchOptions(RequestModel):
     """What a caller may choose about a batch beside files and pipeline."""
 
     name: str | None = Field(None, min_length=1, max_length=200, description="Name for people")
@@ -46,7 +46,7 @@ class BatchOptions(Asked):
     )
 
 
-class NewInput(Asked):
+class NewInput(RequestModel):
     """A file inside a JSON request: its bytes, or where they are."""
 
     name: str | None = Field(None, min_length=1, max_length=1024, description="File name")
@@ -66,7 +66,7 @@ class NewBatch(BatchOptions):
     inputs: list[NewInput] = Field([], description="The files")
 
 
-class BatchChange(Asked):
+class BatchChange(RequestModel):
     """What may be changed of a batch that exists; what is left out stays."""
 
     name: str | None = Field(None, max_length=200)
@@ -75,13 +75,13 @@ class BatchChange(Asked):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 
-class MoreInputs(Asked):
+class MoreInputs(RequestModel):
     """Files for an open batch."""
 
     inputs: list[NewInput]
 
 
-class Retry(Asked):
+class Retry(RequestModel):
     """Which items to run again: all that failed, one group of failures, or some by id."""
 
     scope: Literal["failed", "group", "ids"] = "failed"
@@ -89,7 +89,7 @@ class Retry(Asked):
     ids: list[str] | None = Field(None, max_length=1_000, description="Item ids, for scope `ids`")
 
 
-class PlannedFile(Asked):
+class PlannedFile(RequestModel):
     """A file that would be sent."""
 
     name: str = Field(min_length=1, max_length=1024)
@@ -103,7 +103,7 @@ class NewPlan(BatchOptions):
     files: list[PlannedFile] = Field([], max_length=10_000)
 
 
-class QueuePause(Asked):
+class QueuePause(RequestModel):
     """Why all work is to wait."""
 
     reason: str = Field(
@@ -114,19 +114,19 @@ class QueuePause(Asked):
     )
 
 
-class CleanupConfirmed(Asked):
+class CleanupConfirmed(RequestModel):
     """That what is found may be removed."""
 
     confirm: Literal[True] = Field(description="`true`: nothing else is a confirmation")
 
 
-class SignIn(Asked):
+class SignIn(RequestModel):
     """The key that a browser is to be known by."""
 
     key: str = Field(min_length=1, max_length=200)
 
 
-class NewKey(Asked):
+class NewKey(RequestModel):
     """An API key asked for."""
 
     name: str = Field(min_length=1, max_length=200, description="What the key is for")
@@ -141,7 +141,7 @@ class NewKey(Asked):
     )
 
 
-class NewWebhook(Asked):
+class NewWebhook(RequestModel):
     """An address to be told of batches that have ended."""
 
     url: str = Field(max_length=2_000, description="Where deliveries are sent by POST")

@@ -16,13 +16,13 @@ from batchmill.model.webhook import DeliveryStatus
 T = TypeVar("T")
 
 
-class Told(BaseModel):
+class ResponseModel(BaseModel):
     """A part of an answer."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Page(Told, Generic[T]):
+class Page(ResponseModel, Generic[T]):
     """Some objects of a list, and where to go on."""
 
     data: list[T]
@@ -30,7 +30,7 @@ class Page(Told, Generic[T]):
     next_cursor: str | None
 
 
-class Counts(Told):
+class ItemCounts(ResponseModel):
     """Items by status; together they are `total`."""
 
     total: int
@@ -45,7 +45,7 @@ class Counts(Told):
     quarantined: int
 
 
-class Progress(Told):
+class ProgressState(ResponseModel):
     """How far a batch is. `percent` never goes back within a run and is null while it is open."""
 
     percent: float | None
@@ -59,7 +59,7 @@ class Progress(Told):
     position: int | None = Field(description="Place among the waiting batches, from 1")
 
 
-class Batch(Told):
+class Batch(ResponseModel):
     """A batch."""
 
     id: str
@@ -76,8 +76,8 @@ class Batch(Told):
     concurrency: int | None
     halt_after_pct: float | None
     webhook: str | None = None
-    counts: Counts
-    progress: Progress
+    counts: ItemCounts
+    progress: ProgressState
     run: int
     revision: int
     created_at: datetime
@@ -86,7 +86,7 @@ class Batch(Told):
     expires_at: datetime | None
 
 
-class Input(Told):
+class Input(ResponseModel):
     """The file as it was sent."""
 
     path: str
@@ -95,7 +95,7 @@ class Input(Told):
     type: str | None
 
 
-class Output(Told):
+class Output(ResponseModel):
     """A file that was made."""
 
     name: str
@@ -108,7 +108,7 @@ class Output(Told):
     sha256: str
 
 
-class ItemFailure(Told):
+class ItemFailure(ResponseModel):
     """Why an item failed, and what to do."""
 
     code: str
@@ -119,13 +119,13 @@ class ItemFailure(Told):
     attempt: int
 
 
-class Skipped(Told):
+class Skipped(ResponseModel):
     """Why an item was left as it was."""
 
     reason: SkipReason
 
 
-class Timings(Told):
+class Timings(ResponseModel):
     """How long an item waited and ran; `steps` by the step's id."""
 
     queued_ms: int | None
@@ -133,7 +133,7 @@ class Timings(Told):
     steps: dict[str, float]
 
 
-class ResultLine(Told):
+class ResultLine(ResponseModel):
     """One line of a report."""
 
     custom_id: str | None
@@ -147,7 +147,7 @@ class ResultLine(Told):
     timings: Timings
 
 
-class Item(Told):
+class Item(ResponseModel):
     """An item; lists leave out `data`, which can be large."""
 
     id: str
@@ -169,7 +169,7 @@ class Item(Told):
     ended_at: datetime | None
 
 
-class ItemEvent(Told):
+class ItemEvent(ResponseModel):
     """What a stream tells about an item."""
 
     id: str
@@ -183,7 +183,7 @@ class ItemEvent(Told):
     error: ItemFailure | None
 
 
-class Sample(Told):
+class Sample(ResponseModel):
     """One item of a failure group."""
 
     item_id: str
@@ -191,7 +191,7 @@ class Sample(Told):
     message: str
 
 
-class FailureGroup(Told):
+class FailureGroup(ResponseModel):
     """Items that failed for the same cause."""
 
     id: str
@@ -205,27 +205,27 @@ class FailureGroup(Told):
     samples: list[Sample]
 
 
-class FailureGroups(Told):
+class FailureGroups(ResponseModel):
     """The causes of a batch's failures, the most frequent first."""
 
     data: list[FailureGroup]
 
 
-class Retried(Told):
+class Retried(ResponseModel):
     """How many items run again."""
 
     retried: int
     batch: Batch
 
 
-class Added(Told):
+class Added(ResponseModel):
     """How many files were added."""
 
     added: int
     batch: Batch
 
 
-class Operation(Told):
+class Operation(ResponseModel):
     """An operation; `options` is the JSON Schema of its options."""
 
     name: str
@@ -235,7 +235,7 @@ class Operation(Told):
     options: dict[str, Any]
 
 
-class Preset(Told):
+class Preset(ResponseModel):
     """A named pipeline, complete; `options` has one JSON Schema for each of its steps."""
 
     name: str
@@ -244,13 +244,13 @@ class Preset(Told):
     options: dict[str, dict[str, Any]]
 
 
-class Listing(Told, Generic[T]):
+class Listing(ResponseModel, Generic[T]):
     """A short list that needs no pages."""
 
     data: list[T]
 
 
-class Worker(Told):
+class Worker(ResponseModel):
     """A living process; one that only serves has no slots."""
 
     id: str
@@ -265,7 +265,7 @@ class Worker(Told):
     stats: dict[str, Any]
 
 
-class TypeCount(Told):
+class TypeCount(ResponseModel):
     """How many files of one type, and their bytes."""
 
     type: str
@@ -273,7 +273,7 @@ class TypeCount(Told):
     bytes: int
 
 
-class SampledFile(Told):
+class SampledFile(ResponseModel):
     """One of the files; `problem` says why it would fail."""
 
     name: str
@@ -282,7 +282,7 @@ class SampledFile(Told):
     problem: str | None
 
 
-class Estimate(Told):
+class Estimate(ResponseModel):
     """What a batch will probably take, judged by `known_files` of earlier ones with its pipeline.
 
     `cost_usd` is null where the pipeline costs nothing, or no prices are known.
@@ -295,7 +295,7 @@ class Estimate(Told):
     cost_usd: float | None
 
 
-class Plan(Told):
+class Plan(ResponseModel):
     """What a batch would be; nothing of it is kept. No estimate: nothing like it ran before."""
 
     files: int
@@ -307,7 +307,7 @@ class Plan(Told):
     estimate: Estimate | None
 
 
-class Problem(Told):
+class Problem(ResponseModel):
     """An error, as RFC 9457 shapes it."""
 
     type: str
@@ -318,7 +318,7 @@ class Problem(Told):
     remedy: str
 
 
-class Key(Told):
+class Key(ResponseModel):
     """An API key; the secret itself is kept nowhere."""
 
     id: str
@@ -337,7 +337,7 @@ class MadeKey(Key):
     secret: str
 
 
-class Webhook(Told):
+class Webhook(ResponseModel):
     """An address that is told when a batch ends."""
 
     id: str
@@ -352,7 +352,7 @@ class MadeWebhook(Webhook):
     secret: str
 
 
-class WebhookDelivery(Told):
+class WebhookDelivery(ResponseModel):
     """One delivery and what became of it; `tries` counts calls, `answered` is the last status."""
 
     id: str

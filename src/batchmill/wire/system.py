@@ -4,10 +4,10 @@ from datetime import datetime
 
 from pydantic import Field
 
-from batchmill.wire.responses import Counts, Key, Told
+from batchmill.wire.responses import ItemCounts, Key, ResponseModel
 
 
-class Lane(Told):
+class Lane(ResponseModel):
     """The batches of one family, tier and priority that have not ended."""
 
     family: str
@@ -17,20 +17,20 @@ class Lane(Told):
     oldest_at: datetime | None = Field(
         description="When the oldest of them was sent that has items to start"
     )
-    counts: Counts
+    counts: ItemCounts
 
 
-class Ended(Told):
+class Ended(ResponseModel):
     """How many items ended lately."""
 
     minute: int
     hour: int
 
 
-class Queue(Told):
+class Queue(ResponseModel):
     """What waits and runs, and how much can run at once; an admin's key sees everybody's."""
 
-    counts: Counts
+    counts: ItemCounts
     slots: int
     workers: int
     paused: bool = Field(description="No item of anybody is started")
@@ -41,11 +41,11 @@ class Queue(Told):
     )
     lanes: list[Lane] = Field(description="What has not ended, who runs first first")
     ended: Ended
-    last_day: Counts = Field(description="The items of batches sent within the last 24 hours")
+    last_day: ItemCounts = Field(description="The items of batches sent within the last 24 hours")
     free_bytes: int | None = Field(description="Space left for files; null where none is told")
 
 
-class Orphan(Told):
+class Orphan(ResponseModel):
     """A batch's folder, or an upload's files, that no known batch or upload has."""
 
     kind: str = Field(description="batches or uploads")
@@ -54,7 +54,7 @@ class Orphan(Told):
     confirmed: bool = Field(description="An administrator has seen it and let it go")
 
 
-class Cleanup(Told):
+class Cleanup(ResponseModel):
     """What is to be removed because nothing that is known has it."""
 
     paused: bool = Field(description="Only what is confirmed is removed")
@@ -64,7 +64,7 @@ class Cleanup(Told):
     oldest: list[Orphan] = Field(description="The first 100 that were found")
 
 
-class Session(Told):
+class Session(ResponseModel):
     """Who the server takes the caller for; `key` is null for callers without one."""
 
     owner: str
@@ -74,7 +74,7 @@ class Session(Told):
     key: Key | None
 
 
-class Setting(Told):
+class SettingValue(ResponseModel):
     """A setting as it holds; the values of secrets are not told."""
 
     name: str
@@ -89,7 +89,7 @@ class Setting(Told):
     given_by: str | None = Field(description="The flag, variable or line that set it")
 
 
-class Check(Told):
+class Check(ResponseModel):
     """Whether one thing that the server needs is there."""
 
     name: str
@@ -97,7 +97,7 @@ class Check(Told):
     message: str
 
 
-class Readiness(Told):
+class Readiness(ResponseModel):
     """Whether the server can take work."""
 
     ready: bool

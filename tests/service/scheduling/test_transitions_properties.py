@@ -16,7 +16,7 @@ import databases
 from batchmill.db import batches, items, listing, turns
 from batchmill.db.connect import Database
 from batchmill.db.types import at
-from batchmill.model.batch import Batch, BatchId, BatchStatus, NewBatch, OwnerId
+from batchmill.model.batch import Batch, BatchDraft, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import (
     FINAL,
     Failure,
@@ -63,7 +63,7 @@ class Deliveries(RuleBasedStateMachine):
     @initialize()
     def accept(self) -> None:
         for batch_id, (number, concurrency) in SIZES.items():
-            order = NewBatch(
+            order = BatchDraft(
                 pipeline={"steps": [{"use": "resize"}]},
                 pipeline_name="p",
                 family="images",

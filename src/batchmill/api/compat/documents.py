@@ -100,7 +100,7 @@ async def list_batches(
 ) -> Response:
     """List the caller's batches, newest first; `userId` is the label that they were sent with."""
     auth.refuse_lists(ctx.caller)
-    only = batches.Filter(tag=user_id, family=DOCUMENTS, among=_among(status))
+    only = batches.BatchFilter(tag=user_id, family=DOCUMENTS, among=_among(status))
     found = await ctx.server.database.read(
         batches.page, ctx.caller.owner_id, limit=limit, skip=offset, only=only
     )

@@ -33,7 +33,7 @@ async def batch_of(ctx: RequestContext, batch_id: str, family: str) -> Batch:
 
 async def items_of(ctx: RequestContext, batch: Batch) -> Sequence[Item]:
     """Read all items of a batch, in the order in which they were sent."""
-    pages = ctx.reading.every_item(batch, listing.Filter())
+    pages = ctx.reading.every_item(batch, listing.ItemFilter())
     return [item async for page in pages for item in page]
 
 

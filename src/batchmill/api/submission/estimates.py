@@ -47,7 +47,7 @@ async def estimate(
 def _mean_cost_usd(conn: Connection, alike: Sequence[Batch]) -> float | None:
     """Return what a file of the latest of these batches has cost in the mean."""
     costs: list[float] = []
-    completed = listing.Filter(status=ItemStatus.COMPLETED)
+    completed = listing.ItemFilter(status=ItemStatus.COMPLETED)
     for batch in alike:
         if len(costs) >= LATEST_FILES:
             break

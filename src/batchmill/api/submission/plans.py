@@ -94,7 +94,7 @@ async def of_batch(batch: Batch, ctx: RequestContext, *, sample: int) -> respons
     if batch.status is BatchStatus.UPLOADING:
         raise ConflictError("The batch's files are still arriving; ask again when they are here.")
     seen = _Seen.of((), sample)
-    async for items in ctx.reading.every_item(batch, listing.Filter()):
+    async for items in ctx.reading.every_item(batch, listing.ItemFilter()):
         found = (item.input for item in items)
         seen.add(
             Planned(each.name, each.media_type or _by_name(each.name), each.bytes) for each in found

@@ -19,7 +19,7 @@ from batchmill.model.batch import ENDED, Batch, BatchStatus
 from batchmill.model.item import ItemId
 from batchmill.service import batch_control
 from batchmill.service.batch_control import RetryScope
-from batchmill.service.queries import MOST, Page
+from batchmill.service.queries import MOST, ResultPage
 from batchmill.wire import requests, responses
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -60,11 +60,11 @@ async def list_batches(  # noqa: PLR0913 - each is a query parameter
     Callers who share an owner with strangers see none: each knows the addresses of its own.
     """
     if not ctx.caller.may_list:
-        return serialize.conditional(request, serialize.page(Page((), None), serialize.batch))
+        return serialize.conditional(request, serialize.page(ResultPage((), None), serialize.batch))
     if created_after is not None and created_after.tzinfo is None:
         raise InvalidFieldError("`created_after` needs a time zone, as in 2026-01-31T12:00:00Z.")
     among = tuple(sorted(set(BatchStatus) - ENDED)) if active else ()
-    only = rows.Filter(status=status, tag=tag, created_after=created_after, among=among)
+    only = rows.BatchFilter(status=status, tag=tag, created_after=created_after, among=among)
     found = await ctx.reading.batches(only, limit=limit, cursor=cursor)
     places = await ctx.reading.positions(found.data)
 

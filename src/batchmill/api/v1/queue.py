@@ -73,7 +73,7 @@ def _read(conn: Connection, owner_id: OwnerId | None, *, free_bytes: int | None)
     )
 
 
-def _lane(lane: statistics.Lane) -> system.Lane:
+def _lane(lane: statistics.LaneCount) -> system.Lane:
     return system.Lane(
         family=lane.family,
         tier=lane.tier,

@@ -46,7 +46,7 @@ async def get_report(
 
     async def pages() -> AsyncIterator[bytes]:
         yield report.head(kind)
-        async for items in ctx.reading.every_item(batch, listing.Filter(status=status)):
+        async for items in ctx.reading.every_item(batch, listing.ItemFilter(status=status)):
             yield await asyncio.to_thread(report.lines, kind, items, batch, ctx.base_url)
 
     name = disposition(f"{batch.name or batch.id}.{report.EXTENSIONS[kind]}")

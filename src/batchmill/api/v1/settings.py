@@ -15,15 +15,15 @@ from batchmill.wire import responses, system
 router = APIRouter(tags=["system"])
 
 
-@router.get("/v1/settings", response_model=responses.Listing[system.Setting])
+@router.get("/v1/settings", response_model=responses.Listing[system.SettingValue])
 async def list_settings(request: Request, ctx: Ctx) -> Response:
     """List every setting with its value and where that came from; secrets stay untold."""
     auth.refuse_unless_admin(ctx.caller)
     found = described(ctx.server.settings, request.app.state.origins)
-    return serialize.conditional(request, responses.Listing[system.Setting](data=found))
+    return serialize.conditional(request, responses.Listing[system.SettingValue](data=found))
 
 
-def described(settings: Settings, origins: Mapping[str, Origin]) -> list[system.Setting]:
+def described(settings: Settings, origins: Mapping[str, Origin]) -> list[system.SettingValue]:
     """Describe every setting; one that `origins` does not name has its default."""
     defaults = Settings()
     return [_setting(each, settings, defaults, origins) for each in loading.settings()]
@@ -31,10 +31,10 @@ def described(settings: Settings, origins: Mapping[str, Origin]) -> list[system.
 
 def _setting(
     setting: Setting, settings: Settings, defaults: Settings, origins: Mapping[str, Origin]
-) -> system.Setting:
+) -> system.SettingValue:
     value = _at(settings, setting.path)
     origin = origins.get(setting.path)
-    return system.Setting(
+    return system.SettingValue(
         name=setting.path,
         variable=setting.variable,
         meaning=setting.field.description or "",

@@ -12,10 +12,10 @@ from batchmill import logs
 from batchmill.cli.command import ALL_FINE, INTERRUPTED, SOME_FAILED, debugging
 from batchmill.cli.run import plan as plans
 from batchmill.cli.run.options import RunOptions
-from batchmill.cli.run.plan import Plan
+from batchmill.cli.run.plan import RunPlan
 from batchmill.cli.run.progress import Display
 from batchmill.cli.run.stock_csv import StockCsv
-from batchmill.cli.run.summary import Tally, print_plan, print_summary
+from batchmill.cli.run.summary import RunTally, print_plan, print_summary
 from batchmill.cli.run.watch import INTERVAL_S, Settling, Watcher
 from batchmill.local.inputs import LocalInput
 from batchmill.local.joblog import Joblog
@@ -37,7 +37,7 @@ def execute(options: RunOptions) -> int:
     if options.dry_run and options.sample is None:
         print_plan(plan, options)
         return ALL_FINE
-    tally = Tally()
+    tally = RunTally()
     interrupted = not asyncio.run(_work(plan, options, tally))
     if not options.quiet:
         print_summary(plan, tally, options, interrupted=interrupted)
@@ -46,7 +46,7 @@ def execute(options: RunOptions) -> int:
     return SOME_FAILED if tally.failed or plan.failed_earlier else ALL_FINE
 
 
-async def _work(plan: Plan, options: RunOptions, tally: Tally) -> bool:
+async def _work(plan: RunPlan, options: RunOptions, tally: RunTally) -> bool:
     """Work until the end; False when the user, or the system, ended it before."""
     folder = None if options.dry_run else options.output
     outputs = _outputs(plan, options)
@@ -79,13 +79,13 @@ def _interrupt_on(*signals: signal.Signals) -> None:
             asyncio.get_running_loop().add_signal_handler(each, task.cancel)
 
 
-def _outputs(plan: Plan, options: RunOptions) -> Folder | Memory:
+def _outputs(plan: RunPlan, options: RunOptions) -> Folder | Memory:
     if options.output is None or options.dry_run:
         return Memory(contents=False)
     return Folder(options.output, overwrite=options.overwrite, earlier=plan.earlier)
 
 
-def _open_log(plan: Plan, options: RunOptions, stack: ExitStack) -> Joblog | None:
+def _open_log(plan: RunPlan, options: RunOptions, stack: ExitStack) -> Joblog | None:
     if options.joblog is None or options.dry_run:
         return None
     return stack.enter_context(Joblog(options.joblog, plan.pipeline))
@@ -98,7 +98,7 @@ def _open_stock(options: RunOptions, stack: ExitStack) -> StockCsv | None:
     return stack.enter_context(StockCsv(options.stock_csv, more=more))
 
 
-def _watcher(plan: Plan, options: RunOptions) -> Watcher | None:
+def _watcher(plan: RunPlan, options: RunOptions) -> Watcher | None:
     if not options.watch:
         return None
     wanted = {item.key for item in plan.items}
@@ -118,7 +118,7 @@ class _HaltedError(Exception):
 class _Listeners:
     """Who hears of results."""
 
-    tally: Tally
+    tally: RunTally
     display: Display
     log: Joblog | None
     json: TextIO | None
@@ -139,7 +139,7 @@ class _Listeners:
 class _Run:
     """What `process_items` asks and tells."""
 
-    def __init__(self, plan: Plan, listeners: _Listeners, watcher: Watcher | None) -> None:
+    def __init__(self, plan: RunPlan, listeners: _Listeners, watcher: Watcher | None) -> None:
         self._plan = plan
         self._waiting = iter(plan.items if watcher is None else ())
         self._listeners = listeners

@@ -29,7 +29,7 @@ _AHEAD = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """What is to be done, and what is not because it was done before."""
 
     pipeline: Pipeline
@@ -43,7 +43,7 @@ class Plan:
     earlier: Mapping[str, str] = field(default_factory=dict)
 
 
-def make(options: RunOptions) -> Plan:
+def make(options: RunOptions) -> RunPlan:
     """Find the pipeline and the files, and leave out what need not be done.
 
     Raises:
@@ -55,7 +55,7 @@ def make(options: RunOptions) -> Plan:
     items = tuple(search(options))
     if not items and not options.watch:
         raise UsageError(f"No files were found in {', '.join(options.paths)}.")
-    plan = Plan(
+    plan = RunPlan(
         pipeline=pipeline,
         rules=_rules(options, pipeline, settings),
         halt=parse_halt(options.halt),
@@ -162,7 +162,7 @@ def _jobs(text: str | None) -> int | None:
     return max(1, cores() * int(share) // 100) if text.endswith("%") else int(share)
 
 
-def _without_done(plan: Plan, options: RunOptions) -> Plan:
+def _without_done(plan: RunPlan, options: RunOptions) -> RunPlan:
     """Leave out what the joblog says is done, and remember whose results are there."""
     if options.joblog is None or not (options.resume or options.resume_failed):
         return plan
@@ -185,7 +185,7 @@ def _without_done(plan: Plan, options: RunOptions) -> Plan:
     )
 
 
-def _without_existing(plan: Plan, options: RunOptions) -> Plan:
+def _without_existing(plan: RunPlan, options: RunOptions) -> RunPlan:
     """Leave out, or refuse, what has a result; what a killed run made unnoted is made again."""
     if options.output is None or options.overwrite:
         return plan

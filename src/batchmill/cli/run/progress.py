@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from batchmill.cli.run.summary import Tally
+from batchmill.cli.run.summary import RunTally
 from batchmill.cli.text import size
 
 _RATE_FROM_S = 60.0
@@ -60,7 +60,7 @@ class Display:
         self._total += 1
         self._bar.update(self._task, total=self._total)
 
-    def ended(self, tally: Tally) -> None:
+    def ended(self, tally: RunTally) -> None:
         """Count one file that has ended."""
         less = tally.bytes_in - tally.bytes_out
         text = f"{size(less)} saved" if less > 0 and tally.bytes_out else ""

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from batchmill.cli.run.options import RunOptions
-from batchmill.cli.run.plan import Plan
+from batchmill.cli.run.plan import RunPlan
 from batchmill.cli.text import clean, duration, files, saved, size
 from batchmill.local.results import ItemResult
 
@@ -23,7 +23,7 @@ ROWS = 20
 
 
 @dataclass(slots=True)
-class Asked:
+class ModelUsage:
     """Calls to a model, and what they cost where that is known."""
 
     calls: int = 0
@@ -45,7 +45,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Tally:
+class RunTally:
     """Counts over all results, and the first few of them.
 
     `bytes_in` and `bytes_out` are those of files of which a copy was made, to compare them.
@@ -61,7 +61,7 @@ class Tally:
     rows: list[ItemResult] = field(default_factory=list)
     failures: list[ItemResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    asked: Asked = field(default_factory=Asked)
+    asked: ModelUsage = field(default_factory=ModelUsage)
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -99,7 +99,7 @@ def _keep(first: list[T], one: T) -> None:
         first.append(one)
 
 
-def print_plan(plan: Plan, options: RunOptions) -> None:
+def print_plan(plan: RunPlan, options: RunOptions) -> None:
     """Print on stdout what would be done."""
     count = sum(item.bytes for item in plan.items)
     if options.json:
@@ -121,7 +121,9 @@ def print_plan(plan: Plan, options: RunOptions) -> None:
     print(f"{files(len(plan.items))}, {size(count)}; nothing was done{_left_out(plan)}")
 
 
-def print_summary(plan: Plan, tally: Tally, options: RunOptions, *, interrupted: bool) -> None:
+def print_summary(
+    plan: RunPlan, tally: RunTally, options: RunOptions, *, interrupted: bool
+) -> None:
     """Print on stderr what was done."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     if tally.rows and not options.dry_run:
@@ -141,7 +143,7 @@ def print_summary(plan: Plan, tally: Tally, options: RunOptions, *, interrupted:
         console.print(line)
 
 
-def _table(tally: Tally) -> Table:
+def _table(tally: RunTally) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("file", overflow="fold")
     for name in ("before", "after", "saved", "time"):
@@ -159,7 +161,7 @@ def _table(tally: Tally) -> Table:
     return table
 
 
-def _line(plan: Plan, tally: Tally) -> str:
+def _line(plan: RunPlan, tally: RunTally) -> str:
     done = tally.ended - tally.failed - sum(tally.skipped.values())
     parts = [f"{files(tally.ended)} in {duration(tally.spent_s)}: {done:,} done"]
     parts += [f"{count:,} skipped ({why})" for why, count in tally.skipped.items()]
@@ -173,13 +175,15 @@ def _line(plan: Plan, tally: Tally) -> str:
     return f"{text}{tally.asked}{_left_out(plan)}."
 
 
-def _left_out(plan: Plan) -> str:
+def _left_out(plan: RunPlan) -> str:
     text = f"; {plan.done:,} were done before" if plan.done else ""
     text += f", {plan.failed_earlier:,} of them failed" if plan.failed_earlier else ""
     return text + (f"; {plan.existing:,} results existed" if plan.existing else "")
 
 
-def _advice(plan: Plan, tally: Tally, options: RunOptions, *, interrupted: bool) -> Iterator[str]:
+def _advice(
+    plan: RunPlan, tally: RunTally, options: RunOptions, *, interrupted: bool
+) -> Iterator[str]:
     left = len(plan.items) - tally.ended
     if interrupted:
         how = "--resume" if options.joblog else "--skip-existing"
@@ -192,7 +196,7 @@ def _advice(plan: Plan, tally: Tally, options: RunOptions, *, interrupted: bool)
         yield _estimate(plan, tally)
 
 
-def _estimate(plan: Plan, tally: Tally) -> str:
+def _estimate(plan: RunPlan, tally: RunTally) -> str:
     """Tell what all files would take, by their bytes."""
     sampled = sum(item.bytes for item in plan.items)
     factor = sum(item.bytes for item in plan.found) / max(1, sampled)

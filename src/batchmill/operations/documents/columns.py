@@ -50,7 +50,7 @@ Values = Mapping[str, object]
 """The different cells of a chunk, in the order of their first mention."""
 
 
-class Tally:
+class TypeTally:
     """How many cells were read one way, and the least and greatest of them."""
 
     __slots__ = ("count", "greatest", "least")
@@ -74,9 +74,9 @@ class Tally:
             greatest if self.greatest is None or greatest > self.greatest else self.greatest
         )
 
-    def merged(self, other: "Tally") -> "Tally":
+    def merged(self, other: "TypeTally") -> "TypeTally":
         """Return the tally of both."""
-        both = Tally()
+        both = TypeTally()
         both.count = self.count + other.count
         for each in (self, other):
             if each.count:
@@ -98,13 +98,13 @@ class ColumnTally:
     def __init__(self) -> None:
         self.cells = 0
         self.nulls = 0
-        self.plain = Tally()
-        self.numbers = {POINT: Tally(), COMMA: Tally()}
+        self.plain = TypeTally()
+        self.numbers = {POINT: TypeTally(), COMMA: TypeTally()}
         self.decimals = Counter[str]()
-        self.days = Tally()
-        self.short_days = {DAY_FIRST: Tally(), MONTH_FIRST: Tally()}
+        self.days = TypeTally()
+        self.short_days = {DAY_FIRST: TypeTally(), MONTH_FIRST: TypeTally()}
         self.booleans = 0
-        self.texts = Tally()
+        self.texts = TypeTally()
         self.votes = Counter[str]()
         self.units = Counter[str]()
         self.forms = Counter[str]()
@@ -312,9 +312,9 @@ def _most_common(counts: Counter[str]) -> tuple[str, int] | None:
     return max(counts.items(), key=lambda each: (each[1], each[0]), default=None)
 
 
-def _counted(count: int, texts: Tally) -> Tally:
+def _counted(count: int, texts: TypeTally) -> TypeTally:
     """Return a tally of `count` with the range of the texts."""
-    tally = Tally()
+    tally = TypeTally()
     tally.count, tally.least, tally.greatest = count, texts.least, texts.greatest
     return tally
 

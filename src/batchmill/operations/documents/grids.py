@@ -15,7 +15,7 @@ from pdfplumber.table import (
 )
 from pypdfium2 import PdfPage
 
-from batchmill.operations.documents.page_objects import Line
+from batchmill.operations.documents.page_objects import RulingLine
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in points from the upper left corner of the page as shown."""
@@ -54,7 +54,7 @@ class View:
         }[self._turn]
 
 
-def grids_of(lines: Sequence[Line], view: View) -> list[list[list[Box | None]]] | None:
+def grids_of(lines: Sequence[RulingLine], view: View) -> list[list[list[Box | None]]] | None:
     """Return the rows of cells of each table; None stands for a cell that another one covers.
 
     Returns None where there are too many lines to look at in a second or two.
@@ -72,7 +72,7 @@ def grids_of(lines: Sequence[Line], view: View) -> list[list[list[Box | None]]] 
     return [[list(row.cells) for row in Table(no_page, cells).rows] for cells in tables]
 
 
-def _edge(line: Line, view: View) -> dict[str, Any]:
+def _edge(line: RulingLine, view: View) -> dict[str, Any]:
     """Return a line as pdfplumber's edge, made exactly straight."""
     (x0, y0), (x1, y1) = view.shown(line.x0, line.y0), view.shown(line.x1, line.y1)
     if abs(x1 - x0) > abs(y1 - y0):

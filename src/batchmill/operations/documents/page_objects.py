@@ -18,7 +18,7 @@ _LEAST_LENGTH_PT = 1.0
 _STRAIGHT_PT = 0.5
 
 
-class Line(NamedTuple):
+class RulingLine(NamedTuple):
     """A horizontal or vertical line from one point to another, in points from the page's origin."""
 
     x0: float
@@ -40,7 +40,7 @@ class PageObjects:
     image_share: float = 0.0
     largest_image_pixels: int = 0
     segments: int = 0
-    lines: list[Line] = field(default_factory=list)
+    lines: list[RulingLine] = field(default_factory=list)
 
     @property
     def ruled(self) -> bool:
@@ -111,11 +111,11 @@ def _add_lines(path: Any, outer: PdfMatrix, found: PageObjects) -> None:  # noqa
         found.segments += 1
         here: tuple[float, float] = matrix.on_point(x.value, y.value)
         if pdfium.FPDFPathSegment_GetType(segment) == pdfium.FPDF_SEGMENT_LINETO:
-            _add_line(Line(before[0], before[1], *here), found)
+            _add_line(RulingLine(before[0], before[1], *here), found)
         before = here
 
 
-def _add_line(line: Line, found: PageObjects) -> None:
+def _add_line(line: RulingLine, found: PageObjects) -> None:
     wide, high = abs(line.x1 - line.x0), abs(line.y1 - line.y0)
     if min(wide, high) < _STRAIGHT_PT and max(wide, high) >= _LEAST_LENGTH_PT:
         found.lines.append(line)

@@ -16,7 +16,7 @@ from batchmill.operations.documents.options import AnalyzeOptions
 from batchmill.operations.documents.pdf_dates import iso_date
 from batchmill.operations.documents.pdf_tables import TableSearch
 from batchmill.operations.documents.prose import SAMPLE_CHARS, count_words, language_of
-from batchmill.operations.documents.result import Counts, Document, OutlineEntry, Page
+from batchmill.operations.documents.result import Document, OutlineEntry, PageText, TextCounts
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument, PdfTextPage
@@ -67,7 +67,7 @@ def read_pdf(document: Document, options: AnalyzeOptions, findings: Findings) ->
 
 def _read(
     pdf: "PdfDocument", document: Document, options: AnalyzeOptions, findings: Findings
-) -> "Told":
+) -> "ReadDocument":
     document = replace(_about(pdf, document), outline=_outline(pdf, findings))
     search = TableSearch(options, findings)
     pages = (_page(pdf, number, search, findings) for number in range(1, len(pdf) + 1))
@@ -81,7 +81,7 @@ def _read(
     return told
 
 
-def _rescued(document: Document, options: AnalyzeOptions, findings: Findings) -> "Told":
+def _rescued(document: Document, options: AnalyzeOptions, findings: Findings) -> "ReadDocument":
     from batchmill.operations.documents.pdf_rescue import rescued_pages
 
     with findings.timed("text"), rescued_pages(findings) as (count, pages):
@@ -150,11 +150,11 @@ def _text(
     findings: Findings,
     *,
     count: int,
-) -> "Told":
+) -> "ReadDocument":
     read = min(count, findings.work.limits.pages)
     if read < count:
         findings.hit("pages", f"only the first {read:,} of {count:,} pages were read")
-    told = Told(document)
+    told = ReadDocument(document)
     with _text_file(options, findings) as file:
         for number, page in enumerate(islice(pages, read), start=1):
             told.add(number, page)
@@ -167,7 +167,7 @@ def _text(
     told.document = replace(
         document,
         pages=tuple(told.pages[:LISTED_PAGES]),
-        text=Counts(
+        text=TextCounts(
             pages=count,
             words=sum(page.words for page in told.pages),
             characters=sum(page.characters for page in told.pages),
@@ -178,11 +178,11 @@ def _text(
 
 
 @dataclass(slots=True)
-class Told:
+class ReadDocument:
     """What the pages tell, and a sample of the text."""
 
     document: Document
-    pages: list[Page] = field(default_factory=list)
+    pages: list[PageText] = field(default_factory=list)
     sample: str = ""
 
     def add(self, number: int, read: "PageRead") -> None:
@@ -225,11 +225,11 @@ def _text_of(part: "PdfTextPage") -> str:
     return text.replace("\r\n", "\n").replace("\ufffe", "")
 
 
-def _described(number: int, read: "PageRead") -> Page:
+def _described(number: int, read: "PageRead") -> PageText:
     characters = len("".join(read.text.split()))
     garbage = len(_GARBAGE.findall(read.text))
     picture_only = characters < _LEAST_CHARACTERS and read.objects.image_share >= _PICTURE_SHARE
-    return Page(
+    return PageText(
         number=number,
         width_pt=round(read.size_pt[0], 2),
         height_pt=round(read.size_pt[1], 2),

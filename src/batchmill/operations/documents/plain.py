@@ -5,7 +5,7 @@ from dataclasses import replace
 from batchmill.operations.documents.findings import Findings
 from batchmill.operations.documents.options import AnalyzeOptions
 from batchmill.operations.documents.prose import SAMPLE_CHARS, count_words, language_of
-from batchmill.operations.documents.result import Counts, Document
+from batchmill.operations.documents.result import Document, TextCounts
 from batchmill.operations.documents.survey import survey
 
 _BLOCK_CHARS = 2**18
@@ -37,5 +37,5 @@ def read_text(document: Document, options: AnalyzeOptions, findings: Findings) -
         sha256=seen.sha256,
         encoding=seen.encoding,
         language=language_of(start) if options.language else None,
-        text=Counts(words=words, characters=characters),
+        text=TextCounts(words=words, characters=characters),
     )

@@ -49,7 +49,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageText:
     """One page, 1-based; sizes in points (1/72 inch), as shown."""
 
     number: int
@@ -71,7 +71,7 @@ class OutlineEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class TextCounts:
     """How much running text there is; null for what a kind does not have."""
 
     pages: int | None = None
@@ -111,11 +111,11 @@ class Document:
     created_at: str | None = None
     modified_at: str | None = None
     language: Language | None = None
-    text: Counts = field(default_factory=Counts)
+    text: TextCounts = field(default_factory=TextCounts)
     encoding: str | None = None
     dialect: DialectFound | None = None
     outline: tuple[OutlineEntry, ...] = ()
-    pages: tuple[Page, ...] = ()
+    pages: tuple[PageText, ...] = ()
     tables: tuple[Table, ...] = ()
     tables_truncated: bool = False
     sheets: tuple[Table, ...] = ()

@@ -28,7 +28,15 @@ from batchmill.model.media import Family
 from batchmill.model.pipeline import Step
 from batchmill.operations.contract import Copy, Options, RemoteCall
 from batchmill.operations.vision import captions, questions, reading
-from batchmill.operations.vision.model import MODEL, Answer, Ask, Clients, Detail, Prices, Question
+from batchmill.operations.vision.model import (
+    MODEL,
+    Ask,
+    Clients,
+    Detail,
+    ModelAnswer,
+    Prices,
+    Question,
+)
 
 _SIDE_PX: Mapping[Detail, int] = {"low": 512, "high": 1_024}
 _GLANCE_PX = 64
@@ -83,7 +91,7 @@ class _Usage:
     input_tokens: int = 0
     output_tokens: int = 0
 
-    def plus(self, answer: Answer) -> "_Usage":
+    def plus(self, answer: ModelAnswer) -> "_Usage":
         return _Usage(
             self.calls + 1,
             self.input_tokens + answer.input_tokens,
@@ -172,7 +180,7 @@ class _Conversation:
             answer_tokens=questions.answer_tokens(options.keywords),
         )
 
-    def _read(self, answer: Answer, usage: _Usage) -> dict[str, Any]:
+    def _read(self, answer: ModelAnswer, usage: _Usage) -> dict[str, Any]:
         if answer.refusal is not None:
             raise ModelRefusalError(self.copy.name, reading.plain(answer.refusal, 200))
         if answer.truncated:
@@ -186,7 +194,7 @@ class _Conversation:
             "usage": usage.to_json(self.clients.prices),
         }
 
-    async def _paid(self, question: Question) -> Answer:
+    async def _paid(self, question: Question) -> ModelAnswer:
         """Ask within the budget; what may have been answered counts as spent, heard or not."""
         prices, budget = self.clients.prices, self.clients.budget
         if prices is None or budget is None:

@@ -33,7 +33,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelAnswer:
     """What the model said. `truncated`: it ran into `answer_tokens`."""
 
     text: str
@@ -76,7 +76,7 @@ class CallBudget(Protocol):
         ...
 
 
-Ask = Callable[[Question], Awaitable[Answer]]
+Ask = Callable[[Question], Awaitable[ModelAnswer]]
 """Asks the model once. Raises ItemError, or OutageError for what may pass."""
 
 Publish = Callable[[Path, str], AbstractAsyncContextManager[str]]

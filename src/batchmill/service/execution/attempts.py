@@ -15,7 +15,7 @@ from batchmill.model import pipeline as pipelines
 from batchmill.model.item import Input, ItemId
 from batchmill.model.limits import Limits
 from batchmill.operations import registry
-from batchmill.sandbox.messages import Progress
+from batchmill.sandbox.messages import StepProgress
 from batchmill.sandbox.pool import Pool
 from batchmill.service.context import ServerContext
 from batchmill.service.execution.budget import remote_of
@@ -39,7 +39,7 @@ def attempts_in(
         async def stage(target: Path) -> None:
             await stage_input(server.storage, claimed.input, target, limits=limits)
 
-        def on_progress(progress: Progress) -> None:
+        def on_progress(progress: StepProgress) -> None:
             report(progress.fraction)
 
         pipeline = pipelines.parse(claimed.pipeline)

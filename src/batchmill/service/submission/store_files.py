@@ -56,7 +56,7 @@ AnySent = SentFile | AbsentFile
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ItemChunk:
     """Items that are added at once, and the files that come with them: each in one page alone."""
 
     items: list[NewItem]
@@ -65,7 +65,7 @@ class Page:
 
 async def stored(
     storage: Storage, batch_id: BatchId, files: Sequence[AnySent], *, limits: TierLimits
-) -> AsyncIterator[Page]:
+) -> AsyncIterator[ItemChunk]:
     """Put files into storage and yield the items they become, in order, in pages.
 
     What can be refused is refused before the first page.
@@ -75,13 +75,13 @@ async def stored(
         StorageFullError: no space.
     """
     looked_at = [(file, await asyncio.to_thread(_look, file, limits)) for file in files]
-    plain = Page([], [])
+    plain = ItemChunk([], [])
     for file, found in looked_at:
         match file, found:
             case SentFile(), ArchiveIndex():
                 if plain.items:
                     yield plain
-                    plain = Page([], [])
+                    plain = ItemChunk([], [])
                 async for page in _store_archive(storage, batch_id, file, found):
                     yield page
             case SentFile(), (MediaType() | None) as media:
@@ -133,7 +133,7 @@ async def _store_file(
 
 async def _store_archive(
     storage: Storage, batch_id: BatchId, file: SentFile, index: ArchiveIndex
-) -> AsyncIterator[Page]:
+) -> AsyncIterator[ItemChunk]:
     files = [file]
     key = keys.input_key(batch_id, ids.archive_id())
     async with _kept(index) as kept:
@@ -141,7 +141,7 @@ async def _store_archive(
         pages = kept.pages(key, rows=PAGE_ROWS)
         while page := await asyncio.to_thread(next, pages, None):
             sources = zip(ids.item_ids(len(page)), page, strict=True)
-            yield Page([NewItem(item_id, source) for item_id, source in sources], files)
+            yield ItemChunk([NewItem(item_id, source) for item_id, source in sources], files)
             files = []
 
 

@@ -27,7 +27,7 @@ from batchmill.errors.request import (
 from batchmill.logs import Event
 from batchmill.model import ids
 from batchmill.model.access import ApiKey
-from batchmill.model.batch import LOCAL_OWNER, Batch, BatchId, BatchStatus, NewBatch, OwnerId
+from batchmill.model.batch import LOCAL_OWNER, Batch, BatchDraft, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import ItemStatus, NewItem
 from batchmill.model.pipeline import Pipeline
 from batchmill.model.priority import engine_priority
@@ -220,7 +220,7 @@ async def _remove_draft(server: ServerContext, batch_id: BatchId) -> None:
 
 
 # Listings show it while its files arrive, so its pipeline has the shape of every other.
-_DRAFT = NewBatch(
+_DRAFT = BatchDraft(
     pipeline={"steps": []},
     pipeline_name="",
     family="",
@@ -230,8 +230,8 @@ _DRAFT = NewBatch(
 )
 
 
-def _new_batch(caller: Caller, order: Order, webhook_id: str | None) -> NewBatch:
-    return NewBatch(
+def _new_batch(caller: Caller, order: Order, webhook_id: str | None) -> BatchDraft:
+    return BatchDraft(
         pipeline=order.pipeline.to_json(),
         pipeline_name=order.pipeline.name,
         family=order.pipeline.family,
@@ -249,7 +249,7 @@ def _new_batch(caller: Caller, order: Order, webhook_id: str | None) -> NewBatch
     )
 
 
-def _started(new_batch: NewBatch, server: ServerContext) -> dict[str, Any]:
+def _started(new_batch: BatchDraft, server: ServerContext) -> dict[str, Any]:
     """Return the columns that turn a draft into this batch."""
     return {
         **batches.order_values(new_batch),

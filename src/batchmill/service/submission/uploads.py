@@ -34,7 +34,7 @@ from batchmill.model.media import SNIFF_BYTES, ZIP, sniff
 from batchmill.model.upload import Upload, UploadId
 from batchmill.service import orphans, stores
 from batchmill.service.context import ServerContext
-from batchmill.service.orphans import Kind
+from batchmill.service.orphans import StoreKind
 from batchmill.service.submission.store_files import AnySent, SentFile
 from batchmill.service.submission.submit import Also, Caller, Take, too_much
 from batchmill.settings.fields import TierLimits
@@ -188,7 +188,9 @@ async def tidy(server: ServerContext) -> None:
         paths = [path for upload_id in over for path in files.get(upload_id, ())]
         await asyncio.to_thread(_unlink, paths)
         await server.database.run(uploads.forget_expired, over)
-    kind = Kind(UPLOADS, stores.of_uploads(server), uploads.existing, partial(_remove_files, files))
+    kind = StoreKind(
+        UPLOADS, stores.of_uploads(server), uploads.existing, partial(_remove_files, files)
+    )
     if await orphans.may_be_removed(server, kind):
         await orphans.remove(server, kind, files)
 

@@ -17,7 +17,7 @@ import pyvips
 from batchmill.errors.item import OutOfMemoryError, UnreadableFileError
 from batchmill.model.limits import Limits
 from batchmill.model.media import CR2, CR3, RAF
-from batchmill.model.tiff import KIND, SENSOR_KINDS, Directory, directories
+from batchmill.model.tiff import KIND, SENSOR_KINDS, TiffDirectory, directories
 from batchmill.operations.contract import Source
 from batchmill.operations.images.codec.bounds import check_size
 from batchmill.operations.images.codec.on_demand import on_demand
@@ -112,13 +112,13 @@ def _ends(source: Source, file: BinaryIO) -> Iterator[int]:
                 yield from _piece_ends(directory)
 
 
-def _describes_sensor(directory: Directory, source: Source) -> bool:
+def _describes_sensor(directory: TiffDirectory, source: Source) -> bool:
     if source.media is CR2:
         return directory.number(_COMPRESSION) == _JPEG
     return directory.number(KIND) in SENSOR_KINDS
 
 
-def _piece_ends(directory: Directory) -> Iterator[int]:
+def _piece_ends(directory: TiffDirectory) -> Iterator[int]:
     for offsets, sizes in _PIECES:
         starts, lengths = directory.numbers.get(offsets, ()), directory.numbers.get(sizes, ())
         yield from map(add, starts, lengths)

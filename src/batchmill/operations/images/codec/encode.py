@@ -32,14 +32,14 @@ _ANIMATED: frozenset[Format] = frozenset({"webp", "gif"})
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class EncodedFile:
     """One output in the job's folder, and why it is the source if it is."""
 
     output: Output
     skipped: SkipReason | None = None
 
 
-def write(picture: Picture, source: Source, stem: Path) -> Written:
+def write(picture: Picture, source: Source, stem: Path) -> EncodedFile:
     """Encode a picture as `stem` (a path without extension) and measure the result.
 
     Raises:
@@ -55,7 +55,7 @@ def write(picture: Picture, source: Source, stem: Path) -> Written:
     best = _smallest(
         [_try(image, source, stem, replace(encoding, format=it)) for it in formats], stem
     )
-    return _never_larger(picture, source, best, stem) or Written(best)
+    return _never_larger(picture, source, best, stem) or EncodedFile(best)
 
 
 def _try(
@@ -182,7 +182,9 @@ def _qualities(encoding: Encoding, path: Path, wanted: int) -> Iterator[Encoding
 # ---------------------------------------------------------------- never larger
 
 
-def _never_larger(picture: Picture, source: Source, encoded: Output, stem: Path) -> Written | None:
+def _never_larger(
+    picture: Picture, source: Source, encoded: Output, stem: Path
+) -> EncodedFile | None:
     """Deliver the source instead, less its metadata, if encoding it again made it no smaller."""
     same = picture.source is not None and encoded.media_type == source.media.mime
     if not (picture.encoding.never_larger and same and _shows_alike(picture, encoded)):
@@ -202,7 +204,7 @@ def _never_larger(picture: Picture, source: Source, encoded: Output, stem: Path)
     path.write_bytes(content)
     header(path, source.media)
     output = row(path, source.media.mime, size=picture.size, frames=encoded.frames)
-    return Written(output, SkipReason.LARGER_THAN_SOURCE)
+    return EncodedFile(output, SkipReason.LARGER_THAN_SOURCE)
 
 
 def _shows_alike(picture: Picture, encoded: Output) -> bool:
