@@ -41,8 +41,8 @@ MUTANTS = (
     Mutant(
         "take-not-runnable",
         _DELIVERY,
-        "not batch.runnable:\n        return Taken()",
-        "False:\n        return Taken()",
+        "not batch.runnable:\n        return QueuedItems()",
+        "False:\n        return QueuedItems()",
         "nothing of a paused batch is queued",
         (_STORIES,),
     ),
@@ -202,8 +202,8 @@ MUTANTS = (
     Mutant(
         "dispatch-when-holding",
         _DISPATCH,
-        "if server.vitals.holding:\n        return 0\n    taken",
-        "if False:\n        return 0\n    taken",
+        "if server.vitals.holding:\n        return 0\n    queued",
+        "if False:\n        return 0\n    queued",
         "nothing is started while something is short",
         ("tests/service/submission/test_limits.py",),
     ),

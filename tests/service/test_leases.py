@@ -108,7 +108,7 @@ async def take_over(database: Database, batch_id: BatchId, item_id: ItemId) -> N
     """Let the lease end and another worker claim the item."""
     await database.run(items.expire_leases, batch_id)
     assert await database.run(transitions.rescue, batch_id, limit=10) == 1
-    await database.run(transitions.take, batch_id, window=9)
+    await database.run(transitions.queue_items, batch_id, window=9)
     claimed = await database.run(
         transitions.claim, item_id, worker_id=WorkerId("wrk_b"), lease_ms=LEASE_MS
     )

@@ -85,7 +85,7 @@ class Percent(RuleBasedStateMachine):
 
     @rule(outcome=st.sampled_from(OUTCOMES), run_ms=st.integers(0, 10_000))
     def work_one(self, outcome, run_ms: int) -> None:
-        taken = self.do(transitions.take, BATCH, window=3, now=at(self.now))
+        taken = self.do(transitions.queue_items, BATCH, window=3, now=at(self.now))
         self.rung += taken.messages
         if not self.rung:
             return

@@ -279,7 +279,7 @@ async def test_a_retrying_item_is_not_taken_before_it_is_due(
     await swept(context)
     assert (await batch_of(context, batch_id)).counts.retrying == 1
     taken = await database.run(
-        transitions.take_turn, claimed.owner_id, window=8, now=at(4_000_000_000_000)
+        transitions.queue_next_turn, claimed.owner_id, window=8, now=at(4_000_000_000_000)
     )
     assert [each.item_id for each in taken.messages] == [item.id]
 

@@ -122,7 +122,9 @@ def test_two_owners_who_are_served_at_once_do_not_pass_the_cap_together(
     rows.batch(3, batch_id="bat_2", owner_id=OwnerId("berta"))
 
     def take(conn: Connection, batch_id: str) -> int:
-        taken = transitions.take(conn, BatchId(batch_id), window=9, caps=CAPS, now=at(rows.now))
+        taken = transitions.queue_items(
+            conn, BatchId(batch_id), window=9, caps=CAPS, now=at(rows.now)
+        )
         return len(taken.messages)
 
     taken = both_at_once(database, lambda conn: take(conn, BATCH), lambda conn: take(conn, "bat_2"))
@@ -134,7 +136,7 @@ def test_two_owners_who_are_served_at_once_do_not_pass_the_cap_together(
 
 def turn(rows: Rows, owner_id: OwnerId = OWNER, **more) -> list[str]:
     """Let a batch of the owner have its turn for one item; return which it was."""
-    queued = rows.do(transitions.take_turn, owner_id, **{"window": 1, **more}).messages
+    queued = rows.do(transitions.queue_next_turn, owner_id, **{"window": 1, **more}).messages
     for each in queued:
         claimed = rows.claim(each.item_id)
         assert claimed is not None

@@ -94,7 +94,7 @@ class Rows:
         caps: Mapping[str, int] = transitions.NO_CAPS,
     ) -> list[QueueMessage]:
         """Queue what is due of a batch."""
-        taken = self.do(transitions.take, BatchId(batch_id), window=window, caps=caps)
+        taken = self.do(transitions.queue_items, BatchId(batch_id), window=window, caps=caps)
         return list(taken.messages)
 
     def claim(self, item_id: ItemId, worker: str = "wrk_a") -> Claimed | None:

@@ -232,7 +232,7 @@ async def test_a_stale_worker_cannot_finish_an_item_and_leaves_no_file(
     async def taken_over(claimed: Claimed) -> None:
         await database.run(items.expire_leases, batch_id)
         await database.run(transitions.rescue, batch_id, limit=10)
-        await database.run(transitions.take, batch_id, window=1)
+        await database.run(transitions.queue_items, batch_id, window=1)
         other = {"worker_id": WorkerId("wrk_other"), "lease_ms": context.lease_ms}
         successors.append(await database.run(transitions.claim, item.id, **other))
 

@@ -67,7 +67,7 @@ async def dispatch_all(context: ServerContext, ids: list[BatchId]) -> None:
     """Dispatch every batch again and again, each dispatcher from another end, until cancelled."""
     while True:
         for batch_id in ids:
-            taken = await context.database.run(transitions.take, batch_id, window=7)
+            taken = await context.database.run(transitions.queue_items, batch_id, window=7)
             await context.notify(taken.messages)
             await context.database.run(transitions.rescue, batch_id, limit=100)
 

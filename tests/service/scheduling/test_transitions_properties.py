@@ -81,12 +81,12 @@ class Deliveries(RuleBasedStateMachine):
             self.do(batches.start, batch_id, status=BatchStatus.QUEUED, open=False)
 
     def dispatch_a_turn(self) -> None:
-        taken = self.do(transitions.take_turn, OWNER, window=WINDOW, now=at(self.now))
+        taken = self.do(transitions.queue_next_turn, OWNER, window=WINDOW, now=at(self.now))
         self.rung += taken.messages
 
     @rule(batch_id=st.sampled_from(sorted(SIZES)))
     def dispatch_a_batch(self, batch_id: str) -> None:
-        taken = self.do(transitions.take, BatchId(batch_id), window=WINDOW, now=at(self.now))
+        taken = self.do(transitions.queue_items, BatchId(batch_id), window=WINDOW, now=at(self.now))
         self.rung += taken.messages
 
     @precondition(lambda self: self.rung)

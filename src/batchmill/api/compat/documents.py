@@ -69,7 +69,7 @@ async def upload(request: Request, ctx: Ctx) -> Response:
     settings = ctx.server.settings.documents
     if not settings.enabled:
         raise ForbiddenError("Document batches are switched off on this server.")
-    standing = await rate_limits.count_upload(request, ctx)
+    usage = await rate_limits.count_upload(request, ctx)
     async with form_files.landing(ctx) as folder:
         expected = Expected(("file", "files"), settings.files_per_batch, settings.file_bytes)
         sent = await receive.receive(request, ctx, folder, expected)
@@ -85,7 +85,7 @@ async def upload(request: Request, ctx: Ctx) -> Response:
             return lookup.tell({"success": True, "data": await _accepted(ctx, batch)})
 
         response = await respond_once(request, ctx, sent.sha256, make)
-    response.headers.update(standing)
+    response.headers.update(usage)
     return response
 
 

@@ -139,7 +139,7 @@ async def health(request: Request) -> Response:
 async def _process(
     request: Request, ctx: RequestContext, *, fields: tuple[str, ...], most: int
 ) -> Response:
-    standing = await rate_limits.count_anonymous(request, ctx)
+    usage = await rate_limits.count_anonymous(request, ctx)
     settings = ctx.server.settings.images
     await ctx.server.database.read(_require_room, ctx, more=1)
     async with form_files.landing(ctx) as folder:
@@ -156,7 +156,7 @@ async def _process(
             _require_room(conn, ctx)
 
         response = await respond_once(request, ctx, sent.sha256, make)
-    response.headers.update(standing)
+    response.headers.update(usage)
     return response
 
 

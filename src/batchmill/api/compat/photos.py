@@ -90,7 +90,7 @@ class _Sent:
 @router.post("/upload-zip")
 async def upload_zip(request: Request, ctx: Ctx) -> Response:
     """Send a ZIP archive, in the field `file`; every photo in it gets a crop of its main face."""
-    standing = await rate_limits.count_anonymous(request, ctx)
+    usage = await rate_limits.count_anonymous(request, ctx)
     settings = ctx.server.settings.photos
     async with form_files.landing(ctx) as folder:
         most_bytes = min(settings.zip_bytes, ctx.limits.zip_bytes)
@@ -106,14 +106,14 @@ async def upload_zip(request: Request, ctx: Ctx) -> Response:
             return lookup.tell({"success": True, "batchId": batch.id, **counts})
 
         response = await respond_once(request, ctx, sent.sha256, make)
-    response.headers.update(standing)
+    response.headers.update(usage)
     return response
 
 
 @router.post("/add-images")
 async def add_images(request: Request, ctx: Ctx) -> Response:
     """Send photos, as a form with `images` or in JSON; `batchId` adds them to an open batch."""
-    standing = await rate_limits.count_anonymous(request, ctx)
+    usage = await rate_limits.count_anonymous(request, ctx)
     async with form_files.landing(ctx) as folder:
         sent = await _read(request, ctx, folder)
         await receive.require_types(sent.files, _is_image, wanted="images")
@@ -123,7 +123,7 @@ async def add_images(request: Request, ctx: Ctx) -> Response:
             return lookup.tell({"success": True, "batchId": batch_id, "queued": queued})
 
         response = await respond_once(request, ctx, sent.sha256, make)
-    response.headers.update(standing)
+    response.headers.update(usage)
     return response
 
 

@@ -83,7 +83,7 @@ class _Sent:
 @router.post("/submit")
 async def submit(request: Request, ctx: Ctx) -> Response:
     """Send files, as a form or by their paths in `input_dirs`; they are compressed in turn."""
-    standing = await rate_limits.count_anonymous(request, ctx)
+    usage = await rate_limits.count_anonymous(request, ctx)
     async with form_files.landing(ctx) as folder:
         sent = await _read(request, ctx, folder)
         order = _order(ctx.server.settings.sequential, sent.wanted)
@@ -95,7 +95,7 @@ async def submit(request: Request, ctx: Ctx) -> Response:
             return lookup.tell({"success": True, "batchId": batch.id, "statusUrl": address})
 
         response = await respond_once(request, ctx, sent.sha256, make)
-    response.headers.update(standing)
+    response.headers.update(usage)
     return response
 
 

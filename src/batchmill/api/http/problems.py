@@ -140,8 +140,8 @@ def _retry_headers(error: BatchmillError) -> dict[str, str]:
         case QueueFullError():
             return {"Retry-After": str(QUEUE_FULL_RETRY_S)}
         case RateLimitedError():
-            standing = {"Limit": error.limit, "Remaining": 0, "Reset": error.retry_after_s}
-            headers = {f"RateLimit-{name}": str(value) for name, value in standing.items()}
+            usage = {"Limit": error.limit, "Remaining": 0, "Reset": error.retry_after_s}
+            headers = {f"RateLimit-{name}": str(value) for name, value in usage.items()}
             return {"Retry-After": str(error.retry_after_s), **headers}
     return {}
 

@@ -35,11 +35,11 @@ Text = Annotated[str | None, Query(max_length=200)]
 )
 async def create(request: Request, ctx: Ctx) -> Response:
     """Send files and a pipeline; the batch starts at once."""
-    standing = await rate_limits.count_submission(request, ctx)
+    usage = await rate_limits.count_submission(request, ctx)
     async with form_files.landing(ctx) as folder:
         sent = await submissions.read(request, ctx, folder)
         response = await submissions.accept(request, ctx, sent)
-    response.headers.update(standing)
+    response.headers.update(usage)
     return response
 
 

@@ -92,7 +92,7 @@ async def process(request: Request, ctx: Ctx, prefer: Annotated[str, Header()] =
     With an `Accept` that excludes JSON, such as `image/*`, the made file itself is the answer;
     422 with the item says that there is none, and why.
     """
-    standing = await rate_limits.count_submission(request, ctx)
+    usage = await rate_limits.count_submission(request, ctx)
     async with form_files.landing(ctx) as folder:
         sent = await submissions.read(request, ctx, folder)
         if len(sent.files) != 1 or sent.order.keep_open:
@@ -105,7 +105,7 @@ async def process(request: Request, ctx: Ctx, prefer: Annotated[str, Header()] =
             return await _processed(ctx, sent, keep, wait_s)
 
         response = await respond_once(request, ctx, sent.sha256, make)
-    response.headers.update(standing)
+    response.headers.update(usage)
     wants_json = _JSON.search(request.headers.get("accept", "*/*"))
     if wants_json or response.status_code != 200:  # noqa: PLR2004 - OK
         return response

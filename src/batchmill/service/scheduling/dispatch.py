@@ -13,11 +13,11 @@ async def dispatch(server: ServerContext, batch_id: BatchId) -> int:
     """Queue what fits into the window of one batch; return how many items."""
     if server.vitals.holding:
         return 0
-    taken = await server.database.run(
-        transitions.take, batch_id, window=server.window, caps=server.caps
+    queued = await server.database.run(
+        transitions.queue_items, batch_id, window=server.window, caps=server.caps
     )
-    await server.notify(taken.messages)
-    return len(taken.messages)
+    await server.notify(queued.messages)
+    return len(queued.messages)
 
 
 async def dispatch_owner(server: ServerContext, owner_id: OwnerId) -> int:
@@ -26,12 +26,12 @@ async def dispatch_owner(server: ServerContext, owner_id: OwnerId) -> int:
         return 0
     total = 0
     for _ in range(TURNS):
-        taken = await server.database.run(
-            transitions.take_turn, owner_id, window=server.window, caps=server.caps
+        queued = await server.database.run(
+            transitions.queue_next_turn, owner_id, window=server.window, caps=server.caps
         )
-        await server.notify(taken.messages)
-        total += len(taken.messages)
-        if not taken.more:
+        await server.notify(queued.messages)
+        total += len(queued.messages)
+        if not queued.more:
             break
     return total
 

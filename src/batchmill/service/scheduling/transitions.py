@@ -1,4 +1,4 @@
-"""The transactions of delivery: take, claim, settle, hand back, move.
+"""The transactions of an item's way: queue, claim, finish, hand back, move.
 
 Each is run whole by `Database.run`, may run again after a deadlock, and locks the batch row
 before it touches items. A batch's counters change only here, beside the items they count.
@@ -88,28 +88,28 @@ class FinishedItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class QueuedItems:
     """Items that were queued just now; `more`: another batch of the owner may have its turn."""
 
     messages: tuple[QueueMessage, ...] = ()
     more: bool = False
 
 
-def take(
+def queue_items(
     conn: Connection,
     batch_id: BatchId,
     *,
     window: int,
     caps: Mapping[str, int] = NO_CAPS,
     now: Clock = NOW,
-) -> Taken:
+) -> QueuedItems:
     """Queue as many due items of a batch as its window and its owner's share have room for.
 
     `caps` limits the items in flight of a family, over all batches and owners.
     """
     batch = batches.lock(conn, batch_id)
     if batch is None or not batch.runnable:
-        return Taken()
+        return QueuedItems()
     pending, queued, processing = turns.load_of_owner(conn, batch.owner_id)
     share = window - queued
     free = min(share, batch.window(window) - batch.counts.in_flight)
@@ -120,14 +120,14 @@ def take(
     if rows:
         turns.mark_queued(conn, [item_id for item_id, _, _ in rows], now=now)
     if rows or batch.counts.retrying:
-        _count_taken(conn, batch, [status for _, status, _ in rows], now)
+        _count_queued(conn, batch, [status for _, status, _ in rows], now)
     # Who has little left goes before who has much, within bounds: nobody is put off for ever.
     first = queued + processing + min(pending - len(rows), PUT_OFF_WINDOWS * window)
     messages = (
         QueueMessage(item_id, number + 1, batch.priority, ahead)
         for ahead, (item_id, _, number) in enumerate(rows, start=first)
     )
-    return Taken(tuple(messages), more=len(rows) < share)
+    return QueuedItems(tuple(messages), more=len(rows) < share)
 
 
 def cap_name(family: str) -> str:
@@ -135,25 +135,25 @@ def cap_name(family: str) -> str:
     return f"cap {family}"
 
 
-def take_turn(
+def queue_next_turn(
     conn: Connection,
     owner_id: OwnerId,
     *,
     window: int,
     caps: Mapping[str, int] = NO_CAPS,
     now: Clock = NOW,
-) -> Taken:
+) -> QueuedItems:
     """Take items of the owner's batch that has waited longest for its turn."""
     full: list[str] = []
     while turn := turns.next_turn(conn, owner_id, window=window, without=full, now=now):
         batch_id, family = turn
         if family not in caps or turns.in_flight_of_family(conn, family) < caps[family]:
-            return take(conn, batch_id, window=window, caps=caps, now=now)
+            return queue_items(conn, batch_id, window=window, caps=caps, now=now)
         full.append(family)
-    return Taken()
+    return QueuedItems()
 
 
-def _count_taken(conn: Connection, batch: Batch, statuses: list[ItemStatus], now: Clock) -> None:
+def _count_queued(conn: Connection, batch: Batch, statuses: list[ItemStatus], now: Clock) -> None:
     retried = statuses.count(ItemStatus.RETRYING)
     deltas = {
         ItemStatus.RETRYING: -retried,
