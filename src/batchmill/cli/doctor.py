@@ -1,16 +1,12 @@
 """`batchmill doctor`: tries everything that work needs, and says what to do about what is wrong."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from batchmill.cli.command import ALL_FINE, SOME_FAILED
-
-if TYPE_CHECKING:
-    from batchmill.settings.fields import Settings
+from batchmill.cli.finding import Finding, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,27 +14,6 @@ class DoctorOptions:
     """How to answer."""
 
     json: Annotated[bool, typer.Option("--json", help="Answer in JSON on stdout.")] = False
-
-
-class Verdict(StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check: what was found and, unless all is well, what to do."""
-
-    name: str
-    verdict: Verdict
-    found: str
-    remedy: str | None = None
-
-
-Check = Callable[["Settings"], Iterator[Finding]]
 
 
 def doctor(options: DoctorOptions) -> int:

@@ -5,12 +5,12 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
 
 from batchmill import private
-from batchmill.cli.doctor import Check, Finding, Verdict
+from batchmill.cli.finding import Finding, Verdict
 from batchmill.cli.text import size
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.item import FaceModelMissingError
@@ -20,6 +20,8 @@ from batchmill.settings.fields import Settings
 from batchmill.storage.base import Storage
 from batchmill.storage.disk import FreeSpace
 from batchmill.wire import system
+
+Check = Callable[[Settings], Iterator[Finding]]
 
 OLDEST_VIPS = (8, 18)
 FORMATS = {

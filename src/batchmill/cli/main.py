@@ -8,7 +8,8 @@ from batchmill import __version__
 from batchmill.cli import batches, catalog, doctor, download, health, keys, serve, submit, workers
 from batchmill.cli.command import command, default
 from batchmill.cli.remote import BatchArgument, RemoteOptions
-from batchmill.cli.run import options
+from batchmill.cli.run.command import run
+from batchmill.cli.run.options import RunOptions
 
 app = typer.Typer(
     name="batchmill",
@@ -36,7 +37,7 @@ def _root(
     """Mill batches of files: pictures and documents, by the hundred or by the million."""
 
 
-command(app, "run", options.RunOptions)(options.run)
+command(app, "run", RunOptions)(run)
 command(app, "serve", serve.ServeOptions)(serve.serve)
 command(app, "worker", serve.WorkerOptions)(serve.worker)
 command(app, "health", health.HealthOptions)(health.health)

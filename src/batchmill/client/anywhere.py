@@ -1,14 +1,12 @@
 """Does a whole batch: on the server, or, when none answers and that is wanted, in this process."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from batchmill.client.async_client import AsyncClient
 from batchmill.client.endpoints import FileUpload
-from batchmill.client.files import File, PipelineLike, uploads
+from batchmill.client.files import PipelineLike
 from batchmill.client.transport import LATER
 from batchmill.model.item import ItemStatus
 from batchmill.wire import responses
@@ -51,51 +49,26 @@ class Moved:
 
 
 OnMove = Callable[[Moved], None]
+OnServer = Callable[[], Awaitable[Processed]]
 
 
 async def process(
-    client: AsyncClient,
-    files: Iterable[File],
+    sent: Sequence[FileUpload],
     pipeline: PipelineLike,
     *,
-    output_dir: str | Path,
+    on_server: OnServer,
+    output_dir: Path,
     on_move: OnMove | None = None,
 ) -> Processed:
-    """Send files, wait, and save the results below `output_dir`.
-
-    With `fallback="local"` the same pipeline runs in this process when there is no server, or
-    none any more for longer than the client's patience.
+    """Let `on_server` do it, or this process when the server is away.
 
     Raises: as `AsyncClient.submit`; failed files are in the result.
     """
-    sent = uploads(files)
-    folder = Path(output_dir)
-    on_server = partial(_on_server, client, sent, pipeline, folder=folder, on_move=on_move)
-    if client.fallback != "local":
-        return await on_server()
     try:
-        await client.find()
         return await on_server()
     except LATER as error:
-        results = await _in_process(sent, pipeline, folder, on_move)
+        results = await _in_process(sent, pipeline, output_dir, on_move)
         return Processed("local", results, reason=f"{error.message} The work was done here.")
-
-
-async def _on_server(
-    client: AsyncClient,
-    files: Sequence[FileUpload],
-    pipeline: PipelineLike,
-    *,
-    folder: Path,
-    on_move: OnMove | None,
-) -> Processed:
-    batch = await client.submit(files, pipeline)
-    ended = await client.wait(batch.id, on_change=_teller(on_move))
-    saved: dict[str, list[Path]] = {}
-    async for item, path in client.download_files(ended.id, folder):
-        saved.setdefault(item.id, []).append(path)
-    done = [_of_line(line, saved) async for line in client.result_lines(ended.id)]
-    return Processed("server", tuple(done), batch_id=ended.id)
 
 
 async def _in_process(
@@ -112,7 +85,9 @@ async def _in_process(
     return tuple(_of_result(item) for item in result.items)
 
 
-def _teller(on_move: OnMove | None) -> Callable[[responses.Batch], None]:
+def teller(on_move: OnMove | None) -> Callable[[responses.Batch], None]:
+    """Return what passes on how far a batch on a server is."""
+
     def tell(batch: responses.Batch) -> None:
         counts = batch.counts
         failed = counts.failed + counts.quarantined
@@ -123,7 +98,8 @@ def _teller(on_move: OnMove | None) -> Callable[[responses.Batch], None]:
     return tell
 
 
-def _of_line(line: responses.ResultLine, saved: Mapping[str, list[Path]]) -> Done:
+def of_line(line: responses.ResultLine, saved: Mapping[str, list[Path]]) -> Done:
+    """Say what became of a file on a server; `saved` are the results of each item."""
     return Done(
         name=line.input.path,
         status=line.status,

@@ -10,16 +10,17 @@ when a connection breaks; a server that restarts in the middle is waited for.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel
 
-from batchmill.client import downloads, endpoints, events
-from batchmill.client.endpoints import Request
+from batchmill.client import anywhere, downloads, endpoints, events
+from batchmill.client.anywhere import OnMove, Processed
+from batchmill.client.endpoints import FileUpload, Request
 from batchmill.client.files import File, PipelineLike, chunks, description, uploads
 from batchmill.client.transport import OnBytes, Patience, Server, Transport
 from batchmill.errors.base import BatchmillError
@@ -27,9 +28,6 @@ from batchmill.errors.outage import OutageError, ServerUnreachableError
 from batchmill.errors.request import EmptyBatchError, NotFoundError, UnknownPathError
 from batchmill.model.filenames import label
 from batchmill.wire import requests, responses, system
-
-if TYPE_CHECKING:
-    from batchmill.client.anywhere import OnMove, Processed
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -138,15 +136,39 @@ class AsyncClient:
         pipeline: PipelineLike,
         *,
         output_dir: str | Path,
-        on_move: "OnMove | None" = None,
-    ) -> "Processed":
+        on_move: OnMove | None = None,
+    ) -> Processed:
         """Send files, wait, and save the results below `output_dir`; `via` says who did it.
 
         Raises: as `submit`. Failed files are in the result.
         """
-        from batchmill.client import anywhere
+        sent, folder = uploads(files), Path(output_dir)
 
-        return await anywhere.process(self, files, pipeline, output_dir=output_dir, on_move=on_move)
+        async def on_server() -> Processed:
+            if self.fallback == "local":
+                await self.find()
+            return await self._process_on_server(sent, pipeline, folder, on_move)
+
+        if self.fallback != "local":
+            return await on_server()
+        return await anywhere.process(
+            sent, pipeline, on_server=on_server, output_dir=folder, on_move=on_move
+        )
+
+    async def _process_on_server(
+        self,
+        files: Sequence[FileUpload],
+        pipeline: PipelineLike,
+        folder: Path,
+        on_move: OnMove | None,
+    ) -> Processed:
+        batch = await self.submit(files, pipeline)
+        ended = await self.wait(batch.id, on_change=anywhere.teller(on_move))
+        saved: dict[str, list[Path]] = {}
+        async for item, path in self.download_files(ended.id, folder):
+            saved.setdefault(item.id, []).append(path)
+        done = [anywhere.of_line(line, saved) async for line in self.result_lines(ended.id)]
+        return Processed("server", tuple(done), batch_id=ended.id)
 
     # ------------------------------------------------------------ look
 

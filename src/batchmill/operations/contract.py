@@ -16,17 +16,30 @@ A `RemoteCall` is a coroutine that runs in the worker, which has the network and
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from batchmill.model.item import SkipReason
 from batchmill.model.limits import Limits
-from batchmill.model.media import Family, MediaType
+from batchmill.model.media import Family
 from batchmill.model.pipeline import Step
+from batchmill.operations.picture import Picture, Source
 
-if TYPE_CHECKING:
-    from batchmill.operations.picture import Picture
+__all__ = [
+    "Copy",
+    "ExtraFile",
+    "Operation",
+    "Options",
+    "Picture",
+    "RemoteCall",
+    "Source",
+    "Transform",
+    "Work",
+    "each_picture",
+    "needs_nothing",
+    "no_progress",
+]
 
 
 class Options(BaseModel):
@@ -36,16 +49,6 @@ class Options(BaseModel):
 
 
 O = TypeVar("O", bound=Options)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The file that the attempt started from, as it lies in the child's folder."""
-
-    path: Path
-    name: str
-    media: MediaType
-    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Work:
     folder: Path
     limits: Limits = field(default_factory=Limits)
     tolerant: bool = False
-    pictures: "tuple[Picture, ...]" = ()
+    pictures: tuple[Picture, ...] = ()
     files: tuple[ExtraFile, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -140,7 +143,7 @@ class RemoteCall(Generic[O]):
 Operation = Transform[Any] | RemoteCall[Any]
 
 
-def each_picture(function: "Callable[[Picture, O], Picture]") -> Callable[[Work, O], Work]:
+def each_picture(function: Callable[[Picture, O], Picture]) -> Callable[[Work, O], Work]:
     """Lift a function of one picture to the whole work."""
 
     def run(work: Work, options: O) -> Work:

@@ -1,13 +1,24 @@
 """A picture between two steps: lazy pixels, and how they are to be written."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
-from batchmill.operations.contract import Source
+from batchmill.model.media import MediaType
 
 Format = Literal["jpeg", "png", "webp", "avif", "tiff", "gif"]
 Keep = Literal["none", "icc", "exif", "xmp", "all"]
 Chroma = Literal["auto", "420", "444"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The file that the attempt started from, as it lies in the child's folder."""
+
+    path: Path
+    name: str
+    media: MediaType
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)

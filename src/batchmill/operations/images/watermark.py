@@ -69,6 +69,7 @@ def run(work: Work, options: WatermarkOptions) -> Work:
         ItemError: no font on this machine can write the text.
     """
     from batchmill.operations.images.codec.watermark_pixels import (
+        Placing,
         mark_over,
         picture_mark,
         text_mark,
@@ -79,8 +80,16 @@ def run(work: Work, options: WatermarkOptions) -> Work:
     else:
         mark = text_mark(options.text or "", options.colour)
 
+    how = Placing(
+        position=options.position,
+        width_pct=options.width_pct,
+        margin_pct=options.margin_pct,
+        opacity_pct=options.opacity_pct,
+        angle=options.angle,
+    )
+
     def marked(picture: "Picture") -> "Picture":
-        return mark_over(picture, mark, options)
+        return mark_over(picture, mark, how)
 
     return replace(work, pictures=tuple(marked(each) for each in work.pictures))
 

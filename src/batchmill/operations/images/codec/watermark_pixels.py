@@ -1,5 +1,6 @@
 """Draws watermarks. Only the child imports this module."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyvips
@@ -16,13 +17,22 @@ from batchmill.operations.picture import Picture
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
-    from batchmill.operations.images.watermark import WatermarkOptions
-
 _TEXT_PX = 200
 """Height at which text is drawn before it is scaled to the picture."""
 
 _TILE_GAP = 0.5
 """Empty space around a tile, as a share of its width and height."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """Where a mark stands, how large and how strong; see the options of `watermark`."""
+
+    position: str
+    width_pct: float
+    margin_pct: float
+    opacity_pct: float
+    angle: float
 
 
 def picture_mark(content: bytes, work: Work) -> pyvips.Image:
@@ -87,17 +97,17 @@ def _by_system_fonts(text: str) -> pyvips.Image:
     return mask
 
 
-def mark_over(picture: Picture, mark: pyvips.Image, options: "WatermarkOptions") -> Picture:
+def mark_over(picture: Picture, mark: pyvips.Image, how: Placing) -> Picture:
     """Return the picture with the mark over each of its frames."""
     picture = upright(picture)
-    mark = _prepared(mark, picture.size, options)
+    mark = _prepared(mark, picture.size, how)
     image = picture.image
     image = image if image.bands >= COLOUR_BANDS else image.colourspace("srgb")
-    if options.position == "tile":
+    if how.position == "tile":
         cover = _tiled(mark, picture.size)
         return picture.with_image(each_frame(image, lambda frame: _over(frame, cover)))
-    margin = round(min(picture.size) * options.margin_pct / 100)
-    focus = anchor(options.position)
+    margin = round(min(picture.size) * how.margin_pct / 100)
+    focus = anchor(how.position)
     left, top = (
         max(0, min(margin + round((whole - own - 2 * margin) * share), whole - own))
         for share, whole, own in zip(focus, picture.size, (mark.width, mark.height), strict=True)
@@ -110,16 +120,14 @@ def mark_over(picture: Picture, mark: pyvips.Image, options: "WatermarkOptions")
     return picture.with_image(each_frame(image.copy_memory(), put))
 
 
-def _prepared(
-    mark: pyvips.Image, size: tuple[int, int], options: "WatermarkOptions"
-) -> pyvips.Image:
+def _prepared(mark: pyvips.Image, size: tuple[int, int], how: Placing) -> pyvips.Image:
     """Turn, scale and fade the mark for a picture of `size`; it never stands out of it."""
-    if options.angle:
-        mark = mark.premultiply().rotate(options.angle, background=0).unpremultiply().cast("uchar")
-    scale = min(size[0] * options.width_pct / 100 / mark.width, size[1] / mark.height)
+    if how.angle:
+        mark = mark.premultiply().rotate(how.angle, background=0).unpremultiply().cast("uchar")
+    scale = min(size[0] * how.width_pct / 100 / mark.width, size[1] / mark.height)
     width, height = max(1, round(mark.width * scale)), max(1, round(mark.height * scale))
     mark = mark.premultiply().resize(width / mark.width, vscale=height / mark.height)
-    return (mark * (options.opacity_pct / 100)).unpremultiply().cast("uchar").copy_memory()
+    return (mark * (how.opacity_pct / 100)).unpremultiply().cast("uchar").copy_memory()
 
 
 def _tiled(mark: pyvips.Image, size: tuple[int, int]) -> pyvips.Image:
