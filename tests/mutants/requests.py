@@ -156,7 +156,7 @@ MUTANTS = (
     Mutant(
         "idem-forget",
         "src/batchmill/api/http/idempotency.py",
-        "        await database.run(idempotency.forget, owner_id, key)\n",
+        "        await idempotency.forget(server, owner_id, key)\n",
         "",
         "a refused request may be repeated",
         tests=(

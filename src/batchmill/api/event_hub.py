@@ -17,12 +17,11 @@ from pydantic import BaseModel
 
 from batchmill import logs
 from batchmill.api import serialize
-from batchmill.db import batches, listing
-from batchmill.db.connect import Connection
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.batch import Batch, BatchId
 from batchmill.model.item import Item, ItemId
+from batchmill.service import changes
 from batchmill.service.context import ServerContext
 
 TICK_S = 0.25
@@ -193,16 +192,14 @@ class EventHub:
         listener.messages.clear()
         listener.behind = False
         listener.told.clear()
-        for batch in await self._server_context.database.read(
-            batches.several, sorted(listener.wanted)
-        ):
+        for batch in await changes.several(self._server_context, sorted(listener.wanted)):
             listener.update(batch, *_batch_messages(batch))
             listener.push(_items_changed(batch.id, batch.revision))
 
     async def _tick(self, *, with_progress: bool) -> None:
         revisions: dict[BatchId, int] = {}
         for chunk in _chunks(sorted(self._watched)):
-            revisions |= await self._server_context.database.read(batches.revisions, chunk)
+            revisions |= await changes.revisions(self._server_context, chunk)
         changed = []
         for batch_id, watched in list(self._watched.items()):
             if batch_id not in revisions:
@@ -210,7 +207,7 @@ class EventHub:
             elif revisions[batch_id] != watched.revision or (watched.busy and with_progress):
                 changed.append(batch_id)
         for chunk in _chunks(changed):
-            for batch in await self._server_context.database.read(batches.several, chunk):
+            for batch in await changes.several(self._server_context, chunk):
                 await self._tell(batch, detailed=changed.index(batch.id) < DETAILED_BATCHES)
 
     async def _tell(self, batch: Batch, *, detailed: bool) -> None:
@@ -231,8 +228,12 @@ class EventHub:
     async def _item_messages(
         self, batch: Batch, watched: _Watched, *, moved: bool
     ) -> Sequence[bytes]:
-        ended, running = await self._server_context.database.read(
-            _look_at_items, batch.id, watched.since, limit=ITEM_EVENTS + 1 + len(watched.ended)
+        ended, running = await changes.moved_items(
+            self._server_context,
+            batch.id,
+            watched.since,
+            limit=ITEM_EVENTS + 1 + len(watched.ended),
+            running=ITEM_EVENTS + 1,
         )
         told, more = watched.news(ended, running)
         messages = [
@@ -254,17 +255,6 @@ class EventHub:
         for listener in watched.listeners:
             listener.ended[batch_id] = 0
             listener.push(message)
-
-
-def _look_at_items(
-    conn: Connection, batch_id: BatchId, since: datetime, *, limit: int
-) -> tuple[Sequence[Item], Sequence[Item]]:
-    """Read what ended and what runs; far behind, go on from what ended last."""
-    ended = listing.ended_since(conn, batch_id, since, limit=limit)
-    if len(ended) == limit:
-        last = listing.last_ended_at(conn, batch_id) or since
-        ended = [*ended, *listing.ended_since(conn, batch_id, last, limit=1)]
-    return ended, listing.running(conn, batch_id, limit=ITEM_EVENTS + 1)
 
 
 def _batch_messages(batch: Batch) -> tuple[bytes, bytes]:

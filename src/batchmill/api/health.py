@@ -5,11 +5,11 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from batchmill.db import pauses, webhooks, workers
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.request import ConflictError, NotFoundError
 from batchmill.model.item import ItemId, QueueMessage
 from batchmill.sandbox.confine import Sandbox
+from batchmill.service import figures
 from batchmill.service.context import ServerContext
 from batchmill.storage.disk import FreeSpace
 from batchmill.wire import system
@@ -69,7 +69,7 @@ async def _tried(
 
 
 async def _database(server: ServerContext) -> str:
-    alive = await server.database.read(workers.alive)
+    alive = await figures.alive(server)
     return f"{len(alive)} process(es) alive"
 
 
@@ -97,14 +97,14 @@ async def _queue(server: ServerContext) -> str:
 
 
 async def _cleanup(server: ServerContext) -> str:
-    pause = await server.database.read(pauses.of_cleanup)
+    pause = await figures.cleanup_pause(server)
     if pause is not None:
         raise ConflictError(f"paused: {pause.reason}")
     return "goes on"
 
 
 async def _secrets(server: ServerContext) -> str:
-    locked = await server.database.read(webhooks.count_locked, server.seals.prefixes)
+    locked = await figures.locked_webhooks(server)
     if locked:
         raise ConflictError(f"{locked} webhook(s) wait for a key that BATCHMILL_SECRET_KEYS lacks")
     return "can be read"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchmill import logs
-from batchmill.db.connect import Database
+from batchmill.db.connect import Connection, Database
 from batchmill.engines.base import Engine
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
@@ -16,6 +16,9 @@ from batchmill.service.seals import Seals
 from batchmill.settings.fields import Settings
 from batchmill.storage.base import Storage
 from batchmill.storage.signing import Signer, fresh_signer
+
+Transaction = Connection
+"""An open transaction, for those who only pass it on."""
 
 
 @dataclass(slots=True)

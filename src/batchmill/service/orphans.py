@@ -11,7 +11,8 @@ from typing import Any
 from batchmill import logs
 from batchmill.db import orphans, pauses
 from batchmill.db.connect import Connection
-from batchmill.db.orphans import BATCHES, UPLOADS, Entered
+from batchmill.db.orphans import BATCHES, UPLOADS, Entered, OrphanRow
+from batchmill.db.pauses import Pause
 from batchmill.errors.outage import OutageError
 from batchmill.errors.request import WrongStoreError
 from batchmill.logs import Event
@@ -27,6 +28,27 @@ CHUNK_ROWS = 1_000
 FEW = 10
 ONE_IN = 100
 """So many at most, or one in so many of all, are removed a day without a confirmation."""
+
+
+@dataclass(frozen=True, slots=True)
+class CleanupState:
+    """What is to be removed; `pause` says why an administrator has to confirm it first."""
+
+    pause: Pause | None
+    orphans: int
+    oldest: Sequence[OrphanRow]
+
+
+async def state(server: ServerContext, *, shown: int) -> CleanupState:
+    """Read what is to be removed, the oldest `shown` by name."""
+    return await server.database.read(_state, shown)
+
+
+def _state(conn: Connection, shown: int) -> CleanupState:
+    return CleanupState(
+        pauses.of_cleanup(conn), orphans.count(conn), orphans.oldest(conn, limit=shown)
+    )
+
 
 _WHAT = {BATCHES: "folders in the storage belong to no batch", UPLOADS: "files to no upload"}
 

@@ -20,6 +20,11 @@ from batchmill.model.item import UNSUCCESSFUL, Item, ItemId, ItemStatus
 from batchmill.model.webhook import Delivery, DeliveryId, Webhook, WebhookId
 from batchmill.service.context import ServerContext
 
+BatchFilter = batches.BatchFilter
+"""Which batches a list shows."""
+ItemFilter = listing.ItemFilter
+"""Which items are read."""
+
 T = TypeVar("T")
 
 SAMPLED_GROUPS = 25
@@ -286,3 +291,8 @@ def _read_cursor(cursor: str, *kinds: type) -> list[Any]:
     if not right:
         raise InvalidFieldError("`cursor` must be the `next_cursor` of the page before.")
     return key
+
+
+def batch_in(conn: Connection, batch_id: BatchId, owner_id: OwnerId) -> Batch | None:
+    """Read a batch within a transaction."""
+    return batches.get(conn, batch_id, owner_id=owner_id)

@@ -15,7 +15,6 @@ from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http import rate_limits
 from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.submission import form_files
-from batchmill.db import batches
 from batchmill.errors.request import ForbiddenError
 from batchmill.model.batch import Batch, BatchStatus
 from batchmill.model.families import DOCUMENTS
@@ -24,6 +23,8 @@ from batchmill.model.media import TEXT, Family, MediaType
 from batchmill.model.pipeline import Pipeline
 from batchmill.model.priority import priority_name
 from batchmill.operations import presets
+from batchmill.service import figures
+from batchmill.service.queries import BatchFilter
 from batchmill.service.submission.store_files import SentFile
 from batchmill.service.submission.submit import Order
 from batchmill.settings.fields import DocumentsSettings
@@ -100,9 +101,9 @@ async def list_batches(
 ) -> Response:
     """List the caller's batches, newest first; `userId` is the label that they were sent with."""
     auth.refuse_lists(ctx.caller)
-    only = batches.BatchFilter(tag=user_id, family=DOCUMENTS, among=_among(status))
-    found = await ctx.server.database.read(
-        batches.page, ctx.caller.owner_id, limit=limit, skip=offset, only=only
+    only = BatchFilter(tag=user_id, family=DOCUMENTS, among=_among(status))
+    found = await figures.latest_batches(
+        ctx.server, ctx.caller.owner_id, limit=limit, skip=offset, only=only
     )
     return lookup.tell({"success": True, "data": [_batch(batch) for batch in found]})
 

@@ -18,8 +18,6 @@ from batchmill.api.health import readiness, rss_bytes
 from batchmill.api.http import rate_limits
 from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.submission import form_files, orders
-from batchmill.db import statistics, turns
-from batchmill.db.connect import Connection
 from batchmill.errors.request import InvalidFieldError, NotFoundError, QueueFullError
 from batchmill.model.batch import Batch, Counts
 from batchmill.model.families import IMAGES
@@ -27,6 +25,8 @@ from batchmill.model.item import Item, ItemStatus, Output
 from batchmill.model.media import BY_MIME, MediaType
 from batchmill.model.pipeline import Pipeline, Step
 from batchmill.operations import presets, registry
+from batchmill.service import figures
+from batchmill.service.context import Transaction
 from batchmill.service.submission.store_files import SentFile
 from batchmill.service.submission.submit import Order
 from batchmill.settings.fields import ImagesSettings
@@ -96,11 +96,11 @@ async def image(filename: str, request: Request) -> Response:
 @router.get("/stats")
 async def stats(request: Request, ctx: Ctx) -> Response:
     """Count the jobs that are still kept, those of the last 24 hours, and say how long one took."""
-    database, since = ctx.server.database, datetime.now(UTC) - DAY
+    server, since = ctx.server, datetime.now(UTC) - DAY
     families, mean_ms, recent = await asyncio.gather(
-        database.read(statistics.by_family),
-        database.read(statistics.mean_run_ms, IMAGES),
-        database.read(statistics.ended_since, IMAGES, since),
+        figures.by_family(server),
+        figures.mean_run_ms(server, IMAGES),
+        figures.ended_since(server, IMAGES, since),
     )
     counts = families.get(IMAGES, Counts())
     return lookup.tell(
@@ -152,7 +152,7 @@ async def _process(
             batch = await receive.start(ctx, order, sent.files, also=room)
             return await _queued(ctx, batch, single=most == 1)
 
-        def room(conn: Connection) -> None:
+        def room(conn: Transaction) -> None:
             _require_room(conn, ctx)
 
         response = await respond_once(request, ctx, sent.sha256, make)
@@ -160,12 +160,12 @@ async def _process(
     return response
 
 
-def _require_room(conn: Connection, ctx: RequestContext, *, more: int = 0) -> None:
+def _require_room(conn: Transaction, ctx: RequestContext, *, more: int = 0) -> None:
     """Refuse what would make the queue of callers without a key too long."""
     caller, limit = ctx.caller, ctx.server.settings.images.queue_size
     if caller.tier != LIMITED_TIER:
         return
-    if turns.waiting_of_family(conn, IMAGES, tier=LIMITED_TIER) + more > limit:
+    if figures.waiting_of_family(conn, IMAGES, tier=LIMITED_TIER) + more > limit:
         raise QueueFullError(limit)
 
 
@@ -229,9 +229,8 @@ async def _queued(ctx: RequestContext, batch: Batch, *, single: bool) -> Respons
 
 async def _estimates(ctx: RequestContext, number: int) -> list[int]:
     """Return in how many milliseconds each of the jobs sent last will probably be done."""
-    database = ctx.server.database
-    families = await database.read(statistics.by_family)
-    mean_ms = await database.read(statistics.mean_run_ms, IMAGES) or FIRST_GUESS_MS
+    families = await figures.by_family(ctx.server)
+    mean_ms = await figures.mean_run_ms(ctx.server, IMAGES) or FIRST_GUESS_MS
     ahead = max(0, families[IMAGES].unfinished - number)
     at_once = ctx.server.settings.images.concurrency
     return [round(mean_ms * ((ahead + place) // at_once + 1)) for place in range(number)]

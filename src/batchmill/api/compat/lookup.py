@@ -8,10 +8,10 @@ from fastapi import Response
 from fastapi.responses import JSONResponse
 
 from batchmill.api.context import RequestContext
-from batchmill.db import listing
 from batchmill.errors.request import NotFoundError
 from batchmill.model.batch import Batch
 from batchmill.model.item import Item
+from batchmill.service.queries import ItemFilter
 
 
 def tell(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
@@ -33,7 +33,7 @@ async def batch_of(ctx: RequestContext, batch_id: str, family: str) -> Batch:
 
 async def items_of(ctx: RequestContext, batch: Batch) -> Sequence[Item]:
     """Read all items of a batch, in the order in which they were sent."""
-    pages = ctx.reading.every_item(batch, listing.ItemFilter())
+    pages = ctx.reading.every_item(batch, ItemFilter())
     return [item async for page in pages for item in page]
 
 

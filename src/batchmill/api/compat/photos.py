@@ -19,7 +19,6 @@ from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import form_files, orders, submissions
 from batchmill.api.submission import json_inputs as from_json
-from batchmill.db import statistics
 from batchmill.errors.item import ItemError
 from batchmill.errors.request import InvalidFieldError, NotFoundError, WrongFileCountError
 from batchmill.model.batch import Batch, BatchStatus, Counts
@@ -27,7 +26,7 @@ from batchmill.model.families import PHOTOS
 from batchmill.model.media import SNIFF_BYTES, ZIP, Family, MediaType
 from batchmill.model.pipeline import Pipeline
 from batchmill.operations import presets, registry
-from batchmill.service import batch_control
+from batchmill.service import batch_control, figures
 from batchmill.service.execution.attempts import stage_input
 from batchmill.service.submission import submit
 from batchmill.service.submission.store_files import AbsentFile, SentFile
@@ -137,7 +136,7 @@ async def status(batch_id: str, ctx: Ctx) -> Response:
 @router.get("/queue-stats")
 async def queue_stats(ctx: Ctx) -> Response:
     """Count the files that run, wait, are completed and failed, for each family of operations."""
-    families = await ctx.server.database.read(statistics.by_family)
+    families = await figures.by_family(ctx.server)
     counted = {PHOTOS: Counts(), **families}
     return lookup.tell({"stats": {name: _stats(counts) for name, counts in counted.items()}})
 

@@ -16,7 +16,6 @@ from batchmill.api.http import json_body, rate_limits
 from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import form_files, orders, submissions
-from batchmill.db import statistics
 from batchmill.errors.request import InvalidFieldError, WrongFileCountError
 from batchmill.model.batch import Batch, BatchStatus
 from batchmill.model.families import SEQUENTIAL
@@ -25,7 +24,7 @@ from batchmill.model.media import Family, MediaType
 from batchmill.model.pipeline import Pipeline
 from batchmill.model.progress import progress
 from batchmill.operations import presets, registry
-from batchmill.service import batch_control
+from batchmill.service import batch_control, figures
 from batchmill.service.submission.store_files import AbsentFile, SentFile
 from batchmill.service.submission.submit import Order
 from batchmill.settings.fields import SequentialSettings, Settings
@@ -131,7 +130,7 @@ async def cancel(batch_id: str, ctx: Ctx) -> Response:
 @router.get("/queue-stats")
 async def queue_stats(ctx: Ctx) -> Response:
     """Count the batches that wait, run, are completed and failed."""
-    found = await ctx.server.database.read(statistics.batches_by_status, SEQUENTIAL)
+    found = await figures.batches_by_status(ctx.server, SEQUENTIAL)
     names = {"queued": "waiting", "processing": "active", "completed": "completed"}
     counts = dict.fromkeys(("waiting", "active", "completed", "failed"), 0)
     for each, number in found.items():

@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request, Response
 
 from batchmill.api.context import RequestContext
-from batchmill.db import idempotency
-from batchmill.db.connect import Connection
-from batchmill.db.idempotency import StoredResponse
 from batchmill.errors.request import (
     IdempotencyInFlightError,
     IdempotencyMismatchError,
     InvalidFieldError,
 )
+from batchmill.service import idempotency
+from batchmill.service.context import Transaction
+from batchmill.service.idempotency import StoredResponse
 
 HEADER = "Idempotency-Key"
 LONGEST_KEY = 200
@@ -26,7 +26,7 @@ GIVEN_UP_AFTER_MS = 600_000
 """A request that has not been answered for so long died with its process."""
 _KEPT_HEADERS = ("location", "content-type", "retry-after")
 
-Keep = Callable[[Connection, Response], None]
+Keep = Callable[[Transaction, Response], None]
 """Keeps an answer within a transaction; does nothing for a request without a key."""
 
 
@@ -46,21 +46,23 @@ async def respond_once(
     key = _key(request)
     if key is None:
         return await make(lambda _conn, _response: None)
-    database, owner_id = ctx.server.database, ctx.caller.owner_id
+    server, owner_id = ctx.server, ctx.caller.owner_id
     digest = _digest(request, contents_sha256)
 
-    def keep(conn: Connection, response: Response) -> None:
+    def keep(conn: Transaction, response: Response) -> None:
         idempotency.keep(conn, owner_id, key, _kept(digest, response))
 
-    known = await database.run(_begin, ctx, key, digest)
+    known = await idempotency.begin(
+        server, owner_id, key, body_sha256=digest, given_up_ms=GIVEN_UP_AFTER_MS
+    )
     if known is not None:
         return _replay(known, digest)
     try:
         response = await make(keep)
     except BaseException:
-        await database.run(idempotency.forget, owner_id, key)
+        await idempotency.forget(server, owner_id, key)
         raise
-    await database.run(keep, response)
+    await idempotency.store(server, owner_id, key, _kept(digest, response))
     return response
 
 
@@ -76,17 +78,6 @@ def _key(request: Request) -> str | None:
 def _digest(request: Request, contents_sha256: str) -> str:
     parts = (request.method, request.url.path, contents_sha256)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _begin(conn: Connection, ctx: RequestContext, key: str, digest: str) -> StoredResponse | None:
-    owner_id = ctx.caller.owner_id
-    known = idempotency.begin(conn, owner_id, key, body_sha256=digest)
-    if known is None or known.status_code is not None:
-        return known
-    taken = idempotency.take_over(
-        conn, owner_id, key, body_sha256=digest, older_ms=GIVEN_UP_AFTER_MS
-    )
-    return None if taken else known
 
 
 def _kept(digest: str, response: Response) -> StoredResponse:

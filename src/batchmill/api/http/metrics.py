@@ -8,11 +8,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from batchmill.db import statistics, workers
-from batchmill.db.workers import WorkerRow
 from batchmill.model.batch import Counts
 from batchmill.model.item import ItemStatus
+from batchmill.service import figures
 from batchmill.service.context import ServerContext
+from batchmill.service.figures import WorkerRow
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OTHER: Final = "other"
@@ -79,8 +79,8 @@ async def exposition(server: ServerContext, requests: Requests, *, streams: int)
     Raises:
         DatabaseUnavailableError: the database does not answer.
     """
-    counts = await server.database.read(statistics.totals, None)
-    alive = await server.database.read(workers.alive)
+    counts = await figures.totals(server)
+    alive = await figures.alive(server)
     free_bytes = await server.storage.free_bytes()
     now = CollectorRegistry()
     now.register(_Gauges([*_gauges(counts, alive, streams), *_free(free_bytes)]))

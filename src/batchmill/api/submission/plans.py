@@ -14,13 +14,13 @@ from batchmill.api.http import json_body
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import estimates, form_files, orders, submissions
 from batchmill.archives.index import ArchiveLimits, index_archive
-from batchmill.db import listing
 from batchmill.errors.request import ConflictError
 from batchmill.model import pipeline as pipelines
 from batchmill.model.batch import Batch, BatchStatus
 from batchmill.model.media import BY_MIME, TYPES, ZIP
 from batchmill.model.pipeline import Pipeline
 from batchmill.operations import registry
+from batchmill.service.queries import ItemFilter
 from batchmill.service.submission.store_files import SentFile, media_of
 from batchmill.wire import requests, responses
 
@@ -94,7 +94,7 @@ async def of_batch(batch: Batch, ctx: RequestContext, *, sample: int) -> respons
     if batch.status is BatchStatus.UPLOADING:
         raise ConflictError("The batch's files are still arriving; ask again when they are here.")
     seen = _Seen.of((), sample)
-    async for items in ctx.reading.every_item(batch, listing.ItemFilter()):
+    async for items in ctx.reading.every_item(batch, ItemFilter()):
         found = (item.input for item in items)
         seen.add(
             Planned(each.name, each.media_type or _by_name(each.name), each.bytes) for each in found

@@ -12,9 +12,9 @@ from batchmill.api.http import json_body
 from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import form_files, json_inputs, orders
-from batchmill.db import batches
-from batchmill.db.connect import Connection
 from batchmill.model.batch import Batch, BatchId
+from batchmill.service import queries
+from batchmill.service.context import Transaction
 from batchmill.service.submission import submit
 from batchmill.service.submission.submit import Order
 from batchmill.service.submission.uploads import AnyFile, taken
@@ -110,9 +110,9 @@ async def start(ctx: RequestContext, sent: Submission, keep: Keep | None = None)
     ):
         take_all = take(files)
 
-        def also(conn: Connection) -> None:
+        def also(conn: Transaction) -> None:
             take_all(conn)
-            started = batches.get(conn, batch_id, owner_id=caller.owner_id)
+            started = queries.batch_in(conn, batch_id, caller.owner_id)
             if started is not None and keep is not None:
                 keep(conn, accepted(started))
 

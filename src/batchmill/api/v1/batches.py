@@ -13,13 +13,12 @@ from batchmill.api.http import openapi_bodies, rate_limits
 from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import form_files, orders, submissions
-from batchmill.db import batches as rows
 from batchmill.errors.request import InvalidFieldError
 from batchmill.model.batch import ENDED, Batch, BatchStatus
 from batchmill.model.item import ItemId
 from batchmill.service import batch_control
 from batchmill.service.batch_control import RetryScope
-from batchmill.service.queries import MOST, ResultPage
+from batchmill.service.queries import MOST, BatchFilter, ResultPage
 from batchmill.wire import requests, responses
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -64,7 +63,7 @@ async def list_batches(  # noqa: PLR0913 - each is a query parameter
     if created_after is not None and created_after.tzinfo is None:
         raise InvalidFieldError("`created_after` needs a time zone, as in 2026-01-31T12:00:00Z.")
     among = tuple(sorted(set(BatchStatus) - ENDED)) if active else ()
-    only = rows.BatchFilter(status=status, tag=tag, created_after=created_after, among=among)
+    only = BatchFilter(status=status, tag=tag, created_after=created_after, among=among)
     found = await ctx.reading.batches(only, limit=limit, cursor=cursor)
     places = await ctx.reading.positions(found.data)
 

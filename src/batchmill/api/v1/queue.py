@@ -6,12 +6,9 @@ from batchmill.api import auth, serialize
 from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import submissions
-from batchmill.db import pauses, statistics, workers
-from batchmill.db.connect import Connection
 from batchmill.errors.request import InvalidFieldError
-from batchmill.model.batch import OwnerId
 from batchmill.model.priority import priority_name
-from batchmill.service import batch_control
+from batchmill.service import batch_control, figures
 from batchmill.wire import requests, system
 
 router = APIRouter(tags=["system"])
@@ -49,31 +46,27 @@ async def resume(request: Request, ctx: Ctx) -> Response:
 
 async def _queue(ctx: RequestContext) -> system.Queue:
     free_bytes = await ctx.server.storage.free_bytes()
-    return await ctx.server.database.read(_read, ctx.sees, free_bytes=free_bytes)
-
-
-def _read(conn: Connection, owner_id: OwnerId | None, *, free_bytes: int | None) -> system.Queue:
-    alive = workers.alive(conn)
-    pause, cleanup = pauses.standing(conn, pauses.QUEUE), pauses.of_cleanup(conn)
+    now = await figures.queue(ctx.server, ctx.sees)
+    alive, pause, cleanup = now.alive, now.pause, now.cleanup_pause
     return system.Queue(
-        counts=serialize.counts(statistics.totals(conn, owner_id)),
+        counts=serialize.counts(now.totals),
         slots=sum(worker.slots for worker in alive if not worker.draining),
         workers=sum(worker.slots > 0 for worker in alive),
         paused=pause is not None,
         pause_reason=pause.reason if pause else None,
         paused_at=pause.since if pause else None,
         cleanup_pause_reason=cleanup.reason if cleanup else None,
-        lanes=[_lane(lane) for lane in statistics.lanes(conn, owner_id)],
+        lanes=[_lane(lane) for lane in now.lanes],
         ended=system.Ended(
-            minute=statistics.count_ended(conn, owner_id, window_ms=MINUTE_MS),
-            hour=statistics.count_ended(conn, owner_id, window_ms=HOUR_MS),
+            minute=now.ended_minute,
+            hour=now.ended_hour,
         ),
-        last_day=serialize.counts(statistics.sent_within(conn, owner_id, window_ms=DAY_MS)),
+        last_day=serialize.counts(now.last_day),
         free_bytes=free_bytes,
     )
 
 
-def _lane(lane: statistics.LaneCount) -> system.Lane:
+def _lane(lane: figures.LaneCount) -> system.Lane:
     return system.Lane(
         family=lane.family,
         tier=lane.tier,

@@ -18,11 +18,10 @@ from batchmill.api.submission.submissions import Submission
 from batchmill.api.v1.items import output_file
 from batchmill.archives.layout import ArchiveRow
 from batchmill.archives.stream import read_archive
-from batchmill.db import listing
 from batchmill.errors.request import ConflictError, InvalidFieldError
 from batchmill.model.filenames import disposition
 from batchmill.model.item import ItemStatus
-from batchmill.service.queries import Wanted
+from batchmill.service.queries import ItemFilter, Wanted
 from batchmill.wire import responses
 
 router = APIRouter(prefix="/v1", tags=["results"])
@@ -46,7 +45,7 @@ async def get_report(
 
     async def pages() -> AsyncIterator[bytes]:
         yield report.head(kind)
-        async for items in ctx.reading.every_item(batch, listing.ItemFilter(status=status)):
+        async for items in ctx.reading.every_item(batch, ItemFilter(status=status)):
             yield await asyncio.to_thread(report.lines, kind, items, batch, ctx.base_url)
 
     name = disposition(f"{batch.name or batch.id}.{report.EXTENSIONS[kind]}")

@@ -7,9 +7,7 @@ from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.http import openapi_bodies
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import submissions
-from batchmill.db import orphans, pauses
-from batchmill.db.connect import Connection
-from batchmill.service.orphans import confirm
+from batchmill.service import orphans
 from batchmill.wire import requests, system
 
 router = APIRouter(tags=["system"])
@@ -34,25 +32,22 @@ async def confirm_cleanup(request: Request, ctx: Ctx) -> Response:
     auth.refuse_unless_admin(ctx.caller)
     sent = await submissions.read_json(request, ctx)
     checked(requests.CleanupConfirmed, sent.value, "The request")
-    await confirm(ctx.server)
+    await orphans.confirm(ctx.server)
     return serialize.answer(await _cleanup(ctx))
 
 
 async def _cleanup(ctx: RequestContext) -> system.Cleanup:
-    return await ctx.server.database.read(_read)
-
-
-def _read(conn: Connection) -> system.Cleanup:
-    pause = pauses.of_cleanup(conn)
+    state = await orphans.state(ctx.server, shown=SHOWN)
+    pause = state.pause
     return system.Cleanup(
         paused=pause is not None,
         pause_reason=pause.reason if pause else None,
         paused_at=pause.since if pause else None,
-        orphans=orphans.count(conn),
+        orphans=state.orphans,
         oldest=[
             system.Orphan(
                 kind=each.kind, name=each.name, found_at=each.first_at, confirmed=each.confirmed
             )
-            for each in orphans.oldest(conn, limit=SHOWN)
+            for each in state.oldest
         ],
     )

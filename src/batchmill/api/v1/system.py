@@ -9,7 +9,7 @@ from batchmill.api import auth, docs_page, serialize
 from batchmill.api.context import Ctx
 from batchmill.api.health import readiness
 from batchmill.api.http.metrics import MEDIA_TYPE, exposition
-from batchmill.db import statistics, workers
+from batchmill.service import figures
 from batchmill.wire import responses, system
 
 router = APIRouter(tags=["system"])
@@ -54,9 +54,8 @@ async def list_workers(request: Request, ctx: Ctx) -> Response:
     """List the processes that are alive. Administrators are told where, too."""
     auth.refuse_lists(ctx.caller)
     admin = auth.is_admin(ctx.caller)
-    database = ctx.server.database
     alive, running = await asyncio.gather(
-        database.read(workers.alive), database.read(statistics.running_of_workers)
+        figures.alive(ctx.server), figures.running_of_workers(ctx.server)
     )
     lease = timedelta(seconds=ctx.server.settings.lease_s)
     found = [
