@@ -53,7 +53,7 @@ def run(place: Path, script: str, **settings: str) -> "subprocess.CompletedProce
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_command_of_the_walk_through_works(place: Path, server: Server):
     blocks = BLOCK.findall((EXAMPLES / "walk-through.md").read_text())
     script = "set -x\n" + "".join(body for is_server, body in blocks if not is_server)

@@ -54,6 +54,7 @@ def test_nothing_that_a_server_makes_is_open_to_others(tmp_path: Path) -> None:
         assert open_to_others(server.data_dir) == {}
 
 
+@pytest.mark.long
 def test_a_storage_elsewhere_is_made_for_us_alone_but_left_as_it_was_made(tmp_path: Path) -> None:
     fresh, shared = tmp_path / "made/by/us", tmp_path / "shared"
     shared.mkdir(mode=0o755)

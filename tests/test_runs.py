@@ -79,6 +79,7 @@ def test_that_never_ends():
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [(), ("-n", "1", "--max-worker-restart", "0")])
 def test_a_run_that_hangs_ends_with_the_stacks_of_its_threads(tmp_path: Path, options):
     code, words = run(tmp_path, HANGING, "--run-limit-s", "4", "-s", *options)

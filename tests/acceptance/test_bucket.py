@@ -281,6 +281,7 @@ def through_a_door(bucket: Bucket, *, puts: int, then: Callable[[], None]) -> It
         door.shutdown()
 
 
+@pytest.mark.long
 def test_a_bucket_that_dies_within_a_batch_costs_no_result(pictures: Path, tmp_path: Path):
     with ExitStack() as stack:
         kill = stack.enter_context(ExitStack())

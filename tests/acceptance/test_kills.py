@@ -88,6 +88,7 @@ def test_kills_of_children_and_server_change_nothing_in_the_results(
     assert len(outputs) == NUMBER, "a killed attempt left its outputs"
 
 
+@pytest.mark.long
 def test_a_server_that_is_asked_to_stop_hands_its_items_back(
     tmp_path: Path, pictures: sent.Pictures, undisturbed: dict[str, list[str]]
 ) -> None:

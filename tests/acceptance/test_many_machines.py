@@ -150,6 +150,7 @@ def test_every_item_is_recorded_once_and_right_although(
     assert clean(machines, batch_id), "an attempt that lost left its outputs"
 
 
+@pytest.mark.long
 def test_a_worker_is_replaced_under_load_and_no_item_notices(
     machines: Machines, pictures: sent.Pictures, undisturbed: dict[str, list[str]]
 ) -> None:
@@ -169,6 +170,7 @@ def test_a_worker_is_replaced_under_load_and_no_item_notices(
     assert not handed_on(machines, batch_id)
 
 
+@pytest.mark.long
 def test_a_worker_without_time_to_drain_hands_its_items_back_uncounted(
     machines: Machines, pictures: sent.Pictures, undisturbed: dict[str, list[str]]
 ) -> None:
@@ -182,6 +184,7 @@ def test_a_worker_without_time_to_drain_hands_its_items_back_uncounted(
     assert max(machines.settled().values()) == 1
 
 
+@pytest.mark.long
 def test_a_worker_answers_probes(machines: Machines) -> None:
     port = str(free_port())
     worker = machines.hire(BATCHMILL_HEALTH_PORT=port)

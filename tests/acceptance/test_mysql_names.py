@@ -42,6 +42,7 @@ def documented(tmp_path: Path) -> Iterator[dict[str, str]]:
         admin.dispose()
 
 
+@pytest.mark.long
 def test_a_server_and_a_worker_start_with_the_documents_own_names(
     documented: dict[str, str], tmp_path: Path
 ) -> None:

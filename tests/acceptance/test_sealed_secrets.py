@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import httpx
+import pytest
 
 from support.processes import Process, serving
 
@@ -46,6 +47,7 @@ def test_no_file_of_a_server_with_a_key_holds_a_secret(tmp_path: Path) -> None:
         assert written_on_disk(folder, secrets) == []
 
 
+@pytest.mark.long
 def test_secrets_of_before_the_key_leave_the_disk_at_the_start_with_one(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     with serving(folder, **LOOSE) as server:

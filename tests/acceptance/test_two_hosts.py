@@ -31,7 +31,7 @@ def settled(folder: Path) -> list[str]:
     return [json.loads(line)["item"] for line in lines if '"item.settled"' in line]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_whose_cable_is_pulled_loses_nothing_and_works_on(
     tmp_path: Path, own_bucket: Bucket
 ):

@@ -17,6 +17,7 @@ from support.sent import wait_for
 TUS = {"Tus-Resumable": "1.0.0"}
 
 
+@pytest.mark.long
 def test_an_upload_goes_on_after_the_server_was_killed(tmp_path: Path) -> None:
     picture = scene(1200, 900, seed=1).pngsave_buffer(compression=0)
     path = tmp_path / "picture.png"
@@ -49,6 +50,7 @@ def test_an_upload_goes_on_after_the_server_was_killed(tmp_path: Path) -> None:
     assert item["input"]["sha256"] == sha256(picture).hexdigest()
 
 
+@pytest.mark.long
 def test_what_arrived_before_a_kill_in_the_middle_of_a_request_is_kept(tmp_path: Path) -> None:
     body = os.urandom(8_000_000)
     with serving(tmp_path / "data") as server:

@@ -80,6 +80,7 @@ def test_pages_have_the_size_that_was_asked_for_and_keep_the_order(tmp_path: Pat
     assert [each.name for page in pages for each in page] == [f"{n}.jpg" for n in range(25)]
 
 
+@pytest.mark.long
 def test_seventy_thousand_entries_are_all_found(tmp_path: Path) -> None:
     path = tmp_path / "z"
     with zipfile.ZipFile(path, "w") as out:

@@ -194,6 +194,7 @@ def test_an_archive_without_files_is_an_empty_archive(tmp_path: Path) -> None:
     assert len(body) == plan([]).bytes
 
 
+@pytest.mark.long
 def test_seventy_thousand_files_need_zip64_and_have_it(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path / "storage")
     rows = [ArchiveRow(number, f"{number}.txt", "out/0", 0, 0) for number in range(70_000)]

@@ -396,6 +396,7 @@ def processes_in(session: int) -> list[str]:
     return found
 
 
+@pytest.mark.long
 @parts.linux_only
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_leaves_nothing_behind_and_goes_on_later(

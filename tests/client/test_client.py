@@ -297,6 +297,7 @@ def test_files_that_are_there_are_not_downloaded_again(client: Client, tmp_path:
 # ------------------------------------------------------------ outages
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_a_restart_in_the_middle_is_survived(tmp_path: Path, how: str):
     async def story(server: Server) -> responses.Batch:
@@ -320,6 +321,7 @@ def test_a_restart_in_the_middle_is_survived(tmp_path: Path, how: str):
     assert ended.counts.completed + ended.counts.skipped == 12
 
 
+@pytest.mark.long
 def test_a_server_that_stays_away_is_given_up(tmp_path: Path):
     with Server(tmp_path / "server") as server, Client(server.url, patience_s=1.5) as client:
         list(client.batches())

@@ -139,6 +139,7 @@ def test_patience_has_an_end_and_then_the_work_is_done_here(picture: Path, tmp_p
     assert (tmp_path / "out" / "a.webp").exists()
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_for_good_in_the_middle_is_replaced_by_this_process(tmp_path: Path):
     slow = {"steps": [{"use": "faulty", "with": {"seconds": 60}}]}
     quick = {"steps": [{"use": "convert", "with": {"format": "webp"}}]}

@@ -178,6 +178,7 @@ async def test_redis_holds_ids_and_priorities_and_nothing_once_all_is_done(
     await engine.aclose()
 
 
+@pytest.mark.long
 async def test_a_job_of_a_worker_that_died_is_taken_by_another(shared: tuple[str, str]) -> None:
     url, queue = shared
     dead, alive = BullmqEngine(url, queue=queue), BullmqEngine(url, queue=queue)

@@ -42,6 +42,8 @@ proc_only = pytest.mark.skipif(
     not Path("/proc").is_dir(), reason="/proc is missing: run on a system that has it"
 )
 
+long_ring = pytest.mark.skip(reason="left to the long ring: make test-all")
+
 
 def missing(part: str, detail: str = "") -> NoReturn:
     """Skip the test that runs, because a part is missing; in CI, fail it."""

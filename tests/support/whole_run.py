@@ -7,6 +7,8 @@ from collections import Counter
 
 import pytest
 
+from support import parts, ring
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("batchmill").addoption(
@@ -30,6 +32,15 @@ def _watch(limit_s: float, config: pytest.Config) -> None:
     stderr = os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2)
     faulthandler.dump_traceback_later(limit_s + (0 if worker else 20), exit=True, file=stderr)
     config.add_cleanup(faulthandler.cancel_dump_traceback_later)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what takes long to the long ring, but run what is asked for by its name."""
+    if ring.ALL or any("::" in each for each in config.args):
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(parts.long_ring)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -188,6 +188,7 @@ def test_ten_pictures_wait_for_the_model_in_two_rounds_instead_of_ten(
 # ------------------------------------------------------------ AC6: a limit that stops the work
 
 
+@pytest.mark.long
 def test_a_question_over_the_limit_is_broken_off_and_the_others_go_on(
     tmp_path: Path, vision: VisionServer
 ):
@@ -201,6 +202,7 @@ def test_a_question_over_the_limit_is_broken_off_and_the_others_go_on(
     assert vision.asked[0].closed.wait(60)
 
 
+@pytest.mark.long
 def test_a_process_over_the_limit_is_killed_while_the_batch_goes_on(
     tmp_path: Path, vision: VisionServer, faulty
 ):

@@ -107,6 +107,7 @@ def test_a_server_that_never_answers_is_hung_up_on(tmp_path: Path, vision: Visio
     assert vision.asked[0].closed.wait(60)
 
 
+@pytest.mark.long
 def test_a_call_over_its_own_time_is_tried_again(
     tmp_path: Path, vision: VisionServer, monkeypatch: pytest.MonkeyPatch
 ):

@@ -21,6 +21,7 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_run_writes_the_csv_of_stock_agencies_and_goes_on_with_it(
     batchmill: Run, pictures: Path, tmp_path: Path, vision: VisionServer
 ):

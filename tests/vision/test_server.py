@@ -117,6 +117,7 @@ def test_a_question_that_is_under_way_at_shutdown_is_asked_again_after_the_start
         assert ended(server, batch_id)["counts"]["completed"] == 1
 
 
+@pytest.mark.long
 def test_a_busy_model_is_asked_again_after_the_time_it_names(
     tmp_path: Path, vision: VisionServer, picture: bytes
 ):
@@ -228,6 +229,7 @@ def test_with_a_public_url_the_model_fetches_the_copy_once(
     assert afterwards.status_code == 404
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("usual", ["refusal", "fault", "drop"])
 def test_the_address_is_dead_after_a_failure_too(
     tmp_path: Path, vision: VisionServer, picture: bytes, usual: str
@@ -259,6 +261,7 @@ def test_the_address_is_dead_after_a_cancellation_too(
         server.until_status(url, 404)
 
 
+@pytest.mark.long
 def test_the_copy_of_a_killed_server_goes_too(tmp_path: Path, vision: VisionServer, picture: bytes):
     vision.then("never")
     arrived = threading.Event()

@@ -116,6 +116,7 @@ def test_a_blocked_stream_leaves_polling(server, open_page):
     expect(page.locator(".state")).to_have_text("Paused: paused by the user")
 
 
+@pytest.mark.long
 def test_a_server_that_goes_away_is_said_to_and_found_again(browser, tmp_path):
     with Server(tmp_path / "server") as server:
         page = browser.new_page(base_url=server.url)

@@ -264,6 +264,7 @@ def large(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_an_upload_goes_on_after_the_server_was_killed(open_page, tmp_path: Path, large: Path):
     page = open_page("/")
     with serving(tmp_path / "data") as first:
@@ -298,6 +299,7 @@ def wait_arriving(server: Process) -> None:
     until(lambda: any(open_uploads(server)))
 
 
+@pytest.mark.long
 def test_an_upload_goes_on_after_a_reload_when_its_files_are_chosen_again(
     open_page, server: Process, large: Path, photos: Path
 ):
@@ -331,6 +333,7 @@ def test_an_upload_goes_on_after_a_reload_when_its_files_are_chosen_again(
     assert page.evaluate("Object.keys(localStorage).filter((key) => key.includes('sending'))") == []
 
 
+@pytest.mark.long
 def test_sending_can_be_stopped_and_what_has_arrived_is_processed(
     open_page, server: Process, large: Path, photos: Path
 ):
@@ -373,6 +376,7 @@ def test_a_file_that_the_server_refuses_says_why_and_the_others_go_on(
     assert wait_ended(page, server)["counts"]["total"] == 2
 
 
+@pytest.mark.long
 def test_while_the_server_is_away_the_browser_offers_what_it_can_do(
     open_page, tmp_path: Path, photos: Path
 ):

@@ -123,6 +123,7 @@ def test_a_server_that_answers_slowly_is_waited_for(open_page: OpenPage):
     page.unroute_all(behavior="ignoreErrors")
 
 
+@pytest.mark.long
 def test_the_queue_says_that_the_server_is_away_and_recovers(browser: Browser, tmp_path):
     with serving(tmp_path / "data") as server:
         base_url = str(server.client.base_url)

@@ -28,7 +28,7 @@ def _is_picture(path: Path) -> bool:
 
 PHOTOS = sorted(filter(_is_picture, FOLDER.iterdir())) if FOLDER and FOLDER.is_dir() else []
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     parts.corpus(PHOTOS),
 ]
 EACH = pytest.mark.parametrize("photo", PHOTOS or [Path("none")], ids=lambda path: path.name)
