@@ -247,7 +247,7 @@ def _check(machines: Machines, batch_id: str, expected: dict[str, str]) -> None:
 def _settled(machines: Machines) -> Counter[str]:
     """Count how often each item was settled, over the logs of all processes."""
     lines = (machines.folder / "server.log").read_text(encoding="utf-8").splitlines()
-    told = (json.loads(line) for line in lines if '"item.settled"' in line)
+    told = (json.loads(line) for line in lines if '"item.finished"' in line)
     return Counter(line["item"] for line in told)
 
 

@@ -57,7 +57,7 @@ class Machines:
     def settled(self) -> Counter[str]:
         """Count how often each item was settled, over the logs of all processes."""
         lines = (self.folder / "server.log").read_text().splitlines()
-        told = (json.loads(line) for line in lines if '"item.settled"' in line)
+        told = (json.loads(line) for line in lines if '"item.finished"' in line)
         return Counter(line["item"] for line in told)
 
     def stored(self, batch_id: str) -> list[Path]:

@@ -28,7 +28,7 @@ LOOPBACK = "127.0.0.1"
 def settled(folder: Path) -> list[str]:
     """Return the items that a worker settled, from its log."""
     lines = (folder / "server.log").read_text().splitlines()
-    return [json.loads(line)["item"] for line in lines if '"item.settled"' in line]
+    return [json.loads(line)["item"] for line in lines if '"item.finished"' in line]
 
 
 @pytest.mark.long

@@ -19,7 +19,7 @@ def test_bounds_rise_and_fall_with_each_job() -> None:
             set_for_job(child.pid, Limits(memory_bytes=memory_bytes, cpu_s=cpu_s))
             kinds = resource.RLIMIT_AS, resource.RLIMIT_CPU
             memory, cpu = (resource.prlimit(child.pid, kind)[0] for kind in kinds)
-            found.append((memory, cpu_s < cpu < cpu_s + 10))
+            found.append((memory, cpu_s <= cpu < cpu_s + 10))
         child.communicate(b"\n")
     assert found == [(2**33, True), (2**31, True), (2**32, True)]
 

@@ -58,7 +58,7 @@ def test_a_batch_is_watched_to_its_end_without_a_reload(server, open_page, files
     batch_id = send(server, files * 2, name="Watched", concurrency=1)
     server.client.post(f"/v1/batches/{batch_id}/pause")
     page = open_page(f"/batches/{batch_id}")
-    expect(page.get_by_text("EventHub", exact=True)).to_be_visible()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
     expect(page).to_have_title(re.compile(r"^[\d.]+ % · Watched – batchmill$"))
     server.client.post(f"/v1/batches/{batch_id}/resume")
     shoot(page, "batch-running")

@@ -128,10 +128,10 @@ def test_a_server_that_goes_away_is_said_to_and_found_again(browser, tmp_path):
             " return (await (await fetch('/v1/batches', {method: 'POST', body: form})).json()).id }"
         )
         page.goto(f"/batches/{batch_id}")
-        expect(page.locator(".live-badge")).to_have_text("EventHub")
+        expect(page.locator(".live-badge")).to_have_text("Live")
         server.kill()
         expect(page.locator(".live-badge")).to_have_text("Offline")
         expect(page.get_by_role("heading", level=1)).to_have_text("web, 1 file")
         server.start()
-        expect(page.locator(".live-badge")).to_have_text("EventHub")
+        expect(page.locator(".live-badge")).to_have_text("Live")
         page.context.close()
