@@ -114,4 +114,4 @@ async def test_the_victim_of_a_deadlock_is_repeated(
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         group.create_task(two_databases[0].run(lock_both, one, two))
         group.create_task(two_databases[1].run(lock_both, two, one))
-    assert len(tries) == 3
+    assert len(tries) >= 3  # more where the victim takes its row before the other is given it
