@@ -26,7 +26,7 @@ class OrphanRow:
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """Of some orphans: how many nobody has confirmed, and which have waited long enough."""
+    """Of some orphans: how many are not confirmed, and which have waited long enough."""
 
     unconfirmed: int
     ripe: list[str]
@@ -59,7 +59,7 @@ def forget(conn: Connection, kind: str, names: Collection[str]) -> None:
 
 
 def forget_unseen(conn: Connection, kind: str, *, age_ms: int, now: Clock = NOW) -> None:
-    """Take out what has not been seen for so long: somebody else has removed it."""
+    """Take out what has not been seen for so long: another process has removed it."""
     unseen = orphans.c.last_at < now - age_ms
     conn.execute(orphans.delete().where(orphans.c.kind == kind, unseen))
 

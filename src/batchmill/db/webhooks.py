@@ -154,7 +154,7 @@ def delivery(conn: Connection, delivery_id: DeliveryId) -> Delivery:
 def claim(
     conn: Connection, delivery_id: DeliveryId, *, tries: int, for_ms: int, now: Clock = NOW
 ) -> bool:
-    """Take a delivery for one call of up to `for_ms`. False: somebody else has."""
+    """Take a delivery for one call of up to `for_ms`. False: another process has."""
     statement = update(notices).where(
         notices.c.id == delivery_id,
         notices.c.tries == tries,

@@ -1,6 +1,6 @@
 """An engine in the memory of one process: nothing to install, everything may be lost.
 
-Among messages of one priority it keeps a line in which everybody's first item comes before
+Among messages of one priority it keeps a line in which each owner's first item comes before
 anybody's second: start-time fair queueing (Goyal, Vin and Cheng, 1996). A message's place is
 the place reached plus how far back `ahead` puts it. Places taken only rise, so
 nobody's stream of single items, however steady, can hold back what stands in line.

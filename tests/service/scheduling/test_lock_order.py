@@ -100,18 +100,24 @@ async def test_the_victim_of_a_deadlock_is_repeated(
 ) -> None:
     """Two transactions take two batch rows in opposite order, which no code of ours does."""
     tries: list[BatchId] = []
-    both_hold_one = threading.Barrier(2)
+    both_hold_one, other_ended = threading.Barrier(2), threading.Event()
 
     def lock_both(conn: Connection, first: BatchId, second: BatchId) -> None:
         tries.append(first)
+        if tries.count(first) > 1:  # else the victim may take its row again before the other does
+            other_ended.wait(60)
         batches.lock(conn, first)
         if tries.count(first) == 1:
             both_hold_one.wait(60)
         batches.lock(conn, second)
 
+    async def locked(database: Database, first: BatchId, second: BatchId) -> None:
+        await database.run(lock_both, first, second)
+        other_ended.set()
+
     context = a_mill(two_databases[0], tmp_path)
     one, two = await send_many(context, 1), await send_many(context, 1)
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
-        group.create_task(two_databases[0].run(lock_both, one, two))
-        group.create_task(two_databases[1].run(lock_both, two, one))
-    assert len(tries) >= 3  # more where the victim takes its row before the other is given it
+        group.create_task(locked(two_databases[0], one, two))
+        group.create_task(locked(two_databases[1], two, one))
+    assert len(tries) == 3

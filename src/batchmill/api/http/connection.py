@@ -139,5 +139,5 @@ class Connection(HttpToolsProtocol):
             self._hanging_up.cancel()
 
     def _hang_up(self) -> None:
-        if not self._is_answering():  # else its end begins the time anew
+        if not self._is_answering():  # else its end starts the timer again
             self.timeout_keep_alive_handler()
