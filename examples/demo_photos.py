@@ -20,7 +20,7 @@ COLOURS = ("#1f2933", "#0b7a4b")
 
 
 def main() -> int:
-    """Run the mill on the folder, draw the sheet, return the exit code of the run."""
+    """Run batchmill on the folder, draw the sheet, return the exit code of the run."""
     command = ["run", "web", sys.argv[1], "-o", str(OUTPUT), "--overwrite"]
     print("$ batchmill", *command, flush=True)
     done = subprocess.run([sys.executable, "-m", "batchmill", *command], check=False)

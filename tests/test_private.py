@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from batchmill import private
+from batchmill.api.compat import copy_to_folder
 from batchmill.cli import doctor_checks
 from batchmill.model.item import ItemId
-from batchmill.service.execution import copy_to_folder
 from batchmill.settings.fields import Settings
 from support.parts import missing
 from support.pictures import scene

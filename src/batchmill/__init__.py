@@ -1,4 +1,4 @@
-"""batchmill: a self-hosted mill for batches of files.
+"""batchmill: a self-hosted processor for batches of files.
 
     from batchmill import process_batch_sync
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from batchmill import logs, private
 from batchmill.api.app import create_app
+from batchmill.api.compat.dialects import family_rules
 from batchmill.api.probes import create_probes
 from batchmill.api.server import answer, is_loopback, listening, url
 from batchmill.attempt.context import Remote
@@ -287,6 +288,7 @@ def _server_context(
         outgoing=Outgoing(CallRules(settings.outgoing_http, settings.outgoing_loopback)),
         signer=signer,
         seals=seals,
+        family_rules=family_rules(settings),
     )
 
 

@@ -17,7 +17,7 @@ import pytest
 from obstore.store import S3Store
 
 from batchmill.service import sweep
-from batchmill.settings.fields import ImagesSettings
+from batchmill.settings.compat import ImagesSettings
 from batchmill.storage import keys
 from batchmill.storage.objects import Bucket
 from batchmill.storage.s3_uploads import S3Uploads

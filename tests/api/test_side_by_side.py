@@ -13,7 +13,7 @@ import databases
 from api.v1.test_events import listening
 from batchmill.db import workers
 from batchmill.service import api_keys
-from batchmill.settings.fields import DocumentsSettings
+from batchmill.settings.compat import DocumentsSettings
 from support import redis_server, whole_server
 from support.pictures import scene
 from support.whole_server import WholeServer

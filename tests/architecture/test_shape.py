@@ -48,6 +48,13 @@ def test_every_init_file_but_the_root_is_empty():
     assert full == ["src/batchmill/__init__.py"]
 
 
+def test_settings_of_a_dialect_are_read_in_compat_alone():
+    read = re.compile(r"settings\.(images|documents|photos|sequential)\b")
+    compat = PACKAGE / "api" / "compat"
+    leaks = [_relative(p) for p in SOURCES if read.search(p.read_text()) and p.parent != compat]
+    assert not leaks
+
+
 def test_every_module_says_what_it_is():
     silent = [
         _relative(path)

@@ -1,3 +1,3 @@
-from support.server_context import with_server_context
+from support.pool_session import with_server_context
 
 __all__ = ["with_server_context"]

@@ -5,7 +5,6 @@ from pydantic import ConfigDict
 
 from batchmill.attempt.context import AttemptContext, Remote
 from batchmill.attempt.run import run_attempt
-from batchmill.attempt.staging import local_file
 from batchmill.errors.item import (
     AttemptTimeoutError,
     ChildCrashedError,
@@ -18,7 +17,8 @@ from batchmill.model.item import SkipReason
 from batchmill.model.media import Family
 from batchmill.model.pipeline import Condition, OnError, Pipeline, Step
 from batchmill.operations.contract import Options, RemoteCall, Transform
-from support.server_context import files_left
+from support.pool_session import files_left
+from support.staged import local_file
 
 JPEG = b"\xff\xd8\xff\xe0" + b"pixels" * 10
 
@@ -246,7 +246,7 @@ def test_cancelled_attempt_leaves_nothing(with_server_context, tmp_path):
         with pytest.raises(asyncio.CancelledError):
             await running
         assert files_left(context.pool) == []
-        assert context.pool.pids() == []
+        assert context.pids() == []
 
     with_server_context(story)
 

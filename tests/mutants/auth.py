@@ -15,7 +15,7 @@ MUTANTS = (
     ),
     Mutant(
         "rate-free",
-        "src/batchmill/api/http/rate_limits.py",
+        "src/batchmill/api/compat/allowances.py",
         'FREE = frozenset({"anonymous", "free"})',
         'FREE = frozenset({"anonymous"})',
         "documents of free keys are counted by the hour",
@@ -25,9 +25,9 @@ MUTANTS = (
     ),
     Mutant(
         "rate-by-owner-upload",
-        "src/batchmill/api/http/rate_limits.py",
-        "    who = _address(request) if caller.key is None else caller.owner_id\n    limit = ctx.server",
-        "    who = _address(request)\n    limit = ctx.server",
+        "src/batchmill/api/compat/allowances.py",
+        "    who = rate_limits.address(request) if caller.key is None else caller.owner_id\n    limit = ctx.server",
+        "    who = rate_limits.address(request)\n    limit = ctx.server",
         "an owner's documents are counted, from whatever address",
         tests=(
             "tests/api/http/test_rate_limits.py::test_documents_of_a_free_key_are_counted_by_the_hour_and_by_owner",
@@ -35,9 +35,9 @@ MUTANTS = (
     ),
     Mutant(
         "rate-window",
-        "src/batchmill/api/http/rate_limits.py",
+        "src/batchmill/api/compat/allowances.py",
         "window_s = settings.rate_window_ms / 1000",
-        "window_s = MINUTE_S",
+        "window_s = 60.0",
         "the window for images is as long as the settings say",
         tests=(
             "tests/api/http/test_rate_limits.py::test_the_window_for_images_is_as_long_as_the_settings_say",
@@ -224,8 +224,8 @@ MUTANTS = (
     Mutant(
         "rate-by-owner",
         "src/batchmill/api/http/rate_limits.py",
-        "    who = _address(request) if caller.key is None else caller.owner_id\n    limit = ctx.limits",
-        "    who = _address(request)\n    limit = ctx.limits",
+        "    who = address(request) if caller.key is None else caller.owner_id\n    limit = ctx.limits",
+        "    who = address(request)\n    limit = ctx.limits",
         "an owner's images are counted, from whatever address",
         tests=(
             "tests/api/http/test_rate_limits.py::test_each_owner_has_a_window_of_the_size_of_its_tier",

@@ -1,3 +1,3 @@
-from support.server_context import in_shared_server_context, with_server_context
+from support.pool_session import in_shared_server_context, with_server_context
 
 __all__ = ["in_shared_server_context", "with_server_context"]

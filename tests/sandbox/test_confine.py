@@ -127,7 +127,7 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from batchmill.errors.item import AttemptTimeoutError, ChildCrashedError
 from support.old_kernel import refuse_calls
-from support.server_context import opened
+from support.pool_session import opened
 
 def lives(pid):
     try:
@@ -138,14 +138,14 @@ def lives(pid):
 
 async def main(story):
     refuse_calls()
-    async with opened(Path(sys.argv[1])) as mill:
-        await story(mill)
+    async with opened(Path(sys.argv[1])) as sandbox:
+        await story(sandbox)
 
 """
 
 
 def on_old_kernel(scratch: Path, story: str) -> list[str]:
-    """Run `async def story(mill)` where nothing can be filtered; return what it prints."""
+    """Run `async def story(sandbox)` where nothing can be filtered; return what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", f"{OLD_KERNEL}{story}\nasyncio.run(main(story))\n", str(scratch)],
         env={**os.environ, "PYTHONPATH": str(TESTS)},
@@ -158,9 +158,9 @@ def on_old_kernel(scratch: Path, story: str) -> list[str]:
 
 def test_old_kernel_runs_jobs_and_says_what_is_missing(tmp_path):
     story = """
-async def story(mill):
-    report = await mill.run("copy", body=b"bytes")
-    found = mill.pool.sandbox
+async def story(sandbox):
+    report = await sandbox.run("copy", body=b"bytes")
+    found = sandbox.pool.sandbox
     print(report.outputs[0].bytes, found.files, found.processes, sep="|")
 """
     missing = "Function not implemented"
@@ -170,36 +170,36 @@ async def story(mill):
 @pytest.mark.parametrize(("use", "number"), [("breed", 1), ("breed_far", 4)])
 def test_old_kernel_kills_all_descendants_of_a_child_at_its_limit(tmp_path, use, number):
     story = f"""
-async def story(mill):
-    job = mill.job("{use}")
+async def story(sandbox):
+    job = sandbox.job("{use}")
     try:
-        await mill.pool.run(job, owner="anna", wall_s=5)
+        await sandbox.pool.run(job, owner="anna", wall_s=5)
     except AttemptTimeoutError:
         pids = Path(job.folder, "offspring").read_text().split()
         print(len(pids), any(map(lives, pids)))
-    print((await mill.run("copy", body=b"next")).outputs[0].bytes)
+    print((await sandbox.run("copy", body=b"next")).outputs[0].bytes)
 """
     assert on_old_kernel(tmp_path, story) == [f"{number} False", "4"]
 
 
 def test_old_kernel_kills_a_child_that_left_its_group(tmp_path):
     story = """
-async def story(mill):
-    pid = (await mill.run("tell_pid")).data["pid"]
+async def story(sandbox):
+    pid = (await sandbox.run("tell_pid")).data["pid"]
     try:
-        await mill.run("escape", wall_s=2)
+        await sandbox.run("escape", wall_s=2)
     except AttemptTimeoutError:
         print(lives(pid))
-    print((await mill.run("copy", body=b"next")).outputs[0].bytes)
+    print((await sandbox.run("copy", body=b"next")).outputs[0].bytes)
 """
     assert on_old_kernel(tmp_path, story) == ["False", "4"]
 
 
 def test_old_kernel_kills_a_child_that_wants_to_outlive_its_fork_server(tmp_path):
     story = """
-async def story(mill):
-    found = (await mill.run("tell_pid", "tell_parent")).data
-    running = asyncio.create_task(mill.run("escape"))
+async def story(sandbox):
+    found = (await sandbox.run("tell_pid", "tell_parent")).data
+    running = asyncio.create_task(sandbox.run("escape"))
     async with asyncio.timeout(60):
         while os.getpgid(found["pid"]) == found["pid"]:
             await asyncio.sleep(0.01)

@@ -20,7 +20,7 @@ from batchmill.errors.outage import RunnerUnavailableError
 from batchmill.model.limits import Limits
 from batchmill.sandbox.messages import Job, StepProgress
 from batchmill.sandbox.pool import Pool, Recycling
-from support.server_context import left, opened, staged
+from support.pool_session import left, opened, staged
 
 TESTS = Path(__file__).parents[1]
 
@@ -269,7 +269,7 @@ def test_nursery_that_is_killed_is_replaced(with_server_context):
         await context.bereft()
         second = (await context.run("tell_parent")).data["parent"]
         assert second != first
-        assert len(context.pool.pids()) == 1
+        assert len(context.pids()) == 1
 
     with_server_context(story)
 
@@ -281,7 +281,7 @@ def test_runs_at_once_bury_each_dead_child_once(with_server_context):
         os.kill(fork_server, signal.SIGKILL)
         await context.bereft()
         await asyncio.gather(context.run("copy"), context.run("copy"))
-        assert len(context.pool.pids()) <= 2
+        assert len(context.pids()) <= 2
 
     with_server_context(story, size=2)
 
@@ -312,7 +312,7 @@ def test_closing_the_pool_ends_runs_that_are_under_way(with_server_context):
             ChildCrashedError,  # was at work
             RunnerUnavailableError,  # was waiting for a slot
         }
-        assert context.pool.pids() == []
+        assert context.pids() == []
 
     with_server_context(story, size=2)
 
@@ -324,7 +324,7 @@ def test_number_of_children_never_exceeds_the_size(with_server_context):
 
         async def one(owner: str) -> None:
             await context.run("wait", owner=owner, seconds=0.02)
-            seen.append(len(context.pool.pids()))
+            seen.append(len(context.pids()))
 
         async with asyncio.TaskGroup() as group:
             group.create_task(context.pool.start())
@@ -352,13 +352,13 @@ def test_children_die_with_their_worker_even_if_it_is_killed(tmp_path):
     script = """
 import asyncio, sys
 from pathlib import Path
-from support.server_context import opened
+from support.pool_session import opened
 
 async def main():
-    async with opened(Path(sys.argv[1])) as mill:
-        report = await mill.run("tell_parent")
-        print(report.data["parent"], *mill.pool.pids(), flush=True)
-        await mill.run("hang")
+    async with opened(Path(sys.argv[1])) as sandbox:
+        report = await sandbox.run("tell_parent")
+        print(report.data["parent"], *sandbox.pids(), flush=True)
+        await sandbox.run("hang")
 
 asyncio.run(main())
 """
@@ -432,7 +432,7 @@ def test_children_killed_at_random_cost_only_the_jobs_that_ran(with_server_conte
         async def kill(chance: random.Random) -> None:
             for _ in range(8):
                 await asyncio.sleep(0.05)
-                children = context.pool.pids()
+                children = context.pids()
                 if children:
                     os.kill(chance.choice(children), signal.SIGKILL)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from batchmill.db import batches, failures, listing
+from batchmill.db import batches, failures
 from batchmill.db.connect import Database
 from batchmill.db.types import NOW, at
 from batchmill.errors.item import UnreadableFileError
@@ -17,11 +17,12 @@ from batchmill.service.batch_control import RetryScope
 from batchmill.service.scheduling import heartbeat
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.service.submission.submit import Caller, add_files
+from support.rows import count_by_status
 from support.server_contexts import (
     a_file,
-    a_mill,
     batch_of,
     items_of,
+    new_context,
     nothing_special,
     scripted,
     send,
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.all_databases
 async def test_a_paused_batch_starts_nothing_and_a_resumed_one_ends(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await send(context, 30)
     batch = await batch_control.pause(context, batch_id, owner_id=None, reason="lunch")
     assert (batch.paused, batch.pause_reason) == (True, "lunch")
@@ -55,7 +56,7 @@ async def test_a_paused_batch_starts_nothing_and_a_resumed_one_ends(
 async def test_a_paused_queue_starts_nothing_of_anybody_until_it_is_resumed(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     before = await send(context, 30)
     await batch_control.pause_queue(context, "the disk is being changed")
     async with working(context, scripted(tmp_path, nothing_special)):
@@ -72,7 +73,7 @@ async def test_a_paused_queue_starts_nothing_of_anybody_until_it_is_resumed(
 async def test_what_a_server_queued_before_it_knew_of_the_pause_is_taken_back(
     database: Database, tmp_path: Path
 ) -> None:
-    context, other = a_mill(database, tmp_path), a_mill(database, tmp_path)
+    context, other = new_context(database, tmp_path), new_context(database, tmp_path)
     await batch_control.pause_queue(context, "lunch")
     batch_id = await send(other, 3)
     assert (await batch_of(context, batch_id)).counts.queued == 3
@@ -88,7 +89,7 @@ async def test_what_a_server_queued_before_it_knew_of_the_pause_is_taken_back(
 async def test_pause_and_cancel_of_2500_items_while_they_run_leave_exact_counts(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
 
     async def brief(_claimed: Claimed) -> None:
         await asyncio.sleep(0.001)
@@ -103,7 +104,7 @@ async def test_pause_and_cancel_of_2500_items_while_they_run_leave_exact_counts(
         batch = await batch_control.cancel(context, batch_id, owner_id=None)
     assert batch.status is BatchStatus.CANCELLED
     assert batch.counts.cancelled + batch.counts.completed == 2_500
-    counted = await database.read(listing.count_by_status, batch_id)
+    counted = await database.read(count_by_status, batch_id)
     assert counted[ItemStatus.CANCELLED] == batch.counts.cancelled
     assert counted[ItemStatus.COMPLETED] == batch.counts.completed
 
@@ -117,7 +118,7 @@ async def test_retry_runs_only_what_failed_and_percent_starts_a_new_run(
         if not sound and claimed.input.name in {"1.txt", "3.txt"}:
             raise UnreadableFileError(claimed.input.name, "broken")
 
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     async with working(context, scripted(tmp_path, script)):
         batch_id = await send(context, 5)
         await until_ended(context, batch_id)
@@ -137,7 +138,7 @@ async def test_retry_by_group_and_by_id_takes_up_only_those(
         reason = "too dark" if claimed.input.name < "3" else "too bright"
         raise UnreadableFileError(claimed.input.name, reason)
 
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     async with working(context, scripted(tmp_path, script)):
         batch_id = await send(context, 5)
         await until_ended(context, batch_id)
@@ -161,7 +162,7 @@ async def test_retry_by_group_and_by_id_takes_up_only_those(
 async def test_somebody_elses_batch_is_as_absent_as_none(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await send(context, 1, caller=Caller(OwnerId("one")))
     for act in (
         batch_control.pause,
@@ -179,7 +180,7 @@ async def test_somebody_elses_batch_is_as_absent_as_none(
 async def test_an_ended_batch_can_be_neither_paused_nor_cancelled(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     async with working(context, scripted(tmp_path, nothing_special)):
         batch_id = await send(context, 1)
         await until_ended(context, batch_id)
@@ -191,7 +192,7 @@ async def test_an_ended_batch_can_be_neither_paused_nor_cancelled(
 async def test_an_open_batch_takes_files_until_it_is_closed(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     async with working(context, scripted(tmp_path, nothing_special)):
         batch_id = await send(context, 2, keep_open=True)
         await until(context, batch_id, lambda batch: batch.counts.completed == 2)
@@ -206,7 +207,7 @@ async def test_an_open_batch_takes_files_until_it_is_closed(
 async def test_closing_an_open_batch_whose_items_have_ended_ends_it(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     async with working(context, scripted(tmp_path, nothing_special)):
         batch_id = await send(context, 1, keep_open=True)
         await until(context, batch_id, lambda batch: batch.counts.completed == 1)
@@ -217,7 +218,7 @@ async def test_closing_an_open_batch_whose_items_have_ended_ends_it(
 async def test_a_batch_that_nobody_closed_ends_once_nothing_was_added_for_long(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path, upload_expiry_s=60)
+    context = new_context(database, tmp_path, upload_expiry_s=60)
     async with working(context, scripted(tmp_path, nothing_special)):
         left, grown = await send(context, 1, keep_open=True), await send(context, 1, keep_open=True)
         for batch_id in (left, grown):
@@ -231,7 +232,7 @@ async def test_a_batch_that_nobody_closed_ends_once_nothing_was_added_for_long(
 async def test_an_open_batch_waits_for_its_first_files_too(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path, upload_expiry_s=60)
+    context = new_context(database, tmp_path, upload_expiry_s=60)
     batch_id = await send(context, 0, keep_open=True)
     await batch_control.close_left_open(context)
     assert (await batch_of(context, batch_id)).open
@@ -243,7 +244,7 @@ async def test_an_open_batch_waits_for_its_first_files_too(
 async def test_a_deleted_batch_leaves_no_row_and_no_byte(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     async with working(context, scripted(tmp_path, nothing_special)):
         batch_id = await send(context, 4)
         await until_ended(context, batch_id)

@@ -19,9 +19,10 @@ from batchmill.model.priority import RANKS, TIER_PRIORITY, engine_priority
 from batchmill.model.retry import RetryPolicy, backoff_s, verdict
 from batchmill.service.execution.process_item import process_item
 from batchmill.service.scheduling.leases import LeaseKeeper
-from batchmill.settings.fields import SequentialSettings, TierLimits, Tiers
+from batchmill.settings.compat import SequentialSettings
+from batchmill.settings.fields import TierLimits, Tiers
 from support.rows import AWAY, BATCH, CRASHED, SLOW, Rows
-from support.server_contexts import a_mill, scripted
+from support.server_contexts import new_context, scripted
 
 # SQL is the subject: all databases
 
@@ -74,7 +75,7 @@ def tried(database: Database, folder: Path, script, **order) -> tuple[int, str]:
     """Work on an item until it ends; return its attempts and its status."""
     rows = Rows(database)
     (item_id,) = rows.batch(**order)
-    context = a_mill(database, folder, tiers=TIERS, sequential=SequentialSettings(crashes=2))
+    context = new_context(database, folder, tiers=TIERS, sequential=SequentialSettings(crashes=2))
 
     async def work() -> None:
         await process_item(context, LeaseKeeper(context), scripted(folder, script), item_id)
@@ -101,7 +102,7 @@ async def test_a_file_is_not_tried_again_before_what_was_away_asks_for(
 ) -> None:
     rows = Rows(database)
     (item_id,) = rows.batch()
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
 
     def busy(_claimed: object) -> None:
         raise ModelBusyError("m", retry_after_s=700.0)

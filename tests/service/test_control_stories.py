@@ -14,7 +14,7 @@ from batchmill.model.item import ItemId
 from batchmill.service import batch_control
 from batchmill.service.batch_control import RetryScope
 from support.rows import AWAY, BATCH, CRASHED, LEASE_MS, SLOW, UNREADABLE, WEEK_MS, Rows
-from support.server_contexts import a_mill
+from support.server_contexts import new_context
 
 # SQL is the subject: all databases
 
@@ -30,7 +30,7 @@ class Acting(Rows):
 
     def act(self, act: Act, *args: object):
         async def acted() -> object:
-            return await act(a_mill(self.database, self.folder), BATCH, *args, owner_id=None)
+            return await act(new_context(self.database, self.folder), BATCH, *args, owner_id=None)
 
         return asyncio.run(acted())
 

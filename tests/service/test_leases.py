@@ -29,9 +29,9 @@ from batchmill.service.scheduling.leases import LeaseKeeper
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.worker import background
 from support.line import line_to
+from support.pool_session import opened
 from support.rows import LEASE_MS
-from support.server_context import opened
-from support.server_contexts import a_mill, items_of, scripted, send
+from support.server_contexts import items_of, new_context, scripted, send
 
 # SQL is the subject: all databases
 
@@ -118,7 +118,7 @@ async def take_over(database: Database, batch_id: BatchId, item_id: ItemId) -> N
 async def test_an_attempt_that_takes_longer_than_its_lease_stays_one_attempt(
     database: Database, tmp_path: Path
 ) -> None:
-    context, held = a_mill(database, tmp_path, **SHORT), Held()
+    context, held = new_context(database, tmp_path, **SHORT), Held()
     batch_id, item_id = await one_item(context)
     async with working_on(context, scripted(tmp_path, held), item_id) as work:
         await held.begun.wait()
@@ -137,7 +137,7 @@ async def test_an_attempt_that_takes_longer_than_its_lease_stays_one_attempt(
 async def test_an_attempt_whose_item_was_taken_over_is_stopped_and_leaves_the_new_claim_alone(
     database: Database, tmp_path: Path
 ) -> None:
-    context, held = a_mill(database, tmp_path), Held()
+    context, held = new_context(database, tmp_path), Held()
     batch_id, item_id = await one_item(context)
     async with working_on(context, scripted(tmp_path, held), item_id) as work:
         await held.begun.wait()
@@ -151,7 +151,7 @@ async def test_an_attempt_whose_item_was_taken_over_is_stopped_and_leaves_the_ne
 async def test_how_far_an_attempt_is_reaches_the_row_and_never_goes_back(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id, item_id = await one_item(context)
     told: asyncio.Queue[float] = asyncio.Queue()
 
@@ -177,7 +177,7 @@ async def test_a_worker_without_its_database_stops_its_attempt_and_the_next_one_
     tmp_path: Path, database: Database
 ) -> None:
     away = Unreachable(database.engine.url.render_as_string(hide_password=False))
-    context, held = a_mill(away, tmp_path, **SHORT), Held()
+    context, held = new_context(away, tmp_path, **SHORT), Held()
     batch_id, item_id = await one_item(context)
     async with working_on(context, scripted(tmp_path, held), item_id) as work:
         await held.begun.wait()
@@ -220,7 +220,7 @@ async def test_a_worker_that_loses_the_line_to_its_database_kills_the_child_that
         far = Database(
             url.set(host="127.0.0.1", port=line.port).render_as_string(hide_password=False)
         )
-        context = a_mill(far, tmp_path, **SHORT)
+        context = new_context(far, tmp_path, **SHORT)
         _, item_id = await one_item(context)
 
         @asynccontextmanager
@@ -232,7 +232,7 @@ async def test_a_worker_that_loses_the_line_to_its_database_kills_the_child_that
 
         async with working_on(context, attempt, item_id) as work:
             await pool.busy()
-            (child,) = pool.pool.pids()
+            (child,) = pool.pids()
             getattr(line, how)()
             while is_alive(child):
                 await asyncio.sleep(0.05)

@@ -13,9 +13,9 @@ from batchmill.service import batch_control
 from batchmill.service.queries import PAGE_ROWS, Reading, Wanted
 from batchmill.service.submission.submit import Caller, drafted
 from support.server_contexts import (
-    a_mill,
     batch_of,
     items_of,
+    new_context,
     nothing_special,
     scripted,
     send,
@@ -30,7 +30,7 @@ MINE, YOURS = OwnerId("mine"), OwnerId("yours")
 
 
 async def test_only_its_owner_reads_a_batch_and_its_items(database, tmp_path):
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await send(context, 1, caller=Caller(MINE))
     (item,) = await items_of(context, batch_id)
     mine, yours, everyones = (Reading(context, owner) for owner in (MINE, YOURS, None))
@@ -44,7 +44,7 @@ async def test_only_its_owner_reads_a_batch_and_its_items(database, tmp_path):
 
 
 async def test_a_batch_whose_files_still_arrive_is_told_like_every_other(database, tmp_path):
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     async with drafted(context, Caller()) as batch_id:
         told = await Reading(context, None).batch(batch_id)
         await batch_control.purge(context, batch_id)
@@ -55,19 +55,19 @@ async def test_a_batch_whose_files_still_arrive_is_told_like_every_other(databas
 @pytest.mark.parametrize("id_", ["", "bat_", "bat_\0", "itm_1", "bat_1' OR 1=1", "bat_" + "x" * 99])
 def test_what_is_no_id_is_not_even_looked_for(database, tmp_path, id_):
     with pytest.raises(NotFoundError):
-        asyncio.run(Reading(a_mill(database, tmp_path), None).batch(id_))
+        asyncio.run(Reading(new_context(database, tmp_path), None).batch(id_))
 
 
 @pytest.mark.parametrize("cursor", ["", "é", "e30", "WzFd", "WyJhIl0", "WyJhIix0cnVlXQ", "%%%%"])
 async def test_a_cursor_that_is_not_ours_is_refused(database, tmp_path, cursor):
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch = await batch_of(context, await send(context, 1))
     with pytest.raises(InvalidFieldError):
         await Reading(context, None).items(batch, Wanted(), limit=1, cursor=cursor)
 
 
 async def test_an_archive_has_the_files_behind_many_items_that_made_none(database, tmp_path):
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await send_many(context, PAGE_ROWS + 20)
     await batch_control.cancel(context, batch_id, owner_id=None)
     batch = await batch_of(context, batch_id)
@@ -81,7 +81,7 @@ async def test_an_archive_has_the_files_behind_many_items_that_made_none(databas
 
 
 async def test_every_item_is_read_page_by_page(database, tmp_path):
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch = await batch_of(context, await send_many(context, 2 * PAGE_ROWS + 1))
     pages = [
         [item.position for item in page]
@@ -92,7 +92,7 @@ async def test_every_item_is_read_page_by_page(database, tmp_path):
 
 
 async def test_only_waiting_batches_have_a_place_in_the_queue(database, tmp_path):
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     ids = [await send(context, 1) for _ in range(3)]
     urgent = await send(context, 1, priority="high")
     await batch_control.pause(context, ids[0], owner_id=None)
@@ -112,7 +112,7 @@ async def test_failures_come_with_samples(database, tmp_path):
     def fail(claimed):
         raise UnreadableFileError(claimed.input.name, "it is damaged")
 
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await send(context, 5)
     async with working(context, scripted(tmp_path, fail)):
         batch = await until_ended(context, batch_id)

@@ -34,7 +34,7 @@ from batchmill.service.queries import Reading, Wanted
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.transitions import Completed, Failed
 from support.ring import examples
-from support.server_contexts import a_mill
+from support.server_contexts import new_context
 
 BATCH = BatchId("bat_1")
 NUMBER = 7
@@ -171,7 +171,7 @@ def test_pages_hold_each_matching_item_once_and_in_order(
 ):
     with database.engine.begin() as conn:
         _store(conn, rows)
-    reading = Reading(a_mill(database, tmp_path), None)
+    reading = Reading(new_context(database, tmp_path), None)
 
     async def every() -> list[int]:
         batch = await reading.batch(BATCH)

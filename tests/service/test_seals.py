@@ -22,7 +22,7 @@ from batchmill.service.queries import Reading
 from batchmill.service.seals import Seals
 from batchmill.worker import background
 from support.receiver import Receiver
-from support.server_contexts import a_mill, send
+from support.server_contexts import new_context, send
 
 OLD, NEW = "o" * 32, "n" * 32
 HOOK, OTHER = WebhookId("whk_1"), WebhookId("whk_2")
@@ -35,7 +35,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def context(database: Database, tmp_path) -> ServerContext:
-    made = a_mill(database, tmp_path)
+    made = new_context(database, tmp_path)
     return replace(made, outgoing=Outgoing(CallRules(http=True, loopback=True)))
 
 

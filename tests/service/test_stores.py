@@ -27,7 +27,7 @@ from batchmill.storage.base import Storage
 from batchmill.storage.local import LocalStorage
 from batchmill.storage.objects import Bucket, ObjectStorage
 from batchmill.storage.split import SplitStorage
-from support.server_contexts import a_day_later, a_file, a_mill, marked, send, swept
+from support.server_contexts import a_day_later, a_file, marked, new_context, send, swept
 
 HOUR_MS = stores.RAISED_EVERY_MS
 
@@ -86,10 +86,10 @@ async def back_to(context: ServerContext, number: int) -> None:
 async def test_a_wrong_database_is_refused_and_removes_nothing(
     database: Database, empty_database: Database, storage: Storage, tmp_path: Path
 ) -> None:
-    right = replace(a_mill(database, tmp_path), storage=storage)
+    right = replace(new_context(database, tmp_path), storage=storage)
     await marked(right)
     batch_id = await send(right, 1)
-    wrong = replace(a_mill(empty_database, tmp_path), storage=storage)
+    wrong = replace(new_context(empty_database, tmp_path), storage=storage)
     with pytest.raises(WrongStoreError, match="belongs to another installation") as refused:
         await marked(wrong)
     assert "BATCHMILL_DATABASE_URL" in refused.value.message
@@ -102,9 +102,9 @@ async def test_a_wrong_database_is_refused_and_removes_nothing(
 async def test_a_store_in_use_before_marks_is_adopted_by_its_database_and_by_no_other(
     database: Database, empty_database: Database, storage: Storage, tmp_path: Path
 ) -> None:
-    right = replace(a_mill(database, tmp_path), storage=storage)
+    right = replace(new_context(database, tmp_path), storage=storage)
     batch_id = await send(right, 1)
-    wrong = replace(a_mill(empty_database, tmp_path), storage=storage)
+    wrong = replace(new_context(empty_database, tmp_path), storage=storage)
     with pytest.raises(WrongStoreError, match="batches that the database does not know"):
         await marked(wrong)
     await swept(wrong)
@@ -117,7 +117,7 @@ async def test_a_store_in_use_before_marks_is_adopted_by_its_database_and_by_no_
 async def test_of_many_folders_one_that_is_unknown_is_enough_to_refuse_the_store(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     one = await send(context, 1)
     for name in (ids.batch_id() for _ in range(stores.CHUNK_ROWS)):
         (tmp_path / "storage/batches" / name).mkdir()
@@ -132,7 +132,7 @@ async def test_of_many_folders_one_that_is_unknown_is_enough_to_refuse_the_store
 async def test_an_older_backup_is_refused_until_its_generation_is_raised_by_word(
     database: Database, storage: Storage, tmp_path: Path
 ) -> None:
-    context = replace(a_mill(database, tmp_path), storage=storage)
+    context = replace(new_context(database, tmp_path), storage=storage)
     await marked(context)
     batch_id = await send(context, 1)
     for _ in range(3):
@@ -160,7 +160,7 @@ async def test_the_generation_is_raised_once_an_hour_in_the_database_and_the_mar
     database: Database, own_bucket: Bucket, tmp_path: Path
 ) -> None:
     split = SplitStorage(LocalStorage(tmp_path / "storage"), ObjectStorage(own_bucket))
-    context = replace(a_mill(database, tmp_path, results_url=own_bucket.url), storage=split)
+    context = replace(new_context(database, tmp_path, results_url=own_bucket.url), storage=split)
     await marked(context)
     await swept(context)
     assert await generation(context) == 1
@@ -177,7 +177,7 @@ async def test_the_generation_is_raised_once_an_hour_in_the_database_and_the_mar
 async def test_an_empty_store_in_the_place_of_a_marked_one_is_refused_until_adopted(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     await marked(context)
     await send(context, 1)
     unmounted = replace(context, storage=LocalStorage(tmp_path / "mount point"))
@@ -193,10 +193,10 @@ async def test_an_empty_store_in_the_place_of_a_marked_one_is_refused_until_adop
 async def test_another_bucket_for_results_is_refused_and_the_first_one_is_not(
     database: Database, own_bucket: Bucket, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     await marked(context)
     main, results = LocalStorage(tmp_path / "storage"), ObjectStorage(own_bucket)
-    split = a_mill(database, tmp_path, results_url=own_bucket.url)
+    split = new_context(database, tmp_path, results_url=own_bucket.url)
     await marked(replace(split, storage=SplitStorage(main, results)))
     other = ObjectStorage(replace(own_bucket, url=f"{own_bucket.url}/other"))
     with pytest.raises(WrongStoreError, match="BATCHMILL_RESULTS_URL"):
@@ -206,8 +206,8 @@ async def test_another_bucket_for_results_is_refused_and_the_first_one_is_not(
 async def test_two_installations_share_a_bucket_by_prefix_and_not_without(
     database: Database, empty_database: Database, own_bucket: Bucket, tmp_path: Path
 ) -> None:
-    one = replace(a_mill(database, tmp_path / "one"), storage=ObjectStorage(own_bucket))
-    two = a_mill(empty_database, tmp_path / "two")
+    one = replace(new_context(database, tmp_path / "one"), storage=ObjectStorage(own_bucket))
+    two = new_context(empty_database, tmp_path / "two")
     beside = replace(own_bucket, url=f"{own_bucket.url}-two")
     await marked(one)
     await marked(replace(two, storage=ObjectStorage(beside)))
@@ -219,7 +219,8 @@ async def test_servers_of_one_installation_that_start_at_once_agree_on_the_mark(
     database: Database, storage: Storage, tmp_path: Path
 ) -> None:
     servers = [
-        replace(a_mill(database, tmp_path / str(number)), storage=storage) for number in range(6)
+        replace(new_context(database, tmp_path / str(number)), storage=storage)
+        for number in range(6)
     ]
     await asyncio.gather(*(marked(each) for each in servers))
     mark = await mark_of(servers[0])
@@ -231,7 +232,7 @@ async def test_of_two_installations_that_start_at_once_in_one_place_one_is_refus
     database: Database, empty_database: Database, storage: Storage, tmp_path: Path
 ) -> None:
     both = [
-        replace(a_mill(each, tmp_path / str(number)), storage=storage)
+        replace(new_context(each, tmp_path / str(number)), storage=storage)
         for number, each in enumerate((database, empty_database))
     ]
     claims = [stores.claim(each, stores.of_batches(each)) for each in both]
@@ -243,7 +244,7 @@ async def test_of_two_installations_that_start_at_once_in_one_place_one_is_refus
 async def test_a_mark_that_nobody_can_read_is_taken_for_anothers(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     await context.storage.swap(keys.IDENTITY, b"[]", expected=None)
     with pytest.raises(WrongStoreError):
         await marked(context)
@@ -252,9 +253,9 @@ async def test_a_mark_that_nobody_can_read_is_taken_for_anothers(
 async def test_uploads_of_another_database_are_refused_and_stay(
     database: Database, empty_database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     await marked(context)
-    wrong = a_mill(empty_database, tmp_path)
+    wrong = new_context(empty_database, tmp_path)
     with pytest.raises(WrongStoreError, match="BATCHMILL_UPLOADS_DIR"):
         await stores.claim(wrong, stores.of_uploads(wrong))
     (context.settings.uploads_folder / keys.IDENTITY).unlink()
@@ -266,7 +267,7 @@ async def test_uploads_of_another_database_are_refused_and_stay(
 async def test_a_worker_with_another_storage_than_the_servers_is_refused(
     database: Database, tmp_path: Path
 ) -> None:
-    server = a_mill(database, tmp_path)
+    server = new_context(database, tmp_path)
     await marked(server)
     await stores.claim_when_marked(server)
     worker = replace(server, storage=LocalStorage(tmp_path / "another folder"))
@@ -287,7 +288,7 @@ async def test_a_worker_that_starts_first_waits_for_a_server_and_marks_nothing(
 
     looks, looked = list[str](), asyncio.Event()
 
-    server = a_mill(database, tmp_path)
+    server = new_context(database, tmp_path)
     worker = replace(server, storage=Watched(tmp_path / "storage"))
     waiting = asyncio.create_task(stores.claim_when_marked(worker))
     await asyncio.wait_for(looked.wait(), 30)
@@ -299,7 +300,7 @@ async def test_a_worker_that_starts_first_waits_for_a_server_and_marks_nothing(
 async def test_more_orphans_than_a_days_worth_wait_for_an_administrator(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     await marked(context)
     kept = await send(context, 1)
     names = await put_folders(context, 11)
@@ -320,7 +321,7 @@ async def test_more_orphans_than_a_days_worth_wait_for_an_administrator(
 async def test_ten_orphans_are_removed_after_a_day_and_not_before(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     await marked(context)
     names = await put_folders(context, 10)
     await swept(context)
@@ -335,7 +336,7 @@ async def test_ten_orphans_are_removed_after_a_day_and_not_before(
 async def test_a_folder_that_is_known_again_is_no_orphan_any_more(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     await marked(context)
     batch_id = await send(context, 1)
     rename = update(batch_table).where(batch_table.c.id == batch_id).values(id="bat_lost")
@@ -359,7 +360,7 @@ async def test_a_listing_that_breaks_off_removes_and_forgets_nothing(
                 yield name
                 raise StorageUnavailableError(detail="gone")
 
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     await marked(context)
     names = await put_folders(context, 3)
     await swept(context)
@@ -374,7 +375,7 @@ async def test_a_listing_that_breaks_off_removes_and_forgets_nothing(
 async def test_a_store_that_another_installation_took_over_is_cleaned_up_no_more(
     database: Database, empty_database: Database, tmp_path: Path
 ) -> None:
-    context, other = a_mill(database, tmp_path), a_mill(empty_database, tmp_path)
+    context, other = new_context(database, tmp_path), new_context(empty_database, tmp_path)
     await marked(context)
     names = await put_folders(context, 3)
     await swept(context)

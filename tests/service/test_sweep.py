@@ -27,10 +27,10 @@ from support.server_contexts import (
     PIPELINE,
     a_day_later,
     a_file,
-    a_mill,
     batch_of,
     items_of,
     marked,
+    new_context,
     nothing_special,
     scripted,
     send,
@@ -47,7 +47,7 @@ pytestmark = pytest.mark.all_databases
 async def test_an_item_whose_worker_went_silent_is_delivered_again(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await send(context, 1)
     (item,) = await items_of(context, batch_id)
     await database.run(transitions.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000)
@@ -67,7 +67,7 @@ async def test_a_storage_that_hangs_holds_up_tidying_but_not_the_sweep(
 
     asked = asyncio.Event()
 
-    context = replace(a_mill(database, tmp_path), storage=Hanging(tmp_path / "storage"))
+    context = replace(new_context(database, tmp_path), storage=Hanging(tmp_path / "storage"))
     batch_id = await send(context, 1)
     async with background(sweep.run(context)):
         await asyncio.wait_for(asked.wait(), 30)
@@ -91,7 +91,7 @@ async def test_a_file_that_cannot_be_removed_ends_neither_the_sweep_nor_the_remo
     stuck: set[str] = set()
 
     storage = Stuck(tmp_path / "storage")
-    context = replace(a_mill(database, tmp_path, cleanup_interval_ms=1_000), storage=storage)
+    context = replace(new_context(database, tmp_path, cleanup_interval_ms=1_000), storage=storage)
     await marked(context)
     first, second = await send(context, 1), await send(context, 1)
     orphans = sorted(BatchId(ids.batch_id()) for _ in range(2))
@@ -116,7 +116,7 @@ def stored_batches(folder: Path) -> set[str]:
 
 
 async def test_a_living_lease_is_left_alone(database: Database, tmp_path: Path) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await send(context, 1)
     (item,) = await items_of(context, batch_id)
     await database.run(
@@ -129,13 +129,13 @@ async def test_a_living_lease_is_left_alone(database: Database, tmp_path: Path) 
 async def test_a_start_after_a_kill_takes_everything_over_at_once(
     database: Database, tmp_path: Path
 ) -> None:
-    killed = a_mill(database, tmp_path)
+    killed = new_context(database, tmp_path)
     batch_id = await send(killed, 6)
     for item in (await items_of(killed, batch_id))[:2]:
         await database.run(
             transitions.claim, item.id, worker_id=killed.process_id, lease_ms=3_600_000
         )
-    started = a_mill(database, tmp_path)
+    started = new_context(database, tmp_path)
     await sweep.take_over(started)
     async with working(started, scripted(tmp_path, nothing_special)):
         batch = await until_ended(started, batch_id)
@@ -145,7 +145,7 @@ async def test_a_start_after_a_kill_takes_everything_over_at_once(
 async def test_a_cancellation_that_was_killed_in_the_middle_is_finished(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await send(context, 7)
     await database.run(batches.start_cancelling, batch_id)
     await swept(context)
@@ -156,7 +156,7 @@ async def test_a_cancellation_that_was_killed_in_the_middle_is_finished(
 async def test_an_upload_that_stopped_is_removed_with_its_bytes(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = BatchId(ids.batch_id())
     draft = batches_draft()
     await database.run(batches.insert, batch_id, draft, owner_id=OwnerId("local"), upload_ms=-1000)
@@ -169,7 +169,7 @@ async def test_an_upload_that_stopped_is_removed_with_its_bytes(
 
 
 async def test_a_refused_submission_leaves_nothing(database: Database, tmp_path: Path) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     with pytest.raises(EmptyBatchError):
         async with drafted(context, Caller()) as batch_id:
             await accept(context, batch_id, Caller(), order=Order(PIPELINE), files=[])
@@ -179,7 +179,7 @@ async def test_a_refused_submission_leaves_nothing(database: Database, tmp_path:
 async def test_files_of_no_known_batch_are_removed_and_others_are_not(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     await marked(context)
     await send(context, 2)
     for name in ("bat_unknown", "not-ours"):
@@ -197,7 +197,7 @@ async def test_files_of_no_known_batch_are_removed_and_others_are_not(
 async def test_a_batch_is_removed_after_its_retention_time(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path, retention_s=4_000)
+    context = new_context(database, tmp_path, retention_s=4_000)
     async with working(context, scripted(tmp_path, nothing_special)):
         batch_id = await send(context, 2)
         batch = await until_ended(context, batch_id)
@@ -214,7 +214,7 @@ async def test_a_batch_is_removed_after_its_retention_time(
 
 
 async def test_kept_answers_are_dropped_after_a_day(database: Database, tmp_path: Path) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     owner = OwnerId("local")
     for key in ("old", "new"):
         await database.run(idempotency.begin, owner, key, body_sha256="0" * 64)
@@ -231,7 +231,7 @@ async def test_kept_answers_are_dropped_after_a_day(database: Database, tmp_path
 async def test_only_one_process_leads_and_another_takes_over_when_it_resigns(
     database: Database, tmp_path: Path
 ) -> None:
-    one, two = a_mill(database, tmp_path), a_mill(database, tmp_path)
+    one, two = new_context(database, tmp_path), new_context(database, tmp_path)
     await database.run(workers.enter_leadership, sweep.LEADER)
     assert await sweep.lead(one)
     assert await sweep.lead(one)
@@ -242,7 +242,7 @@ async def test_only_one_process_leads_and_another_takes_over_when_it_resigns(
 
 
 async def test_slots_of_dead_workers_are_forgotten(database: Database, tmp_path: Path) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     for name, lease_ms in (("wrk_a", 60_000), ("wrk_b", -1)):
         await database.run(
             workers.record_heartbeat,
@@ -262,7 +262,7 @@ async def test_slots_of_dead_workers_are_forgotten(database: Database, tmp_path:
 async def test_a_retrying_item_is_not_taken_before_it_is_due(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await send(context, 1)
     (item,) = await items_of(context, batch_id)
     claimed = await database.run(

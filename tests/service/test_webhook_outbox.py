@@ -26,14 +26,21 @@ from batchmill.service.submission.submit import Caller
 from batchmill.worker import background
 from support import receiver as receivers
 from support.receiver import Receiver, answer
-from support.server_contexts import a_mill, nothing_special, scripted, send, until_ended, working
+from support.server_contexts import (
+    new_context,
+    nothing_special,
+    scripted,
+    send,
+    until_ended,
+    working,
+)
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def context(database: Database, tmp_path: Path) -> ServerContext:
-    made = a_mill(database, tmp_path)
+    made = new_context(database, tmp_path)
     return replace(made, outgoing=Outgoing(CallRules(http=True, loopback=True)))
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmill.errors.request import UnknownNameError, UsageError
-from batchmill.settings.fields import MIB, Settings, Tiers
+from batchmill.settings.fields import Settings, Tiers
 from batchmill.settings.loading import (
     ALIASES,
     Setting,
@@ -16,6 +16,7 @@ from batchmill.settings.loading import (
     settings,
     unknown_variables,
 )
+from batchmill.settings.types import MIB
 
 
 def test_nothing_set_gives_the_defaults():

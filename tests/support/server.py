@@ -20,6 +20,7 @@ import httpx
 import databases
 from batchmill import worker
 from batchmill.api.app import create_app
+from batchmill.api.compat.dialects import family_rules
 from batchmill.api.event_hub import EventHub
 from batchmill.api.server import answer, listening
 from batchmill.attempt.run import Finished
@@ -122,7 +123,7 @@ def running(folder: Path, *, slots: int = 2, **settings) -> Iterator[Server]:
 
     async def main(sock: socket.socket, client: httpx.Client) -> None:
         gate, stopping = asyncio.Event(), asyncio.Event()
-        async with _mill(folder, settings) as context:
+        async with _new_context(folder, settings) as context:
             app = create_app(context)
             answering = answer(app, sock, stopping=stopping, on_ready=lambda _: ready.set())
             attempt = _turning_around(context, folder, gate)
@@ -153,18 +154,18 @@ def running(folder: Path, *, slots: int = 2, **settings) -> Iterator[Server]:
 
 
 @asynccontextmanager
-async def _mill(folder: Path, settings: dict[str, object]) -> AsyncIterator[ServerContext]:
+async def _new_context(folder: Path, settings: dict[str, object]) -> AsyncIterator[ServerContext]:
     path = databases.memory_folder(folder) / f"{folder.name}-{ids.worker_id()}.sqlite3"
     database = Database(f"sqlite:///{path}")
     migrate(database.engine)
     process_id = ids.worker_id()
+    chosen = Settings(**{"data_dir": folder, "disk_reserve_bytes": 0, "tiers": LOOSE, **settings})
     context = ServerContext(
         database=database,
         storage=LocalStorage(folder / "storage"),
         engine=MemoryEngine(),
-        settings=Settings(
-            **{"data_dir": folder, "disk_reserve_bytes": 0, "tiers": LOOSE, **settings}
-        ),
+        settings=chosen,
+        family_rules=family_rules(chosen),
         process_id=process_id,
         uploads=folder / "tmp" / process_id,
     )

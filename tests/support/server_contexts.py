@@ -1,4 +1,4 @@
-"""A real mill for tests: real database, local storage, memory engine, attempts that misbehave."""
+"""A real server context: real database, local storage, memory engine, attempts that misbehave."""
 
 import asyncio
 import hashlib
@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import update
 
+from batchmill.api.compat.dialects import family_rules
 from batchmill.attempt.run import Finished
 from batchmill.db import batches, listing
 from batchmill.db.connect import Database
@@ -37,18 +38,20 @@ Script = Callable[[Claimed], Any]
 """What an attempt does: returns, raises, or awaits something first."""
 
 
-def a_mill(
+def new_context(
     database: Database, folder: Path, *, engine: Engine | None = None, **settings: Any
 ) -> ServerContext:
-    """Return a mill with short times over an empty database."""
+    """Return a context with short times over an empty database."""
     uploads = folder / "uploads"
     uploads.mkdir(parents=True, exist_ok=True)
     quick = {"sweep_s": 0.05, "lease_s": 12, "renew_s": 4, "drain_s": 5, **settings}
+    chosen = Settings(data_dir=folder, **quick)
     return ServerContext(
         database=database,
         storage=LocalStorage(folder / "storage"),
         engine=engine or MemoryEngine(),
-        settings=Settings(data_dir=folder, **quick),
+        settings=chosen,
+        family_rules=family_rules(chosen),
         process_id=ids.worker_id(),
         uploads=uploads,
         vitals=Vitals(slots=2),

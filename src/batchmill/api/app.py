@@ -13,8 +13,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 import batchmill
-from batchmill.api.compat import documents, images, photos, sequential
-from batchmill.api.compat import result_tokens as reference_results
+from batchmill.api.compat import dialects
 from batchmill.api.event_hub import EventHub
 from batchmill.api.http import openapi_bodies, problems, query_parameters
 from batchmill.api.http.forwarded import Proxies
@@ -56,11 +55,7 @@ ROUTERS = (
     webhooks.router,
     session.router,
     settings.router,
-    sequential.router,
-    documents.router,
-    photos.router,
-    images.router,
-    reference_results.router,
+    *dialects.ROUTERS,
     signed_router,
 )
 
@@ -87,7 +82,7 @@ def create_app(
     app = FastAPI(
         title="batchmill",
         version=batchmill.__version__,
-        summary="A self-hosted mill for batches of files.",
+        summary="A self-hosted processor for batches of files.",
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,

@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchmill.errors.item import InputLostError
-
 Stage = Callable[[Path], Awaitable[None]]
 """Makes the bytes appear at a path that does not exist yet; raises `InputLostError`."""
 
@@ -18,18 +16,6 @@ class InputFile:
 
     name: str
     stage: Stage
-
-
-def local_file(path: Path, name: str | None = None) -> InputFile:
-    """Return a file of this machine as an input: a hard link where possible, else a copy."""
-
-    async def stage(target: Path) -> None:
-        try:
-            link_or_copy(path, target)
-        except FileNotFoundError as error:
-            raise InputLostError(name or path.name) from error
-
-    return InputFile(name or path.name, stage)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -34,7 +34,7 @@ def _root(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Mill batches of files: pictures and documents, by the hundred or by the million."""
+    """Process batches of files: pictures and documents, by the hundred or by the million."""
 
 
 command(app, "run", RunOptions)(run)

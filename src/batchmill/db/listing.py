@@ -3,7 +3,7 @@
 Pages are keyset pages: each starts after the last row of the one before, by an index.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -71,16 +71,6 @@ def page(
         if after is not None:
             query = query.where(items.c.position > after[1])
     return [_item(row) for row in conn.execute(query)]
-
-
-def count_by_status(conn: Connection, batch_id: BatchId) -> Mapping[ItemStatus, int]:
-    """Count the rows themselves: what the batch's counters must equal."""
-    query = (
-        select(items.c.status, func.count())
-        .where(items.c.batch_id == batch_id)
-        .group_by(items.c.status)
-    )
-    return {ItemStatus(status): number for status, number in conn.execute(query)}
 
 
 def running(conn: Connection, batch_id: BatchId, *, limit: int) -> Sequence[Item]:

@@ -144,10 +144,6 @@ class Pool:
             crashed=self._crashed,
         )
 
-    def pids(self) -> list[int]:
-        """Return the process ids of the children that are alive."""
-        return [child.pid for child in (*self._idle, *self._busy) if child.alive]
-
     def _leave(self, child: Child) -> None:
         self._busy.discard(child)
         if child.alive:

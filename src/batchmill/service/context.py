@@ -9,9 +9,9 @@ from batchmill.db.connect import Connection, Database
 from batchmill.engines.base import Engine
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
-from batchmill.model.families import DOCUMENTS, IMAGES
 from batchmill.model.item import QueueMessage, WorkerId
 from batchmill.outgoing.calls import Outgoing
+from batchmill.service.family_rules import PLAIN, FamilyRules
 from batchmill.service.seals import Seals
 from batchmill.settings.fields import Settings
 from batchmill.storage.base import Storage
@@ -48,7 +48,8 @@ class ServerContext:
 
     `process_id` names this process, `uploads` is its own folder for files that are arriving;
     `outgoing` makes every call to an address that a user named, `signer` addresses of our own;
-    `seals` opens the secrets that the database keeps.
+    `seals` opens the secrets that the database keeps; `family_rules` says by family what else holds
+    for its batches.
     """
 
     database: Database
@@ -60,6 +61,7 @@ class ServerContext:
     outgoing: Outgoing = field(default_factory=Outgoing)
     signer: Signer = field(default_factory=fresh_signer)
     seals: Seals = field(default_factory=Seals)
+    family_rules: Mapping[str, FamilyRules] = field(default_factory=dict)
     vitals: Vitals = field(default_factory=Vitals)
 
     @property
@@ -67,12 +69,17 @@ class ServerContext:
         """Most items in flight of a batch that sets no concurrency, and queued of an owner."""
         return self.settings.window_factor * max(1, self.vitals.slots)
 
+    def rules_for(self, family: str) -> FamilyRules:
+        """Return what holds for batches of this family; most have nothing of their own."""
+        return self.family_rules.get(family, PLAIN)
+
     @property
     def caps(self) -> Mapping[str, int]:
-        """Most items in flight of those families that the reference documents limit."""
+        """Most items in flight over all batches, for the families that have such a limit."""
         return {
-            DOCUMENTS: self.settings.documents.concurrency,
-            IMAGES: self.settings.images.concurrency,
+            family: rules.concurrency
+            for family, rules in self.family_rules.items()
+            if rules.concurrency is not None
         }
 
     @property

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ByteSize, IPvAnyNetwork, ValidationError
 from pydantic.fields import FieldInfo
 
 from batchmill.errors.request import UsageError
-from batchmill.settings.fields import MIB, Settings
+from batchmill.settings.fields import Settings
+from batchmill.settings.types import MIB
 
 PREFIX: Final = "BATCHMILL_"
 TEST_PREFIX: Final = "BATCHMILL_TEST_"

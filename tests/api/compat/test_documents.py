@@ -8,7 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from batchmill.settings.fields import DocumentsSettings, Settings
+from batchmill.settings.compat import DocumentsSettings
+from batchmill.settings.fields import Settings
 from support import whole_server
 from support.documents import line_of_text, ods, pdf, sheet_data, xls, xlsx
 from support.pictures import scene

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pyvips
 
-from batchmill.settings.fields import ImagesSettings
+from batchmill.settings.compat import ImagesSettings
 from support import whole_server
 from support.pictures import scene
 from support.whole_server import WholeServer

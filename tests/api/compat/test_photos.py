@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 import pyvips
 
-from batchmill.settings.fields import ImagesSettings, PhotosSettings
+from batchmill.settings.compat import ImagesSettings, PhotosSettings
 from support import whole_server
 from support.portraits import Head, photo
 from support.whole_server import WholeServer

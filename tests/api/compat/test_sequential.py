@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from batchmill import logs
-from batchmill.settings.fields import ImagesSettings, SequentialSettings
+from batchmill.settings.compat import ImagesSettings, SequentialSettings
 from support import whole_server
 from support.pictures import scene
 from support.whole_server import WholeServer

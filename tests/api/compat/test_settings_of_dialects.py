@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from batchmill.settings.fields import DocumentsSettings, ImagesSettings, SequentialSettings
+from batchmill.settings.compat import DocumentsSettings, ImagesSettings, SequentialSettings
 from support import whole_server
 from support.pictures import scene
 

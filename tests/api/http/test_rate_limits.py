@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from batchmill.settings.fields import DocumentsSettings, ImagesSettings, TierLimits, Tiers
+from batchmill.settings.compat import DocumentsSettings, ImagesSettings
+from batchmill.settings.fields import TierLimits, Tiers
 from support import whole_server
 from support.documents import line_of_text, pdf
 from support.pictures import scene

@@ -12,7 +12,7 @@ from batchmill.errors.outage import ModelBusyError
 from batchmill.model.item import ItemStatus
 from batchmill.service.execution.budget import Budget, DatabaseCallBudget
 from batchmill.service.scheduling.transitions import Claimed
-from support.server_contexts import a_mill, items_of, scripted, send, until, working
+from support.server_contexts import items_of, new_context, scripted, send, until, working
 
 HOUR_MS = 3_600_000
 
@@ -79,7 +79,7 @@ async def test_an_item_is_not_due_before_the_model_asks_for(database: Database, 
     def busy(claimed: Claimed) -> None:
         raise ModelBusyError(claimed.input.name, 120.0)
 
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     before = datetime.now(UTC)
     async with working(context, scripted(tmp_path, busy)):
         batch_id = await send(context, 1)

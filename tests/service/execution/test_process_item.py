@@ -22,14 +22,14 @@ from batchmill.service.scheduling import leases, transitions
 from batchmill.service.scheduling.leases import LeaseKeeper
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.service.submission.submit import Caller
-from batchmill.settings.fields import SequentialSettings
+from batchmill.settings.compat import SequentialSettings
 from batchmill.storage import keys
 from support.server_contexts import (
     PIPELINE,
     a_file,
-    a_mill,
     batch_of,
     items_of,
+    new_context,
     nothing_special,
     scripted,
     send,
@@ -74,7 +74,7 @@ async def test_what_a_settled_item_made_is_kept_while_the_worker_is(
 ) -> None:
     database = SlowAnswers(f"sqlite:///{tmp_path}/slow.sqlite3")
     migrate(database.engine)
-    context = a_mill(database, tmp_path, drain_s=drain_s)
+    context = new_context(database, tmp_path, drain_s=drain_s)
     async with working(context, scripted(tmp_path, nothing_special)):
         batch_id = await send(context, 1)
         await until_ended(context, batch_id)
@@ -89,7 +89,7 @@ async def test_what_a_settled_item_made_is_kept_while_the_worker_is(
 
 
 async def test_every_item_of_a_batch_is_completed_once(database: Database, tmp_path: Path) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     seen: Counter[str] = Counter()
     attempt = scripted(tmp_path, lambda claimed: seen.update([claimed.input.name]))
     async with working(context, attempt):
@@ -105,7 +105,7 @@ async def test_every_item_of_a_batch_is_completed_once(database: Database, tmp_p
 async def test_a_sequential_batch_never_has_two_items_processing(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     running, most, failed = 0, 0, set[str]()
 
     async def one(claimed: Claimed) -> None:
@@ -129,7 +129,7 @@ async def test_a_sequential_batch_never_has_two_items_processing(
 async def test_nothing_stalls_when_the_engine_loses_every_first_submission(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path, engine=DeafEngine())
+    context = new_context(database, tmp_path, engine=DeafEngine())
     async with working(context, scripted(tmp_path, nothing_special)):
         batch_id = await send(context, 3)
         batch = await until_ended(context, batch_id)
@@ -139,7 +139,7 @@ async def test_nothing_stalls_when_the_engine_loses_every_first_submission(
 async def test_a_kill_between_finish_and_dispatch_is_made_good_by_the_sweep(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await send(context, 4, concurrency=1)
     (first,) = [i for i in await items_of(context, batch_id) if i.status is ItemStatus.QUEUED]
     claimed = await database.run(
@@ -160,7 +160,7 @@ async def test_a_bad_file_fails_alone_with_its_reason(database: Database, tmp_pa
         if claimed.input.name == "1.txt":
             raise UnreadableFileError("1.txt", "it ends in the middle")
 
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     async with working(context, scripted(tmp_path, script)):
         batch_id = await send(context, 3)
         batch = await until_ended(context, batch_id)
@@ -177,7 +177,7 @@ async def test_a_file_that_kills_its_child_twice_is_quarantined(
     def script(claimed: Claimed) -> None:
         raise ChildCrashedError(claimed.input.name, "SIGSEGV")
 
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     async with working(context, scripted(tmp_path, script)):
         batch_id = await send(context, 1)
         batch = await until_ended(context, batch_id)
@@ -193,7 +193,7 @@ async def test_a_sequential_batch_has_a_budget_of_crashes_of_its_own(
     def script(claimed: Claimed) -> None:
         raise ChildCrashedError(claimed.input.name, "SIGSEGV")
 
-    context = a_mill(database, tmp_path, sequential=SequentialSettings(crashes=0))
+    context = new_context(database, tmp_path, sequential=SequentialSettings(crashes=0))
     one_by_one = replace(PIPELINE, family=SEQUENTIAL, concurrency=1)
     async with working(context, scripted(tmp_path, script)):
         batch_id = await send(context, 1, pipeline=one_by_one)
@@ -210,7 +210,7 @@ async def test_a_timeout_uses_its_own_budget(database: Database, tmp_path: Path)
         if tried[claimed.input.name] == 1:
             raise AttemptTimeoutError(claimed.input.name, 30)
 
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     async with working(context, scripted(tmp_path, script)):
         batch_id = await send(context, 2)
         await until_ended(context, batch_id)
@@ -225,7 +225,7 @@ async def test_a_timeout_uses_its_own_budget(database: Database, tmp_path: Path)
 async def test_a_stale_worker_cannot_finish_an_item_and_leaves_no_file(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await send(context, 1)
     (item,) = await items_of(context, batch_id)
 
@@ -251,7 +251,7 @@ async def test_a_stale_worker_cannot_finish_an_item_and_leaves_no_file(
 async def test_an_attempt_whose_batch_is_cancelled_is_stopped(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     stopped = asyncio.Event()
 
     async def hang(_claimed: Claimed) -> None:
@@ -273,7 +273,7 @@ async def test_an_attempt_whose_batch_is_cancelled_is_stopped(
 async def test_a_worker_that_stops_hands_back_without_counting_an_attempt(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path, drain_s=0.05)
+    context = new_context(database, tmp_path, drain_s=0.05)
 
     async def hang(_claimed: Claimed) -> None:
         await asyncio.sleep(600)
@@ -291,7 +291,7 @@ async def test_a_worker_that_stops_hands_back_without_counting_an_attempt(
 async def test_a_small_batch_waits_for_no_more_than_the_share_of_a_large_one(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     order: list[str] = []
     attempt = scripted(tmp_path, lambda claimed: order.append(claimed.claim.batch_id))
     large = await send(context, 300)
@@ -303,7 +303,7 @@ async def test_a_small_batch_waits_for_no_more_than_the_share_of_a_large_one(
 
 
 async def test_owners_share_the_slots(database: Database, tmp_path: Path) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     order: list[str] = []
     attempt = scripted(tmp_path, lambda claimed: order.append(claimed.owner_id))
     greedy, modest = Caller(OwnerId("greedy")), Caller(OwnerId("modest"))
@@ -323,7 +323,7 @@ async def test_a_batch_stops_when_more_failed_than_its_sender_allows(
     def script(claimed: Claimed) -> None:
         raise UnreadableFileError(claimed.input.name, "no picture")
 
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     async with working(context, scripted(tmp_path, script)):
         batch_id = await send(context, 50, halt_after_pct=10)
         batch = await until_ended(context, batch_id)
@@ -333,7 +333,7 @@ async def test_a_batch_stops_when_more_failed_than_its_sender_allows(
 
 
 async def test_the_window_of_a_pipeline_is_kept(database: Database, tmp_path: Path) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await send(context, 9, concurrency=3)
     assert (await batch_of(context, batch_id)).counts.queued == 3
     assert PIPELINE.concurrency is None
@@ -348,7 +348,7 @@ async def test_a_fault_of_ours_fails_its_item_and_the_worker_goes_on(
         if claimed.input.name == "1.txt":
             raise TimeoutError
 
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     async with working(context, scripted(tmp_path, script)):
         batch_id = await send(context, 3)
         batch = await until_ended(context, batch_id)
@@ -362,7 +362,7 @@ async def test_a_fault_of_ours_fails_its_item_and_the_worker_goes_on(
 async def test_outputs_of_a_killed_attempt_are_removed_once_a_later_one_has_settled(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await send(context, 1)
     (item,) = await items_of(context, batch_id)
     await database.run(transitions.claim, item.id, worker_id=context.process_id, lease_ms=-1_000)
@@ -380,7 +380,7 @@ async def test_outputs_of_a_killed_attempt_are_removed_once_a_later_one_has_sett
 async def test_a_worker_that_drains_counts_for_nobody_and_finishes_what_it_has(
     database: Database, tmp_path: Path
 ) -> None:
-    context, gate = a_mill(database, tmp_path), asyncio.Event()
+    context, gate = new_context(database, tmp_path), asyncio.Event()
     async with working(context, scripted(tmp_path, lambda _: gate.wait())) as stopping:
         batch_id = await send(context, 9)
         await until(context, batch_id, lambda batch: batch.counts.processing == 2)

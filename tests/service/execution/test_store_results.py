@@ -13,8 +13,8 @@ from batchmill.storage.keys import RESULTS
 from batchmill.storage.local import LocalStorage
 from batchmill.storage.split import SplitStorage
 from support.server_contexts import (
-    a_mill,
     items_of,
+    new_context,
     nothing_special,
     scripted,
     send,
@@ -45,7 +45,7 @@ def bucket(tmp_path: Path) -> Bucket:
 
 @pytest.fixture
 def context(database: Database, tmp_path: Path, bucket: Bucket) -> ServerContext:
-    context = a_mill(database, tmp_path, results_url="s3://bucket")
+    context = new_context(database, tmp_path, results_url="s3://bucket")
     return replace(context, storage=SplitStorage(context.storage, bucket))
 
 

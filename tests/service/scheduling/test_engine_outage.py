@@ -13,8 +13,8 @@ from batchmill.service.context import ServerContext
 from support import redis_server
 from support.redis_server import PrivateRedis
 from support.server_contexts import (
-    a_mill,
     batch_of,
+    new_context,
     nothing_special,
     scripted,
     send,
@@ -38,7 +38,7 @@ def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
 
 
 def on_redis(database: Database, folder: Path, redis: PrivateRedis) -> ServerContext:
-    return a_mill(database, folder, engine=BullmqEngine(redis.url, queue="q"))
+    return new_context(database, folder, engine=BullmqEngine(redis.url, queue="q"))
 
 
 async def test_what_is_accepted_without_redis_is_done_once_it_is_back(

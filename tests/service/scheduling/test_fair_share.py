@@ -1,4 +1,4 @@
-"""Owners share a mill fairly: a small batch doesn't wait for somebody else's hundreds."""
+"""Owners share a server fairly: a small batch does not wait for a large one of another owner."""
 
 import asyncio
 from pathlib import Path
@@ -13,8 +13,8 @@ from batchmill.model.item import ItemId
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.service.submission.submit import Caller
 from support.server_contexts import (
-    a_mill,
     items_of,
+    new_context,
     scripted,
     send,
     send_many,
@@ -57,7 +57,7 @@ async def test_a_small_batch_ends_within_twice_its_own_work_beside_many_batches(
                 full.set()
             await asyncio.wait_for(gate.wait(), 120)
 
-    context = a_mill(database, tmp_path, engine=engine)
+    context = new_context(database, tmp_path, engine=engine)
     context.vitals.slots = slots
     for _ in range(30):
         await send_many(context, 8, caller=ANNA)

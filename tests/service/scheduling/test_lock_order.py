@@ -16,13 +16,13 @@ from batchmill.model.item import ItemId, QueueMessage, Result
 from batchmill.service.context import ServerContext
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.transitions import Completed
-from support.server_contexts import a_mill, batch_of, send_many
+from support.server_contexts import batch_of, new_context, send_many
 
 FINISHERS = DISPATCHERS = 8
 ITEMS = 30
 
 
-class Bells:
+class Notifications:
     """An engine that keeps what it is told where finishers take it."""
 
     def __init__(self) -> None:
@@ -48,10 +48,10 @@ def two_databases(
         asyncio.run(two.aclose())
 
 
-async def finish_all(context: ServerContext, bells: Bells) -> None:
+async def finish_all(context: ServerContext, notifications: Notifications) -> None:
     """Claim and settle whatever is rung for, until cancelled."""
     while True:
-        item_id = await bells.queue.get()
+        item_id = await notifications.queue.get()
         claimed = await context.database.run(
             transitions.claim, item_id, worker_id=context.process_id, lease_ms=context.lease_ms
         )
@@ -75,12 +75,12 @@ async def dispatch_all(context: ServerContext, ids: list[BatchId]) -> None:
 async def test_eight_finishers_and_eight_dispatchers_end_every_item_once(
     two_databases: tuple[Database, Database], tmp_path: Path
 ) -> None:
-    bells = Bells()
-    contexts = [a_mill(each, tmp_path, engine=bells) for each in two_databases]
+    notifications = Notifications()
+    contexts = [new_context(each, tmp_path, engine=notifications) for each in two_databases]
     ids = [await send_many(contexts[0], ITEMS) for _ in range(3)]
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(finish_all(contexts[number % 2], bells))
+            group.create_task(finish_all(contexts[number % 2], notifications))
             for number in range(FINISHERS)
         ] + [
             group.create_task(dispatch_all(contexts[number % 2], ids[:: 1 - number % 2 * 2]))
@@ -115,7 +115,7 @@ async def test_the_victim_of_a_deadlock_is_repeated(
         await database.run(lock_both, first, second)
         other_ended.set()
 
-    context = a_mill(two_databases[0], tmp_path)
+    context = new_context(two_databases[0], tmp_path)
     one, two = await send_many(context, 1), await send_many(context, 1)
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         group.create_task(locked(two_databases[0], one, two))

@@ -32,6 +32,7 @@ from batchmill.model.retry import RetryPolicy
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.transitions import Claimed, Completed, Failed
 from support.ring import examples
+from support.rows import count_by_status
 
 OWNER = OwnerId("somebody")
 SIZES = {"bat_one_by_one": (4, 1), "bat_open_window": (5, None)}
@@ -210,7 +211,7 @@ class Deliveries(RuleBasedStateMachine):
             batch = self.do(batches.get, BatchId(batch_id), owner_id=OWNER)
             if batch is None or batch.status is BatchStatus.UPLOADING:
                 continue
-            from_rows = self.do(listing.count_by_status, batch_id)
+            from_rows = self.do(count_by_status, batch_id)
             for status in ItemStatus:
                 assert getattr(batch.counts, status) == from_rows.get(status, 0), status
             assert batch.counts.in_flight <= (batch.concurrency or WINDOW)

@@ -17,13 +17,14 @@ from batchmill.service.scheduling.heartbeat import shortage
 from batchmill.service.scheduling.leases import LeaseKeeper
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.service.submission.submit import Caller, Order, accept, drafted
-from batchmill.settings.fields import DocumentsSettings, Settings
+from batchmill.settings.compat import DocumentsSettings
+from batchmill.settings.fields import Settings
 from support.server_contexts import (
     PIPELINE,
     a_file,
-    a_mill,
     batch_of,
     items_of,
+    new_context,
     nothing_special,
     scripted,
     send,
@@ -39,7 +40,7 @@ DOCUMENTS = replace(PIPELINE, family="document-jobs")
 async def test_a_family_never_has_more_items_in_flight_than_its_cap(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path, documents=DocumentsSettings(concurrency=2))
+    context = new_context(database, tmp_path, documents=DocumentsSettings(concurrency=2))
     seen: list[int] = []
 
     async def look(_claimed: Claimed) -> None:
@@ -59,7 +60,7 @@ async def test_a_family_never_has_more_items_in_flight_than_its_cap(
 async def test_a_full_family_holds_up_no_other_batch_of_its_owner(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path, documents=DocumentsSettings(concurrency=2))
+    context = new_context(database, tmp_path, documents=DocumentsSettings(concurrency=2))
     full = await send(context, 6, pipeline=DOCUMENTS, priority="high")
     other = await send(context, 1, priority="low", keep_open=True)
     await context.database.run(items.withdraw, [each.id for each in await items_of(context, other)])
@@ -74,7 +75,7 @@ async def test_a_full_family_holds_up_no_other_batch_of_its_owner(
 async def test_a_batch_that_runs_past_its_time_limit_is_stopped_with_the_reason(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
 
     async def hang(_claimed: Claimed) -> None:
         await asyncio.sleep(600)
@@ -92,7 +93,7 @@ async def test_a_file_may_have_options_of_its_own(database: Database, tmp_path: 
     def script(claimed: Claimed) -> None:
         seen[claimed.input.name] = claimed.pipeline["steps"][0]["with"]
 
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     plain = a_file(context.uploads, "plain.txt")
     special = replace(a_file(context.uploads, "special.txt"), options={"resize": {"width": 7}})
     async with working(context, scripted(tmp_path, script)):
@@ -109,7 +110,7 @@ async def test_a_file_may_have_options_of_its_own(database: Database, tmp_path: 
 async def test_nothing_is_started_while_something_is_short(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     context.vitals.short_of = "only 0.1 GB of disk are free"
     batch_id = await send(context, 3)
     assert (await batch_of(context, batch_id)).counts.pending == 3
@@ -122,7 +123,7 @@ async def test_nothing_is_started_while_something_is_short(
 async def test_a_machine_that_is_short_leaves_what_it_is_given_to_others_and_takes_it_later(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path, renew_s=1, lease_s=3)
+    context = new_context(database, tmp_path, renew_s=1, lease_s=3)
     batch_id = await send(context, 2)
     context.vitals.short_of = "only 0.1 GB of disk are free"
     (first, _) = await items_of(context, batch_id)
@@ -139,7 +140,7 @@ def test_the_slots_of_a_machine_that_is_short_count_for_nothing(
 ) -> None:
     async def story(memory_reserve_bytes: int) -> int:
         reserves = {"disk_reserve_bytes": 0, "memory_reserve_bytes": memory_reserve_bytes}
-        context = a_mill(database, tmp_path, **reserves)
+        context = new_context(database, tmp_path, **reserves)
         await heartbeat.enter(context, slots=4)
         return context.vitals.slots
 

@@ -32,7 +32,7 @@ from batchmill.service.submission.uploads import UploadedFile
 from batchmill.storage import keys
 from batchmill.storage.local import LocalStorage
 from support.archives import Entry, archive
-from support.server_contexts import PIPELINE, a_day_later, a_mill, marked
+from support.server_contexts import PIPELINE, a_day_later, marked, new_context
 
 ANNA = Caller(OwnerId("own_anna"))
 BERTA = Caller(OwnerId("own_berta"))
@@ -90,7 +90,7 @@ def names(context: ServerContext) -> list[str]:
 async def test_what_one_server_began_another_goes_on_with(
     database: Database, tmp_path: Path
 ) -> None:
-    one, two = a_mill(database, tmp_path), a_mill(database, tmp_path)
+    one, two = new_context(database, tmp_path), new_context(database, tmp_path)
     upload = await sent(one, b"one ", length=7)
     assert await uploads.get_upload(two, ANNA, upload.id) == (upload, 4)
     await uploads.append(two, ANNA, upload, _pieces(b"two"), offset_bytes=4)
@@ -101,7 +101,7 @@ async def test_what_one_server_began_another_goes_on_with(
 
 
 async def test_of_many_takers_one_gets_the_upload(database: Database, tmp_path: Path) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     upload = await sent(context, b"wanted by all")
     tries = [taken_by_a_batch(context, upload.id) for _ in range(6)]
     ended = await asyncio.gather(*tries, return_exceptions=True)
@@ -115,7 +115,7 @@ async def test_of_many_takers_one_gets_the_upload(database: Database, tmp_path: 
 async def test_an_open_batch_takes_uploads_too_and_each_once(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await taken_by_a_batch(context, (await sent(context, b"first")).id)
     upload = await sent(context, TWO)
     async with uploads.taken(context, ANNA, [UploadedFile(upload.id)]) as (lent, take):
@@ -129,7 +129,7 @@ async def test_an_open_batch_takes_uploads_too_and_each_once(
 async def test_an_upload_can_be_used_again_after_a_submission_that_failed(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     plain, empty = await sent(context, b"fine"), await sent(context, archive())
     with pytest.raises(EmptyArchiveError):
         await taken_by_a_batch(context, plain.id, empty.id)
@@ -142,7 +142,7 @@ async def test_an_upload_can_be_used_again_after_a_submission_that_failed(
 async def test_a_refused_file_leaves_the_batch_and_all_uploads_named_beside_it_as_they_were(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await taken_by_a_batch(context, (await sent(context, b"first")).id)
     every = [await sent(context, body) for body in (b"photo", archive(), b"third")]
     with pytest.raises(EmptyArchiveError):
@@ -154,7 +154,7 @@ async def test_a_refused_file_leaves_the_batch_and_all_uploads_named_beside_it_a
 async def test_what_there_was_no_space_for_stays_an_upload(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     batch_id = await taken_by_a_batch(context, (await sent(context, b"first")).id)
     every = [await sent(context, body) for body in (TWO, b"third")]
     full = replace(context, storage=OneMore(tmp_path / "storage"))
@@ -171,7 +171,7 @@ async def test_what_there_was_no_space_for_stays_an_upload(
 async def test_somebody_elses_unfinished_or_repeated_upload_is_not_taken(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     upload, half = await sent(context, b"annas"), await sent(context, b"half", length=8)
     with pytest.raises(NotFoundError):
         await taken_by_a_batch(context, upload.id, caller=BERTA)
@@ -188,7 +188,7 @@ async def test_only_an_archive_may_be_larger_than_a_file(
     database: Database, tmp_path: Path
 ) -> None:
     tiers = {"anonymous": {"file_bytes": 100, "zip_bytes": 1_000, "open_uploads": 2}}
-    context = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
+    context = new_context(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
     with pytest.raises(TooLargeError, match="a is larger"):
         await uploads.begin(context, ANNA, name="a", length_bytes=1_001, metadata="")
     with pytest.raises(TooLargeError, match="make it smaller"):
@@ -203,7 +203,7 @@ async def test_a_file_whose_first_bytes_came_one_by_one_is_as_large_as_others_wh
     database: Database, tmp_path: Path
 ) -> None:
     tiers = {"anonymous": {"file_bytes": 100, "zip_bytes": 1_000}}
-    context = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
+    context = new_context(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
     upload = await sent(context, b"PK", length=200)
     await uploads.append(context, ANNA, upload, _pieces(b"x" * 198), offset_bytes=2)
     with pytest.raises(TooLargeError, match=r"a\.txt is larger than the limit"):
@@ -219,7 +219,7 @@ async def test_an_archive_may_be_larger_however_small_its_first_piece_is(
         yield TWO[1:]
 
     tiers = {"anonymous": {"file_bytes": 100, "zip_bytes": 1_000}}
-    context = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
+    context = new_context(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
     begun = await uploads.begin(context, ANNA, name="a", length_bytes=len(TWO), metadata="")
     upload = await uploads.append(context, ANNA, begun, pieces(), offset_bytes=0)
     assert await uploads.get_upload(context, ANNA, upload.id) == (upload, len(TWO))
@@ -230,7 +230,7 @@ async def test_uploads_are_part_of_what_a_batch_may_have(
     database: Database, tmp_path: Path
 ) -> None:
     tiers = {"anonymous": {"file_bytes": 10, "zip_bytes": 10, "batch_bytes": 25}}
-    context = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
+    context = new_context(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
     files = [await sent(context, b"0123456789") for _ in range(4)]
     with pytest.raises(TooLargeError, match="together"):
         await taken_by_a_batch(context, *(each.id for each in files[:3]))
@@ -249,7 +249,7 @@ async def test_what_could_not_be_added_takes_no_room_in_the_batch(
     database: Database, tmp_path: Path
 ) -> None:
     tiers = {"anonymous": {"zip_bytes": 30, "batch_bytes": 30}}
-    context = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
+    context = new_context(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
     batch_id = await taken_by_a_batch(context, (await sent(context, b"0123456789")).id)
     empty, full = await sent(context, archive()), await sent(context, b"1" * 20)
     for _ in range(3):
@@ -262,7 +262,7 @@ async def test_open_uploads_are_together_no_larger_than_the_tier_says(
     database: Database, tmp_path: Path
 ) -> None:
     tiers = {"anonymous": {"open_uploads_bytes": 100}}
-    context = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
+    context = new_context(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
     first = await sent(context, b"x", length=60)
     with pytest.raises(TooManyUploadsError, match="100"):
         await sent(context, b"x", length=41)
@@ -272,7 +272,7 @@ async def test_open_uploads_are_together_no_larger_than_the_tier_says(
 
 
 async def test_what_is_over_is_removed_and_nothing_else(database: Database, tmp_path: Path) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     await marked(context)
     old, new = await sent(context, b"old"), await sent(context, b"new")
     await database.run(
@@ -296,7 +296,7 @@ async def test_an_upload_that_would_not_fit_on_the_disk_is_not_begun(
     database: Database, tmp_path: Path
 ) -> None:
     tiers = {"anonymous": {"file_bytes": 2**60, "open_uploads_bytes": 2**60}}
-    context = a_mill(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
+    context = new_context(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
     with pytest.raises(StorageFullError):
         await uploads.begin(context, ANNA, name="a", length_bytes=2**60, metadata="")
     assert await database.read(rows.held, ANNA.owner_id) == (0, 0)
@@ -305,7 +305,7 @@ async def test_an_upload_that_would_not_fit_on_the_disk_is_not_begun(
 async def test_bytes_that_come_after_the_end_of_an_upload_do_not_revive_it(
     database: Database, tmp_path: Path
 ) -> None:
-    context = a_mill(database, tmp_path)
+    context = new_context(database, tmp_path)
     upload = await sent(context, b"one ", length=7)
     await database.run(lambda conn: conn.execute(update(table).values(expires_at=at(1))))
     with pytest.raises(NotFoundError):

@@ -1,4 +1,4 @@
-/** The state of the mill in six numbers. */
+/** The state of the server in six numbers. */
 import { get } from '../../api/client'
 import type { Queue } from '../../api/types'
 import { ago, bytes, count } from '../../format'

@@ -9,10 +9,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from batchmill.api import auth
-from batchmill.api.compat import lookup, receive, result_tokens
+from batchmill.api.compat import allowances, lookup, receive, result_tokens
 from batchmill.api.compat.receive import Expected
 from batchmill.api.context import Ctx, RequestContext
-from batchmill.api.http import rate_limits
 from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.submission import form_files
 from batchmill.errors.request import ForbiddenError
@@ -27,7 +26,7 @@ from batchmill.service import figures
 from batchmill.service.queries import BatchFilter
 from batchmill.service.submission.store_files import SentFile
 from batchmill.service.submission.submit import Order
-from batchmill.settings.fields import DocumentsSettings
+from batchmill.settings.compat import DocumentsSettings
 
 router = APIRouter(prefix="/api/batch", tags=["reference: documents"])
 
@@ -70,7 +69,7 @@ async def upload(request: Request, ctx: Ctx) -> Response:
     settings = ctx.server.settings.documents
     if not settings.enabled:
         raise ForbiddenError("Document batches are switched off on this server.")
-    usage = await rate_limits.count_upload(request, ctx)
+    usage = await allowances.count_upload(request, ctx)
     async with form_files.landing(ctx) as folder:
         expected = Expected(("file", "files"), settings.files_per_batch, settings.file_bytes)
         sent = await receive.receive(request, ctx, folder, expected)

@@ -11,11 +11,10 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from batchmill.api.compat import lookup, receive, result_tokens
+from batchmill.api.compat import allowances, lookup, receive, result_tokens
 from batchmill.api.compat.receive import Expected
 from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.health import readiness, rss_bytes
-from batchmill.api.http import rate_limits
 from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.submission import form_files, orders
 from batchmill.errors.request import InvalidFieldError, NotFoundError, QueueFullError
@@ -29,7 +28,7 @@ from batchmill.service import figures
 from batchmill.service.context import Transaction
 from batchmill.service.submission.store_files import SentFile
 from batchmill.service.submission.submit import Order
-from batchmill.settings.fields import ImagesSettings
+from batchmill.settings.compat import ImagesSettings
 
 router = APIRouter(prefix="/api", tags=["reference: images"])
 
@@ -139,7 +138,7 @@ async def health(request: Request) -> Response:
 async def _process(
     request: Request, ctx: RequestContext, *, fields: tuple[str, ...], most: int
 ) -> Response:
-    usage = await rate_limits.count_anonymous(request, ctx)
+    usage = await allowances.count_anonymous(request, ctx)
     settings = ctx.server.settings.images
     await ctx.server.database.read(_require_room, ctx, more=1)
     async with form_files.landing(ctx) as folder:

@@ -11,10 +11,10 @@ from uuid import uuid4
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from batchmill.api.compat import lookup, receive
+from batchmill.api.compat import allowances, lookup, receive
 from batchmill.api.compat.receive import Expected
 from batchmill.api.context import Ctx, RequestContext
-from batchmill.api.http import json_body, rate_limits
+from batchmill.api.http import json_body
 from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import form_files, orders, submissions
@@ -32,7 +32,7 @@ from batchmill.service.submission import submit
 from batchmill.service.submission.store_files import AbsentFile, SentFile
 from batchmill.service.submission.submit import Order
 from batchmill.service.submission.uploads import UploadedFile
-from batchmill.settings.fields import PhotosSettings
+from batchmill.settings.compat import PhotosSettings
 from batchmill.wire.requests import NewInput
 
 router = APIRouter(prefix="/api/batch", tags=["reference: photos"])
@@ -89,7 +89,7 @@ class _Sent:
 @router.post("/upload-zip")
 async def upload_zip(request: Request, ctx: Ctx) -> Response:
     """Send a ZIP archive, in the field `file`; every photo in it gets a crop of its main face."""
-    usage = await rate_limits.count_anonymous(request, ctx)
+    usage = await allowances.count_anonymous(request, ctx)
     settings = ctx.server.settings.photos
     async with form_files.landing(ctx) as folder:
         most_bytes = min(settings.zip_bytes, ctx.limits.zip_bytes)
@@ -112,7 +112,7 @@ async def upload_zip(request: Request, ctx: Ctx) -> Response:
 @router.post("/add-images")
 async def add_images(request: Request, ctx: Ctx) -> Response:
     """Send photos, as a form with `images` or in JSON; `batchId` adds them to an open batch."""
-    usage = await rate_limits.count_anonymous(request, ctx)
+    usage = await allowances.count_anonymous(request, ctx)
     async with form_files.landing(ctx) as folder:
         sent = await _read(request, ctx, folder)
         await receive.require_types(sent.files, _is_image, wanted="images")

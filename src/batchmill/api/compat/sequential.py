@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from batchmill.api.compat import lookup, receive, result_tokens, server_files
+from batchmill.api.compat import allowances, lookup, receive, result_tokens, server_files
 from batchmill.api.compat.receive import Expected
 from batchmill.api.context import Ctx, RequestContext
-from batchmill.api.http import json_body, rate_limits
+from batchmill.api.http import json_body
 from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import form_files, orders, submissions
@@ -27,7 +27,8 @@ from batchmill.operations import presets, registry
 from batchmill.service import batch_control, figures
 from batchmill.service.submission.store_files import AbsentFile, SentFile
 from batchmill.service.submission.submit import Order
-from batchmill.settings.fields import SequentialSettings, Settings
+from batchmill.settings.compat import SequentialSettings
+from batchmill.settings.fields import Settings
 
 router = APIRouter(prefix="/api/sequential-batch", tags=["reference: sequential"])
 
@@ -82,7 +83,7 @@ class _Sent:
 @router.post("/submit")
 async def submit(request: Request, ctx: Ctx) -> Response:
     """Send files, as a form or by their paths in `input_dirs`; they are compressed in turn."""
-    usage = await rate_limits.count_anonymous(request, ctx)
+    usage = await allowances.count_anonymous(request, ctx)
     async with form_files.landing(ctx) as folder:
         sent = await _read(request, ctx, folder)
         order = _order(ctx.server.settings.sequential, sent.wanted)

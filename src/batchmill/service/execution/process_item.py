@@ -19,12 +19,11 @@ from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model import pipeline as pipelines
 from batchmill.model.batch import Counts
-from batchmill.model.families import SEQUENTIAL
 from batchmill.model.item import Claim, Failure, ItemId
 from batchmill.model.retry import RetryPolicy
 from batchmill.service.context import ServerContext
-from batchmill.service.execution.copy_to_folder import copy_to_folder
 from batchmill.service.execution.store_results import store_results
+from batchmill.service.family_rules import FamilyRules
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.dispatch import dispatch_owner
 from batchmill.service.scheduling.leases import LeaseKeeper
@@ -113,7 +112,9 @@ async def _attempt(
 
     try:
         async with attempt(claimed, report) as finished:
-            await copy_to_folder(server, claimed, finished.files)
+            after = _rules(server, claimed).after_attempt
+            if after is not None:
+                await after(claimed.claim.item_id, claimed.input.name, finished.files)
             result = await store_results(server, claimed.claim, finished)
     except BatchmillError as error:
         yield _failed(server, claimed, error)
@@ -145,9 +146,14 @@ def _policy(server: ServerContext, claimed: Claimed, step: str | None) -> RetryP
     tier, wanted = settings.tier(claimed.tier), pipeline.retries_in(step)
     errors = tier.retries_errors if wanted is None else min(wanted, tier.retries_errors)
     timeouts = tier.retries_timeouts if wanted is None else min(wanted, tier.retries_timeouts)
-    one_by_one = pipeline.family == SEQUENTIAL
-    crashes = settings.sequential.crashes if one_by_one else tier.retries_crashes
+    crashes = _rules(server, claimed).crash_retries
+    if crashes is None:
+        crashes = tier.retries_crashes
     return RetryPolicy(errors=errors, crashes=crashes, timeouts=timeouts)
+
+
+def _rules(server: ServerContext, claimed: Claimed) -> FamilyRules:
+    return server.rules_for(claimed.pipeline.get("family", ""))
 
 
 async def _finish(

@@ -15,7 +15,7 @@ from batchmill.sandbox.pool import Pool
 HERE = Path(__file__).parent
 
 
-class ServerContext:
+class PoolSession:
     """A pool with a way to run one job in a line."""
 
     def __init__(self, pool: Pool) -> None:
@@ -40,6 +40,10 @@ class ServerContext:
         job = self.job(*uses, **more)
         return await self.pool.run(job, owner=owner, wall_s=wall_s, on_progress=on_progress)
 
+    def pids(self) -> list[int]:
+        """Return the process ids of the children that are alive."""
+        return [each.pid for each in (*self.pool._idle, *self.pool._busy) if each.alive]
+
     async def busy(self, children: int = 1) -> None:
         """Wait until so many children are at work."""
         async with asyncio.timeout(60):
@@ -50,7 +54,7 @@ class ServerContext:
     async def bereft(self) -> None:
         """Wait until the pool knows that its children are dead."""
         async with asyncio.timeout(60):
-            while self.pool.pids():
+            while self.pids():
                 await asyncio.sleep(0.01)
 
 
@@ -60,11 +64,11 @@ def left(job: Job) -> bytes:
 
 
 @asynccontextmanager
-async def opened(scratch: Path, size: int = 1, **more) -> AsyncIterator[ServerContext]:
+async def opened(scratch: Path, size: int = 1, **more) -> AsyncIterator[PoolSession]:
     environ = {**os.environ, "PYTHONPATH": str(HERE), **more.pop("environ", {})}
     pool = Pool(size, scratch, executor="misbehaving", environ=environ, **more)
     try:
-        yield ServerContext(pool)
+        yield PoolSession(pool)
     finally:
         await pool.aclose()
 
@@ -80,7 +84,7 @@ def staged(job: Job) -> bytes:
     return Path(job.source).read_bytes()
 
 
-Story = Callable[[ServerContext], Coroutine[None, None, None]]
+Story = Callable[[PoolSession], Coroutine[None, None, None]]
 
 
 @pytest.fixture

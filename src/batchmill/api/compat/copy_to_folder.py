@@ -7,29 +7,30 @@ import asyncio
 import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from batchmill.errors.item import OutputUnwritableError
-from batchmill.model.families import PHOTOS
 from batchmill.model.item import ItemId
-from batchmill.service.context import ServerContext
-from batchmill.service.scheduling.transitions import Claimed
+from batchmill.service.family_rules import AfterAttempt
 
 
-async def copy_to_folder(server: ServerContext, claimed: Claimed, files: Sequence[Path]) -> None:
+def copies_to(folder: Path | None) -> AfterAttempt | None:
+    """Return what copies the files of each attempt into `folder`; None without a folder."""
+    return None if folder is None else partial(copy_to_folder, folder)
+
+
+async def copy_to_folder(folder: Path, item_id: ItemId, name: str, files: Sequence[Path]) -> None:
     """Copy an attempt's files as `<item>.jpg`, `<item>-2.jpg` …; a repeat replaces them.
 
     Raises:
         OutputUnwritableError: the folder can't be written to.
     """
-    folder = server.settings.photos.output_dir
-    if folder is None or claimed.pipeline.get("family") != PHOTOS:
-        return
     try:
-        await asyncio.to_thread(_copy, folder, claimed.claim.item_id, files)
+        await asyncio.to_thread(_copy, folder, item_id, files)
     except OSError as error:
         reason = os.strerror(error.errno or 0)
-        raise OutputUnwritableError(f"The crop of {claimed.input.name}", reason) from error
+        raise OutputUnwritableError(f"The crop of {name}", reason) from error
 
 
 def _copy(folder: Path, item_id: ItemId, files: Sequence[Path]) -> None:
