@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from support.environment import environment
 from support.pictures import scene
-from support.served import Server, environment
+from support.served import Server
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PYTHON_PAGE = EXAMPLES.parent / "docs" / "how-to" / "python.md"

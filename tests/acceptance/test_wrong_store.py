@@ -6,7 +6,7 @@ from pathlib import Path
 
 from batchmill.bootstrap import opened
 from batchmill.settings.fields import Settings
-from support.served import environment
+from support.environment import environment
 from support.server_contexts import send
 
 

@@ -1,14 +1,14 @@
 """The command line as users run it: a process of its own."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from support import preloaded
+from support.environment import environment
 from support.pictures import scene
-from support.served import environment
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -20,15 +20,7 @@ def batchmill(tmp_path: Path) -> Run:
     def run(
         *arguments: object, stdin: str = "", **settings: str
     ) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "batchmill", *map(str, arguments)],
-            cwd=tmp_path,
-            env=environment(**settings),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return preloaded.run(arguments, cwd=tmp_path, env=environment(**settings), stdin=stdin)
 
     return run
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from cli.conftest import Run
-from support.served import environment
+from support.environment import environment
 
 POSTGRESQL = "postgresql://postgres@127.0.0.1:1/nowhere"
 REDIS = "redis://127.0.0.1:1/0"

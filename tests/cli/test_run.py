@@ -15,8 +15,8 @@ import pytest
 
 from cli.conftest import Run
 from support import documents, parts
+from support.environment import environment
 from support.pictures import scene
-from support.served import environment
 
 
 def tree(folder: Path) -> list[str]:

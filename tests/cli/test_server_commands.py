@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Run
+from support.environment import environment
 from support.pictures import scene
 from support.ports import shut_port
-from support.served import Server, environment
+from support.served import Server
 
 
 @pytest.fixture(scope="module")

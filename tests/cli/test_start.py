@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from batchmill import __version__
 from batchmill.cli.main import app
 from cli.conftest import Run
-from support.served import environment
+from support.environment import environment
 
 HEAVY = ("pyvips", "sqlalchemy", "fastapi", "httpx", "PIL", "asyncio")
 COMMANDS = sorted(command.name or "" for command in app.registered_commands)

@@ -16,9 +16,9 @@ from redis import Redis
 
 import databases
 from support import compose
+from support.environment import environment
 from support.pictures import scene
 from support.ports import free_port
-from support.served import environment
 
 WORKERS = 2
 

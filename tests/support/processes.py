@@ -9,15 +9,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 
 import httpx
+
+from support import preloaded
+
+Running = preloaded.Process | subprocess.Popen[str]
 
 
 @dataclass(frozen=True)
 class Worker:
     """A running `batchmill worker`."""
 
-    popen: subprocess.Popen[str]
+    popen: Running
 
     def kill(self) -> None:
         """End the process as a power cut would; its children must follow by themselves."""
@@ -88,15 +93,15 @@ def _running(
     *arguments: str,
     inside: Sequence[str] = (),
     **environment: str,
-) -> Iterator[subprocess.Popen[str]]:
-    program = [*inside, sys.executable, "-m", "batchmill"]
-    popen = subprocess.Popen(
-        [*program, command, "--data-dir", str(data_dir), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=(data_dir.parent / "server.log").open("a"),
-        text=True,
-        env={**os.environ, **environment},
-    )
+) -> Iterator[Running]:
+    asked = [command, "--data-dir", str(data_dir), *arguments]
+    env = {**os.environ, **environment}
+    with (data_dir.parent / "server.log").open("a") as log:
+        if inside:
+            program = [*inside, sys.executable, "-m", "batchmill", *asked]
+            popen = subprocess.Popen(program, stdout=PIPE, stderr=log, text=True, env=env)
+        else:
+            popen = preloaded.start(asked, env=env, stderr=log)
     try:
         yield popen
     finally:
@@ -110,7 +115,7 @@ def alive(pid: int) -> bool:
     return any(pid == each and state != "Z" for each, _, state in _processes())
 
 
-def _said(popen: subprocess.Popen[str], pattern: str) -> str:
+def _said(popen: Running, pattern: str) -> str:
     """Wait until the process has said that it is ready, and return what it told with it."""
     assert popen.stdout is not None
     for line in popen.stdout:

@@ -1,22 +1,13 @@
 """A server as users start it: a process of its own, on a free port, with a folder of its own."""
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from support.faulty import PLUGIN
-
-SOURCE = Path(__file__).parents[2] / "src"
-
-
-def environment(**more: str) -> dict[str, str]:
-    """The environment of this process, with the source and the misbehaving operations."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("BATCHMILL_")}
-    return {**ours, "PYTHONPATH": os.pathsep.join([str(SOURCE), str(PLUGIN)]), **more}
+from support import preloaded
+from support.environment import environment
+from support.preloaded import Process
 
 
 class Server:
@@ -26,7 +17,7 @@ class Server:
         self._folder = folder
         self.data_dir = folder / "data"
         self._settings = settings
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Process | None = None
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -45,12 +36,10 @@ class Server:
         port = self.url.rpartition(":")[2] or "0"
         self._folder.mkdir(exist_ok=True)
         with (self._folder / "log").open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "batchmill", "serve", "--port", port],
+            self._process = preloaded.start(
+                ["serve", "--port", port],
                 env=environment(BATCHMILL_DATA_DIR=str(self.data_dir), **self._settings),
-                stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
             )
         assert self._process.stdout is not None
         for line in self._process.stdout:
