@@ -15,10 +15,12 @@ MUTANTS ?= *
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
+PIP_INSTALL = $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --constraint constraints.txt
 ifdef UV
-  INSTALL = uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+  # uv reads no pip.conf: pip takes over where the packages come from a place that only pip knows.
+  INSTALL = install() { uv pip install --quiet --python $(BIN)/python --constraint constraints.txt "$$@" || $(PIP_INSTALL) "$$@"; }; install
 else
-  INSTALL = $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --constraint constraints.txt
+  INSTALL = $(PIP_INSTALL)
 endif
 
 # The packages that build, check and test the page; without npm, building it takes care of itself.
@@ -52,7 +54,7 @@ coverage: page ## Run the tests and say which files of the core they cover too l
 	$(BIN)/python .ci/coverage_bounds.py build/coverage.json
 
 check: $(VENV)/.dev ## Everything that CI does; what is no test runs beside the tests
-	$(MAKE) --jobs 6 --output-sync=line test lint types imports page-types site
+	$(MAKE) --jobs 6 test lint types imports page-types site
 
 services: ## Start PostgreSQL, MariaDB and Redis for the tests, in Docker
 	@command -v docker >/dev/null || { echo "Docker is not installed. Without it:"; \
