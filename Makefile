@@ -49,7 +49,7 @@ mutants: $(VENV)/.dev ## Break the core line by line and see that a test fails (
 	PYTHONPATH=tests $(BIN)/python -m mutants '$(MUTANTS)'
 
 coverage: page ## Run the tests and say which files of the core they cover too little
-	$(PYTEST) --run-limit-s 7200 --cov --cov-report= $(TESTS)
+	$(PYTEST) --run-limit-s 10000 --timeout 1800 --cov --cov-report= $(TESTS)
 	$(BIN)/python -m coverage json --quiet -o build/coverage.json
 	$(BIN)/python .ci/coverage_bounds.py build/coverage.json
 

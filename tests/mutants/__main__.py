@@ -61,12 +61,11 @@ class Verdict:
 def main() -> int:
     """Try the mutants that are asked for; return 1 if one survived or could not be tried."""
     arguments = _arguments()
-    chosen = [each for each in listed() if fnmatchcase(each.name, arguments.names)]
-    if not chosen:
-        print(f"No mutant has a name like {arguments.names}.")
-        return 1
     started = time.monotonic()
     try:
+        chosen = [each for each in listed() if fnmatchcase(each.name, arguments.names)]
+        if not chosen:
+            raise UnusableError(f"No mutant has a name like {arguments.names}.")
         for each in chosen:
             each.broken((ROOT / each.file).read_text(encoding="utf-8"))
         _refuse_failing_tests(sorted({test for each in chosen for test in each.tests}))

@@ -14,7 +14,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("batchmill").addoption(
         "--run-limit-s",
         type=float,
-        default=1_200.0,
+        default=2_400.0,
         help="end the whole run after this time, with the stacks of all its threads",
     )
 
