@@ -63,9 +63,7 @@ def main() -> int:
     arguments = _arguments()
     started = time.monotonic()
     try:
-        chosen = [each for each in listed() if fnmatchcase(each.name, arguments.names)]
-        if not chosen:
-            raise UnusableError(f"No mutant has a name like {arguments.names}.")
+        chosen = _chosen(arguments.names)
         for each in chosen:
             each.broken((ROOT / each.file).read_text(encoding="utf-8"))
         _refuse_failing_tests(sorted({test for each in chosen for test in each.tests}))
@@ -92,6 +90,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("names", nargs="?", default="*", help="names to try, as * and ? match them")
     parser.add_argument("-j", "--jobs", type=int, default=2, help="mutants tried at once")
     return parser.parse_args()
+
+
+def _chosen(pattern: str) -> Sequence[Mutant]:
+    """Return the mutants whose names match.
+
+    Raises:
+        UnusableError: none does, or two have one name.
+    """
+    chosen = [each for each in listed() if fnmatchcase(each.name, pattern)]
+    if not chosen:
+        raise UnusableError(f"No mutant has a name like {pattern}.")
+    return chosen
 
 
 def _refuse_failing_tests(tests: Sequence[str]) -> None:

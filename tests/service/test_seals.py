@@ -233,3 +233,13 @@ async def until_ended(context: ServerContext, webhook: Webhook) -> None:
     async with asyncio.timeout(60):
         while (await Reading(context, None).deliveries(webhook, limit=9)).data[0].ended_at is None:
             await asyncio.sleep(0.02)
+
+
+def test_a_short_key_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 32 characters"):
+        Seals(["k" * 31])
+
+
+def test_what_is_no_secret_of_ours_is_not_sealed() -> None:
+    with pytest.raises(SecretDamagedError):
+        Seals([NEW]).seal("no secret of ours", HOOK)

@@ -52,12 +52,6 @@ def create(conn: Connection) -> None:
         conn.exec_driver_sql(_RETRY)
 
 
-def drop(conn: Connection) -> None:
-    """Remove the views; their triggers go with them."""
-    for name in _views():
-        conn.exec_driver_sql(f"DROP VIEW {name}")
-
-
 def _views() -> Mapping[str, Select[Any]]:
     return {"batch_jobs": _jobs(), "batch_files": _files(), "data_records": _records()}
 

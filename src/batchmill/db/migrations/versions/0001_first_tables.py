@@ -197,16 +197,3 @@ def upgrade() -> None:
         sa.Column("stats", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-
-
-def downgrade() -> None:
-    """Undo the change."""
-    op.drop_table("api_keys")
-    op.drop_table("batches")
-    op.drop_table("failures")
-    op.drop_table("idempotency")
-    op.drop_table("items")
-    op.drop_table("leaders")
-    op.drop_table("rate_windows")
-    op.drop_table("secrets")
-    op.drop_table("workers")

@@ -11,8 +11,3 @@ down_revision = "0001"
 def upgrade() -> None:
     """Apply the change."""
     views.create(op.get_bind())
-
-
-def downgrade() -> None:
-    """Undo the change."""
-    views.drop(op.get_bind())

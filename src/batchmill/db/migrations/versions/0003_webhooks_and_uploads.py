@@ -36,15 +36,6 @@ def upgrade() -> None:
     op.create_index("uploads_by_owner", "uploads", ["owner_id"], unique=False)
 
 
-def downgrade() -> None:
-    """Undo the change."""
-    for table in ("uploads", "pauses", "notices", "webhooks"):
-        op.drop_table(table)
-    _retype_uses(sa.BigInteger(), sa.Integer())
-    op.drop_column("items", "input_absent")
-    op.drop_column("batches", "webhook_id")
-
-
 def _create_webhooks() -> None:
     op.create_table(
         "webhooks",

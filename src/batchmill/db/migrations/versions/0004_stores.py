@@ -34,9 +34,3 @@ def upgrade() -> None:
         sa.Column("confirmed", sa.Boolean(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("kind", "name"),
     )
-
-
-def downgrade() -> None:
-    """Undo the change."""
-    for table in ("orphans", "stores", "installation"):
-        op.drop_table(table)
