@@ -18,9 +18,10 @@ from batchmill.local.process import process_batch, process_batch_sync
 from batchmill.local.results import BatchResult, Progress
 from batchmill.model.item import ItemStatus
 from support.faulty import faulty
+from support.local_runs import process
 from support.pictures import scene
 
-__all__ = ["faulty"]
+__all__ = ["faulty", "process"]
 
 FAULTY = {"steps": [{"use": "faulty"}]}
 
@@ -51,7 +52,8 @@ def left_over(folder: Path) -> list[str]:
 def children() -> list[int]:
     """Return our own programs that this process has started and that still run.
 
-    Servers that other tests keep for the session are not meant.
+    Servers that other tests keep for the session are not meant; what the fixture `process` keeps
+    is there before and after.
     """
     me = os.getpid()
     pids = Path(f"/proc/{me}/task/{me}/children").read_text().split()
@@ -87,11 +89,11 @@ def test_the_public_names_are_the_ones_of_the_package():
 # ------------------------------------------------------------ reference 003, AC1 and AC5
 
 
-def test_five_files_are_under_way_at_once_and_never_more(folder: Path, faulty):
+def test_five_files_are_under_way_at_once_and_never_more(folder: Path, faulty, process):
     pipeline = {"steps": [{"use": "faulty_call", "with": {"together": 5}}]}
     paths = pictures(folder, *(f"{n}.png" for n in range(12)))
 
-    result = process_batch_sync(paths, pipeline)
+    result = process(paths, pipeline)
 
     assert faulty.CALLS.most == 5
     assert result.successful == 12
@@ -100,12 +102,12 @@ def test_five_files_are_under_way_at_once_and_never_more(folder: Path, faulty):
 # ------------------------------------------------------------ AC3
 
 
-def test_a_failed_file_neither_blocks_nor_raises(folder: Path):
+def test_a_failed_file_neither_blocks_nor_raises(folder: Path, process):
     paths = pictures(folder, "a.png", "c.png")
     bad = folder / "b.jpg"
     bad.write_bytes(b"\xff\xd8\xff\xe0 no picture")
 
-    result = process_batch_sync([paths[0], bad, folder / "gone.png", paths[1]], "web")
+    result = process([paths[0], bad, folder / "gone.png", paths[1]], "web")
 
     assert [item.status.value for item in result.items] == [
         "completed",
@@ -118,10 +120,10 @@ def test_a_failed_file_neither_blocks_nor_raises(folder: Path):
     assert (result.successful, result.failed) == (2, 2)
 
 
-def test_a_crash_costs_only_its_own_file(folder: Path, faulty):
+def test_a_crash_costs_only_its_own_file(folder: Path, faulty, process):
     paths = pictures(folder, "a.png", "crash-b.png", "c.png")
 
-    result = process_batch_sync(paths, FAULTY, concurrency=1, retries=0)
+    result = process(paths, FAULTY, concurrency=1, retries=0)
 
     assert [item.ok for item in result.items] == [True, False, True]
     assert result.items[1].error is not None
@@ -141,14 +143,12 @@ def test_an_unknown_preset_is_refused_before_any_work(folder: Path):
 # ------------------------------------------------------------ AC4
 
 
-def test_progress_counts_add_up_and_never_go_back(folder: Path):
+def test_progress_counts_add_up_and_never_go_back(folder: Path, process):
     seen: list[Progress] = []
     paths = pictures(folder, *(f"{n}.png" for n in range(6)))
     (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
 
-    result = process_batch_sync(
-        [*paths, folder / "bad.png"], "web", concurrency=2, on_progress=seen.append
-    )
+    result = process([*paths, folder / "bad.png"], "web", concurrency=2, on_progress=seen.append)
 
     assert [p.completed for p in seen] == [1, 2, 3, 4, 5, 6, 7]
     assert all(p.completed + p.processing + p.pending == p.total == 7 for p in seen)
@@ -160,9 +160,9 @@ def test_progress_counts_add_up_and_never_go_back(folder: Path):
     assert {id(each) for each in seen[-1].results} == {id(each) for each in result.items}
 
 
-def test_results_so_far_are_a_snapshot(folder: Path):
+def test_results_so_far_are_a_snapshot(folder: Path, process):
     seen: list[Progress] = []
-    process_batch_sync(pictures(folder, "a.png", "b.png"), "web", on_progress=seen.append)
+    process(pictures(folder, "a.png", "b.png"), "web", on_progress=seen.append)
 
     assert len(seen[0].results) == 1
     assert seen[0].results[0:5] == (seen[0].result,)
@@ -186,6 +186,7 @@ def test_a_callback_that_raises_ends_the_batch_with_its_own_exception(folder: Pa
 
 
 def test_a_file_over_its_time_is_stopped_and_the_others_go_on(folder: Path, faulty):
+    before = children()
     pipeline = {"steps": [{"use": "faulty", "with": {"seconds": 600}}]}
     paths = pictures(folder, "slow-a.png", "b.png")
 
@@ -195,39 +196,39 @@ def test_a_file_over_its_time_is_stopped_and_the_others_go_on(folder: Path, faul
     assert result.items[0].error is not None
     assert result.items[0].error.code == "attempt_timeout"
     assert result.items[0].attempts == 1
-    assert not children()
+    assert children() == before
 
 
 # ------------------------------------------------------------ AC7
 
 
 @pytest.mark.parametrize("operation", ["faulty", "faulty_call"])
-def test_an_error_that_may_pass_is_tried_once_more(folder: Path, faulty, operation: str):
+def test_an_error_that_may_pass_is_tried_once_more(folder: Path, faulty, operation: str, process):
     paths = pictures(folder, "flaky-a.png")
 
-    result = process_batch_sync(paths, {"steps": [{"use": operation}]})
+    result = process(paths, {"steps": [{"use": operation}]})
 
     assert result.items[0].ok
     assert result.items[0].attempts == 2
 
 
-def test_without_retries_the_first_error_counts(folder: Path, faulty):
+def test_without_retries_the_first_error_counts(folder: Path, faulty, process):
     paths = pictures(folder, "flaky-a.png")
 
-    result = process_batch_sync(paths, FAULTY, retries=0)
+    result = process(paths, FAULTY, retries=0)
 
     assert result.items[0].status is ItemStatus.FAILED
     assert result.items[0].attempts == 1
 
 
-def test_a_wrong_file_is_not_tried_again(folder: Path, faulty):
-    result = process_batch_sync(pictures(folder, "wrong-a.png"), FAULTY, retries=3)
+def test_a_wrong_file_is_not_tried_again(folder: Path, faulty, process):
+    result = process(pictures(folder, "wrong-a.png"), FAULTY, retries=3)
 
     assert result.items[0].attempts == 1
 
 
-def test_a_file_that_crashes_twice_is_set_aside(folder: Path, faulty):
-    result = process_batch_sync(pictures(folder, "crash-a.png"), FAULTY, retries=3)
+def test_a_file_that_crashes_twice_is_set_aside(folder: Path, faulty, process):
+    result = process(pictures(folder, "crash-a.png"), FAULTY, retries=3)
 
     assert result.items[0].status is ItemStatus.QUARANTINED
     assert result.items[0].attempts == 2
@@ -237,6 +238,7 @@ def test_a_file_that_crashes_twice_is_set_aside(folder: Path, faulty):
 
 
 def test_no_temporary_file_and_no_process_stays(folder: Path, faulty):
+    before = children()
     paths = pictures(folder, "a.png", "wrong-b.png", "crash-c.png")
     out = folder / "out"
 
@@ -245,10 +247,11 @@ def test_no_temporary_file_and_no_process_stays(folder: Path, faulty):
 
     assert not left_over(folder)
     assert not [path for path in out.rglob("*") if "scratch" in path.name]
-    assert not children()
+    assert children() == before
 
 
 def test_a_cancelled_batch_leaves_no_temporary_file_and_no_process(folder: Path, faulty):
+    before = children()
     pipeline = {"steps": [{"use": "faulty", "with": {"seconds": 600}}]}
     paths = pictures(folder, "a.png", "slow-b.png", "c.png")
     out = folder / "out"
@@ -272,28 +275,28 @@ def test_a_cancelled_batch_leaves_no_temporary_file_and_no_process(folder: Path,
         asyncio.run(cancel_after_the_first())
     assert not left_over(folder)
     assert {path.name for path in out.iterdir()} <= {"a.png", "c.png"}
-    assert not children()
+    assert children() == before
 
 
 # ------------------------------------------------------------ names
 
 
-def test_two_inputs_of_one_name_get_two_outputs_in_their_order(folder: Path):
+def test_two_inputs_of_one_name_get_two_outputs_in_their_order(folder: Path, process):
     paths = pictures(folder, "x/a.png", "y/a.png", "y/a.jpg")
 
-    result = process_batch_sync(paths, "web", output_dir=folder / "out")
+    result = process(paths, "web", output_dir=folder / "out")
 
     names = [item.files[0].output.name for item in result.items]
     assert names == ["a.webp", "a-2.webp", "a-3.webp"]
     assert "a-2.webp" in result.items[1].warnings[0]
 
 
-def test_what_is_there_is_not_overwritten(folder: Path):
+def test_what_is_there_is_not_overwritten(folder: Path, process):
     out = folder / "out"
     out.mkdir()
     (out / "a.webp").write_bytes(b"precious")
 
-    result = process_batch_sync(pictures(folder, "a.png"), "web", output_dir=out)
+    result = process(pictures(folder, "a.png"), "web", output_dir=out)
 
     assert result.items[0].error is not None
     assert result.items[0].error.code == "output_exists"
@@ -307,11 +310,11 @@ def test_an_output_folder_that_is_a_file_is_refused(folder: Path):
         process_batch_sync(pictures(folder, "a.png"), "web", output_dir=folder / "out")
 
 
-def test_the_original_is_not_changed(folder: Path):
+def test_the_original_is_not_changed(folder: Path, process):
     (path,) = pictures(folder, "a.png")
     before = path.read_bytes(), path.stat().st_mtime_ns
 
-    result: BatchResult = process_batch_sync([path], "web", output_dir=folder / "out")
+    result: BatchResult = process([path], "web", output_dir=folder / "out")
 
     assert result.failed == 0
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before

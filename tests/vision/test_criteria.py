@@ -23,11 +23,12 @@ from batchmill.local.results import Progress
 from batchmill.model.item import ItemStatus
 from batchmill.operations import presets
 from support.faulty import faulty
+from support.local_runs import Process, process
 from support.pictures import scene
 from support.processes import descendants
 from support.vision_server import RIGHT, VisionServer, without_model
 
-__all__ = ["faulty"]
+__all__ = ["faulty", "process"]
 
 
 @pytest.fixture
@@ -116,11 +117,11 @@ def test_a_picture_goes_through_the_whole_pipeline(
     assert not files_below(temporary)
 
 
-def test_options_reach_the_question(tmp_path: Path, vision: VisionServer):
+def test_options_reach_the_question(tmp_path: Path, vision: VisionServer, process: Process):
     options = {"language": "de", "keywords": 3, "detail": "high", "context": "shoes of a shop"}
     steps = {"steps": [{"use": "describe", "with": options}]}
 
-    (item,) = process_batch_sync(pictures(tmp_path, 1), steps).items
+    (item,) = process(pictures(tmp_path, 1), steps).items
 
     text, image = vision.asked[0].body["messages"][0]["content"]
     assert "'de'" in text["text"]
@@ -133,10 +134,12 @@ def test_options_reach_the_question(tmp_path: Path, vision: VisionServer):
 # ------------------------------------------------------------ AC3: a failure blocks nobody
 
 
-def test_one_failure_neither_blocks_nor_raises(tmp_path: Path, vision: VisionServer):
+def test_one_failure_neither_blocks_nor_raises(
+    tmp_path: Path, vision: VisionServer, process: Process
+):
     vision.then("ok", "refusal", "ok")
 
-    result = process_batch_sync(pictures(tmp_path, 3), "describe", concurrency=1)
+    result = process(pictures(tmp_path, 3), "describe", concurrency=1)
 
     assert [item.ok for item in result.items] == [True, False, True]
     assert result.items[1].error is not None
@@ -152,12 +155,12 @@ def test_no_pictures_are_an_error_of_its_own(vision: VisionServer):
 
 
 def test_progress_is_told_after_every_picture_and_never_goes_back(
-    tmp_path: Path, vision: VisionServer
+    tmp_path: Path, vision: VisionServer, process: Process
 ):
     vision.then("ok", "refusal", "busy", "ok")
     seen: list[Progress] = []
 
-    process_batch_sync(pictures(tmp_path, 8), "describe", on_progress=seen.append)
+    process(pictures(tmp_path, 8), "describe", on_progress=seen.append)
 
     assert [told.completed for told in seen] == list(range(1, 9))
     assert all(told.completed + told.processing + told.pending == told.total for told in seen)
@@ -171,15 +174,15 @@ def test_progress_is_told_after_every_picture_and_never_goes_back(
 
 
 def test_ten_pictures_wait_for_the_model_in_two_rounds_instead_of_ten(
-    tmp_path: Path, vision: VisionServer
+    tmp_path: Path, vision: VisionServer, process: Process
 ):
     paths = pictures(tmp_path / "in", 10)
-    alone = process_batch_sync(paths, "describe", concurrency=1)
+    alone = process(paths, "describe", concurrency=1)
     one_by_one = vision.most
     rounds = threading.Barrier(5)
     vision.look = lambda _: rounds.wait(60)
 
-    together = process_batch_sync(paths, "describe", concurrency=5)
+    together = process(paths, "describe", concurrency=5)
 
     assert (alone.successful, together.successful) == (10, 10)
     assert (one_by_one, vision.most) == (1, 5)
@@ -190,11 +193,11 @@ def test_ten_pictures_wait_for_the_model_in_two_rounds_instead_of_ten(
 
 @pytest.mark.long
 def test_a_question_over_the_limit_is_broken_off_and_the_others_go_on(
-    tmp_path: Path, vision: VisionServer
+    tmp_path: Path, vision: VisionServer, process: Process
 ):
     vision.then("never")
 
-    result = process_batch_sync(pictures(tmp_path, 3), "describe", concurrency=1, timeout_s=6)
+    result = process(pictures(tmp_path, 3), "describe", concurrency=1, timeout_s=6)
 
     assert [item.ok for item in result.items] == [False, True, True]
     assert result.items[0].error is not None
@@ -229,20 +232,24 @@ def test_a_process_over_the_limit_is_killed_while_the_batch_goes_on(
 
 
 @pytest.mark.parametrize("first", ["busy", "fault", "drop"])
-def test_what_may_pass_is_tried_once_more(tmp_path: Path, vision: VisionServer, first: str):
+def test_what_may_pass_is_tried_once_more(
+    tmp_path: Path, vision: VisionServer, first: str, process: Process
+):
     vision.usual = first
 
-    (item,) = process_batch_sync(pictures(tmp_path, 1), "describe").items
+    (item,) = process(pictures(tmp_path, 1), "describe").items
 
     assert not item.ok
     assert (item.attempts, len(vision.asked)) == (2, 2)
 
 
 @pytest.mark.parametrize("first", ["bad_request", "wrong_key", "unprocessable", "no_credit"])
-def test_what_will_not_pass_is_not_tried_again(tmp_path: Path, vision: VisionServer, first: str):
+def test_what_will_not_pass_is_not_tried_again(
+    tmp_path: Path, vision: VisionServer, first: str, process: Process
+):
     vision.usual = first
 
-    (item,) = process_batch_sync(pictures(tmp_path, 1), "describe", retries=3).items
+    (item,) = process(pictures(tmp_path, 1), "describe", retries=3).items
 
     assert (item.attempts, len(vision.asked)) == (1, 1)
 
@@ -250,10 +257,14 @@ def test_what_will_not_pass_is_not_tried_again(tmp_path: Path, vision: VisionSer
 # ------------------------------------------------------------ AC8: nothing stays
 
 
-@pytest.mark.parametrize("usual", ["ok", "refusal", "drop", "prose"])
+@pytest.mark.parametrize(
+    "usual",
+    ["ok", "drop", *(pytest.param(each, marks=pytest.mark.long) for each in ("refusal", "prose"))],
+)
 def test_no_temporary_file_stays_whatever_became_of_the_pictures(
     tmp_path: Path, temporary: Path, vision: VisionServer, usual: str
 ):
+    before = our_processes()
     vision.usual = usual
     out = tmp_path / "out"
 
@@ -262,12 +273,13 @@ def test_no_temporary_file_stays_whatever_became_of_the_pictures(
     made = ["0.jpg", "1.jpg", "2.jpg"] if usual == "ok" else []
     assert not files_below(temporary)
     assert sorted(path.name for path in files_below(out)) == made
-    assert not our_processes()
+    assert our_processes() == before
 
 
 def test_no_temporary_file_stays_of_a_cancelled_batch(
     tmp_path: Path, temporary: Path, vision: VisionServer
 ):
+    before = our_processes()
     vision.usual = "never"
     arrived = threading.Event()
     vision.look = lambda _: arrived.set()
@@ -283,7 +295,7 @@ def test_no_temporary_file_stays_of_a_cancelled_batch(
         asyncio.run(cancelled())
     assert not files_below(temporary, tmp_path / "out")
     assert all(asked.closed.wait(60) for asked in vision.asked)
-    assert not our_processes()
+    assert our_processes() == before
 
 
 # ------------------------------------------------------------ without a model
@@ -301,7 +313,7 @@ def test_without_a_key_nothing_is_begun(
 
 
 def test_without_a_key_the_provider_local_says_only_what_it_can_know(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: Process
 ):
     for name in set(os.environ) - set(without_model()):
         monkeypatch.delenv(name)
@@ -309,7 +321,7 @@ def test_without_a_key_the_provider_local_says_only_what_it_can_know(
     Image.new("RGB", (640, 400), (20, 60, 200)).save(path)
     steps = {"steps": [{"use": "describe", "with": {"provider": "local"}}]}
 
-    (item,) = process_batch_sync([path], steps).items
+    (item,) = process([path], steps).items
 
     assert item.data == {
         "title": "Old harbour fog",
@@ -323,11 +335,11 @@ def test_without_a_key_the_provider_local_says_only_what_it_can_know(
 
 
 def test_a_server_without_keys_is_sent_none(
-    tmp_path: Path, vision: VisionServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, vision: VisionServer, monkeypatch: pytest.MonkeyPatch, process: Process
 ):
     monkeypatch.delenv("OPENAI_API_KEY")
 
-    (item,) = process_batch_sync(pictures(tmp_path, 1), "describe").items
+    (item,) = process(pictures(tmp_path, 1), "describe").items
 
     assert item.ok
     assert "authorization" not in vision.asked[0].headers
@@ -336,10 +348,12 @@ def test_a_server_without_keys_is_sent_none(
 # ------------------------------------------------------------ budget
 
 
-def test_parallel_questions_stay_within_the_budget(tmp_path: Path, vision: VisionServer):
+def test_parallel_questions_stay_within_the_budget(
+    tmp_path: Path, vision: VisionServer, process: Process
+):
     budget = {"use": "describe", "with": {"budget_usd": 0.003}}
 
-    result = process_batch_sync(pictures(tmp_path, 10), {"steps": [budget]})
+    result = process(pictures(tmp_path, 10), {"steps": [budget]})
 
     failed = [item.error for item in result.items if item.error]
     assert {error.code for error in failed} == {"budget_used_up"}
@@ -349,12 +363,12 @@ def test_parallel_questions_stay_within_the_budget(tmp_path: Path, vision: Visio
 
 
 def test_a_model_that_does_not_count_its_tokens_keeps_to_the_budget_too(
-    tmp_path: Path, vision: VisionServer
+    tmp_path: Path, vision: VisionServer, process: Process
 ):
     vision.counts = False
     budget = {"use": "describe", "with": {"budget_usd": 0.003}}
 
-    result = process_batch_sync(pictures(tmp_path, 6), {"steps": [budget]}, concurrency=1)
+    result = process(pictures(tmp_path, 6), {"steps": [budget]}, concurrency=1)
 
     assert 0 < result.successful < 6
     assert result.items[0].data["usage"]["cost_usd"] is None
@@ -371,12 +385,12 @@ def test_a_model_that_does_not_count_its_tokens_keeps_to_the_budget_too(
     ],
 )
 def test_only_what_surely_was_not_answered_costs_nothing(
-    tmp_path: Path, vision: VisionServer, usual: str, free: bool
+    tmp_path: Path, vision: VisionServer, process: Process, *, usual: str, free: bool
 ):
     vision.usual = usual
     budget = {"use": "describe", "with": {"budget_usd": 0.003}}
 
-    process_batch_sync(pictures(tmp_path, 6), {"steps": [budget]}, concurrency=1, retries=0)
+    process(pictures(tmp_path, 6), {"steps": [budget]}, concurrency=1, retries=0)
 
     assert (len(vision.asked) == 6) == free
 
@@ -391,10 +405,10 @@ def test_a_budget_without_prices_is_refused(
         process_batch_sync(pictures(tmp_path, 1), {"steps": steps})
 
 
-def test_the_result_is_plain_json(tmp_path: Path, vision: VisionServer):
+def test_the_result_is_plain_json(tmp_path: Path, vision: VisionServer, process: Process):
     vision.usual = "hostile"
 
-    (item,) = process_batch_sync(pictures(tmp_path, 1), "describe").items
+    (item,) = process(pictures(tmp_path, 1), "describe").items
 
     text = json.dumps(item.to_json(), allow_nan=False)
     assert not set(text) & {"\x00", "\x1b", "\u202e", "\u2066"}

@@ -3,14 +3,17 @@
 The children are real, the server is a real one on loopback, and nothing of the client is replaced.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from batchmill.local.process import process_batch_sync
 from batchmill.local.results import ItemResult
+from support.local_runs import Process, process
 from support.pictures import scene
 from support.vision_server import VisionServer
+
+__all__ = ["process"]
 
 UNUSABLE = "the model's answer about a.jpg can't be used"
 REFUSED = "the model's server refused the question about a.jpg"
@@ -45,23 +48,31 @@ TABLE = [
     ("break_off", "model_unavailable", "could not be reached, or broke off", 2, 2, True),
 ]
 
+Described = Callable[..., ItemResult]
 
-def described(folder: Path, **more: float) -> ItemResult:
-    path = folder / "a.jpg"
+
+@pytest.fixture
+def described(process: Process, tmp_path: Path) -> Described:
+    """Have one picture described."""
+    path = tmp_path / "a.jpg"
     scene(300, 200).write_to_file(str(path))
-    (item,) = process_batch_sync([path], "describe", **more).items
-    return item
+
+    def run(**more: float) -> ItemResult:
+        (item,) = process([path], "describe", **more).items
+        return item
+
+    return run
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
 def test_what_the_item_says_and_how_often_the_model_was_asked(
-    tmp_path: Path, vision: VisionServer, row
+    vision: VisionServer, row, described: Described
 ):
     behaviour, code, words, calls, attempts, may_pass = row
     vision.usual = behaviour
     vision.seconds = 0.2
 
-    item = described(tmp_path)
+    item = described()
 
     assert len(vision.asked) == calls
     assert item.attempts == attempts
@@ -77,19 +88,21 @@ def test_what_the_item_says_and_how_often_the_model_was_asked(
 
 
 @pytest.mark.parametrize("first", ["prose", "wrong_schema", "cut_off", "busy", "fault", "drop"])
-def test_a_second_answer_that_is_right_counts(tmp_path: Path, vision: VisionServer, first: str):
+def test_a_second_answer_that_is_right_counts(
+    vision: VisionServer, first: str, described: Described
+):
     vision.then(first)
 
-    item = described(tmp_path)
+    item = described()
 
     assert item.ok
     assert len(vision.asked) == 2
 
 
-def test_an_answer_that_was_cut_off_gets_more_room(tmp_path: Path, vision: VisionServer):
+def test_an_answer_that_was_cut_off_gets_more_room(vision: VisionServer, described: Described):
     vision.then("cut_off")
 
-    item = described(tmp_path)
+    item = described()
 
     first, second = (asked.body["max_tokens"] for asked in vision.asked)
     assert second == 2 * first
@@ -97,10 +110,10 @@ def test_an_answer_that_was_cut_off_gets_more_room(tmp_path: Path, vision: Visio
     assert item.data["usage"]["input_tokens"] == 1_800
 
 
-def test_a_server_that_never_answers_is_hung_up_on(tmp_path: Path, vision: VisionServer):
+def test_a_server_that_never_answers_is_hung_up_on(vision: VisionServer, described: Described):
     vision.usual = "never"
 
-    item = described(tmp_path, timeout_s=5)
+    item = described(timeout_s=5)
 
     assert item.error is not None
     assert (item.error.code, item.attempts) == ("attempt_timeout", 1)
@@ -109,12 +122,12 @@ def test_a_server_that_never_answers_is_hung_up_on(tmp_path: Path, vision: Visio
 
 @pytest.mark.long
 def test_a_call_over_its_own_time_is_tried_again(
-    tmp_path: Path, vision: VisionServer, monkeypatch: pytest.MonkeyPatch
+    vision: VisionServer, monkeypatch: pytest.MonkeyPatch, described: Described
 ):
     monkeypatch.setenv("BATCHMILL_LLM_TIMEOUT_S", "3")
     vision.then("never")
 
-    item = described(tmp_path)
+    item = described()
 
     assert item.ok
     assert item.attempts == 2
@@ -122,29 +135,31 @@ def test_a_call_over_its_own_time_is_tried_again(
 
 
 def test_a_server_that_is_not_there_is_said_to_be_so(
-    tmp_path: Path, vision: VisionServer, monkeypatch: pytest.MonkeyPatch
+    vision: VisionServer, monkeypatch: pytest.MonkeyPatch, described: Described
 ):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
 
-    item = described(tmp_path, retries=0)
+    item = described(retries=0)
 
     assert item.error is not None
     assert item.error.code == "model_unavailable"
 
 
-def test_the_next_question_comes_when_the_server_wants_it(tmp_path: Path, vision: VisionServer):
+def test_the_next_question_comes_when_the_server_wants_it(
+    vision: VisionServer, described: Described
+):
     vision.then("busy")
     vision.retry_after = "2"
 
-    assert described(tmp_path).ok
+    assert described().ok
     first, second = (asked.at_s for asked in vision.asked)
     assert second - first >= 2
 
 
-def test_a_wait_of_hours_is_not_waited_for_in_a_run(tmp_path: Path, vision: VisionServer):
+def test_a_wait_of_hours_is_not_waited_for_in_a_run(vision: VisionServer, described: Described):
     vision.usual, vision.retry_after = "busy", "7200"
 
-    item = described(tmp_path, retries=5)
+    item = described(retries=5)
 
     assert item.error is not None
     assert "7200 s" in item.error.message
