@@ -15,10 +15,16 @@ from batchmill.operations.faces.face import Face
 from batchmill.sandbox.messages import Report
 from support.pictures import difference, outputs, run
 from support.portraits import Head, photo, turned
+from support.ring import ALL
 
 MAIN = Head(520, 420, 120)
 SECOND = Head(1_000, 500, 90)
 FAR_OFF = Head(1_250, 200, 22)
+ORIENTATIONS = range(1, 9) if ALL else (1, 6, 7)
+"""Of large photos; test_cutting.py has all of them in the short ring too."""
+
+
+Made = tuple[Report, list[pyvips.Image]]
 
 
 def saved(path: Path, image: pyvips.Image, **fields: Any) -> Path:
@@ -49,22 +55,34 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def plain(crowd: Path) -> Made:
+    """What comes of the three people without options: the report, and the crops."""
+    report = cropped(crowd)
+    return report, crops(crowd, report)
+
+
+@pytest.fixture(scope="module")
+def everybody(crowd: Path) -> Report:
+    """What comes of the three people when all are asked for."""
+    return cropped(crowd, faces="all")
+
+
+@pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nobody."""
     return saved(tmp_path_factory.mktemp("empty") / "empty.png", photo(640, 480))
 
 
-def test_the_crop_is_a_square_around_the_main_face(crowd: Path):
-    report = cropped(crowd)
-    (crop,) = crops(crowd, report)
+def test_the_crop_is_a_square_around_the_main_face(plain: Made):
+    report, (crop,) = plain
 
     assert (crop.width, crop.height) == (300, 300)
     assert found_in(crop).centre == pytest.approx((150, 150), abs=15)
     assert [output.name for output in report.outputs] == ["crowd.png"]
 
 
-def test_the_data_name_the_main_face_in_pixels_of_the_photo(crowd: Path):
-    data = cropped(crowd).data
+def test_the_data_name_the_main_face_in_pixels_of_the_photo(plain: Made):
+    data = plain[0].data
 
     assert data["face_detected"] is True
     assert data["face_x"] < MAIN.eyes[0][0] < data["face_x"] + data["face_width"] / 2
@@ -121,7 +139,10 @@ def _detail(image: pyvips.Image) -> float:
     return float((image - image.gaussblur(1.5)).deviate())
 
 
-@pytest.mark.parametrize("options", [{}, {"level_eyes": True}, {"framing": "id"}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"level_eyes": True}, pytest.param({"framing": "id"}, marks=pytest.mark.long)],
+)
 def test_every_orientation_gives_the_same_crop(tmp_path: Path, options: dict[str, Any]):
     upright = photo(1_001, 703, Head(420, 300, 90))
     made = []
@@ -142,11 +163,12 @@ def test_every_orientation_gives_the_same_crop(tmp_path: Path, options: dict[str
 def test_every_orientation_of_a_large_jpeg_gives_the_same_face(tmp_path: Path):
     upright = photo(2_400, 1_800, Head(1_500, 800, 150))
     made = []
-    for orientation in range(1, 9):
+    for orientation in ORIENTATIONS:
         path = saved(tmp_path / f"{orientation}.jpg", _stored(upright, orientation), Q=95)
         report = cropped(path)
         made.append((crops(path, report)[0], report.data))
 
+    assert len(made) == len(ORIENTATIONS)
     first, data = made[0]
     for crop, each in made:
         assert each["face_x"] == pytest.approx(data["face_x"], abs=8)
@@ -171,12 +193,10 @@ def _stored(upright: pyvips.Image, orientation: int) -> pyvips.Image:
     return stored
 
 
-def test_all_faces_are_cut_out_main_one_first(crowd: Path):
-    report = cropped(crowd, faces="all")
-
-    names = [output.name for output in report.outputs]
+def test_all_faces_are_cut_out_main_one_first(everybody: Report):
+    names = [output.name for output in everybody.outputs]
     assert names == ["crowd-face-1.png", "crowd-face-2.png", "crowd-face-3.png"]
-    assert [round(face["x"], -2) for face in report.data["faces"]] == [400, 900, 1_200]
+    assert [round(face["x"], -2) for face in everybody.data["faces"]] == [400, 900, 1_200]
 
 
 def test_the_largest_faces_are_as_many_as_asked_for(crowd: Path):
@@ -190,10 +210,10 @@ def test_more_faces_than_there_are_may_be_asked_for(crowd: Path):
     assert len(cropped(crowd, faces="largest", count=9).outputs) == 3
 
 
-def test_a_person_beside_is_reported_and_one_far_off_is_not(tmp_path: Path, crowd: Path):
+def test_a_person_beside_is_reported_and_one_far_off_is_not(tmp_path: Path, everybody: Report):
     saved(tmp_path / "far.png", photo(1_400, 1_000, MAIN, FAR_OFF))
 
-    assert cropped(crowd, faces="all").data["several_faces"] is True
+    assert everybody.data["several_faces"] is True
     assert cropped(tmp_path / "far.png", faces="all").data["several_faces"] is False
 
 
@@ -213,13 +233,13 @@ def test_a_face_at_the_border_is_reported_and_cut_by_the_border_rule(tmp_path: P
         assert middle == pytest.approx(face["x"] + face["width"] / 2, abs=15)
 
 
-def test_a_face_away_from_the_border_is_not_reported(crowd: Path):
-    assert cropped(crowd).data["face_near_border"] is False
+def test_a_face_away_from_the_border_is_not_reported(plain: Made):
+    assert plain[0].data["face_near_border"] is False
 
 
 @pytest.mark.parametrize("degrees", [-20, 14])
 def test_levelled_eyes_come_out_level(tmp_path: Path, degrees: int):
-    image = turned(photo(900, 900, Head(450, 420, 150)), degrees)
+    image = turned(photo(600, 600, Head(300, 280, 100)), degrees)
     path = saved(tmp_path / "turned.png", image)
 
     (crooked,), (level,) = (
@@ -298,8 +318,8 @@ def test_an_animation_is_searched_in_its_first_frame_only(tmp_path: Path, shown:
     assert len(report.outputs) == shown
 
 
-def test_the_same_photo_gives_the_same_bytes(crowd: Path):
-    once, again = cropped(crowd), cropped(crowd)
+def test_the_same_photo_gives_the_same_bytes(crowd: Path, plain: Made):
+    once, again = plain[0], cropped(crowd)
 
     assert [output.sha256 for output in once.outputs] == [output.sha256 for output in again.outputs]
     assert once.data == again.data
