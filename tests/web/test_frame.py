@@ -5,7 +5,15 @@ import pytest
 from support.browser import PHONE, axe_violations
 
 
-@pytest.mark.parametrize("path", ["/", "/queue", "/keys", "/settings", "/nonsense"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/nonsense",
+        # test_operating.py and test_signing_in.py have these in both colours
+        *(pytest.param(each, marks=pytest.mark.long) for each in ("/queue", "/keys", "/settings")),
+    ],
+)
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing_wrong(open_page, path: str, dark: bool):
     if path == "/nonsense":
@@ -30,7 +38,7 @@ def test_links_change_the_page_without_loading_it_again(open_page):
     assert page.evaluate("window.mark") == 1
     assert page.evaluate("document.activeElement.id") == "main"
     page.go_back()
-    page.get_by_role("heading", name="No batches yet").wait_for()
+    page.get_by_role("heading", name="Drop pictures, documents").wait_for()
 
 
 def test_what_breaks_one_page_leaves_the_others(open_page):

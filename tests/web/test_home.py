@@ -29,6 +29,8 @@ GIVE = """([files, pasted]) => {
     area.dispatchEvent(new DragEvent(kind, { dataTransfer: given, ...how }))
   }
 }"""
+LOOK_MS = 10_000
+"""How often the page looks whether others have sent something."""
 HOSTILE = [
     "<img src=x onerror=alert(1)>.jpg",
     "\u202egpj.exe",
@@ -45,7 +47,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "beach").mkdir(parents=True)
     for number in range(20):
         place = folder / "beach" if number % 2 else folder
-        body = scene(640, 480, seed=number).jpegsave_buffer(Q=85)
+        body = scene(160, 120, seed=number).jpegsave_buffer(Q=85)
         (place / f"{number:02}.jpg").write_bytes(body)
     return folder
 
@@ -89,6 +91,7 @@ def test_a_first_visit_says_what_to_do(open_page):
     for each in (page, phone):
         each.route("**/v1/batches*", lambda route: route.fulfill(json=nothing))
         each.goto("/")
+        each.get_by_role("heading", name="No batches yet").wait_for()
         each.get_by_text("Pictures for a web page").wait_for()
     assert axe_violations(page) == []
     shoot(page, "home-first")
@@ -228,9 +231,13 @@ def test_a_batch_can_be_sent_again_with_the_pipeline_of_another(
 
 
 def test_tiles_and_running_batches_are_live(open_page, server: Process, photos: Path):
-    page = open_page("/")
+    page = open_page("/keys")
+    page.clock.install()
+    page.goto("/")
+    page.locator(".tile").first.wait_for()
     body = (photos / "00.jpg").read_bytes()
     send(server, [(f"{n}.jpg", body) for n in range(10)], name="from elsewhere")
+    page.clock.fast_forward(LOOK_MS)
 
     page.get_by_text("from elsewhere").wait_for()
     expect(page.locator(".tile", has_text="Workers")).to_contain_text("1 (")
@@ -290,8 +297,7 @@ def test_an_upload_goes_on_after_the_server_was_killed(open_page, tmp_path: Path
 
 def open_uploads(server: Process) -> list[int]:
     """Return the sizes of the files that grow on the server."""
-    folder = Path(server.popen.args[server.popen.args.index("--data-dir") + 1]) / "uploads"
-    return [path.stat().st_size for path in folder.glob("upl_*")]
+    return [path.stat().st_size for path in (server.data_dir / "uploads").glob("upl_*")]
 
 
 def wait_arriving(server: Process) -> None:

@@ -1,17 +1,26 @@
 """Who somebody is on the page: without a key, with one, with a wrong one; a server that is away."""
 
-import time
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
+from support import preloaded
 from support.browser import PHONE, OpenPage, axe_violations, shoot
+from support.environment import environment
 from support.processes import Process, serving
 
-SLOW_S = 3
+SLOW_MS = 3_000
 """Longer than the queue's page waits before it reads again."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A server without batches."""
+    with serving(tmp_path_factory.mktemp("server") / "data") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -79,16 +88,15 @@ def test_pages_for_administrators_tell_others_why_and_where_to_go_on(
 
 
 def test_a_server_that_wants_a_key_asks_for_it_on_every_page(browser: Browser, tmp_path):
-    with serving(tmp_path / "data", BATCHMILL_ANONYMOUS="on") as server:
-        made = server.client.post("/v1/keys", json={"name": "me", "scopes": ["admin"]}).json()
-        server.stop()
+    command = ["keys", "create", "--name", "me", "--admin", "--data-dir", tmp_path / "data"]
+    made = preloaded.run(command, env=environment(), cwd=tmp_path)
     with serving(tmp_path / "data", BATCHMILL_ANONYMOUS="off") as server:
         page = browser.new_page(base_url=str(server.client.base_url), viewport=PHONE)
         page.goto("/queue")
         expect(page.get_by_text("This server wants an API key")).to_be_visible()
         assert axe_violations(page) == []
         shoot(page, "key-wanted")
-        page.get_by_label("API key").fill(made["secret"])
+        page.get_by_label("API key").fill(made.stdout.strip())
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_label("API key")).to_have_count(0)
         page.goto("/settings")
@@ -111,13 +119,18 @@ def test_a_revoked_key_leads_to_the_form_and_out_of_it(open_page: OpenPage, serv
 
 def test_a_server_that_answers_slowly_is_waited_for(open_page: OpenPage):
     page = open_page("/sign-in")
+    asked: list[Route] = []
 
-    def late(route: Route) -> None:
-        time.sleep(SLOW_S)
-        route.continue_()
+    def hold(route: Route) -> None:
+        asked.append(route)
 
-    page.route("**/v1/workers", late)
+    page.route("**/v1/workers", hold)
+    page.clock.install()
     page.get_by_role("link", name="Queue").click()
+    while not asked:
+        page.wait_for_timeout(10)
+    page.clock.fast_forward(SLOW_MS)
+    asked[0].continue_()  # none of those that may have followed is ever answered
 
     expect(page.get_by_text("Takes files")).to_be_visible()
     page.unroute_all(behavior="ignoreErrors")
