@@ -33,7 +33,7 @@ from batchmill.service.batch_control import RetryScope
 from batchmill.service.queries import Reading, Wanted
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.transitions import Completed, Failed
-from support.ring import examples
+from support.ring import ALL
 from support.server_contexts import new_context
 
 BATCH = BatchId("bat_1")
@@ -134,7 +134,7 @@ class Percent(RuleBasedStateMachine):
 
 class TestPercent(Percent.TestCase):  # type: ignore[misc, name-defined]
     settings = settings(
-        max_examples=examples(30),
+        max_examples=300 if ALL else 15,
         stateful_step_count=30,
         deadline=None,
         suppress_health_check=list(HealthCheck),
@@ -161,7 +161,7 @@ WANTED = st.builds(
 
 
 @settings(
-    max_examples=examples(150),
+    max_examples=1_500 if ALL else 60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

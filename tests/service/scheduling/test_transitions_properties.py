@@ -31,7 +31,7 @@ from batchmill.model.item import (
 from batchmill.model.retry import RetryPolicy
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.transitions import Claimed, Completed, Failed
-from support.ring import examples
+from support.ring import ALL
 from support.rows import count_by_status
 
 OWNER = OwnerId("somebody")
@@ -281,7 +281,7 @@ class Deliveries(RuleBasedStateMachine):
 
 class TestDeliveries(Deliveries.TestCase):  # type: ignore[misc, name-defined]
     settings = settings(
-        max_examples=examples(40),
+        max_examples=400 if ALL else 20,
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=list(HealthCheck),
