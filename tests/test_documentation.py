@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,16 @@ def _commands() -> list[str]:
     ]
     kept = ("\n".join(filter(_is_typed, block.splitlines())) for block in blocks)
     return [block for block in kept if block]
+
+
+def _each_once(blocks: Sequence[str]) -> Iterator[str]:
+    """Leave out the blocks of which every line stands in one before."""
+    known: set[str] = set()
+    for block in blocks:
+        lines = {line.partition("#")[0].strip() for line in block.splitlines()}
+        if not lines <= known:
+            yield block
+        known |= lines
 
 
 def _is_typed(line: str) -> bool:
@@ -67,8 +77,9 @@ def _type(line: str, folder: Path, **variables: str) -> str:
     return done.stdout
 
 
-LOCAL = [block for block in _commands() if "submit" not in block and "curl" not in block]
-REMOTE = [block for block in _commands() if block not in LOCAL]
+COMMANDS = _commands()
+REMOTE = [block for block in COMMANDS if "submit" in block or "curl" in block]
+LOCAL = list(_each_once([block for block in COMMANDS if block not in REMOTE]))
 
 
 @pytest.mark.parametrize("block", LOCAL)
