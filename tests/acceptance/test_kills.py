@@ -13,7 +13,7 @@ from support.processes import Process, alive, offspring, serving
 from support.sent import hashes, look, send, wait_for
 
 pytestmark = parts.proc_only
-NUMBER = 36
+NUMBER = 24
 STORMY = {"BATCHMILL_CHILDREN": "2", "BATCHMILL_TIERS_ANONYMOUS_RETRIES_CRASHES": "4"}
 """A kill of a child counts as a crash of the file that it worked on, and one file may be at work
 at each of the four; as a rule, its second crash would set it aside."""
@@ -68,7 +68,7 @@ def test_kills_of_children_and_server_change_nothing_in_the_results(
         with serving(data_dir, **STORMY) as server:
             batch_id = batch_id or send(server, pictures)
             begun_with = look(server, batch_id)["counts"]["completed"]
-            wait_for(server, batch_id, min(begun_with + 4, NUMBER))
+            wait_for(server, batch_id, min(begun_with + 3, NUMBER))
             fork_server, children = family(server)
             os.kill(chance.choice(children) if kill % 2 else fork_server, signal.SIGKILL)
             time.sleep(chance.uniform(0.05, 0.5))

@@ -22,7 +22,7 @@ from support.processes import Process, Worker, serving, working
 from support.redis_server import PrivateRedis
 from support.sent import hashes, send, wait_for
 
-NUMBER = 24
+NUMBER = 16
 QUICK = {
     "BATCHMILL_LEASE_S": "3",
     "BATCHMILL_RENEW_S": "1",
