@@ -16,7 +16,7 @@ async def _for_ever() -> None:
     await asyncio.Event().wait()
 
 
-def test_a_failure_beside_the_block_ends_the_block_and_is_raised_as_it_is():
+def test_a_failure_beside_the_block_ends_the_block_and_is_raised_as_it_is() -> None:
     async def story() -> None:
         async with background(_for_ever()), background(_fail()):
             await _for_ever()
@@ -25,7 +25,7 @@ def test_a_failure_beside_the_block_ends_the_block_and_is_raised_as_it_is():
         asyncio.run(story())
 
 
-def test_a_failure_of_the_block_ends_what_runs_beside_it_and_is_raised_as_it_is():
+def test_a_failure_of_the_block_ends_what_runs_beside_it_and_is_raised_as_it_is() -> None:
     beside: list[asyncio.Task[None]] = []
 
     async def story() -> None:

@@ -22,13 +22,13 @@ THEIRS = [
 
 
 @pytest.mark.parametrize("name", THEIRS)
-def test_a_name_that_is_no_test_s_own_is_refused(name: str):
+def test_a_name_that_is_no_test_s_own_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no test's own"):
         databases.ours(name)
 
 
 @pytest.mark.parametrize("kind", databases.SERVERS)
-def test_a_database_of_the_machine_is_not_dropped(kind: str, tmp_path: Path):
+def test_a_database_of_the_machine_is_not_dropped(kind: str, tmp_path: Path) -> None:
     with databases.new_url(kind, tmp_path) as url:
         name = make_url(url).database or ""
         theirs = create_engine(url, isolation_level="AUTOCOMMIT")
@@ -42,7 +42,7 @@ def test_a_database_of_the_machine_is_not_dropped(kind: str, tmp_path: Path):
         theirs.dispose()
 
 
-def test_keys_of_the_machine_s_redis_are_not_deleted(tmp_path: Path):
+def test_keys_of_the_machine_s_redis_are_not_deleted(tmp_path: Path) -> None:
     with redis_server.private(tmp_path) as server, Redis.from_url(server.url) as client:
         client.set("bull:shop:1", "kept")
         client.set("bull:batchmill_test_x:1", "gone")

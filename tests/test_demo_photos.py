@@ -31,7 +31,9 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return before, after
 
 
-def test_a_photo_is_paired_with_the_result_at_its_own_place(demo, folders):
+def test_a_photo_is_paired_with_the_result_at_its_own_place(
+    demo: ModuleType, folders: tuple[Path, Path]
+) -> None:
     before, after = folders
 
     assert demo.find_pairs(before, after) == [
@@ -40,7 +42,9 @@ def test_a_photo_is_paired_with_the_result_at_its_own_place(demo, folders):
     ]
 
 
-def test_the_picture_has_a_column_for_every_pair(demo, folders):
+def test_the_picture_has_a_column_for_every_pair(
+    demo: ModuleType, folders: tuple[Path, Path]
+) -> None:
     pairs = demo.find_pairs(*folders)
     one, two = demo.draw_sheet(pairs[:1]), demo.draw_sheet(pairs)
 
@@ -48,7 +52,7 @@ def test_the_picture_has_a_column_for_every_pair(demo, folders):
     assert two.width - one.width == one.width - demo.GAP_PX
 
 
-def test_a_label_says_how_much_was_saved(demo, folders):
+def test_a_label_says_how_much_was_saved(demo: ModuleType, folders: tuple[Path, Path]) -> None:
     pair = demo.find_pairs(*folders)[0]
     before, after = (path.stat().st_size for path in pair)
 

@@ -26,7 +26,7 @@ def lines() -> Iterator[Lines]:
     logging.basicConfig(force=True)
 
 
-def test_a_line_is_one_json_object_that_starts_with_time_level_and_event(lines: Lines):
+def test_a_line_is_one_json_object_that_starts_with_time_level_and_event(lines: Lines) -> None:
     logs.info(Event.BATCH_ACCEPTED, items=3)
 
     (line,) = lines()
@@ -34,7 +34,7 @@ def test_a_line_is_one_json_object_that_starts_with_time_level_and_event(lines: 
     assert (line["level"], line["event"], line["items"]) == ("info", "batch.accepted", 3)
 
 
-def test_bound_ids_stand_in_every_line_of_the_block_and_in_none_after_it(lines: Lines):
+def test_bound_ids_stand_in_every_line_of_the_block_and_in_none_after_it(lines: Lines) -> None:
     with logs.bound(batch_id="bat_1"):
         logs.warning(Event.ITEM_FAILED)
     logs.info(Event.BATCH_ENDED)
@@ -56,7 +56,7 @@ def test_bound_ids_stand_in_every_line_of_the_block_and_in_none_after_it(lines: 
 )
 def test_a_secret_is_blotted_out_wherever_it_stands(
     lines: Lines, fields: dict[str, Any], secret: str
-):
+) -> None:
     logs.error(Event.INTERNAL_ERROR, **fields)
 
     (line,) = lines()
@@ -64,7 +64,7 @@ def test_a_secret_is_blotted_out_wherever_it_stands(
     assert "***" in json.dumps(line)
 
 
-def test_a_secret_in_a_traceback_is_blotted_out(lines: Lines):
+def test_a_secret_in_a_traceback_is_blotted_out(lines: Lines) -> None:
     try:
         int("redis://:hunter2@cache:6379")
     except ValueError:
@@ -74,7 +74,7 @@ def test_a_secret_in_a_traceback_is_blotted_out(lines: Lines):
     assert "hunter2" not in lines()[0]["exception"]
 
 
-def test_a_library_is_heard_from_warning_on_under_one_event(lines: Lines):
+def test_a_library_is_heard_from_warning_on_under_one_event(lines: Lines) -> None:
     logging.getLogger("uvicorn.error").warning("slow %s", "client")
     logging.getLogger("uvicorn.error").info("chatter")
 
@@ -84,7 +84,7 @@ def test_a_library_is_heard_from_warning_on_under_one_event(lines: Lines):
 
 
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_a_file_name_can_neither_move_the_cursor_nor_forge_a_line(style: logs.Format):
+def test_a_file_name_can_neither_move_the_cursor_nor_forge_a_line(style: logs.Format) -> None:
     stream = io.StringIO()
     logs.set_up(style=style, stream=stream)
     logs.info(Event.ITEM_FINISHED, file="a\x1b[2J\x9b2J\nevent=batch.deleted\u202ecod.exe")
@@ -94,7 +94,7 @@ def test_a_file_name_can_neither_move_the_cursor_nor_forge_a_line(style: logs.Fo
     assert not set("\x1b\x9b\u202e") & set(stream.getvalue())
 
 
-def test_lines_below_the_level_are_not_written():
+def test_lines_below_the_level_are_not_written() -> None:
     stream = io.StringIO()
     logs.set_up(level="warning", style="json", stream=stream)
     logs.info(Event.BATCH_ACCEPTED)
@@ -103,13 +103,13 @@ def test_lines_below_the_level_are_not_written():
     assert stream.getvalue() == ""
 
 
-def test_the_library_writes_nothing_into_a_program_that_did_not_set_logs_up():
+def test_the_library_writes_nothing_into_a_program_that_did_not_set_logs_up() -> None:
     code = "from batchmill import logs; logs.error(logs.Event.INTERNAL_ERROR)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
 
     assert done.stdout + done.stderr == b""
 
 
-def test_every_event_says_what_it_means():
+def test_every_event_says_what_it_means() -> None:
     assert all(event.meaning.endswith(".") for event in Event)
     assert len({event.meaning for event in Event}) == len(Event)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -35,6 +36,13 @@ def open_to_others(folder: Path) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True)
+class Reached:
+    """A server as `wait_for` needs it."""
+
+    client: httpx.Client
+
+
 def send(client: httpx.Client) -> str:
     """Send a picture and leave an upload unfinished."""
     files = [("files", ("cat.jpg", scene(40, 40).jpegsave_buffer()))]
@@ -47,8 +55,7 @@ def send(client: httpx.Client) -> str:
 
 def test_nothing_that_a_server_makes_is_open_to_others(tmp_path: Path) -> None:
     with Server(tmp_path) as server, httpx.Client(base_url=server.url, timeout=60) as client:
-        server.client = client
-        assert wait_for(server, send(client), 1)["status"] == "completed"
+        assert wait_for(Reached(client), send(client), 1)["status"] == "completed"
         made = {path.name for path in server.data_dir.iterdir()}
         assert made >= {"batchmill.sqlite3", "batchmill.sqlite3-wal", "storage", "uploads", "tmp"}
         assert open_to_others(server.data_dir) == {}
@@ -63,8 +70,7 @@ def test_a_storage_elsewhere_is_made_for_us_alone_but_left_as_it_was_made(tmp_pa
             Server(tmp_path / f"for-{place.name}", BATCHMILL_STORAGE_URL=str(place)) as server,
             httpx.Client(base_url=server.url, timeout=60) as client,
         ):
-            server.client = client
-            wait_for(server, send(client), 1)
+            wait_for(Reached(client), send(client), 1)
     assert open_to_others(fresh) == {}
     assert open_to_others(shared) == {".": "0o40755"}
 

@@ -38,14 +38,14 @@ def test_it(number):
 """
 
 
-def test_what_was_skipped_is_named_with_the_way_to_have_it_run(tmp_path: Path):
+def test_what_was_skipped_is_named_with_the_way_to_have_it_run(tmp_path: Path) -> None:
     code, words = run(tmp_path, SKIPPING)
 
     assert code == 0
     assert f"3 skipped, exiftool is missing: {parts.HOW['exiftool']}" in words
 
 
-def test_in_ci_a_missing_part_fails_the_test(tmp_path: Path):
+def test_in_ci_a_missing_part_fails_the_test(tmp_path: Path) -> None:
     code, words = run(tmp_path, SKIPPING, CI="true")
 
     assert code == 1
@@ -63,7 +63,7 @@ def test_it(number):
 """
 
 
-def test_a_worker_that_crashes_fails_the_run_at_once(tmp_path: Path):
+def test_a_worker_that_crashes_fails_the_run_at_once(tmp_path: Path) -> None:
     options = ("-n", "2", "--dist", "worksteal", "--max-worker-restart", "0")
     code, words = run(tmp_path, CRASHING, *options)
 
@@ -81,7 +81,9 @@ def test_that_never_ends():
 
 @pytest.mark.long
 @pytest.mark.parametrize("options", [(), ("-n", "1", "--max-worker-restart", "0")])
-def test_a_run_that_hangs_ends_with_the_stacks_of_its_threads(tmp_path: Path, options):
+def test_a_run_that_hangs_ends_with_the_stacks_of_its_threads(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
     code, words = run(tmp_path, HANGING, "--run-limit-s", "4", "-s", *options)
 
     assert code == 1

@@ -116,8 +116,7 @@ def open_page(browser: Browser, server: Process) -> Iterator[OpenPage]:
         )
         contexts.append(context)
         if key is not None:
-            cookie = {"name": COOKIE, "value": key, "url": str(server.client.base_url)}
-            context.add_cookies([{**cookie, "httpOnly": True, "sameSite": "Strict"}])
+            context.add_cookies([_cookie(key, str(server.client.base_url))])
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.on("console", note)
@@ -130,6 +129,12 @@ def open_page(browser: Browser, server: Process) -> Iterator[OpenPage]:
     for context in contexts:
         context.close()
     assert not troubles, troubles
+
+
+def _cookie(key: str, url: str) -> Any:
+    """Return a cookie as Playwright takes it, whose type has no public name."""
+    named = {"name": COOKIE, "value": key, "url": url}
+    return {**named, "httpOnly": True, "sameSite": "Strict"}
 
 
 def send(

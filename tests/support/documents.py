@@ -5,7 +5,7 @@ import json
 import re
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def xlsx_members(*sheets: str) -> dict[str, str | bytes]:
     return parts
 
 
-def sheet_data(rows: list[list[object]]) -> str:
+def sheet_data(rows: Iterable[Sequence[object]]) -> str:
     """Return `<row>` elements: numbers as numbers, booleans as booleans, the rest inline text.
 
     A text that starts with `date:` and a number is a cell with a date format.

@@ -1,6 +1,6 @@
 """Picture files made for tests, and one line to put a file through steps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from batchmill.operations import registry
 from batchmill.sandbox.messages import Job, JobStep, Report, StepProgress
 from batchmill.sandbox.run_job import execute
 
-Steps = list[tuple[str, Mapping[str, Any]]]
+Steps = Sequence[tuple[str, Mapping[str, Any]]]
 
 
 def scene(width: int, height: int, *, seed: int = 1, grain: float = 6) -> pyvips.Image:

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ class PoolSession:
 
     def job(
         self, *uses: str, body: bytes = b"hello", limits: Limits | None = None, **options: object
-    ):
+    ) -> Job:
         folder = self.pool.scratch.new("attempt")
         (folder / "work").mkdir(parents=True)
         (folder / "source").write_bytes(body)
@@ -35,7 +36,7 @@ class PoolSession:
             limits=limits or Limits(),
         )
 
-    async def run(self, *uses: str, owner: str = "anna", wall_s: float = 60, **more) -> Report:
+    async def run(self, *uses: str, owner: str = "anna", wall_s: float = 60, **more: Any) -> Report:
         on_progress = more.pop("on_progress", None)
         job = self.job(*uses, **more)
         return await self.pool.run(job, owner=owner, wall_s=wall_s, on_progress=on_progress)
@@ -64,7 +65,7 @@ def left(job: Job) -> bytes:
 
 
 @asynccontextmanager
-async def opened(scratch: Path, size: int = 1, **more) -> AsyncIterator[PoolSession]:
+async def opened(scratch: Path, size: int = 1, **more: Any) -> AsyncIterator[PoolSession]:
     environ = {**os.environ, "PYTHONPATH": str(HERE), **more.pop("environ", {})}
     pool = Pool(size, scratch, executor="misbehaving", environ=environ, **more)
     try:
@@ -91,7 +92,7 @@ Story = Callable[[PoolSession], Coroutine[None, None, None]]
 def with_server_context(tmp_path: Path) -> Callable[..., None]:
     """Run a coroutine function with a pool below a folder of the test's own."""
 
-    def run(story: Story, **more) -> None:
+    def run(story: Story, **more: Any) -> None:
         async def main() -> None:
             async with opened(tmp_path / "scratch", **more) as context:
                 await story(context)

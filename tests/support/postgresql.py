@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from support import parts
 from support.ports import free_port
@@ -50,7 +51,7 @@ def running(folder: Path) -> Iterator[PrivatePostgresql]:
         process.wait(60)
 
 
-def _as() -> dict[str, str]:
+def _as() -> dict[str, Any]:
     return {"user": ACCOUNT} if os.geteuid() == 0 else {}
 
 

@@ -169,7 +169,8 @@ def _serve(control: socket.socket) -> None:
                 os.write(running[pid], f"{pid}\n".encode())
                 for file in files:
                     os.close(file)
-    _become(*json.loads(request), files[:3])
+    arguments, cwd, env = json.loads(request)
+    _become(arguments, cwd, env, files[:3])
 
 
 def _report(running: dict[int, int]) -> None:

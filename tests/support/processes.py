@@ -99,7 +99,7 @@ def _running(
     with (data_dir.parent / "server.log").open("a") as log:
         if inside:
             program = [*inside, sys.executable, "-m", "batchmill", *asked]
-            popen = subprocess.Popen(program, stdout=PIPE, stderr=log, text=True, env=env)
+            popen: Running = subprocess.Popen(program, stdout=PIPE, stderr=log, text=True, env=env)
         else:
             popen = preloaded.start(asked, env=env, stderr=log)
     try:

@@ -6,13 +6,13 @@ The clock is an argument of each of them, so a story says when something happens
 import asyncio
 import contextlib
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import Connection, Table, func, select
 
 from batchmill.db import batches, items, schema
-from batchmill.db.connect import Connection, Database
+from batchmill.db.connect import Database
 from batchmill.db.types import at
 from batchmill.model.batch import BatchDraft, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import (
@@ -35,6 +35,7 @@ from batchmill.service.scheduling.transitions import (
     Outcome,
 )
 
+T = TypeVar("T")
 OWNER = OwnerId("anna")
 BATCH = BatchId("bat_1")
 LEASE_MS = 12_000
@@ -55,11 +56,11 @@ class Rows:
         self.database = database
         self.now = 1_800_000_000_000
 
-    def do(self, function, *args, **more):
+    def do(self, function: Callable[..., T], *args: Any, **more: Any) -> T:
         """Run a transaction at the time of the story."""
         return self.at_any_time(function, *args, now=at(self.now), **more)
 
-    def at_any_time(self, function, *args, **more):
+    def at_any_time(self, function: Callable[..., T], *args: Any, **more: Any) -> T:
         """Run a transaction that asks for no time."""
         with self.database.engine.begin() as conn:
             return function(conn, *args, **more)
@@ -140,20 +141,22 @@ class Rows:
             return dict(conn.execute(query).mappings().one())
 
 
-def both_at_once(database: Database, one, other) -> list:
+def both_at_once(
+    database: Database, one: Callable[[Connection], T], other: Callable[[Connection], T]
+) -> list[T]:
     """Run two transactions that both hold what they have done until the other has, too, if it can.
 
     Where one has to wait for the other, it does so in the database; then the first goes on.
     """
     met = threading.Barrier(2)
 
-    def held(conn: Connection, function):
+    def held(conn: Connection, function: Callable[[Connection], T]) -> T:
         result = function(conn)
         with contextlib.suppress(threading.BrokenBarrierError):
             met.wait(1)
         return result
 
-    async def story() -> list:
+    async def story() -> list[T]:
         return list(await asyncio.gather(database.run(held, one), database.run(held, other)))
 
     return asyncio.run(story())

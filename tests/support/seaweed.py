@@ -48,10 +48,10 @@ def _create(bucket: Bucket) -> None:
     store = S3Store.from_url(
         "s3://bucket",
         client_options={"allow_http": True},
-        endpoint=bucket.endpoint,
-        region=bucket.region,
-        access_key_id=bucket.access_key_id,
-        secret_access_key=bucket.secret_access_key,
+        endpoint=bucket.endpoint or "",
+        region=bucket.region or "",
+        access_key_id=bucket.access_key_id or "",
+        secret_access_key=bucket.secret_access_key or "",
     )
     obstore.put(store, "made", b"")
 

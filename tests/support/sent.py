@@ -1,12 +1,22 @@
 """A batch of pictures that a test sends to a server process, watches and compares."""
 
 import time
+from typing import Any, Protocol
+
+import httpx
 
 from support.pictures import scene
 from support.processes import Process
 
 Pictures = list[tuple[str, bytes]]
 PATIENCE_S = 60
+
+
+class Answering(Protocol):
+    """A server with a client that speaks to it."""
+
+    @property
+    def client(self) -> httpx.Client: ...
 
 
 def pictures(number: int) -> Pictures:
@@ -30,11 +40,11 @@ def send(server: Process, pictures: Pictures) -> str:
     return batch_id
 
 
-def look(server: Process, batch_id: str) -> dict:
+def look(server: Answering, batch_id: str) -> dict[str, Any]:
     return server.client.get(f"/v1/batches/{batch_id}").json()
 
 
-def wait_for(server: Process, batch_id: str, finished: int) -> dict:
+def wait_for(server: Answering, batch_id: str, finished: int) -> dict[str, Any]:
     """Wait until so many items have ended; patience begins anew with each that ends."""
     ended, until = 0, time.monotonic() + PATIENCE_S
     while time.monotonic() < until:

@@ -10,10 +10,11 @@ import json
 import socket
 import threading
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx
 
@@ -33,10 +34,12 @@ from batchmill.model import ids
 from batchmill.model.batch import BatchId
 from batchmill.model.item import Output, Result
 from batchmill.service.context import ServerContext
+from batchmill.service.execution.process_item import Attempt
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.settings.fields import Settings, TierLimits, Tiers
 from batchmill.storage.local import LocalStorage
 
+T = TypeVar("T")
 PIPELINE = "web"
 LOOSE = Tiers(anonymous=TierLimits(submissions_per_minute=100_000))
 
@@ -64,11 +67,11 @@ class Server:
         """Let files that say so wait from now on."""
         self.loop.call_soon_threadsafe(self.gate.clear)
 
-    def run(self, coroutine):
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the server's loop and return its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
-    def send(self, *bodies: bytes, names: list[str] | None = None, **options):
+    def send(self, *bodies: bytes, names: list[str] | None = None, **options: Any) -> Any:
         """Send files as one batch and return the answer's JSON."""
         answer = self.post_files(*bodies, names=names, **options)
         assert answer.status_code == 202, answer.text
@@ -79,7 +82,7 @@ class Server:
         *bodies: bytes,
         names: list[str] | None = None,
         headers: dict[str, str] | None = None,
-        **options,
+        **options: Any,
     ) -> httpx.Response:
         """Send files as one batch."""
         named = names or [f"file-{number}.txt" for number in range(len(bodies))]
@@ -87,7 +90,7 @@ class Server:
         fields = {"pipeline": PIPELINE, "options": json.dumps(options)}
         return self.client.post("/v1/batches", files=files, data=fields, headers=headers)
 
-    def wait(self, batch_id: str, until=None):
+    def wait(self, batch_id: str, until: Callable[[Any], object] | None = None) -> Any:
         """Look at a batch until it has ended, or `until` holds; return its JSON."""
         until = until or (lambda batch: batch["ended_at"] is not None)
         for _ in range(3_000):
@@ -110,13 +113,13 @@ class Server:
         change = self.context.database.run(batches.change, BatchId(batch_id), owner_id="somebody")
         self.run(change)
 
-    def items(self, batch_id: str, **query):
+    def items(self, batch_id: str, **query: Any) -> Any:
         """Return one page of items."""
         return self.client.get(f"/v1/batches/{batch_id}/items", params=query).json()["data"]
 
 
 @contextmanager
-def running(folder: Path, *, slots: int = 2, **settings) -> Iterator[Server]:
+def running(folder: Path, *, slots: int = 2, **settings: Any) -> Iterator[Server]:
     """Start a server on a free loopback port and stop it when the block ends."""
     started: list[Server] = []
     ready, stop = threading.Event(), threading.Event()
@@ -177,7 +180,7 @@ async def _new_context(folder: Path, settings: dict[str, object]) -> AsyncIterat
             left.unlink()
 
 
-def _turning_around(context: ServerContext, folder: Path, gate: asyncio.Event):
+def _turning_around(context: ServerContext, folder: Path, gate: asyncio.Event) -> Attempt:
     @asynccontextmanager
     async def attempt(claimed: Claimed, report: Callable[[float], None]) -> AsyncIterator[Finished]:
         pieces = [piece async for piece in context.storage.read(claimed.input.key)]

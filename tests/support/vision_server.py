@@ -79,7 +79,7 @@ class VisionServer:
         vision = self
 
         class Handler(_Handler):
-            server_of = vision
+            server_of: VisionServer = vision
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True

@@ -3,11 +3,11 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -18,6 +18,7 @@ from batchmill.service.context import ServerContext
 from batchmill.settings.fields import Settings, TierLimits, Tiers
 from batchmill.worker import background, upkeep
 
+T = TypeVar("T")
 LOOSE = Tiers(anonymous=TierLimits(submissions_per_minute=100_000))
 
 
@@ -30,11 +31,11 @@ class WholeServer:
     url: str
     loop: asyncio.AbstractEventLoop
 
-    def run(self, coroutine):
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the server's loop and return its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
-    def until(self, path: str, holds) -> Any:
+    def until(self, path: str, holds: Callable[[Any], object]) -> Any:
         """Ask for JSON at `path` until it is as wanted; return it."""
         for _ in range(3_000):
             told = self.client.get(path).json()
