@@ -1,10 +1,14 @@
 """Lists: pages that stay right while things change, filters, and answers that need not be sent."""
 
+from typing import Any
+
 import pytest
+
+from support import server as servers
 
 
 @pytest.fixture(scope="module")
-def mixed(running_server) -> str:
+def mixed(running_server: servers.Server) -> str:
     """A batch of twelve ended files in two folders; every third failed."""
     bodies = [b"bad" if n % 3 == 0 else b"good" for n in range(12)]
     names = [f"{'cats' if n % 2 else 'dogs'}/{n:02}.txt" for n in range(12)]
@@ -13,7 +17,7 @@ def mixed(running_server) -> str:
     return batch_id
 
 
-def _all(server, path: str, **query) -> list:
+def _all(server: servers.Server, path: str, **query: Any) -> list[Any]:
     """Follow the cursors to the end."""
     found, cursor = [], None
     for _ in range(50):
@@ -29,13 +33,15 @@ def _all(server, path: str, **query) -> list:
 
 
 @pytest.mark.parametrize("limit", [1, 5, 12, 13])
-def test_pages_of_items_are_in_the_order_sent_without_gaps_or_repeats(server, mixed, limit):
+def test_pages_of_items_are_in_the_order_sent_without_gaps_or_repeats(
+    server: servers.Server, mixed: str, limit: int
+) -> None:
     items = _all(server, f"/v1/batches/{mixed}/items", limit=limit)
 
     assert [item["position"] for item in items] == list(range(12))
 
 
-def test_items_are_found_by_status_and_by_error(server, mixed):
+def test_items_are_found_by_status_and_by_error(server: servers.Server, mixed: str) -> None:
     failed = _all(server, f"/v1/batches/{mixed}/items", status="failed", limit=2)
     by_code = _all(server, f"/v1/batches/{mixed}/items", error="unreadable_file", limit=3)
     (group,) = server.client.get(f"/v1/batches/{mixed}/errors").json()["data"]
@@ -48,7 +54,9 @@ def test_items_are_found_by_status_and_by_error(server, mixed):
 
 
 @pytest.mark.parametrize("start", [0, 5, 11, 12, 10**9])
-def test_a_list_can_be_entered_at_any_position(server, mixed, start):
+def test_a_list_can_be_entered_at_any_position(
+    server: servers.Server, mixed: str, start: int
+) -> None:
     page = server.client.get(f"/v1/batches/{mixed}/items", params={"start": start, "limit": 3})
     entered = [item["position"] for item in page.json()["data"]]
     failed = server.items(mixed, start=start, status="failed")
@@ -61,24 +69,26 @@ def test_a_list_can_be_entered_at_any_position(server, mixed, start):
 
 
 @pytest.mark.parametrize("query", ["start=-1", "start=1&q=cats", "start=1&cursor=WyJhIiwxXQ"])
-def test_a_position_is_no_place_in_another_order(server, mixed, query):
+def test_a_position_is_no_place_in_another_order(
+    server: servers.Server, mixed: str, query: str
+) -> None:
     answer = server.client.get(f"/v1/batches/{mixed}/items?{query}")
 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
 
 
-def test_items_are_found_by_the_start_of_their_name(server, mixed):
+def test_items_are_found_by_the_start_of_their_name(server: servers.Server, mixed: str) -> None:
     cats = _all(server, f"/v1/batches/{mixed}/items", q="cats/", limit=4)
 
     assert [item["input"]["path"] for item in cats] == [f"cats/{n:02}.txt" for n in range(1, 12, 2)]
 
 
 @pytest.mark.parametrize("prefix", ["%", "_", "cats%", "CATS", "\U0010ffff"])
-def test_a_prefix_is_taken_literally(server, mixed, prefix):
+def test_a_prefix_is_taken_literally(server: servers.Server, mixed: str, prefix: str) -> None:
     assert _all(server, f"/v1/batches/{mixed}/items", q=prefix, limit=4) == []
 
 
-def test_pages_of_items_stay_right_while_items_change(server):
+def test_pages_of_items_stay_right_while_items_change(server: servers.Server) -> None:
     batch_id = server.send(*[b"wait"] * 6)["id"]
     path = f"/v1/batches/{batch_id}/items"
     first = server.client.get(path, params={"limit": 3}).json()
@@ -90,7 +100,7 @@ def test_pages_of_items_stay_right_while_items_change(server):
     assert [item["position"] for item in first["data"] + rest["data"]] == list(range(6))
 
 
-def test_pages_of_batches_stay_right_while_batches_come_and_go(server):
+def test_pages_of_batches_stay_right_while_batches_come_and_go(server: servers.Server) -> None:
     ids = [server.send(b"x", tag="paged")["id"] for _ in range(5)]
     first = server.client.get("/v1/batches", params={"limit": 2, "tag": "paged"}).json()
     server.send(b"x", tag="paged")
@@ -104,11 +114,11 @@ def test_pages_of_batches_stay_right_while_batches_come_and_go(server):
     assert [batch["id"] for batch in rest["data"]] == [ids[2], ids[1], ids[0]]
 
 
-def test_batches_are_found_by_status_and_time(server):
+def test_batches_are_found_by_status_and_time(server: servers.Server) -> None:
     batch_id = server.send(b"x", tag="found")["id"]
     batch = server.wait(batch_id)
 
-    def found(**query) -> list[str]:
+    def found(**query: Any) -> list[str]:
         listed = server.client.get("/v1/batches", params={"tag": "found", **query}).json()
         return [each["id"] for each in listed["data"]]
 
@@ -118,7 +128,7 @@ def test_batches_are_found_by_status_and_time(server):
     assert found(created_after=batch["ended_at"]) == []
 
 
-def test_a_status_that_has_not_changed_is_not_sent_again(server):
+def test_a_status_that_has_not_changed_is_not_sent_again(server: servers.Server) -> None:
     batch_id = server.send(b"x")["id"]
     server.wait(batch_id)
     item = server.items(batch_id)[0]
@@ -135,7 +145,7 @@ def test_a_status_that_has_not_changed_is_not_sent_again(server):
         assert (first.status_code, again.status_code, again.content) == (200, 304, b""), path
 
 
-def test_a_status_that_has_changed_is_sent_again(server):
+def test_a_status_that_has_changed_is_sent_again(server: servers.Server) -> None:
     batch_id = server.send(b"x", keep_open=True)["id"]
     path = f"/v1/batches/{batch_id}"
     server.wait(batch_id, lambda batch: batch["counts"]["completed"] == 1)
@@ -146,7 +156,9 @@ def test_a_status_that_has_changed_is_sent_again(server):
     assert server.client.get(path, headers={"If-None-Match": tag}).status_code == 200
 
 
-def test_a_running_batch_says_when_to_look_again_and_an_ended_one_does_not(server):
+def test_a_running_batch_says_when_to_look_again_and_an_ended_one_does_not(
+    server: servers.Server,
+) -> None:
     batch_id = server.send(b"wait")["id"]
     running = server.client.get(f"/v1/batches/{batch_id}")
     server.release()
@@ -157,7 +169,7 @@ def test_a_running_batch_says_when_to_look_again_and_an_ended_one_does_not(serve
     assert "retry-after" not in ended.headers
 
 
-def test_waiting_batches_have_their_place_in_the_queue(server):
+def test_waiting_batches_have_their_place_in_the_queue(server: servers.Server) -> None:
     blocker = server.send(*[b"wait"] * 40)["id"]
     server.wait(blocker, lambda batch: batch["counts"]["processing"] == 2)
     second, first = (server.send(b"wait", priority=rank)["id"] for rank in ("low", "high"))
@@ -173,7 +185,7 @@ def test_waiting_batches_have_their_place_in_the_queue(server):
         server.client.post(f"/v1/batches/{batch_id}/cancel")
 
 
-def test_the_catalogue_describes_every_option(server):
+def test_the_catalogue_describes_every_option(server: servers.Server) -> None:
     presets = server.client.get("/v1/presets").json()["data"]
     web = server.client.get("/v1/presets/web").json()
     resize = server.client.get("/v1/operations/resize").json()
@@ -185,7 +197,7 @@ def test_the_catalogue_describes_every_option(server):
     assert {"resize", "convert"} <= names
 
 
-def test_the_queue_and_the_workers_are_shown(server):
+def test_the_queue_and_the_workers_are_shown(server: servers.Server) -> None:
     queue = server.client.get("/v1/queue").json()
     workers = server.client.get("/v1/workers").json()["data"]
 

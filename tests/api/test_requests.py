@@ -4,6 +4,9 @@ import asyncio
 import base64
 import json
 import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +20,7 @@ from support.ring import examples
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
     """A server with low limits."""
     tiers = {
         "anonymous": {"file_bytes": 1_000, "batch_bytes": 5_000, "zip_bytes": 5_000}
@@ -28,11 +31,16 @@ def small(tmp_path_factory):
         yield running
 
 
-def _json(server, body: bytes | str, path="/v1/batches", media_type="application/json"):
+def _json(
+    server: servers.Server,
+    body: bytes | str,
+    path: str = "/v1/batches",
+    media_type: str = "application/json",
+) -> httpx.Response:
     return server.client.post(path, content=body, headers={"Content-Type": media_type})
 
 
-def _line_to(server) -> socket.socket:
+def _line_to(server: servers.Server) -> socket.socket:
     address = (server.client.base_url.host, server.client.base_url.port)
     return socket.create_connection(address, timeout=60)
 
@@ -55,7 +63,7 @@ def _refused(answer: httpx.Response, status: int, code: str) -> str:
     return problem["detail"]
 
 
-def _cursor(key: list) -> str:
+def _cursor(key: list[object]) -> str:
     """Return a cursor as the server would write it."""
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
 
@@ -79,7 +87,9 @@ def _cursor(key: list) -> str:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_wrong_field_is_named_in_a_plain_sentence(server, body, said):
+def test_a_wrong_field_is_named_in_a_plain_sentence(
+    server: servers.Server, body: list[Any] | dict[str, Any], said: str
+) -> None:
     detail = _refused(server.client.post("/v1/batches", json=body), 422, "invalid_field")
 
     assert said in detail
@@ -98,13 +108,15 @@ def test_a_wrong_field_is_named_in_a_plain_sentence(server, body, said):
         ({"steps": [{"use": "resize"}], "output": {"path": "{x}"}}, "invalid_pipeline", "{stem}"),
     ],
 )
-def test_a_wrong_pipeline_is_refused_with_the_nearest_right_name(server, pipeline, code, said):
+def test_a_wrong_pipeline_is_refused_with_the_nearest_right_name(
+    server: servers.Server, pipeline: str | dict[str, Any], code: str, said: str
+) -> None:
     answer = server.client.post("/v1/batches", json={"pipeline": pipeline})
 
     assert said in _refused(answer, 422, code)
 
 
-def test_options_of_a_step_that_is_not_there_are_refused(server):
+def test_options_of_a_step_that_is_not_there_are_refused(server: servers.Server) -> None:
     body = {"pipeline": "web", "step_options": {"rezise": {}}}
 
     detail = _refused(server.client.post("/v1/batches", json=body), 422, "unknown_name")
@@ -115,7 +127,7 @@ def test_options_of_a_step_that_is_not_there_are_refused(server):
     "body",
     [b"{", b"[1,]", b"\xff\xfe", b'{"pipeline": "\\ud800"}', b"nul", b'{"a": 1e999}', b"NaN"],
 )
-def test_malformed_json_is_refused(server, body):
+def test_malformed_json_is_refused(server: servers.Server, body: bytes) -> None:
     _refused(_json(server, body), 400, "malformed_request")
 
 
@@ -133,7 +145,9 @@ def test_malformed_json_is_refused(server, body):
         ("items?error=%00", 400),
     ],
 )
-def test_what_no_database_takes_is_refused_before_one_is_asked(server, path, status):
+def test_what_no_database_takes_is_refused_before_one_is_asked(
+    server: servers.Server, path: str, status: int
+) -> None:
     batch = server.send(b"x")
     answer = server.client.get(f"/v1/batches/{batch['id']}/{path}")
     assert answer.status_code == status, answer.text
@@ -149,12 +163,14 @@ def test_what_no_database_takes_is_refused_before_one_is_asked(server, path, sta
         ("POST", "/v1/queue/pause", {"reason": "\0"}),
     ],
 )
-def test_the_character_that_no_text_has_is_refused_everywhere(server, method, path, body):
+def test_the_character_that_no_text_has_is_refused_everywhere(
+    server: servers.Server, method: str, path: str, body: dict[str, Any] | None
+) -> None:
     answer = server.client.request(method, path, json=body)
     assert answer.status_code == (404 if "%00" in path else 400), answer.text
 
 
-def test_a_group_that_is_no_number_of_ours_cannot_be_retried(server):
+def test_a_group_that_is_no_number_of_ours_cannot_be_retried(server: servers.Server) -> None:
     batch = server.send(b"bad")
     server.wait(batch["id"])
     for group in ("f" * 16, "f" * 40, "1_0", "-1"):
@@ -163,14 +179,14 @@ def test_a_group_that_is_no_number_of_ours_cannot_be_retried(server):
         _refused(answer, 422, "invalid_field")
 
 
-def test_what_the_server_does_with_a_piece_is_no_silence_of_the_client():
+def test_what_the_server_does_with_a_piece_is_no_silence_of_the_client() -> None:
     async def story() -> list[bytes]:
         messages = [
             {"type": "http.request", "body": b"a", "more_body": True},
             {"type": "http.request", "body": b"b", "more_body": False},
         ]
 
-        async def receive():
+        async def receive() -> dict[str, Any]:
             return messages.pop(0)
 
         found = []
@@ -184,43 +200,45 @@ def test_what_the_server_does_with_a_piece_is_no_silence_of_the_client():
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_numbers_that_json_does_not_know_are_refused(server, number):
+def test_numbers_that_json_does_not_know_are_refused(server: servers.Server, number: str) -> None:
     body = f'{{"pipeline": "web", "metadata": {{"n": {number}}}}}'
 
     assert number in _refused(_json(server, body), 400, "malformed_request")
 
 
 @pytest.mark.parametrize("depth", [40, 5_000, 200_000])
-def test_json_that_is_nested_deeply_is_refused(server, depth):
+def test_json_that_is_nested_deeply_is_refused(server: servers.Server, depth: int) -> None:
     body = '{"pipeline": "web", "metadata": {"a": ' + "[" * depth + "]" * depth + "}}"
 
     _refused(_json(server, body), 413, "too_large")
 
 
-def test_another_media_type_is_refused(server):
+def test_another_media_type_is_refused(server: servers.Server) -> None:
     _refused(_json(server, "a=b", media_type="text/plain"), 415, "wrong_media_type")
 
 
-def test_a_body_over_the_limit_is_refused(small):
+def test_a_body_over_the_limit_is_refused(small: servers.Server) -> None:
     body = json.dumps({"pipeline": "web", "metadata": {"a": "x" * 3_000}})
 
     assert "2,000 bytes" in _refused(_json(small, body), 413, "too_large")
 
 
-def test_a_file_over_the_limit_is_refused(small):
+def test_a_file_over_the_limit_is_refused(small: servers.Server) -> None:
     assert "0.001 MB" in _refused(small.post_files(b"x" * 1_001), 413, "too_large")
     sent = base64.b64encode(b"x" * 1_001).decode()
     body = {"pipeline": "web", "inputs": [{"data": sent}]}
     _refused(small.client.post("/v1/batches", json=body), 413, "too_large")
 
 
-def test_too_many_files_are_refused(small):
+def test_too_many_files_are_refused(small: servers.Server) -> None:
     _refused(small.post_files(*[b"x"] * 4), 413, "too_many_files")
     body = {"pipeline": "web", "inputs": [{"data": ""}] * 4}
     _refused(small.client.post("/v1/batches", json=body), 413, "too_many_files")
 
 
-def test_a_body_that_is_announced_too_large_is_refused_before_it_is_read(small):
+def test_a_body_that_is_announced_too_large_is_refused_before_it_is_read(
+    small: servers.Server,
+) -> None:
     head = "POST /v1/batches HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99000000000\r\n"
     with _line_to(small) as line:
         line.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode())
@@ -230,7 +248,7 @@ def test_a_body_that_is_announced_too_large_is_refused_before_it_is_read(small):
     assert b"too_large" in answer
 
 
-def test_a_body_that_stops_arriving_is_given_up(tmp_path):
+def test_a_body_that_stops_arriving_is_given_up(tmp_path: Path) -> None:
     head = "POST /v1/batches HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n"
     with servers.running(tmp_path, body_timeout_s=0.3) as impatient, _line_to(impatient) as line:
         line.sendall(f"{head}Content-Type: application/json\r\n\r\n{{".encode())
@@ -240,7 +258,7 @@ def test_a_body_that_stops_arriving_is_given_up(tmp_path):
     assert b"body_timeout" in answer
 
 
-def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(small):
+def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(small: servers.Server) -> None:
     head = "POST /v1/batches HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4000\r\n"
     part = '--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\nxxxx'
     with _line_to(small) as line:
@@ -251,7 +269,7 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(small):
     assert small.eventually(lambda: list(small.context.uploads.iterdir()) == [])
 
 
-def test_fields_of_a_form_are_checked(server):
+def test_fields_of_a_form_are_checked(server: servers.Server) -> None:
     files = [("files", ("a", b"x"))]
 
     def send(**fields: str) -> httpx.Response:
@@ -265,7 +283,7 @@ def test_fields_of_a_form_are_checked(server):
     assert "`files`" in _refused(wrong, 422, "invalid_field")
 
 
-def test_a_batch_without_files_is_refused_unless_it_stays_open(server):
+def test_a_batch_without_files_is_refused_unless_it_stays_open(server: servers.Server) -> None:
     refused = server.client.post("/v1/batches", json={"pipeline": "web"})
     stays = server.client.post("/v1/batches", json={"pipeline": "web", "keep_open": True})
 
@@ -300,15 +318,17 @@ def test_a_batch_without_files_is_refused_unless_it_stays_open(server):
         ("GET /v1/batches?statuss=failed", 422, "invalid_field"),
     ],
 )
-def test_what_is_not_there_or_not_right_has_its_code(server, asked, status, code):
+def test_what_is_not_there_or_not_right_has_its_code(
+    server: servers.Server, asked: str, status: int, code: str
+) -> None:
     _refused(server.client.request(*asked.split()), status, code)
 
 
-def test_a_method_that_is_not_taken_is_answered_with_those_that_are(server):
+def test_a_method_that_is_not_taken_is_answered_with_those_that_are(server: servers.Server) -> None:
     assert "GET" in server.client.put("/v1/batches").headers["allow"]
 
 
-def test_a_batch_of_another_owner_is_as_absent_as_none(server):
+def test_a_batch_of_another_owner_is_as_absent_as_none(server: servers.Server) -> None:
     batch_id = server.send(b"one")["id"]
     server.wait(batch_id)
     (item,) = server.items(batch_id)
@@ -335,13 +355,15 @@ def test_a_batch_of_another_owner_is_as_absent_as_none(server):
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "127.0.0.1.evil.example"])
-def test_a_request_under_a_foreign_host_name_is_refused(server, host):
+def test_a_request_under_a_foreign_host_name_is_refused(server: servers.Server, host: str) -> None:
     answer = server.client.get("/v1/batches", headers={"Host": host})
 
     assert answer.status_code in {400, 403}
 
 
-def test_a_key_is_heard_under_any_host_name_and_a_wrong_one_is_refused(server):
+def test_a_key_is_heard_under_any_host_name_and_a_wrong_one_is_refused(
+    server: servers.Server,
+) -> None:
     secret = server.client.post("/v1/keys", json={"name": "scraper"}).json()["secret"]
     inside = {"Host": "batchmill.batchmill.svc"}
 
@@ -353,12 +375,12 @@ def test_a_key_is_heard_under_any_host_name_and_a_wrong_one_is_refused(server):
     assert ask(**{"X-API-Key": ""}) == ask(Authorization="Basic bWU6bWU=") == 403
 
 
-def test_health_is_told_under_any_name(server):
+def test_health_is_told_under_any_name(server: servers.Server) -> None:
     for path in ("/healthz", "/readyz"):
         assert server.client.get(path, headers={"Host": "10.1.2.3:3001"}).status_code == 200
 
 
-def test_pages_of_allowed_origins_may_call_and_others_may_not(tmp_path):
+def test_pages_of_allowed_origins_may_call_and_others_may_not(tmp_path: Path) -> None:
     with servers.running(tmp_path, cors_origins=("https://shop.example",)) as server:
         good, bad = (
             server.client.post(
@@ -380,7 +402,7 @@ def test_pages_of_allowed_origins_may_call_and_others_may_not(tmp_path):
     assert "access-control-allow-origin" not in bad.headers
 
 
-def test_a_page_of_another_site_changes_nothing_here(server):
+def test_a_page_of_another_site_changes_nothing_here(server: servers.Server) -> None:
     batch_id = server.send(b"one")["id"]
     foreign = {"Origin": "https://evil.example"}
     own = {"Origin": str(server.client.base_url).rstrip("/")}
@@ -394,13 +416,17 @@ def test_a_page_of_another_site_changes_nothing_here(server):
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-IP", "Forwarded", "Via"])
-def test_a_request_that_came_through_a_proxy_is_not_taken_for_a_local_one(server, header):
+def test_a_request_that_came_through_a_proxy_is_not_taken_for_a_local_one(
+    server: servers.Server, header: str
+) -> None:
     answer = server.client.get("/v1/batches", headers={header: "127.0.0.1"})
 
     _refused(answer, 401, "unauthenticated")
 
 
-def test_strangers_without_a_key_see_batches_by_their_address_and_in_no_list(tmp_path):
+def test_strangers_without_a_key_see_batches_by_their_address_and_in_no_list(
+    tmp_path: Path,
+) -> None:
     with servers.running(tmp_path, anonymous="on") as server:
         server.client.headers["X-Forwarded-For"] = "203.0.113.7"
         batch_id = server.send(b"one")["id"]
@@ -415,7 +441,7 @@ def test_strangers_without_a_key_see_batches_by_their_address_and_in_no_list(tmp
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/v1/batches", "/v1/nothing", "/v1/presets"])
-def test_every_answer_has_the_security_headers(server, path):
+def test_every_answer_has_the_security_headers(server: servers.Server, path: str) -> None:
     headers = server.client.get(path).headers
 
     assert headers["x-content-type-options"] == "nosniff"
@@ -443,7 +469,7 @@ def test_every_answer_has_the_security_headers(server, path):
         ),
     )
 )
-def test_no_json_makes_the_server_fail(server, body):
+def test_no_json_makes_the_server_fail(server: servers.Server, body: dict[str, Any]) -> None:
     answer = server.client.post("/v1/batches", json=body)
 
     assert answer.status_code in {202, 400, 413, 422}, answer.text

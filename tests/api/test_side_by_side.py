@@ -74,7 +74,7 @@ def test_what_one_accepts_the_other_tells_of_until_its_end(servers: Servers) -> 
 
 
 def test_a_repeat_at_the_other_server_makes_no_second_batch(servers: Servers) -> None:
-    headers = {"Idempotency-Key": uuid4().hex}
+    headers: dict[str, Any] = {"Idempotency-Key": uuid4().hex}
     first = send(servers.one, **headers)
     assert send(servers.two, **headers)["id"] == first["id"]
 

@@ -5,7 +5,10 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from batchmill.settings.compat import DocumentsSettings
@@ -16,7 +19,7 @@ from support.pictures import scene
 from support.whole_server import WholeServer
 
 CSV = b"dish;price\nsoup;4,50\nbread;2,00\n"
-ROWS = [["dish", "price"], ["soup", 4.5], ["bread", 2]]
+ROWS: list[list[object]] = [["dish", "price"], ["soup", 4.5], ["bread", 2]]
 BROKEN = b"%PDF-1.7\nthis is no document at all\n"
 RETRY = "UPDATE batch_files SET status='pending', retry_count=0 WHERE id='{}';"
 COUNT = "SELECT COUNT(*) FROM batch_files WHERE status='{}';"
@@ -30,13 +33,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServer]:
         yield running
 
 
-def upload(server: WholeServer, *files: tuple[str, bytes], **fields: str):
+def upload(server: WholeServer, *files: tuple[str, bytes], **fields: str) -> httpx.Response:
     return server.client.post(
         "/api/batch/upload", files=[("file", file) for file in files], data=fields
     )
 
 
-def ended(server: WholeServer, batch_id: str):
+def ended(server: WholeServer, batch_id: str) -> Any:
     done = {"completed", "failed"}
     told = server.until(
         f"/api/batch/jobs/{batch_id}", lambda told: told["data"]["batch"]["status"] in done
@@ -45,7 +48,7 @@ def ended(server: WholeServer, batch_id: str):
 
 
 @pytest.fixture(scope="module")
-def done(server: WholeServer):
+def done(server: WholeServer) -> tuple[Any, Any]:
     """A batch of three documents of which one can't be read, once it has ended."""
     menu = pdf(line_of_text("Menu of the day: soup and bread"))
     files = (("menu1.pdf", menu), ("menu2.csv", CSV), ("menu3.pdf", BROKEN))
@@ -54,7 +57,7 @@ def done(server: WholeServer):
     return sent.json(), ended(server, sent.json()["data"]["batchId"])
 
 
-def test_an_upload_answers_with_its_files(done):
+def test_an_upload_answers_with_its_files(done: tuple[Any, Any]) -> None:
     told, _ = done
 
     assert told["success"] is True
@@ -66,7 +69,7 @@ def test_an_upload_answers_with_its_files(done):
     assert all(set(file) == {"id", "filename", "fileSize", "status"} for file in data["files"])
 
 
-def test_a_job_has_its_batch_its_files_and_a_summary(done):
+def test_a_job_has_its_batch_its_files_and_a_summary(done: tuple[Any, Any]) -> None:
     told, data = done
 
     batch = data["batch"]
@@ -80,7 +83,7 @@ def test_a_job_has_its_batch_its_files_and_a_summary(done):
     assert data["summary"] == summary
 
 
-def test_a_file_has_its_result_as_json_text(done):
+def test_a_file_has_its_result_as_json_text(done: tuple[Any, Any]) -> None:
     menu, table, broken = done[1]["files"]
 
     assert (menu["status"], menu["progress"], menu["error"]) == ("completed", 100, None)
@@ -92,7 +95,9 @@ def test_a_file_has_its_result_as_json_text(done):
     assert broken["error"].startswith("menu3.pdf cannot be read")
 
 
-def test_what_was_made_of_a_file_can_be_downloaded(server, done):
+def test_what_was_made_of_a_file_can_be_downloaded(
+    server: WholeServer, done: tuple[Any, Any]
+) -> None:
     menu, *_ = done[1]["files"]
 
     texts = [
@@ -105,7 +110,7 @@ def test_what_was_made_of_a_file_can_be_downloaded(server, done):
     assert "Menu of the day" in texts[0]
 
 
-def test_workbooks_of_every_kind_are_taken_whole(server):
+def test_workbooks_of_every_kind_are_taken_whole(server: WholeServer) -> None:
     sheet = sheet_data(ROWS)
     files = (("a.xlsx", xlsx(sheet)), ("b.xls", xls([["dish", "price"], ["soup", 4.5]])))
 
@@ -115,7 +120,9 @@ def test_workbooks_of_every_kind_are_taken_whole(server):
     assert [file["status"] for file in data["files"]] == ["completed", "completed"]
 
 
-def test_jobs_are_listed_newest_first_and_filtered(server, done):
+def test_jobs_are_listed_newest_first_and_filtered(
+    server: WholeServer, done: tuple[Any, Any]
+) -> None:
     newer = upload(server, ("later.csv", CSV), user_id="user-9").json()["data"]["batchId"]
     ended(server, newer)
     older = done[0]["data"]["batchId"]
@@ -129,7 +136,7 @@ def test_jobs_are_listed_newest_first_and_filtered(server, done):
         *("created_at", "started_at", "completed_at", "error"),
     }
 
-    def listed(query: str):
+    def listed(query: str) -> list[Any]:
         return [job["id"] for job in server.client.get(f"/api/batch/jobs?{query}").json()["data"]]
 
     assert listed("userId=user-123") == [older]
@@ -147,7 +154,9 @@ def test_jobs_are_listed_newest_first_and_filtered(server, done):
         ("nothing.csv", b"\0\1\2\3"),
     ],
 )
-def test_other_types_are_refused_by_content_and_named(server, name, body):
+def test_other_types_are_refused_by_content_and_named(
+    server: WholeServer, name: str, body: bytes
+) -> None:
     answer = upload(server, ("good.csv", CSV), (name, body))
 
     assert answer.status_code == 415
@@ -156,27 +165,29 @@ def test_other_types_are_refused_by_content_and_named(server, name, body):
     assert told["error"].startswith(f"{name} is ")
 
 
-def test_a_csv_under_another_name_and_one_of_a_single_column_are_taken(server):
+def test_a_csv_under_another_name_and_one_of_a_single_column_are_taken(server: WholeServer) -> None:
     answer = upload(server, ("table.dat", CSV), ("names.csv", b"name\nAnna\nBert\n"))
 
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("query", ["limit=0", "offset=-1", "status=odd", "limit=many"])
-def test_a_wrong_query_is_answered_in_the_shape_of_the_document(server, query):
+def test_a_wrong_query_is_answered_in_the_shape_of_the_document(
+    server: WholeServer, query: str
+) -> None:
     answer = server.client.get(f"/api/batch/jobs?{query}")
 
     assert answer.status_code == 422
     assert set(answer.json()) == {"success", "error", "code"}
 
 
-def test_a_priority_that_is_none_is_refused(server):
+def test_a_priority_that_is_none_is_refused(server: WholeServer) -> None:
     answer = upload(server, ("a.csv", CSV), priority="urgent")
 
     assert (answer.status_code, answer.json()["success"]) == (422, False)
 
 
-def test_the_fourth_upload_of_an_hour_is_refused(tmp_path):
+def test_the_fourth_upload_of_an_hour_is_refused(tmp_path: Path) -> None:
     with whole_server.running(tmp_path, with_worker=False) as server:
         answers = [upload(server, ("a.csv", CSV)) for _ in range(4)]
 
@@ -185,13 +196,13 @@ def test_the_fourth_upload_of_an_hour_is_refused(tmp_path):
     assert answers[3].json()["code"] == "rate_limited"
 
 
-def test_uploads_can_be_switched_off(tmp_path):
+def test_uploads_can_be_switched_off(tmp_path: Path) -> None:
     off = DocumentsSettings(enabled=False)
     with whole_server.running(tmp_path, with_worker=False, documents=off) as server:
         assert upload(server, ("a.csv", CSV)).status_code == 403
 
 
-def test_a_batch_survives_a_restart(tmp_path):
+def test_a_batch_survives_a_restart(tmp_path: Path) -> None:
     with whole_server.running(tmp_path, with_worker=False) as server:
         batch_id = upload(server, ("a.csv", CSV)).json()["data"]["batchId"]
         waiting = server.client.get(f"/api/batch/jobs/{batch_id}").json()["data"]
@@ -206,7 +217,7 @@ def test_a_batch_survives_a_restart(tmp_path):
 # ---------------------------------------------------------------- the document's SQL
 
 
-def query(server: WholeServer, sql: str, *values):
+def query(server: WholeServer, sql: str, *values: object) -> list[Any]:
     path = Settings(data_dir=server.context.settings.data_dir).database.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as conn:
         rows = conn.execute(sql, values).fetchall()
@@ -215,13 +226,15 @@ def query(server: WholeServer, sql: str, *values):
 
 
 @pytest.mark.parametrize("status", ["processing", "pending", "failed"])
-def test_the_documents_sql_counts_files(server, done, status):
+def test_the_documents_sql_counts_files(
+    server: WholeServer, done: tuple[Any, Any], status: str
+) -> None:
     ((number,),) = query(server, COUNT.format(status))
 
     assert number == (1 if status == "failed" else 0)
 
 
-def test_the_documents_sql_shows_recent_batches(server, done):
+def test_the_documents_sql_shows_recent_batches(server: WholeServer, done: tuple[Any, Any]) -> None:
     told, data = done
     rows = query(
         server,
@@ -241,13 +254,15 @@ def test_the_documents_sql_shows_recent_batches(server, done):
     ]
 
 
-def test_the_documents_sql_averages_retries(server, done):
+def test_the_documents_sql_averages_retries(server: WholeServer, done: tuple[Any, Any]) -> None:
     rows = query(server, "SELECT AVG(retry_count) FROM batch_files WHERE status='failed';")
 
     assert rows == [(0.0,)]
 
 
-def test_the_rows_of_the_views_say_what_the_api_says(server, done):
+def test_the_rows_of_the_views_say_what_the_api_says(
+    server: WholeServer, done: tuple[Any, Any]
+) -> None:
     columns = """SELECT id, filename, file_size, status, progress, error, retry_count,
         created_at, started_at, completed_at, result FROM batch_files WHERE id=?"""
     files = done[1]["files"]
@@ -264,7 +279,7 @@ def test_the_rows_of_the_views_say_what_the_api_says(server, done):
     )
 
 
-def test_the_documents_sql_orders_by_priority(tmp_path):
+def test_the_documents_sql_orders_by_priority(tmp_path: Path) -> None:
     settings = DocumentsSettings(uploads_per_hour=10)
     with whole_server.running(tmp_path, with_worker=False, documents=settings) as server:
         for priority in ("low", "normal", "high"):
@@ -289,7 +304,7 @@ LIMIT ?
     assert [row[2] for row in rows] == ["high.csv", "normal.csv", "low.csv"]
 
 
-def test_the_documents_sql_retries_a_failed_file(tmp_path):
+def test_the_documents_sql_retries_a_failed_file(tmp_path: Path) -> None:
     settings = DocumentsSettings(retries=0)
     with whole_server.running(tmp_path, documents=settings) as server:
         batch_id = upload(server, ("a.csv", CSV), ("b.pdf", BROKEN)).json()["data"]["batchId"]
@@ -327,7 +342,7 @@ def test_the_documents_sql_retries_a_failed_file(tmp_path):
     assert untouched == native
 
 
-def test_ods_is_taken_by_its_content(server):
+def test_ods_is_taken_by_its_content(server: WholeServer) -> None:
     table = (
         '<table:table table:name="menu"><table:table-row>'
         '<table:table-cell office:value-type="string"><text:p>dish</text:p></table:table-cell>'

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pyvips
@@ -23,12 +24,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServer]:
         yield running
 
 
-def ended(server: WholeServer, job_id: str):
+def ended(server: WholeServer, job_id: str) -> Any:
     done = {"completed", "failed"}
     return server.until(f"/api/job/{job_id}", lambda job: job["status"] in done)
 
 
-def test_a_single_image_becomes_a_webp_that_fits_the_box(server):
+def test_a_single_image_becomes_a_webp_that_fits_the_box(server: WholeServer) -> None:
     sent = server.client.post("/api/process/single", files={"image": JPEG}, data={"priority": "1"})
 
     assert sent.status_code == 200, sent.text
@@ -66,7 +67,7 @@ def test_a_single_image_becomes_a_webp_that_fits_the_box(server):
     assert (made.width, made.height) == (1024, 768)
 
 
-def test_a_batch_of_images_becomes_one_job_for_each(server):
+def test_a_batch_of_images_becomes_one_job_for_each(server: WholeServer) -> None:
     sent = server.client.post("/api/process/batch", files=[("images", JPEG), ("images", PNG)])
 
     assert sent.status_code == 200, sent.text
@@ -78,7 +79,7 @@ def test_a_batch_of_images_becomes_one_job_for_each(server):
     assert [result["optimization"]["wasResized"] for result in results] == [True, False]
 
 
-def test_an_image_is_served_with_etag_caching_and_ranges(server):
+def test_an_image_is_served_with_etag_caching_and_ranges(server: WholeServer) -> None:
     job_id = server.client.post("/api/process/single", files={"image": PNG}).json()["jobId"]
     url = ended(server, job_id)["result"]["processedFile"]["url"]
 
@@ -92,14 +93,14 @@ def test_an_image_is_served_with_etag_caching_and_ranges(server):
 
 
 @pytest.mark.parametrize("name", ["..%2f..%2fetc%2fpasswd", "processed_x.webp", "%2e%2e", "a.webp"])
-def test_no_other_name_opens_a_file(server, name):
+def test_no_other_name_opens_a_file(server: WholeServer, name: str) -> None:
     answer = server.client.get(f"/api/images/{name}")
 
     assert answer.status_code == 404
     assert answer.json()["success"] is False
 
 
-def test_an_image_is_not_served_for_its_job_id_alone(server):
+def test_an_image_is_not_served_for_its_job_id_alone(server: WholeServer) -> None:
     job_id = server.client.post("/api/process/single", files={"image": PNG}).json()["jobId"]
     url = ended(server, job_id)["result"]["processedFile"]["url"]
     token = url.rpartition("_")[2].removesuffix(".webp")
@@ -110,7 +111,7 @@ def test_an_image_is_not_served_for_its_job_id_alone(server):
     assert server.client.get(forged).status_code == 404
 
 
-def test_a_file_that_is_no_image_is_refused_by_its_content(server):
+def test_a_file_that_is_no_image_is_refused_by_its_content(server: WholeServer) -> None:
     files = {"image": ("fake.jpg", b"%PDF-1.7 not a picture")}
 
     answer = server.client.post("/api/process/single", files=files)
@@ -123,7 +124,7 @@ def test_a_file_that_is_no_image_is_refused_by_its_content(server):
     assert told["code"] == "wrong_file_type"
 
 
-def test_a_broken_image_fails_with_a_sentence(server):
+def test_a_broken_image_fails_with_a_sentence(server: WholeServer) -> None:
     body = JPEG[1][: len(JPEG[1]) // 3]
 
     sent = server.client.post("/api/process/single", files={"image": ("cut.jpg", body)})
@@ -134,21 +135,23 @@ def test_a_broken_image_fails_with_a_sentence(server):
 
 
 @pytest.mark.parametrize("files", [[], [("image", PNG), ("image", PNG)]])
-def test_a_single_request_takes_exactly_one_file(server, files):
+def test_a_single_request_takes_exactly_one_file(
+    server: WholeServer, files: list[tuple[str, tuple[str, bytes]]]
+) -> None:
     answer = server.client.post("/api/process/single", files=files or {"x": (None, "y")})
 
     assert answer.status_code == 400
     assert answer.json()["error"] == "Send exactly 1 file in one request."
 
 
-def test_an_unknown_job_is_404(server):
+def test_an_unknown_job_is_404(server: WholeServer) -> None:
     answer = server.client.get("/api/job/itm_0000")
 
     assert answer.status_code == 404
     assert answer.json()["code"] == "not_found"
 
 
-def test_the_statistics_count_what_was_done(server):
+def test_the_statistics_count_what_was_done(server: WholeServer) -> None:
     job_id = server.client.post("/api/process/single", files={"image": PNG}).json()["jobId"]
     before = server.client.get("/api/stats").json()
     ended(server, job_id)
@@ -165,14 +168,14 @@ def test_the_statistics_count_what_was_done(server):
     assert told["memory"]["rss"] > 0
 
 
-def test_the_server_says_that_it_is_healthy(server):
+def test_the_server_says_that_it_is_healthy(server: WholeServer) -> None:
     answer = server.client.get("/api/health")
 
     assert answer.status_code == 200
     assert answer.json()["status"] == "healthy"
 
 
-def test_a_full_queue_answers_503_and_says_when_to_come_again(tmp_path):
+def test_a_full_queue_answers_503_and_says_when_to_come_again(tmp_path: Path) -> None:
     settings = ImagesSettings(queue_size=2)
     with whole_server.running(tmp_path, with_worker=False, images=settings) as server:
         accepted = server.client.post("/api/process/batch", files=[("images", PNG)] * 2)
@@ -185,7 +188,7 @@ def test_a_full_queue_answers_503_and_says_when_to_come_again(tmp_path):
     assert stats["currentQueueSize"] == stats["totalJobs"] == 2
 
 
-def test_more_submissions_than_the_window_allows_are_429(tmp_path):
+def test_more_submissions_than_the_window_allows_are_429(tmp_path: Path) -> None:
     settings = ImagesSettings(rate_requests=2)
     with whole_server.running(tmp_path, with_worker=False, images=settings) as server:
         answers = [
@@ -202,7 +205,7 @@ def test_more_submissions_than_the_window_allows_are_429(tmp_path):
     assert [answer.status_code for answer in reading] == [200] * 3
 
 
-def test_higher_numbers_run_first_here(tmp_path: Path):
+def test_higher_numbers_run_first_here(tmp_path: Path) -> None:
     with whole_server.running(tmp_path, with_worker=False) as server:
         ranks = []
         for priority in ("1", "5", "0", "high"):

@@ -6,7 +6,10 @@ import sqlite3
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import pyvips
 
@@ -37,13 +40,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServer]:
         yield running
 
 
-def upload_zip(server: WholeServer, archive: bytes = PHOTOS, **fields: str):
+def upload_zip(server: WholeServer, archive: bytes = PHOTOS, **fields: str) -> httpx.Response:
     return server.client.post(
         "/api/batch/upload-zip", files={"file": ("photos.zip", archive)}, data=fields
     )
 
 
-def ended(server: WholeServer, batch_id: str):
+def ended(server: WholeServer, batch_id: str) -> Any:
     done = {"completed", "failed", "cancelled"}
     told = server.until(
         f"/api/batch/status/{batch_id}", lambda told: told["batch"]["status"] in done
@@ -51,7 +54,7 @@ def ended(server: WholeServer, batch_id: str):
     return told["batch"]
 
 
-def query(server: WholeServer, sql: str, *values: str):
+def query(server: WholeServer, sql: str, *values: str) -> list[dict[str, Any]]:
     with closing(sqlite3.connect(server.context.settings.data_dir / "batchmill.sqlite3")) as conn:
         conn.row_factory = sqlite3.Row
         return [dict(row) for row in conn.execute(sql, values)]
@@ -68,7 +71,7 @@ def batch_id(server: WholeServer) -> str:
     return told["batchId"]
 
 
-def test_the_status_counts_photos(server, batch_id):
+def test_the_status_counts_photos(server: WholeServer, batch_id: str) -> None:
     told = server.client.get(f"/api/batch/status/{batch_id}").json()
 
     assert told == {
@@ -83,13 +86,13 @@ def test_the_status_counts_photos(server, batch_id):
     }
 
 
-def test_the_priority_is_a_number_from_1_first_to_15(server, batch_id):
+def test_the_priority_is_a_number_from_1_first_to_15(server: WholeServer, batch_id: str) -> None:
     rank = server.client.get(f"/v1/batches/{batch_id}").json()["priority"] % 100
 
     assert rank == 32
 
 
-def test_the_queue_is_counted_by_family(server, batch_id):
+def test_the_queue_is_counted_by_family(server: WholeServer, batch_id: str) -> None:
     stats = server.client.get("/api/batch/queue-stats").json()["stats"]
 
     assert set(stats["faceDetection"]) == {"active", "completed", "failed", "waiting"}
@@ -97,7 +100,7 @@ def test_the_queue_is_counted_by_family(server, batch_id):
     assert stats["faceDetection"]["failed"] >= 1
 
 
-def test_every_record_has_its_face_in_the_database(server, batch_id):
+def test_every_record_has_its_face_in_the_database(server: WholeServer, batch_id: str) -> None:
     columns = """id, processing_status, face_detected, cropped_photo_url, face_crop_url, face_x,
         face_y, face_width, face_height, project_id"""
     sql = f"SELECT {columns} FROM data_records WHERE batch_id = ? ORDER BY filename"  # noqa: S608
@@ -117,7 +120,7 @@ def test_every_record_has_its_face_in_the_database(server, batch_id):
     assert anna["face_crop_url"] == anna["cropped_photo_url"]
 
 
-def test_the_documents_sql_runs_as_it_is(server, batch_id):
+def test_the_documents_sql_runs_as_it_is(server: WholeServer, batch_id: str) -> None:
     unfinished = query(
         server,
         """
@@ -142,7 +145,7 @@ GROUP BY processing_status;
     assert {row["processing_status"] for row in counts} == {"completed", "failed"}
 
 
-def test_photos_are_added_by_form_and_by_their_bytes_in_json(server):
+def test_photos_are_added_by_form_and_by_their_bytes_in_json(server: WholeServer) -> None:
     by_form = server.client.post(
         "/api/batch/add-images",
         files=[("images", ("a.jpg", PERSON)), ("images", ("b.jpg", NOBODY))],
@@ -162,7 +165,7 @@ def test_photos_are_added_by_form_and_by_their_bytes_in_json(server):
     assert query(server, sql) == [{"id": "rec-1", "face_detected": 1}]
 
 
-def test_the_photo_of_a_record_is_looked_at_again(server, batch_id):
+def test_the_photo_of_a_record_is_looked_at_again(server: WholeServer, batch_id: str) -> None:
     sql = "SELECT id FROM data_records WHERE batch_id = ? AND face_detected"
     ((record_id,),) = [row.values() for row in query(server, sql, batch_id)]
 
@@ -177,8 +180,8 @@ def test_the_photo_of_a_record_is_looked_at_again(server, batch_id):
     assert found == [{"id": record_id, "face_detected": 1}] * 2
 
 
-def test_an_open_batch_takes_more_photos_until_it_is_closed(server):
-    def add(**fields):
+def test_an_open_batch_takes_more_photos_until_it_is_closed(server: WholeServer) -> None:
+    def add(**fields: Any) -> httpx.Response:
         files = [("images", ("a.jpg", NOBODY))]
         return server.client.post("/api/batch/add-images", files=files, data=fields)
 
@@ -201,7 +204,9 @@ def test_an_open_batch_takes_more_photos_until_it_is_closed(server):
         ("add-images", "images", b"%PDF-1.7 a document"),
     ],
 )
-def test_other_types_are_refused_by_content(server, path, field, body):
+def test_other_types_are_refused_by_content(
+    server: WholeServer, path: str, field: str, body: bytes
+) -> None:
     answer = server.client.post(f"/api/batch/{path}", files={field: ("x.zip", body)})
 
     assert answer.status_code == 415
@@ -212,19 +217,21 @@ def test_other_types_are_refused_by_content(server, path, field, body):
     ("image", "status"),
     [({"recordId": "itm_none"}, 404), ({}, 422), ({"url": "ftp://example.org/a.jpg"}, 422)],
 )
-def test_images_that_cannot_be_had_are_refused(server, image, status):
+def test_images_that_cannot_be_had_are_refused(
+    server: WholeServer, image: dict[str, Any], status: int
+) -> None:
     answer = server.client.post("/api/batch/add-images", json={"images": [image]})
 
     assert (answer.status_code, answer.json()["success"]) == (status, False)
 
 
-def test_an_archive_without_photos_is_refused(server):
+def test_an_archive_without_photos_is_refused(server: WholeServer) -> None:
     answer = upload_zip(server, zipped())
 
     assert (answer.status_code, answer.json()["code"]) == (422, "empty_archive")
 
 
-def test_the_crop_is_what_the_settings_say(tmp_path):
+def test_the_crop_is_what_the_settings_say(tmp_path: Path) -> None:
     crops = tmp_path / "crops"
     settings = PhotosSettings(crop_px=120, padding_pct=50, no_face_fails=True, output_dir=crops)
     with whole_server.running(tmp_path / "data", photos=settings) as server:

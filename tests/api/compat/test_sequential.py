@@ -3,10 +3,11 @@
 import io
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 
@@ -45,7 +46,7 @@ def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
     logging.basicConfig(force=True)
 
 
-def described(folder: Path, *names: str, **options):
+def described(folder: Path, *names: str, **options: Any) -> list[dict[str, Any]]:
     return [
         {
             "id": f"file-{number}",
@@ -58,17 +59,17 @@ def described(folder: Path, *names: str, **options):
     ]
 
 
-def submit(server: WholeServer, files, **more):
+def submit(server: WholeServer, files: Sequence[Mapping[str, Any]], **more: Any) -> httpx.Response:
     body = {"files": files, "outputFormat": "jpg", "userTier": "premium", **more}
     return server.client.post(f"{PREFIX}/submit", json=body)
 
 
-def ended(server: WholeServer, told):
+def ended(server: WholeServer, told: Mapping[str, Any]) -> Any:
     done = {"completed", "failed", "cancelled"}
     return server.until(told["statusUrl"], lambda status: status["status"] in done)
 
 
-def test_a_batch_of_files_by_path_is_compressed_in_turn(server, folder):
+def test_a_batch_of_files_by_path_is_compressed_in_turn(server: WholeServer, folder: Path) -> None:
     before = (folder / "image1.jpg").read_bytes()
 
     sent = submit(server, described(folder, "image1.jpg", "image2.jpg", "image3.jpg"))
@@ -98,7 +99,7 @@ def test_a_batch_of_files_by_path_is_compressed_in_turn(server, folder):
     assert (folder / "image1.jpg").read_bytes() == before
 
 
-def test_every_file_has_options_of_its_own(server, folder):
+def test_every_file_has_options_of_its_own(server: WholeServer, folder: Path) -> None:
     files = [
         *described(folder, "image1.jpg", format="webp", quality=40),
         *described(folder, "image2.jpg", format="png"),
@@ -114,7 +115,9 @@ def test_every_file_has_options_of_its_own(server, folder):
     assert status["files"][2]["fileName"] == "image3.jpg"
 
 
-def test_files_that_are_missing_or_broken_fail_and_the_batch_goes_on(server, folder):
+def test_files_that_are_missing_or_broken_fail_and_the_batch_goes_on(
+    server: WholeServer, folder: Path
+) -> None:
     files = described(folder, "absent.jpg", "broken.jpg", "image1.jpg")
 
     status = ended(server, submit(server, files).json())
@@ -129,7 +132,9 @@ def test_files_that_are_missing_or_broken_fail_and_the_batch_goes_on(server, fol
     assert whole["status"] == "completed"
 
 
-def test_the_log_counts_the_files_and_sums_up(server, folder, log_lines):
+def test_the_log_counts_the_files_and_sums_up(
+    server: WholeServer, folder: Path, log_lines: Callable[[], list[dict[str, Any]]]
+) -> None:
     told = submit(server, described(folder, "image1.jpg", "absent.jpg")).json()
     ended(server, told)
 
@@ -145,7 +150,9 @@ def test_the_log_counts_the_files_and_sums_up(server, folder, log_lines):
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../secret.jpg", "link.jpg"])
-def test_paths_outside_of_the_listed_folders_are_forbidden(server, folder, path, tmp_path):
+def test_paths_outside_of_the_listed_folders_are_forbidden(
+    server: WholeServer, folder: Path, path: str, tmp_path: Path
+) -> None:
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     link = folder / "link.jpg"
     link.unlink(missing_ok=True)
@@ -160,14 +167,14 @@ def test_paths_outside_of_the_listed_folders_are_forbidden(server, folder, path,
     assert str(folder) not in told["error"]
 
 
-def test_a_path_that_no_system_has_is_refused(server, folder):
+def test_a_path_that_no_system_has_is_refused(server: WholeServer, folder: Path) -> None:
     answer = submit(server, [{"filePath": str(folder / "a\0b")}])
 
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
 
 
 @pytest.mark.parametrize("number", [0, 51])
-def test_a_batch_has_1_to_50_files(server, folder, number):
+def test_a_batch_has_1_to_50_files(server: WholeServer, folder: Path, number: int) -> None:
     by_path = submit(server, described(folder, *["image1.jpg"] * number))
     uploads = [("files", ("a.jpg", b"x"))] * number
     by_form = server.client.post(f"{PREFIX}/submit", files=uploads or {"a": (None, "b")})
@@ -177,7 +184,7 @@ def test_a_batch_has_1_to_50_files(server, folder, number):
         assert answer.json()["error"] == "Send 1 to 50 files in one request."
 
 
-def test_files_can_be_uploaded_too(server, folder):
+def test_files_can_be_uploaded_too(server: WholeServer, folder: Path) -> None:
     body = (folder / "image1.jpg").read_bytes()
     files = [("files", ("one.jpg", body)), ("files", ("two.jpg", body))]
     wanted = [{"id": "a", "options": {"format": "png"}}, {"id": "b"}]
@@ -192,14 +199,14 @@ def test_files_can_be_uploaded_too(server, folder):
     assert types == ["image/png", "image/webp"]
 
 
-def test_an_option_that_does_not_exist_is_named(server, folder):
+def test_an_option_that_does_not_exist_is_named(server: WholeServer, folder: Path) -> None:
     answer = submit(server, described(folder, "image1.jpg", qualty=80))
 
     assert answer.status_code == 422
     assert "'quality'" in answer.json()["error"]
 
 
-def test_a_foreign_batch_id_is_404(server):
+def test_a_foreign_batch_id_is_404(server: WholeServer) -> None:
     job = server.client.post(
         "/api/process/single",
         files={"image": ("a.png", bytes(scene(8, 8).pngsave_buffer()))},
@@ -210,7 +217,7 @@ def test_a_foreign_batch_id_is_404(server):
         assert server.client.post(f"{PREFIX}/cancel/{batch_id}").status_code == 404
 
 
-def test_a_client_cannot_raise_its_tier_but_lower_it(server, folder):
+def test_a_client_cannot_raise_its_tier_but_lower_it(server: WholeServer, folder: Path) -> None:
     files = described(folder, "image1.jpg")
 
     for tier in ("enterprise", "nonsense"):
@@ -218,7 +225,9 @@ def test_a_client_cannot_raise_its_tier_but_lower_it(server, folder):
         assert server.client.get(f"/v1/batches/{batch_id}").json()["priority"] // 100 == 15
 
 
-def test_the_queue_is_counted_in_batches_and_cancelling_skips_what_waits(tmp_path, folder):
+def test_the_queue_is_counted_in_batches_and_cancelling_skips_what_waits(
+    tmp_path: Path, folder: Path
+) -> None:
     settings = {"input_dirs": (folder,), "sequential": SequentialSettings()}
     with whole_server.running(tmp_path, with_worker=False, **settings) as server:
         told = submit(server, described(folder, "image1.jpg", "image2.jpg")).json()
@@ -242,10 +251,12 @@ def test_the_queue_is_counted_in_batches_and_cancelling_skips_what_waits(tmp_pat
     assert after["queue"] == {"waiting": 1, "active": 0, "completed": 0, "failed": 1}
 
 
-def test_a_running_file_is_named_and_stopped_when_the_batch_is_cancelled(tmp_path, folder):
+def test_a_running_file_is_named_and_stopped_when_the_batch_is_cancelled(
+    tmp_path: Path, folder: Path
+) -> None:
     large = tmp_path / "large.jpg"
     scene(5_000, 4_000).jpegsave(str(large), Q=95)
-    settings = {"input_dirs": (folder, tmp_path), "images": LOOSE}
+    settings: dict[str, Any] = {"input_dirs": (folder, tmp_path), "images": LOOSE}
     with whole_server.running(tmp_path / "data", **settings) as server:
         files = [
             *described(folder, "image1.jpg"),

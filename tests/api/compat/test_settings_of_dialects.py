@@ -36,7 +36,7 @@ def picture(tmp_path: Path) -> bytes:
 )
 def test_a_batch_has_no_more_files_than_the_setting_says(
     tmp_path: Path, picture: bytes, *, settings: Any, address: str, field: str, name: str
-):
+) -> None:
     body = picture if name.endswith("png") else b"a,b\n1,2\n"
     with whole_server.running(tmp_path / "server", with_worker=False, **settings) as server:
         one = server.client.post(address, files=[(field, (name, body))])
@@ -49,7 +49,7 @@ def test_a_batch_has_no_more_files_than_the_setting_says(
 
 def test_the_box_the_quality_and_the_window_of_images_are_the_settings(
     tmp_path: Path, picture: bytes
-):
+) -> None:
     images = ImagesSettings(
         width_px=50, height_px=40, quality=33, rate_requests=1, rate_window_ms=5_000
     )
@@ -67,7 +67,7 @@ def test_the_box_the_quality_and_the_window_of_images_are_the_settings(
     assert int(sent[1].headers["retry-after"]) <= 5
 
 
-def test_open_uploads_lie_in_the_folder_that_is_set(tmp_path: Path):
+def test_open_uploads_lie_in_the_folder_that_is_set(tmp_path: Path) -> None:
     with whole_server.running(
         tmp_path / "server", with_worker=False, uploads_dir=tmp_path / "elsewhere"
     ) as server:

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from itertools import chain, repeat
+from typing import Any
 
 import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batchmill.api.server import answer, listening
 
@@ -14,7 +16,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: mill\r\n\r\n"
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bytes]]
 
 
-async def slow(scope, receive, send) -> None:
+async def slow(scope: Scope, receive: Receive, send: Send) -> None:
     """An application whose answers take longer than headers may."""
     if scope["type"] == "http":
         headers = [(b"content-length", b"4")]
@@ -23,15 +25,16 @@ async def slow(scope, receive, send) -> None:
         await send({"type": "http.response.body", "body": b"done"})
 
 
-def talked(talk: Talk, *, app=slow, silence_s: float = PATIENCE_S) -> bytes:
+def talked(talk: Talk, *, app: ASGIApp = slow, silence_s: float = PATIENCE_S) -> bytes:
     """Return all that the server answers until it hangs up."""
 
     async def main() -> bytes:
         stopping, ready = asyncio.Event(), asyncio.Event()
         with listening("127.0.0.1", 0) as sock:
             async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-                told = {"stopping": stopping, "on_ready": lambda _: ready.set()}
-                group.create_task(answer(app, sock, **told, silence_s=silence_s))
+                told: dict[str, Any] = {"stopping": stopping, "on_ready": lambda _: ready.set()}
+                told["silence_s"] = silence_s  # of type int: only tests want parts of a second
+                group.create_task(answer(app, sock, **told))
                 await ready.wait()
                 reader, writer = await asyncio.open_connection(*sock.getsockname())
                 try:
@@ -108,7 +111,7 @@ FLOODS = {
 MOST_BYTES = 64 * 1024
 
 
-async def patient(scope, receive, send) -> None:
+async def patient(scope: Scope, receive: Receive, send: Send) -> None:
     """An application that reads its request to the end, and answers then."""
     if scope["type"] == "http":
         while (await receive()).get("more_body"):
@@ -193,7 +196,7 @@ def test_chunks_and_their_lines_may_be_many() -> None:
 def test_requests_that_wait_for_an_answer_are_few_for_each_connection() -> None:
     begun = 0
 
-    async def counting(scope, receive, send) -> None:
+    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal begun
         begun += scope["type"] == "http"
         await patient(scope, receive, send)

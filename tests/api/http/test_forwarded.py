@@ -5,7 +5,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
 from batchmill import logs
 from batchmill.api.auth import is_at_the_machine
@@ -25,6 +26,7 @@ from batchmill.settings.loading import load
 from support import server as servers
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")]
+IPAddress = IPv4Address | IPv6Address
 Headers = list[tuple[str, str]]
 
 
@@ -33,11 +35,11 @@ def seen(headers: Headers, *, nearest: str = "10.0.0.1") -> str:
     return _scope(headers, nearest=nearest)["client"][0]
 
 
-def _scope(headers: Headers, *, nearest: str) -> dict[str, Any]:
+def _scope(headers: Headers, *, nearest: str) -> Scope:
     """Return what an application behind `Proxies` is told of a request."""
-    found: list[dict[str, Any]] = []
+    found: list[Scope] = []
 
-    async def application(scope, _receive, send) -> None:
+    async def application(scope: Scope, _receive: Receive, send: Send) -> None:
         found.append(scope)
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
@@ -93,8 +95,8 @@ def test_whatever_a_caller_makes_up_its_own_address_counts(made_up: list[str]) -
 
 
 @given(hops=st.lists(st.ip_addresses()))
-def test_the_caller_is_the_last_address_that_is_no_proxy(hops: list) -> None:
-    def trusted(hop) -> bool:
+def test_the_caller_is_the_last_address_that_is_no_proxy(hops: list[IPAddress]) -> None:
+    def trusted(hop: IPAddress) -> bool:
         return any(hop in network for network in TRUSTED)
 
     hops = [getattr(hop, "ipv4_mapped", None) or hop for hop in hops]
@@ -120,7 +122,7 @@ def test_limits_and_logs_go_by_the_caller_that_a_trusted_proxy_names(
     tmp_path: Path, log: io.StringIO, trusted: list[str]
 ) -> None:
     twice = Tiers(anonymous=TierLimits(submissions_per_minute=2))
-    settings = {"trusted_proxies": trusted, "anonymous": "on", "tiers": twice}
+    settings: dict[str, Any] = {"trusted_proxies": trusted, "anonymous": "on", "tiers": twice}
     with servers.running(tmp_path, **settings) as server:
         answers = [
             server.post_files(b"x", headers={"X-Forwarded-For": f"198.51.100.{made_up}, {real}"})
@@ -137,7 +139,11 @@ def test_limits_and_logs_go_by_the_caller_that_a_trusted_proxy_names(
 
 def test_a_network_of_ipv6_is_one_caller_and_the_next_another(tmp_path: Path) -> None:
     twice = Tiers(anonymous=TierLimits(submissions_per_minute=2))
-    settings = {"trusted_proxies": ["127.0.0.0/8"], "anonymous": "on", "tiers": twice}
+    settings: dict[str, Any] = {
+        "trusted_proxies": ["127.0.0.0/8"],
+        "anonymous": "on",
+        "tiers": twice,
+    }
     callers = ("2a00:1:2:3::1", "2a00:1:2:3:ffff::2", "2a00:1:2:3::3", "2a00:1:2:4::1")
     with servers.running(tmp_path, **settings) as server:
         answers = [
@@ -147,7 +153,7 @@ def test_a_network_of_ipv6_is_one_caller_and_the_next_another(tmp_path: Path) ->
 
 
 def test_a_stranger_neither_lists_nor_administers(tmp_path: Path) -> None:
-    settings = {"trusted_proxies": ["127.0.0.0/8"], "anonymous": "on"}
+    settings: dict[str, Any] = {"trusted_proxies": ["127.0.0.0/8"], "anonymous": "on"}
     with servers.running(tmp_path, **settings) as server:
         stranger = {"X-Forwarded-For": "203.0.113.7"}
         server.post_files(b"x", headers=stranger)

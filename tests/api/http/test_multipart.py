@@ -144,7 +144,7 @@ def test_a_form_without_parts_is_empty(tmp_path: Path) -> None:
 
 
 def test_progress_is_told_in_bytes_of_the_body(tmp_path: Path) -> None:
-    body, told = closed(a_file(b"12345")), []
+    body, told = closed(a_file(b"12345")), list[int]()
     stream = arriving([body[:50], body[50:]])
     asyncio.run(
         receive_form(stream, CONTENT_TYPE, folder=tmp_path, limits=LIMITS, on_bytes=told.append)

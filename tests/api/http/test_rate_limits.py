@@ -1,7 +1,9 @@
 """How often somebody may submit: told with every answer, by tier, and not forgotten."""
 
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from batchmill.settings.compat import DocumentsSettings, ImagesSettings
@@ -13,7 +15,7 @@ from support.whole_server import WholeServer
 
 PNG = ("a.png", scene(8, 8).pngsave_buffer())
 PDF = ("a.pdf", pdf(line_of_text("prices")))
-SUBMISSIONS = {
+SUBMISSIONS: dict[str, dict[str, Any]] = {
     "/v1/batches": {"files": [("files", PNG)], "data": {"pipeline": "web"}},
     "/v1/process": {
         "files": [("files", PNG)],
@@ -33,8 +35,11 @@ TWICE = {
 }
 
 
-def submit(server: WholeServer, path: str, **headers: str):
-    request = {**SUBMISSIONS[path], "headers": {**SUBMISSIONS[path].get("headers", {}), **headers}}
+def submit(server: WholeServer, path: str, **headers: str) -> httpx.Response:
+    request: dict[str, Any] = {
+        **SUBMISSIONS[path],
+        "headers": {**SUBMISSIONS[path].get("headers", {}), **headers},
+    }
     return server.client.post(path, **request)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 
@@ -30,7 +31,7 @@ def picture() -> bytes:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServer]:
-    settings = {
+    settings: dict[str, Any] = {
         "outgoing_http": True,
         "outgoing_loopback": True,
         "input_prefixes": ("incoming", "batches", "results"),
@@ -58,12 +59,12 @@ def put(server: WholeServer) -> Callable[[str, bytes], None]:
     return put
 
 
-def submit(server: WholeServer, *inputs: dict[str, Any], **more: Any):
+def submit(server: WholeServer, *inputs: dict[str, Any], **more: Any) -> httpx.Response:
     body = {"pipeline": "web", "inputs": list(inputs), **more}
     return server.client.post("/v1/batches", json=body)
 
 
-def ended(server: WholeServer, answer) -> list[dict[str, Any]]:
+def ended(server: WholeServer, answer: httpx.Response) -> list[dict[str, Any]]:
     """Return the items of a batch once it has ended."""
     assert answer.status_code == 202, answer.text
     batch_id = answer.json()["id"]
@@ -75,7 +76,9 @@ def left_behind(server: WholeServer) -> list[Path]:
     return [path for path in server.context.uploads.rglob("*") if path.is_file()]
 
 
-def test_an_input_is_fetched_from_its_address_before_the_answer(server, receiver, picture):
+def test_an_input_is_fetched_from_its_address_before_the_answer(
+    server: WholeServer, receiver: Receiver, picture: bytes
+) -> None:
     receiver.behave = lambda guest: answer(guest, 200, picture)
 
     sent = submit(server, {"url": f"http://127.0.0.1:{receiver.port}/a/cat%20one.jpg?x=1"})
@@ -90,7 +93,12 @@ def test_an_input_is_fetched_from_its_address_before_the_answer(server, receiver
     assert left_behind(server) == []
 
 
-def test_one_address_that_fails_fails_its_item_alone(server, receiver, picture, log_lines):
+def test_one_address_that_fails_fails_its_item_alone(
+    server: WholeServer,
+    receiver: Receiver,
+    picture: bytes,
+    log_lines: Callable[[], list[dict[str, Any]]],
+) -> None:
     receiver.behave = lambda guest: answer(
         guest, 200 if receiver.got[-1].path == "/good.jpg" else 404, picture
     )
@@ -130,12 +138,20 @@ def test_one_address_that_fails_fails_its_item_alone(server, receiver, picture, 
         (lambda guest: guest.close(), "the connection broke off"),
     ],
 )
-def test_a_server_that_misbehaves_is_named_in_the_items_error(server, receiver, behave, reason):
+def test_a_server_that_misbehaves_is_named_in_the_items_error(
+    server: WholeServer, receiver: Receiver, behave: receivers.Behave, reason: str
+) -> None:
     assert reason in _why_unfetched(server, receiver, behave)
 
 
-def test_a_server_that_keeps_silent_or_drips_is_given_up_in_time(tmp_path, receiver):
-    settings = {"outgoing_http": True, "outgoing_loopback": True, "url_timeout_s": 0.5}
+def test_a_server_that_keeps_silent_or_drips_is_given_up_in_time(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    settings: dict[str, Any] = {
+        "outgoing_http": True,
+        "outgoing_loopback": True,
+        "url_timeout_s": 0.5,
+    }
     with whole_server.running(tmp_path, **settings) as impatient:
         for behave in (receivers.hang, receivers.drip):
             told = _why_unfetched(impatient, receiver, behave)
@@ -150,7 +166,9 @@ def _why_unfetched(server: WholeServer, receiver: Receiver, behave: receivers.Be
     return item["error"]["message"]
 
 
-def test_inputs_that_are_too_much_together_are_refused_as_a_whole(server, receiver):
+def test_inputs_that_are_too_much_together_are_refused_as_a_whole(
+    server: WholeServer, receiver: Receiver
+) -> None:
     receiver.behave = lambda guest: answer(guest, 200, bytes(900_000))
 
     answered = submit(server, *[{"url": receiver.url}] * 4)
@@ -159,7 +177,9 @@ def test_inputs_that_are_too_much_together_are_refused_as_a_whole(server, receiv
     assert left_behind(server) == []
 
 
-def test_an_archive_has_the_limit_of_archives_and_becomes_its_entries(server, receiver, picture):
+def test_an_archive_has_the_limit_of_archives_and_becomes_its_entries(
+    server: WholeServer, receiver: Receiver, picture: bytes
+) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("noise.bin", b"\x00" * 1_200_000)
@@ -188,7 +208,9 @@ def test_an_archive_has_the_limit_of_archives_and_becomes_its_entries(server, re
         ({"object": "results/batches/bat_1/out/itm_1.1/0"}, (403, "forbidden")),
     ],
 )
-def test_a_wrong_input_is_refused_and_nothing_is_fetched(server, receiver, given, expected):
+def test_a_wrong_input_is_refused_and_nothing_is_fetched(
+    server: WholeServer, receiver: Receiver, given: dict[str, Any], expected: tuple[int, str]
+) -> None:
     answered = submit(server, {"url": receiver.url}, given)
 
     assert (answered.status_code, answered.json()["code"]) == expected, answered.text
@@ -196,7 +218,9 @@ def test_a_wrong_input_is_refused_and_nothing_is_fetched(server, receiver, given
     assert receiver.got == []
 
 
-def test_an_object_of_an_allowed_folder_is_copied_and_left_as_it_was(server, put, picture):
+def test_an_object_of_an_allowed_folder_is_copied_and_left_as_it_was(
+    server: WholeServer, put: Callable[[str, bytes], None], picture: bytes
+) -> None:
     put("incoming/2026/cat.jpg", picture)
     stored = server.context.settings.data_dir / "storage" / "incoming/2026/cat.jpg"
     before = stored.stat()
@@ -220,7 +244,9 @@ def test_an_object_of_an_allowed_folder_is_copied_and_left_as_it_was(server, put
     assert stored.read_bytes() == picture
 
 
-def test_files_from_addresses_join_an_open_batch(server, receiver, picture):
+def test_files_from_addresses_join_an_open_batch(
+    server: WholeServer, receiver: Receiver, picture: bytes
+) -> None:
     receiver.behave = lambda guest: answer(guest, 200, picture)
     batch = submit(server, keep_open=True).json()
 
@@ -232,7 +258,9 @@ def test_files_from_addresses_join_an_open_batch(server, receiver, picture):
     server.until(f"/v1/batches/{batch['id']}", lambda batch: batch["status"] == "completed")
 
 
-def test_photos_are_fetched_for_the_dialect_that_names_their_addresses(server, receiver):
+def test_photos_are_fetched_for_the_dialect_that_names_their_addresses(
+    server: WholeServer, receiver: Receiver
+) -> None:
     receiver.behave = lambda guest: answer(guest, 404)
     images = [{"url": f"http://127.0.0.1:{receiver.port}/anna.jpg", "recordId": "anna"}]
 

@@ -2,8 +2,10 @@
 
 import json
 
+from support import server as servers
 
-def test_files_that_are_sent_come_back_processed(server):
+
+def test_files_that_are_sent_come_back_processed(server: servers.Server) -> None:
     accepted = server.post_files(b"one", b"two", name="pair", metadata={"for": "a test"})
 
     assert accepted.status_code == 202
@@ -18,7 +20,7 @@ def test_files_that_are_sent_come_back_processed(server):
         assert server.client.get(item["outputs"][0]["url"]).content == body
 
 
-def test_a_batch_can_be_sent_as_json(server):
+def test_a_batch_can_be_sent_as_json(server: servers.Server) -> None:
     answer = server.client.post(
         "/v1/batches",
         json={
@@ -34,7 +36,7 @@ def test_a_batch_can_be_sent_as_json(server):
     assert server.client.get(item["outputs"][0]["url"]).content == b"olleh"
 
 
-def test_a_paused_batch_starts_nothing_until_it_is_resumed(server):
+def test_a_paused_batch_starts_nothing_until_it_is_resumed(server: servers.Server) -> None:
     batch_id = server.send(b"wait 1", b"wait 2", b"wait 3", concurrency=1)["id"]
     server.wait(batch_id, lambda batch: batch["counts"]["processing"] == 1)
 
@@ -48,7 +50,7 @@ def test_a_paused_batch_starts_nothing_until_it_is_resumed(server):
     assert server.wait(batch_id)["counts"]["completed"] == 3
 
 
-def test_a_cancelled_batch_keeps_its_results(server):
+def test_a_cancelled_batch_keeps_its_results(server: servers.Server) -> None:
     batch_id = server.send(b"done", concurrency=1, keep_open=True)["id"]
     server.wait(batch_id, lambda batch: batch["counts"]["completed"] == 1)
 
@@ -62,7 +64,7 @@ def test_a_cancelled_batch_keeps_its_results(server):
     assert (resumed.status_code, resumed.json()["code"]) == (409, "conflict")
 
 
-def test_an_open_batch_takes_files_until_it_is_closed(server):
+def test_an_open_batch_takes_files_until_it_is_closed(server: servers.Server) -> None:
     batch_id = server.send(b"first", keep_open=True)["id"]
     waiting = server.wait(batch_id, lambda batch: batch["counts"]["completed"] == 1)
     assert waiting["progress"]["percent"] is None
@@ -76,7 +78,7 @@ def test_an_open_batch_takes_files_until_it_is_closed(server):
     assert late.status_code == 409
 
 
-def test_failures_are_grouped_and_one_group_is_retried(server):
+def test_failures_are_grouped_and_one_group_is_retried(server: servers.Server) -> None:
     batch_id = server.send(b"bad 1", b"bad 2", b"good")["id"]
     ended = server.wait(batch_id)
     assert ended["status"] == "completed_with_errors"
@@ -95,7 +97,7 @@ def test_failures_are_grouped_and_one_group_is_retried(server):
     assert again["progress"]["percent"] == 100
 
 
-def test_chosen_items_are_retried(server):
+def test_chosen_items_are_retried(server: servers.Server) -> None:
     batch_id = server.send(b"bad 1", b"bad 2")["id"]
     server.wait(batch_id)
     first = server.items(batch_id)[0]["id"]
@@ -107,7 +109,7 @@ def test_chosen_items_are_retried(server):
     assert answer.json()["retried"] == 1
 
 
-def test_a_deleted_batch_is_gone_with_its_bytes(server):
+def test_a_deleted_batch_is_gone_with_its_bytes(server: servers.Server) -> None:
     batch_id = server.send(b"one")["id"]
     server.wait(batch_id)
     item = server.items(batch_id)[0]
@@ -119,7 +121,7 @@ def test_a_deleted_batch_is_gone_with_its_bytes(server):
     assert server.client.get(item["outputs"][0]["url"]).status_code == 404
 
 
-def test_a_batch_is_renamed_and_keeps_what_is_left_out(server):
+def test_a_batch_is_renamed_and_keeps_what_is_left_out(server: servers.Server) -> None:
     batch_id = server.send(b"one", name="old", tag="kept")["id"]
 
     changed = server.client.patch(f"/v1/batches/{batch_id}", json={"name": "new"}).json()
@@ -127,14 +129,16 @@ def test_a_batch_is_renamed_and_keeps_what_is_left_out(server):
     assert (changed["name"], changed["tag"]) == ("new", "kept")
 
 
-def test_step_options_replace_those_of_the_preset(server):
+def test_step_options_replace_those_of_the_preset(server: servers.Server) -> None:
     batch = server.send(b"one", step_options={"convert": {"quality": 31}})
 
     (options,) = [s["with"] for s in batch["pipeline"]["steps"] if s["use"] == "convert"]
     assert options["quality"] == 31
 
 
-def test_options_of_one_step_win_over_those_of_all_steps_of_its_operation(server):
+def test_options_of_one_step_win_over_those_of_all_steps_of_its_operation(
+    server: servers.Server,
+) -> None:
     steps = [{"use": "resize", "id": "small"}, {"use": "resize", "id": "large"}]
     options = {"small": {"width": 10}, "resize": {"width": 20, "height": 30}}
 
@@ -151,7 +155,7 @@ def test_options_of_one_step_win_over_those_of_all_steps_of_its_operation(server
     assert [(step["width"], step["height"]) for step in made] == [(10, 30), (20, 30)]
 
 
-def test_the_pipelines_own_name_is_told(server):
+def test_the_pipelines_own_name_is_told(server: servers.Server) -> None:
     answer = server.client.post(
         "/v1/batches",
         files=[("files", ("a", b"one"))],
@@ -161,7 +165,7 @@ def test_the_pipelines_own_name_is_told(server):
     assert answer.json()["pipeline"]["name"] == "shop"
 
 
-def test_nothing_is_left_of_a_request_that_was_refused(server):
+def test_nothing_is_left_of_a_request_that_was_refused(server: servers.Server) -> None:
     before = _ids(server)
 
     answer = server.client.post(
@@ -173,5 +177,5 @@ def test_nothing_is_left_of_a_request_that_was_refused(server):
     assert _ids(server) == before
 
 
-def _ids(server) -> list[str]:
+def _ids(server: servers.Server) -> list[str]:
     return [batch["id"] for batch in server.client.get("/v1/batches").json()["data"]]

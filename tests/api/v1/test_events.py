@@ -5,19 +5,25 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
+
+from support import server as servers
+from support.whole_server import WholeServer
 
 
 @dataclass
 class Message:
     name: str
     id: str
-    body: dict
+    body: dict[str, Any]
 
 
 @contextmanager
-def listening(server, path, **headers) -> Iterator[Iterator[Message]]:
+def listening(
+    server: servers.Server | WholeServer, path: str, **headers: Any
+) -> Iterator[Iterator[Message]]:
     with server.client.stream("GET", path, headers=headers) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         yield _messages(answer.iter_lines())
@@ -34,7 +40,9 @@ def _messages(lines: Iterator[str]) -> Iterator[Message]:
             fields = {}
 
 
-def test_a_stream_begins_with_the_present_state_and_ends_with_the_batch(server):
+def test_a_stream_begins_with_the_present_state_and_ends_with_the_batch(
+    server: servers.Server,
+) -> None:
     batch_id = server.send(b"wait", b"bad")["id"]
 
     with listening(server, f"/v1/batches/{batch_id}/events") as messages:
@@ -49,7 +57,7 @@ def test_a_stream_begins_with_the_present_state_and_ends_with_the_batch(server):
     assert revisions == sorted(revisions)
 
 
-def test_items_are_told_of_as_they_end(server):
+def test_items_are_told_of_as_they_end(server: servers.Server) -> None:
     batch_id = server.send(b"wait", keep_open=True)["id"]
     server.wait(batch_id, lambda batch: batch["counts"]["processing"] == 1)
 
@@ -66,7 +74,7 @@ def test_items_are_told_of_as_they_end(server):
     assert told["bad.txt"]["error"]["code"] == "unreadable_file"
 
 
-def test_many_items_at_once_are_told_of_in_one_message(server):
+def test_many_items_at_once_are_told_of_in_one_message(server: servers.Server) -> None:
     batch_id = server.send(*[b"wait"] * 2, keep_open=True)["id"]
     with listening(server, f"/v1/batches/{batch_id}/events") as messages:
         next(messages)
@@ -82,7 +90,7 @@ def test_many_items_at_once_are_told_of_in_one_message(server):
     assert names.count("batch.updated") <= 20
 
 
-def test_percent_never_goes_back_in_a_stream(server):
+def test_percent_never_goes_back_in_a_stream(server: servers.Server) -> None:
     batch_id = server.send(*[b"x"] * 40)["id"]
 
     with listening(server, f"/v1/batches/{batch_id}/events") as messages:
@@ -92,7 +100,9 @@ def test_percent_never_goes_back_in_a_stream(server):
     assert told[-1] == 100
 
 
-def test_who_comes_back_gets_the_present_state_and_is_told_to_look_at_the_items(server):
+def test_who_comes_back_gets_the_present_state_and_is_told_to_look_at_the_items(
+    server: servers.Server,
+) -> None:
     batch_id = server.send(b"one", keep_open=True)["id"]
     before = server.wait(batch_id, lambda batch: batch["counts"]["completed"] == 1)
 
@@ -104,7 +114,7 @@ def test_who_comes_back_gets_the_present_state_and_is_told_to_look_at_the_items(
     assert told[0].body["revision"] == before["revision"]
 
 
-def test_who_has_seen_the_end_is_told_to_stop_connecting(server):
+def test_who_has_seen_the_end_is_told_to_stop_connecting(server: servers.Server) -> None:
     batch_id = server.send(b"one")["id"]
     server.wait(batch_id)
     path = f"/v1/batches/{batch_id}/events"
@@ -116,7 +126,7 @@ def test_who_has_seen_the_end_is_told_to_stop_connecting(server):
     assert again.status_code == 204
 
 
-def test_one_stream_tells_of_several_batches_and_of_their_deletion(server):
+def test_one_stream_tells_of_several_batches_and_of_their_deletion(server: servers.Server) -> None:
     ids = [server.send(b"one", keep_open=True)["id"] for _ in range(2)]
 
     with listening(server, f"/v1/events?batches={','.join(ids)}") as messages:
@@ -131,7 +141,7 @@ def test_one_stream_tells_of_several_batches_and_of_their_deletion(server):
     assert gone.body["id"] == ids[0]
 
 
-def test_a_retried_batch_goes_on_in_the_same_stream(server):
+def test_a_retried_batch_goes_on_in_the_same_stream(server: servers.Server) -> None:
     batch_id = server.send(b"bad")["id"]
     server.wait(batch_id)
 
@@ -143,7 +153,7 @@ def test_a_retried_batch_goes_on_in_the_same_stream(server):
     assert again.body["run"] == 2
 
 
-def test_a_listener_that_leaves_is_forgotten(server):
+def test_a_listener_that_leaves_is_forgotten(server: servers.Server) -> None:
     batch_id = server.send(b"one", keep_open=True)["id"]
     live = server.live
     with listening(server, f"/v1/batches/{batch_id}/events") as messages:
@@ -157,7 +167,7 @@ def test_a_listener_that_leaves_is_forgotten(server):
     pytest.fail("the stream is still there")
 
 
-def test_streams_of_unknown_batches_are_refused(server):
+def test_streams_of_unknown_batches_are_refused(server: servers.Server) -> None:
     assert server.client.get("/v1/batches/bat_0/events").status_code == 404
     assert server.client.get("/v1/events?batches=bat_0").status_code == 404
     assert server.client.get("/v1/events?batches=,").status_code == 422

@@ -1,5 +1,7 @@
 """The queue as a whole: what waits, who is next, stopping everything for a while."""
 
+from typing import Any
+
 import pytest
 
 from support import server as servers
@@ -18,7 +20,9 @@ def admin(server: servers.Server) -> dict[str, str]:
     return {"X-API-Key": made["secret"]}
 
 
-def test_the_queue_is_told_by_family_tier_and_rank(server, berta, admin):
+def test_the_queue_is_told_by_family_tier_and_rank(
+    server: servers.Server, berta: dict[str, str], admin: dict[str, str]
+) -> None:
     own = server.post_files(b"wait", b"wait", b"wait", headers=berta, priority="high").json()
     assert server.eventually(
         lambda: server.client.get("/v1/queue", headers=berta).json()["counts"]["processing"] > 0
@@ -38,7 +42,7 @@ def test_the_queue_is_told_by_family_tier_and_rank(server, berta, admin):
     assert queue["free_bytes"] > 0
 
 
-def test_what_ended_lately_is_counted(server, berta):
+def test_what_ended_lately_is_counted(server: servers.Server, berta: dict[str, str]) -> None:
     before = server.client.get("/v1/queue", headers=berta).json()["ended"]
     batch_id = server.post_files(b"one", b"bad", headers=berta).json()["id"]
     done = f"/v1/batches/{batch_id}"
@@ -49,7 +53,9 @@ def test_what_ended_lately_is_counted(server, berta):
     assert after == {"minute": before["minute"] + 2, "hour": before["hour"] + 2}
 
 
-def test_waiting_batches_are_numbered_in_the_order_in_which_they_come(server, berta):
+def test_waiting_batches_are_numbered_in_the_order_in_which_they_come(
+    server: servers.Server, berta: dict[str, str]
+) -> None:
     server.client.post("/v1/queue/pause", json={"reason": "counting"})
     low, high, normal = (
         server.post_files(b"x", headers=berta, priority=rank).json()["id"]
@@ -63,7 +69,9 @@ def test_waiting_batches_are_numbered_in_the_order_in_which_they_come(server, be
     assert places[high] < places[normal] < places[low]
 
 
-def test_an_administrator_pauses_and_resumes_all_work(server, berta):
+def test_an_administrator_pauses_and_resumes_all_work(
+    server: servers.Server, berta: dict[str, str]
+) -> None:
     paused = server.client.post("/v1/queue/pause", json={"reason": "new disk"}).json()
     batch_id = server.post_files(b"one", headers=berta).json()["id"]
     seen = server.client.get("/v1/queue", headers=berta).json()
@@ -79,14 +87,18 @@ def test_an_administrator_pauses_and_resumes_all_work(server, berta):
     assert server.eventually(lambda: server.client.get(ended, headers=berta).json()["ended_at"])
 
 
-def test_only_an_administrator_pauses_the_queue(server, berta):
+def test_only_an_administrator_pauses_the_queue(
+    server: servers.Server, berta: dict[str, str]
+) -> None:
     for action in ("pause", "resume"):
         refused = server.client.post(f"/v1/queue/{action}", json={}, headers=berta)
         assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
     assert not server.client.get("/v1/queue").json()["paused"]
 
 
-def test_where_workers_run_is_told_to_administrators_alone(server, berta):
+def test_where_workers_run_is_told_to_administrators_alone(
+    server: servers.Server, berta: dict[str, str]
+) -> None:
     ours = server.client.get("/v1/workers").json()["data"]
     bertas = server.client.get("/v1/workers", headers=berta).json()["data"]
 
@@ -95,10 +107,12 @@ def test_where_workers_run_is_told_to_administrators_alone(server, berta):
     assert [worker["id"] for worker in bertas] == [worker["id"] for worker in ours]
 
 
-def test_a_worker_says_what_it_has_in_hand_and_when_it_was_seen(server, berta):
+def test_a_worker_says_what_it_has_in_hand_and_when_it_was_seen(
+    server: servers.Server, berta: dict[str, str]
+) -> None:
     batch_id = server.post_files(b"wait", headers=berta).json()["id"]
 
-    def worker() -> dict:
+    def worker() -> dict[str, Any]:
         return server.client.get("/v1/workers").json()["data"][0]
 
     assert server.eventually(lambda: worker()["running"] == 1)

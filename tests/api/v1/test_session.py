@@ -1,6 +1,8 @@
 """Who a browser is: signing in with a key or the one-time link, signing out, other sites' pages."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,19 +14,21 @@ FOREIGN = {"Origin": "https://bad.example"}
 
 
 @pytest.fixture
-def browser(running_server: servers.Server):
+def browser(running_server: servers.Server) -> Iterator[httpx.Client]:
     """A client that keeps cookies, as a browser does."""
     with httpx.Client(base_url=running_server.client.base_url, timeout=30) as client:
         yield client
 
 
-def a_key(server: servers.Server, **wanted: object) -> dict:
+def a_key(server: servers.Server, **wanted: object) -> dict[str, Any]:
     answer = server.client.post("/v1/keys", json={"name": "a key", **wanted})
     assert answer.status_code == 201, answer.text
     return answer.json()
 
 
-def test_a_caller_without_a_key_at_the_machine_is_its_administrator(server, browser):
+def test_a_caller_without_a_key_at_the_machine_is_its_administrator(
+    server: servers.Server, browser: httpx.Client
+) -> None:
     session = browser.get("/v1/session").json()
 
     assert session == {
@@ -36,7 +40,9 @@ def test_a_caller_without_a_key_at_the_machine_is_its_administrator(server, brow
     }
 
 
-def test_a_key_becomes_a_cookie_that_scripts_and_other_sites_cannot_use(server, browser):
+def test_a_key_becomes_a_cookie_that_scripts_and_other_sites_cannot_use(
+    server: servers.Server, browser: httpx.Client
+) -> None:
     made = a_key(server, owner="anna", tier="pro")
 
     signed_in = browser.post("/v1/session", json={"key": f" {made['secret']}\n"})
@@ -60,7 +66,9 @@ def test_a_key_becomes_a_cookie_that_scripts_and_other_sites_cannot_use(server, 
         {},
     ],
 )
-def test_the_cookie_goes_by_tls_alone_where_browsers_come_by_tls(tmp_path: Path, settings):
+def test_the_cookie_goes_by_tls_alone_where_browsers_come_by_tls(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
     with servers.running(tmp_path, **settings) as running:
         database = running.context.database
         token = running.run(api_keys.offer_admin_link(database))
@@ -69,7 +77,9 @@ def test_the_cookie_goes_by_tls_alone_where_browsers_come_by_tls(tmp_path: Path,
     assert ("; secure" in cookie["set-cookie"].lower()) == bool(settings)
 
 
-def test_signing_out_forgets_the_key_and_leaves_it_valid(server, browser):
+def test_signing_out_forgets_the_key_and_leaves_it_valid(
+    server: servers.Server, browser: httpx.Client
+) -> None:
     made = a_key(server, owner="anna")
     browser.post("/v1/session", json={"key": made["secret"]})
 
@@ -80,7 +90,9 @@ def test_signing_out_forgets_the_key_and_leaves_it_valid(server, browser):
     assert browser.get("/v1/session", headers=held).json()["owner"] == "anna"
 
 
-def test_a_browser_whose_key_was_revoked_can_sign_out(server, browser):
+def test_a_browser_whose_key_was_revoked_can_sign_out(
+    server: servers.Server, browser: httpx.Client
+) -> None:
     made = a_key(server, owner="anna")
     browser.post("/v1/session", json={"key": made["secret"]})
     server.client.delete(f"/v1/keys/{made['id']}")
@@ -91,7 +103,7 @@ def test_a_browser_whose_key_was_revoked_can_sign_out(server, browser):
 
 
 @pytest.mark.parametrize("wrong", ["bm_wrong", "nonsense"])
-def test_a_wrong_key_signs_nobody_in(browser, wrong: str):
+def test_a_wrong_key_signs_nobody_in(browser: httpx.Client, wrong: str) -> None:
     answer = browser.post("/v1/session", json={"key": wrong})
 
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
@@ -107,13 +119,17 @@ def test_a_wrong_key_signs_nobody_in(browser, wrong: str):
         ("POST", "/v1/keys", {"name": "x"}),
     ],
 )
-def test_a_page_of_another_site_changes_nothing(browser, method: str, path: str, body):
+def test_a_page_of_another_site_changes_nothing(
+    browser: httpx.Client, method: str, path: str, body: dict[str, Any] | None
+) -> None:
     answer = browser.request(method, path, json=body, headers=FOREIGN)
 
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
-def test_the_link_signs_in_once_and_then_sends_a_browser_to_the_form(server, browser):
+def test_the_link_signs_in_once_and_then_sends_a_browser_to_the_form(
+    server: servers.Server, browser: httpx.Client
+) -> None:
     token = server.run(api_keys.offer_admin_link(server.context.database))
     first = browser.get("/login", params={"token": token})
     session = browser.get("/v1/session").json()
@@ -126,7 +142,7 @@ def test_the_link_signs_in_once_and_then_sends_a_browser_to_the_form(server, bro
     assert program.status_code == 401
 
 
-def test_an_admins_key_sees_and_stops_everybodys_batches(server):
+def test_an_admins_key_sees_and_stops_everybodys_batches(server: servers.Server) -> None:
     anna, admin = a_key(server, owner="anna"), a_key(server, scopes=["admin"])
     annas, admins = ({"X-API-Key": each["secret"]} for each in (anna, admin))
     batch_id = server.post_files(b"wait", headers=annas).json()["id"]

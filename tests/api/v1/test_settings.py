@@ -3,11 +3,12 @@
 from batchmill.api.v1.settings import described
 from batchmill.settings import loading
 from batchmill.settings.fields import Settings
+from support import server as servers
 
 SECRET = "postgresql://mill:hunter2@db/mill"
 
 
-def test_every_setting_is_told_with_its_meaning_and_default(server):
+def test_every_setting_is_told_with_its_meaning_and_default(server: servers.Server) -> None:
     told = server.client.get("/v1/settings").json()["data"]
 
     assert [each["name"] for each in told] == [each.path for each in loading.settings()]
@@ -17,14 +18,14 @@ def test_every_setting_is_told_with_its_meaning_and_default(server):
     assert all(each["meaning"] for each in told)
 
 
-def test_settings_are_for_administrators(server):
+def test_settings_are_for_administrators(server: servers.Server) -> None:
     made = server.client.post("/v1/keys", json={"name": "x", "owner": "anna"}).json()
     answer = server.client.get("/v1/settings", headers={"X-API-Key": made["secret"]})
 
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
-def test_a_setting_says_by_what_it_was_set_and_a_secret_only_that_it_was():
+def test_a_setting_says_by_what_it_was_set_and_a_secret_only_that_it_was() -> None:
     env = {"MAX_CONCURRENT_JOBS": "7", "BATCHMILL_DATABASE_URL": SECRET}
     file, flags = {"photos": {"zip_bytes": "2GiB"}}, {"children": 3, "host": None}
     settings = loading.load(env, file, flags)
@@ -43,7 +44,7 @@ def test_a_setting_says_by_what_it_was_set_and_a_secret_only_that_it_was():
     assert "hunter2" not in repr(told)
 
 
-def test_a_value_is_written_as_it_can_be_set_again():
+def test_a_value_is_written_as_it_can_be_set_again() -> None:
     known = [setting for setting in loading.settings() if not setting.secret]
     written = {each.variable: loading.written(_default(each.path)) for each in known}
     given = {variable: text for variable, text in written.items() if text is not None}

@@ -3,6 +3,8 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from support import server as servers
 from support.server_contexts import a_day_later
 
 
-def test_a_server_that_can_take_work_is_ready(server):
+def test_a_server_that_can_take_work_is_ready(server: servers.Server) -> None:
     answer = server.client.get("/readyz")
 
     assert answer.status_code == 200
@@ -25,7 +27,7 @@ def test_a_server_that_can_take_work_is_ready(server):
     assert server.client.get("/healthz").text == "ok\n"
 
 
-def test_a_server_without_room_on_its_disk_is_not_ready_and_refuses_files(tmp_path):
+def test_a_server_without_room_on_its_disk_is_not_ready_and_refuses_files(tmp_path: Path) -> None:
     with servers.running(tmp_path, disk_reserve_bytes=2**60) as full:
         answer = full.client.get("/readyz")
         refused = full.post_files(b"one")
@@ -36,20 +38,24 @@ def test_a_server_without_room_on_its_disk_is_not_ready_and_refuses_files(tmp_pa
     assert int(refused.headers["retry-after"]) > 0
 
 
-def test_a_bucket_that_does_not_answer_makes_the_server_unready(server):
+def test_a_bucket_that_does_not_answer_makes_the_server_unready(server: servers.Server) -> None:
     away = Bucket("s3://bucket", "http://127.0.0.1:9", None, "id", "secret")
     found = server.run(_ready(replace(server.context, storage=ObjectStorage(away))))
 
     assert (found.ready, _check(found, "storage").ok) == (False, False)
 
 
-def test_a_bucket_that_answers_is_asked_and_makes_the_server_ready(server, own_bucket):
+def test_a_bucket_that_answers_is_asked_and_makes_the_server_ready(
+    server: servers.Server, own_bucket: Bucket
+) -> None:
     found = server.run(_ready(replace(server.context, storage=ObjectStorage(own_bucket))))
 
     assert (found.ready, _check(found, "storage").message) == (True, "answers")
 
 
-def test_a_queue_that_is_away_is_told_and_work_is_accepted_all_the_same(server):
+def test_a_queue_that_is_away_is_told_and_work_is_accepted_all_the_same(
+    server: servers.Server,
+) -> None:
     async def story() -> Readiness:
         engine = BullmqEngine("redis://127.0.0.1:9", queue="away")
         try:
@@ -72,7 +78,7 @@ def _check(found: Readiness, name: str) -> Check:
     return check
 
 
-def test_a_server_that_stops_ends_its_streams_and_is_not_ready(tmp_path):
+def test_a_server_that_stops_ends_its_streams_and_is_not_ready(tmp_path: Path) -> None:
     with servers.running(tmp_path) as server:
         batch_id = server.send(b"one", keep_open=True)["id"]
         with server.client.stream("GET", f"/v1/batches/{batch_id}/events") as answer:
@@ -85,7 +91,7 @@ def test_a_server_that_stops_ends_its_streams_and_is_not_ready(tmp_path):
     assert any("batch.updated" in line for line in rest)
 
 
-def test_the_numbers_tell_of_requests_and_items(server):
+def test_the_numbers_tell_of_requests_and_items(server: servers.Server) -> None:
     server.wait(server.send(b"one")["id"])
     server.client.get("/made/up/by/a/stranger")
 
@@ -99,7 +105,7 @@ def test_the_numbers_tell_of_requests_and_items(server):
     assert "bat_" not in text
 
 
-def test_what_is_asked_and_what_is_told_have_different_names():
+def test_what_is_asked_and_what_is_told_have_different_names() -> None:
     names = [
         {name for name, each in vars(module).items() if getattr(each, "__module__", "") == path}
         for path, module in (
@@ -110,14 +116,14 @@ def test_what_is_asked_and_what_is_told_have_different_names():
     assert names[0] & names[1] == set()
 
 
-def test_every_operation_of_the_description_has_a_name_of_its_own(server):
+def test_every_operation_of_the_description_has_a_name_of_its_own(server: servers.Server) -> None:
     paths = server.client.get("/openapi.json").json()["paths"]
 
     names = [way["operationId"] for ways in paths.values() for way in ways.values()]
     assert len(names) == len(set(names)) > 60
 
 
-def test_every_request_and_answer_is_described(server):
+def test_every_request_and_answer_is_described(server: servers.Server) -> None:
     described = server.client.get("/openapi.json").json()
 
     refs = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(described)))
@@ -131,7 +137,7 @@ def test_every_request_and_answer_is_described(server):
     )
 
 
-def test_the_page_about_the_api_needs_no_other_server(server):
+def test_the_page_about_the_api_needs_no_other_server(server: servers.Server) -> None:
     answer = server.client.get("/docs")
 
     assert "POST /v1/batches" in answer.text
@@ -140,7 +146,7 @@ def test_the_page_about_the_api_needs_no_other_server(server):
 
 
 @pytest.mark.parametrize("allowed", ["off", "on"])
-def test_callers_without_a_key_are_served_as_the_settings_say(tmp_path, allowed):
+def test_callers_without_a_key_are_served_as_the_settings_say(tmp_path: Path, allowed: str) -> None:
     with servers.running(tmp_path, anonymous=allowed) as server:
         status = server.client.get("/v1/batches").status_code
         health = server.client.get("/healthz").status_code
@@ -149,7 +155,9 @@ def test_callers_without_a_key_are_served_as_the_settings_say(tmp_path, allowed)
     assert health == 200
 
 
-def test_leftovers_that_wait_for_an_administrator_are_said_everywhere_and_confirmed(tmp_path):
+def test_leftovers_that_wait_for_an_administrator_are_said_everywhere_and_confirmed(
+    tmp_path: Path,
+) -> None:
     with servers.running(tmp_path, cleanup_interval_ms=1_000) as server:
         names = [f"bat_{number}" for number in range(11)]
         assert server.eventually((tmp_path / "storage" / keys.IDENTITY).exists)
@@ -172,12 +180,12 @@ def test_leftovers_that_wait_for_an_administrator_are_said_everywhere_and_confir
         assert not (tmp_path / "storage/batches").exists()
 
 
-def cleanup(server):
+def cleanup(server: servers.Server) -> Any:
     return server.client.get("/v1/storage/cleanup").json()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_leftovers_are_for_administrators(server, method):
+def test_leftovers_are_for_administrators(server: servers.Server, method: str) -> None:
     made = server.client.post("/v1/keys", json={"name": "berta", "owner": "berta"}).json()
     headers = {"Authorization": f"Bearer {made['secret']}"}
     answer = server.client.request(

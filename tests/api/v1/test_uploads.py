@@ -7,6 +7,7 @@ import socket
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -62,7 +63,13 @@ def begun(server: servers.Server, length: int, **headers: str) -> str:
     return answer.headers["location"]
 
 
-def send(server: servers.Server, url: str, body, offset: object = 0, **headers: str):
+def send(
+    server: servers.Server,
+    url: str,
+    body: bytes | Iterator[bytes],
+    offset: object = 0,
+    **headers: str,
+) -> httpx.Response:
     told = {"Upload-Offset": str(offset), "Content-Type": BYTES}
     more = {name.replace("_", "-"): value for name, value in headers.items()}
     return server.client.patch(url, content=body, headers={**TUS, **told, **more})
@@ -79,7 +86,7 @@ def id_of(url: str) -> str:
     return url.rpartition("/")[2]
 
 
-def processed(server: servers.Server, *urls: str, **more) -> list[dict]:
+def processed(server: servers.Server, *urls: str, **more: Any) -> list[dict[str, Any]]:
     inputs = [{"upload_id": id_of(url), **more} for url in urls]
     answer = server.client.post("/v1/batches", json={"pipeline": "web", "inputs": inputs})
     assert answer.status_code == 202, answer.text
@@ -102,13 +109,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
         yield running
 
 
-def test_a_file_sent_in_chunks_becomes_an_item(server, tmp_path):
+def test_a_file_sent_in_chunks_becomes_an_item(server: servers.Server, tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(os.urandom(5_000))
     uploader = TusClient(f"{server.client.base_url}/v1/uploads").uploader(
         str(path), chunk_size=1_999, metadata={"filename": "holidays/a.txt"}, upload_checksum=True
     )
     uploader.upload()
+    assert isinstance(uploader.url, str)
 
     (item,) = processed(server, uploader.url, custom_id="mine")
 
@@ -118,7 +126,9 @@ def test_a_file_sent_in_chunks_becomes_an_item(server, tmp_path):
     assert server.client.head(uploader.url, headers=TUS).status_code == 404
 
 
-def test_what_tus_js_client_sends_interrupts_and_removes_arrives(server, tus_js_client):
+def test_what_tus_js_client_sends_interrupts_and_removes_arrives(
+    server: servers.Server, tus_js_client: Path
+) -> None:
     endpoint = f"{server.client.base_url}/v1/uploads"
     found = node.run(tus_js_client, WITH_TUS_JS_CLIENT, endpoint, "0123456789")
 
@@ -130,7 +140,7 @@ def test_what_tus_js_client_sends_interrupts_and_removes_arrives(server, tus_js_
     assert (found["stopped"], found["gone"]) == (True, 404)
 
 
-def test_the_server_says_what_it_speaks(server):
+def test_the_server_says_what_it_speaks(server: servers.Server) -> None:
     answer = server.client.options("/v1/uploads")
 
     assert answer.status_code == 204
@@ -142,7 +152,7 @@ def test_the_server_says_what_it_speaks(server):
     assert int(answer.headers["tus-max-size"]) == 5 * 2**30
 
 
-def test_an_upload_tells_how_far_it_is_and_when_it_ends(server):
+def test_an_upload_tells_how_far_it_is_and_when_it_ends(server: servers.Server) -> None:
     url = begun(server, 10, Upload_Metadata="filename YS50eHQ=,is_confidential")
     answer = send(server, url, b"1234")
 
@@ -153,7 +163,7 @@ def test_an_upload_tells_how_far_it_is_and_when_it_ends(server):
     assert looked["upload-metadata"] == "filename YS50eHQ=,is_confidential"
 
 
-def test_bytes_can_come_with_the_first_request(server):
+def test_bytes_can_come_with_the_first_request(server: servers.Server) -> None:
     answer = server.client.post(
         "/v1/uploads",
         content=b"all",
@@ -165,7 +175,7 @@ def test_bytes_can_come_with_the_first_request(server):
     assert (item["input"]["path"], item["input"]["bytes"]) == ("given.txt", 3)
 
 
-def test_clients_that_can_only_post_say_what_they_mean(server):
+def test_clients_that_can_only_post_say_what_they_mean(server: servers.Server) -> None:
     url = begun(server, 3)
     headers = {**TUS, "Upload-Offset": "0", "Content-Type": BYTES}
     sent = server.client.post(
@@ -192,10 +202,12 @@ def test_clients_that_can_only_post_say_what_they_mean(server):
     ],
     ids=str,
 )
-def test_an_upload_that_makes_no_sense_is_not_begun(server, headers, status):
+def test_an_upload_that_makes_no_sense_is_not_begun(
+    server: servers.Server, headers: dict[str, str], status: int
+) -> None:
     sent = {**TUS, **headers}
     answer = server.client.post(
-        "/v1/uploads", headers={name: value.encode() for name, value in sent.items()}
+        "/v1/uploads", headers=[(name.encode(), value.encode()) for name, value in sent.items()]
     )
 
     assert answer.status_code == status
@@ -217,7 +229,9 @@ def test_an_upload_that_makes_no_sense_is_not_begun(server, headers, status):
     ],
     ids=str,
 )
-def test_wrong_bytes_change_nothing(server, headers, status, code):
+def test_wrong_bytes_change_nothing(
+    server: servers.Server, headers: dict[str, str], status: int, code: str
+) -> None:
     url = begun(server, 10)
     send(server, url, b"1234")
 
@@ -228,13 +242,13 @@ def test_wrong_bytes_change_nothing(server, headers, status, code):
     assert arrived(server, url) == 4
 
 
-def test_the_right_checksum_is_accepted(server):
+def test_the_right_checksum_is_accepted(server: servers.Server) -> None:
     url = begun(server, 5)
     digest = b64encode(hashlib.sha256(b"hello").digest()).decode()
     assert send(server, url, b"hello", Upload_Checksum=f"sha256 {digest}").status_code == 204
 
 
-def test_more_bytes_than_declared_are_refused(server):
+def test_more_bytes_than_declared_are_refused(server: servers.Server) -> None:
     def streamed() -> Iterator[bytes]:
         yield b"1234"
         yield b"567"
@@ -245,7 +259,7 @@ def test_more_bytes_than_declared_are_refused(server):
     assert arrived(server, url) in {0, 4}  # depending on how the pieces came together
 
 
-def test_a_line_that_breaks_keeps_what_has_arrived(server):
+def test_a_line_that_breaks_keeps_what_has_arrived(server: servers.Server) -> None:
     url = begun(server, 1_000_000)
     with _line(server, url, 1_000_000) as line:
         line.sendall(b"x" * 400_000)
@@ -259,7 +273,7 @@ def test_a_line_that_breaks_keeps_what_has_arrived(server):
     assert item["input"]["sha256"] == wanted
 
 
-def test_a_second_sender_is_turned_away_while_the_first_one_sends(server):
+def test_a_second_sender_is_turned_away_while_the_first_one_sends(server: servers.Server) -> None:
     url = begun(server, 2_000_000)
     with _line(server, url, 2_000_000) as line:
         line.sendall(b"x" * 2**20)
@@ -268,7 +282,7 @@ def test_a_second_sender_is_turned_away_while_the_first_one_sends(server):
     assert (answer.status_code, answer.json()["code"]) == (423, "upload_busy")
 
 
-def test_a_silent_sender_is_told_so_and_nothing_is_lost(tmp_path):
+def test_a_silent_sender_is_told_so_and_nothing_is_lost(tmp_path: Path) -> None:
     with servers.running(tmp_path, body_timeout_s=2) as impatient:
         url = begun(impatient, 100)
         with _line(impatient, url, 100) as line:
@@ -277,7 +291,7 @@ def test_a_silent_sender_is_told_so_and_nothing_is_lost(tmp_path):
         assert arrived(impatient, url) == 40
 
 
-def test_limits_hold_before_and_while_bytes_arrive(small):
+def test_limits_hold_before_and_while_bytes_arrive(small: servers.Server) -> None:
     assert create(small, 1_001).status_code == 413
     url = begun(small, 500)
     refused = send(small, url, b"x" * 50)
@@ -290,13 +304,13 @@ def test_limits_hold_before_and_while_bytes_arrive(small):
         assert small.client.delete(each, headers=TUS).status_code == 204
 
 
-def test_a_full_disk_is_said_before_a_byte_is_sent(tmp_path):
+def test_a_full_disk_is_said_before_a_byte_is_sent(tmp_path: Path) -> None:
     with servers.running(tmp_path, disk_reserve_bytes=2**60) as full:
         answer = create(full, 1)
     assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
 
 
-def test_a_running_server_removes_files_that_no_upload_has(tmp_path):
+def test_a_running_server_removes_files_that_no_upload_has(tmp_path: Path) -> None:
     with servers.running(tmp_path, cleanup_interval_ms=1_000) as tidying:
         assert tidying.eventually((tmp_path / "uploads" / keys.IDENTITY).exists)
         url = begun(tidying, 1)
@@ -309,11 +323,11 @@ def test_a_running_server_removes_files_that_no_upload_has(tmp_path):
         assert arrived(tidying, url) == 0
 
 
-def cleanup(server):
+def cleanup(server: servers.Server) -> Any:
     return server.client.get("/v1/storage/cleanup").json()
 
 
-def test_names_are_labels_and_never_paths(server):
+def test_names_are_labels_and_never_paths(server: servers.Server) -> None:
     evil = b64encode("../../etc/\u202epasswd\n".encode()).decode()
     url = begun(server, 1, Upload_Metadata=f"relativePath {evil},filename YQ==")
     send(server, url, b"x")
@@ -324,14 +338,14 @@ def test_names_are_labels_and_never_paths(server):
 
 
 @pytest.mark.parametrize("upload_id", ["upl_0", "..", "%2e%2e%2fbatchmill.sqlite3", "a/b"])
-def test_an_unknown_id_is_not_found(server, upload_id):
+def test_an_unknown_id_is_not_found(server: servers.Server, upload_id: str) -> None:
     for method in ("HEAD", "PATCH", "DELETE"):
         headers = {**TUS, "Upload-Offset": "0", "Content-Type": BYTES}
         answer = server.client.request(method, f"/v1/uploads/{upload_id}", headers=headers)
         assert answer.status_code in {404, 405}
 
 
-def test_a_repeated_request_for_a_batch_gets_the_first_answer(server):
+def test_a_repeated_request_for_a_batch_gets_the_first_answer(server: servers.Server) -> None:
     url = begun(server, 1)
     send(server, url, b"x")
     wanted = {"pipeline": "web", "inputs": [{"upload_id": id_of(url)}]}
@@ -346,7 +360,7 @@ def test_a_repeated_request_for_a_batch_gets_the_first_answer(server):
     assert server.client.post("/v1/batches", json=wanted).status_code == 404
 
 
-def test_an_unfinished_upload_is_not_processed(server):
+def test_an_unfinished_upload_is_not_processed(server: servers.Server) -> None:
     url = begun(server, 5)
     send(server, url, b"123")
     wanted = {"pipeline": "web", "inputs": [{"upload_id": id_of(url)}]}
@@ -357,7 +371,7 @@ def test_an_unfinished_upload_is_not_processed(server):
     assert "3 of 5 bytes" in answer.json()["detail"]
 
 
-def test_uploads_join_an_open_batch_beside_other_files(server):
+def test_uploads_join_an_open_batch_beside_other_files(server: servers.Server) -> None:
     batch_id = server.send(b"first", keep_open=True)["id"]
     url = begun(server, 3)
     send(server, url, b"two")
@@ -371,7 +385,7 @@ def test_uploads_join_an_open_batch_beside_other_files(server):
     assert [item["input"]["path"] for item in server.items(batch_id)][1:] == ["one", "two"]
 
 
-def test_pages_of_other_origins_may_upload_where_the_settings_name_them(tmp_path):
+def test_pages_of_other_origins_may_upload_where_the_settings_name_them(tmp_path: Path) -> None:
     page = {"Origin": "https://shop.example"}
     with servers.running(tmp_path, cors_origins=("https://shop.example",)) as open_server:
         asked = open_server.client.options(
