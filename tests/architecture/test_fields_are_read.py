@@ -103,19 +103,19 @@ def _readers(name: str, *, declared_in: Collection[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("field", sorted(_fields()))
-def test_a_field_is_read_outside_of_its_declaration(field: str):
+def test_a_field_is_read_outside_of_its_declaration(field: str) -> None:
     kind, _, name = field.partition(".")
     declared_in = "wire/requests.py" if kind == "BatchOptions" else "model/pipeline.py"
 
     assert _readers(name, declared_in=[declared_in]) != []
 
 
-def test_every_field_has_a_test():
+def test_every_field_has_a_test() -> None:
     assert set(TESTS) == set(_fields())
 
 
 @pytest.mark.parametrize("test", sorted(set(TESTS.values())))
-def test_a_test_that_a_field_names_exists(test: str):
+def test_a_test_that_a_field_names_exists(test: str) -> None:
     path, _, name = test.partition("::")
     tree = ast.parse((ROOT / "tests" / path).read_text(encoding="utf-8"))
 
@@ -127,7 +127,7 @@ def test_a_test_that_a_field_names_exists(test: str):
 
 
 @pytest.mark.parametrize("setting", sorted(set(_settings())))
-def test_a_setting_is_read(setting: str):
+def test_a_setting_is_read(setting: str) -> None:
     group, _, name = setting.rpartition(".")
     own = _members_of_config(name)
     readers = [
@@ -151,7 +151,7 @@ def _members_of_config(name: str) -> list[str]:
     ]
 
 
-def test_every_setting_is_named_by_a_test():
+def test_every_setting_is_named_by_a_test() -> None:
     texts = "\n".join(
         path.read_text(encoding="utf-8")
         for path in sorted((ROOT / "tests").rglob("*.py"))

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("mutant", listed(), ids=lambda mutant: mutant.name)
-def test_a_mutant_breaks_one_place_of_a_file_and_names_tests_that_there_are(mutant: Mutant):
+def test_a_mutant_breaks_one_place_of_a_file_and_names_tests_that_there_are(mutant: Mutant) -> None:
     text = (ROOT / mutant.file).read_text(encoding="utf-8")
     assert mutant.broken(text) != text
     for test in mutant.tests:

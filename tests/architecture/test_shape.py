@@ -32,7 +32,7 @@ def _lines(path: Path) -> int:
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if p.parent != HISTORY], ids=_relative)
-def test_no_file_and_no_function_is_long(path: Path):
+def test_no_file_and_no_function_is_long(path: Path) -> None:
     long = {
         node.name: node.end_lineno - node.lineno + 1
         for node in _functions(path)
@@ -42,20 +42,20 @@ def test_no_file_and_no_function_is_long(path: Path):
     assert not long
 
 
-def test_every_init_file_but_the_root_is_empty():
+def test_every_init_file_but_the_root_is_empty() -> None:
     full = [_relative(p) for p in SOURCES if p.name == "__init__.py" and p.read_text().strip()]
 
     assert full == ["src/batchmill/__init__.py"]
 
 
-def test_settings_of_a_dialect_are_read_in_compat_alone():
+def test_settings_of_a_dialect_are_read_in_compat_alone() -> None:
     read = re.compile(r"settings\.(images|documents|photos|sequential)\b")
     compat = PACKAGE / "api" / "compat"
     leaks = [_relative(p) for p in SOURCES if read.search(p.read_text()) and p.parent != compat]
     assert not leaks
 
 
-def test_every_module_says_what_it_is():
+def test_every_module_says_what_it_is() -> None:
     silent = [
         _relative(path)
         for path in SOURCES
@@ -64,7 +64,7 @@ def test_every_module_says_what_it_is():
     assert not silent
 
 
-def test_no_test_pretends_with_a_mock():
+def test_no_test_pretends_with_a_mock() -> None:
     pretend = re.compile(r"unittest\.mock|\bmocker\b|MagicMock|monkeypatch\.setattr")
     guilty = [
         _relative(path)
@@ -74,7 +74,7 @@ def test_no_test_pretends_with_a_mock():
     assert not guilty
 
 
-def test_no_test_skips_itself_but_by_the_list_of_parts():
+def test_no_test_skips_itself_but_by_the_list_of_parts() -> None:
     skips = re.compile(r"pytest\.skip\b|\bskipif\b|importorskip|mark\.skip\b|\bxfail\b|skipTest")
     guilty = [
         _relative(path)
@@ -85,7 +85,7 @@ def test_no_test_skips_itself_but_by_the_list_of_parts():
     assert not guilty
 
 
-def test_every_package_that_is_named_is_pinned():
+def test_every_package_that_is_named_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"].values()
     wanted = [*project["dependencies"], *(each for extra in extras for each in extra)]
@@ -99,7 +99,7 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_bytes_are_forced_to_the_disk_through_one_door():
+def test_bytes_are_forced_to_the_disk_through_one_door() -> None:
     """A storage that calls fsync by itself can't be watched, so nothing would notice its loss."""
     called = [
         _relative(path)

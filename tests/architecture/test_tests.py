@@ -214,12 +214,12 @@ def _relative(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", FILES, ids=_relative)
-def test_every_test_asserts_something_whatever_happens(path: Path):
+def test_every_test_asserts_something_whatever_happens(path: Path) -> None:
     assert _without_assertion(MODULES[path]) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=_relative)
-def test_no_test_lets_an_error_pass_or_takes_any(path: Path):
+def test_no_test_lets_an_error_pass_or_takes_any(path: Path) -> None:
     assert list(_swallowed(MODULES[path])) == []
 
 
@@ -235,7 +235,7 @@ def test_no_test_lets_an_error_pass_or_takes_any(path: Path):
         "try:\n        assert work()\n    except ValueError:\n        pass",
     ],
 )
-def test_a_test_that_may_assert_nothing_is_found(body: str):
+def test_a_test_that_may_assert_nothing_is_found(body: str) -> None:
     assert _without_assertion(Module(f"def test_it():\n    {body}\n")) == ["test_it"]
 
 
@@ -250,7 +250,7 @@ def test_a_test_that_may_assert_nothing_is_found(body: str):
         "async def story(): assert await work()\n    asyncio.run(story())",
     ],
 )
-def test_a_test_that_asserts_is_not_found(body: str):
+def test_a_test_that_asserts_is_not_found(body: str) -> None:
     assert _without_assertion(Module(f"def test_it():\n    {body}\n")) == []
 
 
@@ -263,5 +263,5 @@ def test_a_test_that_asserts_is_not_found(body: str):
         "try: work()\n    except ValueError: pass",
     ],
 )
-def test_a_test_that_is_content_with_anything_is_found(body: str):
+def test_a_test_that_is_content_with_anything_is_found(body: str) -> None:
     assert len(list(_swallowed(Module(f"def test_it():\n    {body}\n")))) == 1
