@@ -6,6 +6,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -355,4 +356,5 @@ def test_a_file_that_is_marked_as_a_folder_of_dos_stays_a_file(tmp_path: Path) -
 
 @pytest.mark.parametrize("field", ["disk", "directory_disk"])
 def test_a_part_of_a_split_archive_is_told_by_either_number(field: str, tmp_path: Path) -> None:
-    assert "split" in refused(written(tmp_path / "a.zip", Entry(b"a"), **{field: 1}))
+    end: dict[str, Any] = {field: 1}
+    assert "split" in refused(written(tmp_path / "a.zip", Entry(b"a"), **end))

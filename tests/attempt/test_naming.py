@@ -23,7 +23,7 @@ FACTS = Facts(source="holiday/beach/cat.png", made="cat.webp", index=3, width=64
         ("{dir}/..", "holiday/beach"),
     ],
 )
-def test_template_is_filled(template, name):
+def test_template_is_filled(template: str, name: str) -> None:
     assert output_name(template, FACTS) == name
 
 
@@ -42,12 +42,12 @@ def test_template_is_filled(template, name):
         ("cafe\u0301.jpg", "café.jpg"),
     ],
 )
-def test_text_of_clients_becomes_a_safe_path(text, path):
+def test_text_of_clients_becomes_a_safe_path(text: str, path: str) -> None:
     assert safe_path(text) == path
 
 
 @given(st.text(max_size=300), st.text(max_size=60), st.text(max_size=60))
-def test_no_name_leaves_its_folder(template, source, made):
+def test_no_name_leaves_its_folder(template: str, source: str, made: str) -> None:
     name = output_name(template, Facts(source=source, made=made))
     parts = PurePosixPath(name).parts
     assert not name.startswith("/")
@@ -60,12 +60,12 @@ def test_no_name_leaves_its_folder(template, source, made):
 
 
 @given(st.text(min_size=1, max_size=300))
-def test_safe_path_is_stable(text):
+def test_safe_path_is_stable(text: str) -> None:
     assert safe_path(safe_path(text)) == safe_path(text)
 
 
-def test_names_are_unique_whatever_their_case():
-    taken = set()
+def test_names_are_unique_whatever_their_case() -> None:
+    taken = set[str]()
     names = []
     for made in ("cat.jpg", "Cat.jpg", "CAT.JPG"):
         name = output_name("{stem}.{ext}", Facts(source="x", made=made), taken)
@@ -74,5 +74,5 @@ def test_names_are_unique_whatever_their_case():
     assert names == ["cat.jpg", "Cat-2.jpg", "CAT-3.JPG"]
 
 
-def test_extension_survives_a_name_that_is_too_long():
+def test_extension_survives_a_name_that_is_too_long() -> None:
     assert safe_path("ä" * 300 + ".jpeg").endswith("ä.jpeg")

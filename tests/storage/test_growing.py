@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,9 @@ async def arriving(*pieces: bytes, then: Exception | None = None) -> AsyncIterat
         raise then
 
 
-async def send(path: Path, *pieces: bytes, at: int = 0, then=None, **more) -> None:
+async def send(
+    path: Path, *pieces: bytes, at: int = 0, then: Exception | None = None, **more: Any
+) -> None:
     await growing.append(
         FreeSpace(path.parent),
         path,

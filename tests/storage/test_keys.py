@@ -48,7 +48,7 @@ def test_every_key_of_a_batch_is_valid_and_below_its_prefix(
 ) -> None:
     output = output_key(BatchId(batch), ItemId(item), attempt, number)
     assert check_key(output).startswith(attempt_prefix(BatchId(batch), ItemId(item), attempt))
-    for key in (output, input_key(BatchId(batch), number)):
+    for key in (output, input_key(BatchId(batch), str(number))):
         assert check_key(key).startswith(check_prefix(batch_prefix(BatchId(batch))))
 
 
@@ -61,7 +61,7 @@ def test_no_attempt_lies_below_the_folder_of_another(item: str, attempts: set[in
 
 def test_a_hostile_id_makes_no_key() -> None:
     with pytest.raises(ValueError, match="not a storage key"):
-        check_key(input_key(BatchId("../../etc"), 0))
+        check_key(input_key(BatchId("../../etc"), "0"))
 
 
 def test_a_key_has_no_more_than_512_characters() -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -187,7 +188,7 @@ async def test_a_bucket_that_is_gone_is_an_outage(tmp_path: Path) -> None:
     path = a_file(tmp_path / "f")
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        keys = {"access_key_id": "a", "secret_access_key": "b"}
+        keys: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "b"}
         gone = ObjectStorage(Bucket("s3://gone", endpoint=endpoint, region="x", **keys))
         with pytest.raises(StorageUnavailableError):
             await gone.put("a/0", path, media_type="image/png")
