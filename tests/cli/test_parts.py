@@ -33,29 +33,29 @@ def out(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_results_are_found_by_the_format_that_the_pipeline_makes(out: Path):
+def test_results_are_found_by_the_format_that_the_pipeline_makes(out: Path) -> None:
     assert existing(out, Changes(), "a.png", "b.png") == {"a.png": "a.webp"}
     assert existing(out, Changes(format="jpeg"), "a.png", "b.png") == {"b.png": "b.jpg"}
 
 
-def test_any_result_counts_where_the_format_is_only_known_later(out: Path):
+def test_any_result_counts_where_the_format_is_only_known_later(out: Path) -> None:
     assert existing(out, Changes(format="auto"), "b.png") == {"b.png": "b.jpg"}
 
 
-def test_the_second_of_a_name_needs_a_result_of_its_own(out: Path):
+def test_the_second_of_a_name_needs_a_result_of_its_own(out: Path) -> None:
     assert existing(out, Changes(), "a.png", "a.gif", "a.jpg") == {
         "a.png": "a.webp",
         "a.gif": "a-2.webp",
     }
 
 
-def test_case_and_unknown_sizes_do_not_hide_a_result(out: Path):
+def test_case_and_unknown_sizes_do_not_hide_a_result(out: Path) -> None:
     assert existing(out, Changes(), "x/c.png") == {"c.png": "x/C.WEBP"}
     sized = Changes(output_path="{stem}-{w}x{h}.{ext}")
     assert existing(out, sized, "d.png", "a.png") == {"d.png": "d-640x480.webp"}
 
 
-def test_what_was_found_out_counts_as_a_result(out: Path):
+def test_what_was_found_out_counts_as_a_result(out: Path) -> None:
     assert existing(out, Changes(), "e.pdf") == {"e.pdf": "e.pdf.json"}
 
 
@@ -70,12 +70,12 @@ def test_what_was_found_out_counts_as_a_result(out: Path):
         (None, 100, 100, False),
     ],
 )
-def test_a_run_halts_at_its_limit(text: str | None, failed: int, total: int, reached: bool):
+def test_a_run_halts_at_its_limit(text: str | None, failed: int, total: int, reached: bool) -> None:
     assert parse_halt(text).reached(failed, total) is reached
 
 
 @given(st.integers(1, 1000), st.integers(0, 1000), st.integers(1, 1000))
-def test_more_failures_never_take_a_halt_back(limit: int, failed: int, total: int):
+def test_more_failures_never_take_a_halt_back(limit: int, failed: int, total: int) -> None:
     for halt in (Halt(failures=limit), Halt(most_pct=limit / 10)):
         assert not halt.reached(failed, total) or halt.reached(failed + 1, total)
 
@@ -83,12 +83,12 @@ def test_more_failures_never_take_a_halt_back(limit: int, failed: int, total: in
 @pytest.mark.parametrize(
     "text", ["", "soon", "fail=3", "soon,fail=0", "soon,fail=1.5", "later,fail=1"]
 )
-def test_a_halt_of_another_form_is_refused(text: str):
+def test_a_halt_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="form soon,fail=3"):
         parse_halt(text)
 
 
-def test_numbers_read_as_people_write_them():
+def test_numbers_read_as_people_write_them() -> None:
     sizes, times = (0, 999, 1234, 999_600), (0.04, 9.96, 59.4, 59.9, 61, 3700)
 
     assert list(map(size, sizes)) == ["0 B", "999 B", "1.23 kB", "1 MB"]
@@ -101,7 +101,7 @@ def test_numbers_read_as_people_write_them():
 
 
 @given(st.text())
-def test_a_name_never_steers_the_terminal(name: str):
+def test_a_name_never_steers_the_terminal(name: str) -> None:
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u202e\u2028" for c in clean(name))
 
 
@@ -109,7 +109,7 @@ def seen(name: str, *, size_bytes: int = 1, mtime_ns: int = 1) -> LocalInput:
     return LocalInput(Path("/in", name), name, size_bytes, mtime_ns)
 
 
-def test_a_file_is_taken_once_it_has_stopped_changing():
+def test_a_file_is_taken_once_it_has_stopped_changing() -> None:
     settling = Settling(settle_s=2)
 
     assert settling.settled([seen("a", size_bytes=1)], 0) == []
@@ -119,14 +119,14 @@ def test_a_file_is_taken_once_it_has_stopped_changing():
     assert settling.settled([seen("a", size_bytes=2)], 99) == []
 
 
-def test_a_file_that_changes_again_is_taken_again():
+def test_a_file_that_changes_again_is_taken_again() -> None:
     settling = Settling(settle_s=0, known=[seen("a"), seen("b")])
 
     assert settling.settled([seen("a"), seen("b"), seen("c")], 0) == [seen("c")]
     assert settling.settled([seen("a", mtime_ns=2), seen("c")], 1) == [seen("a", mtime_ns=2)]
 
 
-def test_a_file_that_went_away_meanwhile_settles_anew():
+def test_a_file_that_went_away_meanwhile_settles_anew() -> None:
     settling = Settling(settle_s=2)
 
     assert settling.settled([seen("a")], 0) == []
@@ -135,7 +135,7 @@ def test_a_file_that_went_away_meanwhile_settles_anew():
     assert settling.settled([seen("a")], 4) == [seen("a")]
 
 
-def test_files_are_waited_for(tmp_path: Path):
+def test_files_are_waited_for(tmp_path: Path) -> None:
     async def story() -> str:
         watcher = Watcher(
             lambda: find([str(tmp_path)], Search()), Settling(settle_s=0), interval_s=0.01

@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,9 @@ def tree(folder: Path) -> list[str]:
 WEB = ["a.webp", "b.webp", "c.webp", "summer/d.webp", "summer/e.webp"]
 
 
-def test_a_folder_becomes_a_folder_of_the_same_tree(batchmill: Run, photos: Path, tmp_path: Path):
+def test_a_folder_becomes_a_folder_of_the_same_tree(
+    batchmill: Run, photos: Path, tmp_path: Path
+) -> None:
     done = batchmill("run", "web", photos, "-o", "out")
 
     assert done.returncode == 0, done.stderr
@@ -35,13 +38,15 @@ def test_a_folder_becomes_a_folder_of_the_same_tree(batchmill: Run, photos: Path
     assert "5 files in" in done.stderr
 
 
-def test_only_the_folder_itself_is_read_when_told_so(batchmill: Run, photos: Path, tmp_path: Path):
+def test_only_the_folder_itself_is_read_when_told_so(
+    batchmill: Run, photos: Path, tmp_path: Path
+) -> None:
     batchmill("run", "web", photos, "-o", "out", "-R")
 
     assert tree(tmp_path / "out") == WEB[:3]
 
 
-def test_an_archive_is_read_entry_by_entry(batchmill: Run, photos: Path, tmp_path: Path):
+def test_an_archive_is_read_entry_by_entry(batchmill: Run, photos: Path, tmp_path: Path) -> None:
     archive = shutil.make_archive(str(tmp_path / "photos"), "zip", photos)
 
     done = batchmill("run", "web", archive, "-o", "out")
@@ -50,7 +55,7 @@ def test_an_archive_is_read_entry_by_entry(batchmill: Run, photos: Path, tmp_pat
     assert tree(tmp_path / "out") == WEB
 
 
-def test_an_archive_in_a_folder_becomes_a_folder(batchmill: Run, tmp_path: Path):
+def test_an_archive_in_a_folder_becomes_a_folder(batchmill: Run, tmp_path: Path) -> None:
     scene(64, 64).write_to_file(str(tmp_path / "a.png"))
     (tmp_path / "in").mkdir()
     with zipfile.ZipFile(tmp_path / "in" / "pack.zip", "w") as archive:
@@ -63,7 +68,7 @@ def test_an_archive_in_a_folder_becomes_a_folder(batchmill: Run, tmp_path: Path)
     assert tree(tmp_path / "out") == ["pack/deep/a-2.webp", "pack/deep/a.webp"]
 
 
-def test_a_damaged_archive_fails_alone(batchmill: Run, photos: Path, tmp_path: Path):
+def test_a_damaged_archive_fails_alone(batchmill: Run, photos: Path, tmp_path: Path) -> None:
     (photos / "broken.zip").write_bytes(b"PK\x03\x04 and then nothing")
 
     done = batchmill("run", "web", photos, "-o", "out")
@@ -75,14 +80,14 @@ def test_a_damaged_archive_fails_alone(batchmill: Run, photos: Path, tmp_path: P
 
 def test_a_pattern_keeps_the_tree_below_its_fixed_part(
     batchmill: Run, photos: Path, tmp_path: Path
-):
+) -> None:
     batchmill("run", "web", "photos/**/*.png", "-o", "out")
 
     assert tree(tmp_path / "out") == ["a.webp", "c.webp", "summer/d.webp"]
 
 
 @pytest.mark.parametrize("end", ["\n", "\0"])
-def test_paths_are_read_from_stdin(batchmill: Run, photos: Path, tmp_path: Path, end: str):
+def test_paths_are_read_from_stdin(batchmill: Run, photos: Path, tmp_path: Path, end: str) -> None:
     listed = end.join(["photos/a.png", "photos/summer/d.png", ""])
 
     done = batchmill("run", "web", "-", "-o", "out", stdin=listed)
@@ -93,7 +98,7 @@ def test_paths_are_read_from_stdin(batchmill: Run, photos: Path, tmp_path: Path,
 
 def test_a_file_of_another_kind_is_left_out_of_a_folder_but_fails_when_named(
     batchmill: Run, photos: Path
-):
+) -> None:
     (photos / "notes.txt").write_text("Nothing but words, and a full stop.\n")
 
     found = batchmill("run", "web", photos, "-o", "out")
@@ -105,7 +110,7 @@ def test_a_file_of_another_kind_is_left_out_of_a_folder_but_fails_when_named(
     assert "notes.txt is text/plain" in named.stderr
 
 
-def test_json_gives_one_line_a_file_on_stdout(batchmill: Run, photos: Path):
+def test_json_gives_one_line_a_file_on_stdout(batchmill: Run, photos: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
 
     done = batchmill("run", "web", photos, "-o", "out", "--json", "--quiet")
@@ -127,7 +132,7 @@ def test_json_gives_one_line_a_file_on_stdout(batchmill: Run, photos: Path):
     assert (one["outputs"][0]["width"], one["outputs"][0]["type"]) == (120, "image/webp")
 
 
-def test_what_is_found_out_goes_to_stdout_or_into_a_file(batchmill: Run, tmp_path: Path):
+def test_what_is_found_out_goes_to_stdout_or_into_a_file(batchmill: Run, tmp_path: Path) -> None:
     (tmp_path / "prices.csv").write_text("name,price\n" + "apple,3\npear,4\n" * 20)
 
     told = batchmill("run", "analyze", "prices.csv", "--json")
@@ -140,7 +145,7 @@ def test_what_is_found_out_goes_to_stdout_or_into_a_file(batchmill: Run, tmp_pat
     assert json.loads((tmp_path / "out" / "prices.csv.json").read_text()).keys() == data.keys()
 
 
-def test_what_is_told_about_a_file_is_no_smaller_copy_of_it(batchmill: Run, tmp_path: Path):
+def test_what_is_told_about_a_file_is_no_smaller_copy_of_it(batchmill: Run, tmp_path: Path) -> None:
     (tmp_path / "menu.pdf").write_bytes(documents.pdf(documents.line_of_text("soup")))
 
     done = batchmill("run", "analyze", "menu.pdf", "-o", "out")
@@ -150,7 +155,9 @@ def test_what_is_told_about_a_file_is_no_smaller_copy_of_it(batchmill: Run, tmp_
     assert "%" not in done.stderr
 
 
-def test_the_table_shows_before_and_after_and_ends_for_long_batches(batchmill: Run, tmp_path: Path):
+def test_the_table_shows_before_and_after_and_ends_for_long_batches(
+    batchmill: Run, tmp_path: Path
+) -> None:
     (tmp_path / "in").mkdir()
     for number in range(23):
         scene(24, 24).write_to_file(str(tmp_path / "in" / f"{number:02}.png"))
@@ -167,7 +174,7 @@ def test_the_table_shows_before_and_after_and_ends_for_long_batches(batchmill: R
 
 def test_format_quality_options_and_names_can_be_changed(
     batchmill: Run, photos: Path, tmp_path: Path
-):
+) -> None:
     done = batchmill(
         *("run", "web", photos / "a.png", "-o", "out", "-f", "jpeg", "-q", "30"),
         *("--set", "resize.width=60", "--name", "{stem}-{w}x{h}.{ext}", "--json"),
@@ -178,7 +185,9 @@ def test_format_quality_options_and_names_can_be_changed(
 
 
 @pytest.mark.parametrize("suffix", ["toml", "json"])
-def test_a_pipeline_may_be_a_file(batchmill: Run, photos: Path, tmp_path: Path, suffix: str):
+def test_a_pipeline_may_be_a_file(
+    batchmill: Run, photos: Path, tmp_path: Path, suffix: str
+) -> None:
     (tmp_path / "mine.toml").write_text('[[steps]]\nuse = "resize"\nwith = { width = 30 }\n')
     (tmp_path / "mine.json").write_text('{"steps": [{"use": "resize", "with": {"width": 30}}]}')
 
@@ -189,7 +198,7 @@ def test_a_pipeline_may_be_a_file(batchmill: Run, photos: Path, tmp_path: Path, 
 
 def test_inputs_of_one_name_get_different_results_which_is_said(
     batchmill: Run, photos: Path, tmp_path: Path
-):
+) -> None:
     scene(50, 50).write_to_file(str(photos / "a.jpg"))
 
     done = batchmill("run", "web", photos, "-o", "out")
@@ -201,7 +210,7 @@ def test_inputs_of_one_name_get_different_results_which_is_said(
 # ------------------------------------------------------------ what exists
 
 
-def test_existing_results_are_neither_overwritten_nor_ignored(batchmill: Run, photos: Path):
+def test_existing_results_are_neither_overwritten_nor_ignored(batchmill: Run, photos: Path) -> None:
     batchmill("run", "web", photos, "-o", "out")
     scene(60, 60).write_to_file(str(photos / "new.png"))
 
@@ -211,7 +220,9 @@ def test_existing_results_are_neither_overwritten_nor_ignored(batchmill: Run, ph
     assert "5 of 6 results exist already" in again.stderr
 
 
-def test_skip_existing_does_only_what_is_missing(batchmill: Run, photos: Path, tmp_path: Path):
+def test_skip_existing_does_only_what_is_missing(
+    batchmill: Run, photos: Path, tmp_path: Path
+) -> None:
     scene(50, 50).write_to_file(str(photos / "a.jpg"))
     batchmill("run", "web", photos, "-o", "out")
     (tmp_path / "out" / "a-2.webp").unlink()
@@ -224,7 +235,7 @@ def test_skip_existing_does_only_what_is_missing(batchmill: Run, photos: Path, t
     assert "4 results existed" in done.stderr
 
 
-def test_overwrite_makes_everything_again(batchmill: Run, photos: Path, tmp_path: Path):
+def test_overwrite_makes_everything_again(batchmill: Run, photos: Path, tmp_path: Path) -> None:
     batchmill("run", "web", photos, "-o", "out")
     (tmp_path / "out" / "a.webp").write_bytes(b"old")
 
@@ -237,7 +248,7 @@ def test_overwrite_makes_everything_again(batchmill: Run, photos: Path, tmp_path
 
 def test_an_output_folder_inside_the_input_is_not_read(
     batchmill: Run, photos: Path, tmp_path: Path
-):
+) -> None:
     batchmill("run", "web", "photos", "-o", "photos/out")
     done = batchmill("run", "web", "photos", "-o", "photos/out", "--overwrite")
 
@@ -248,7 +259,7 @@ def test_an_output_folder_inside_the_input_is_not_read(
 # ------------------------------------------------------------ plans and samples
 
 
-def test_a_dry_run_makes_nothing(batchmill: Run, photos: Path, tmp_path: Path):
+def test_a_dry_run_makes_nothing(batchmill: Run, photos: Path, tmp_path: Path) -> None:
     done = batchmill("run", "web", photos, "-o", "out", "-n")
     as_json = batchmill("run", "web", photos, "-o", "out", "-n", "--json")
 
@@ -259,7 +270,9 @@ def test_a_dry_run_makes_nothing(batchmill: Run, photos: Path, tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_sample_tells_what_the_whole_would_take(batchmill: Run, photos: Path, tmp_path: Path):
+def test_a_sample_tells_what_the_whole_would_take(
+    batchmill: Run, photos: Path, tmp_path: Path
+) -> None:
     done = batchmill("run", "web", photos, "-o", "out", "--sample", "2")
 
     assert len(tree(tmp_path / "out")) == 2
@@ -269,7 +282,9 @@ def test_a_sample_tells_what_the_whole_would_take(batchmill: Run, photos: Path, 
 # ------------------------------------------------------------ giving up and going on
 
 
-def test_resume_leaves_out_what_is_done_and_unchanged(batchmill: Run, photos: Path, tmp_path: Path):
+def test_resume_leaves_out_what_is_done_and_unchanged(
+    batchmill: Run, photos: Path, tmp_path: Path
+) -> None:
     run = ("run", "web", photos, "-o", "out", "--joblog", "log.jsonl", "--json")
     batchmill(*run)
     scene(99, 99).write_to_file(str(photos / "a.png"))
@@ -286,7 +301,7 @@ def test_resume_leaves_out_what_is_done_and_unchanged(batchmill: Run, photos: Pa
 
 def test_resuming_makes_again_what_a_kill_left_unnoted(
     batchmill: Run, photos: Path, tmp_path: Path
-):
+) -> None:
     scene(50, 50).write_to_file(str(photos / "a.jpg"))
     run = ("run", "web", photos, "-o", "out", "--joblog", "log.jsonl", "--json")
     batchmill(*run)
@@ -301,7 +316,7 @@ def test_resuming_makes_again_what_a_kill_left_unnoted(
     assert line["outputs"][0]["name"] == "a-2.webp"
 
 
-def test_resuming_never_replaces_an_input(batchmill: Run, photos: Path):
+def test_resuming_never_replaces_an_input(batchmill: Run, photos: Path) -> None:
     run = ("run", "compress", photos, "-o", photos, "--joblog", "log.jsonl")
     (photos.parent / "log.jsonl").write_text("")
     before = (photos / "a.png").read_bytes()
@@ -314,7 +329,7 @@ def test_resuming_never_replaces_an_input(batchmill: Run, photos: Path):
     assert (photos / "a.png").read_bytes() == before
 
 
-def test_another_pipeline_is_not_resumed(batchmill: Run, photos: Path):
+def test_another_pipeline_is_not_resumed(batchmill: Run, photos: Path) -> None:
     run = ("run", "web", photos, "-o", "out", "--joblog", "log.jsonl", "--json")
     batchmill(*run)
 
@@ -323,7 +338,7 @@ def test_another_pipeline_is_not_resumed(batchmill: Run, photos: Path):
     assert len(done.stdout.splitlines()) == 5
 
 
-def test_failed_files_are_tried_again_only_when_asked(batchmill: Run, photos: Path):
+def test_failed_files_are_tried_again_only_when_asked(batchmill: Run, photos: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
     run = ("run", "web", photos, "-o", "out", "--joblog", "log.jsonl", "--json")
     batchmill(*run)
@@ -336,7 +351,9 @@ def test_failed_files_are_tried_again_only_when_asked(batchmill: Run, photos: Pa
     assert [json.loads(line)["custom_id"] for line in again.stdout.splitlines()] == ["bad.jpg"]
 
 
-def test_a_new_run_never_writes_over_an_old_joblog(batchmill: Run, photos: Path, tmp_path: Path):
+def test_a_new_run_never_writes_over_an_old_joblog(
+    batchmill: Run, photos: Path, tmp_path: Path
+) -> None:
     batchmill("run", "web", photos, "-o", "out", "--joblog", "log.jsonl")
     before = (tmp_path / "log.jsonl").read_bytes()
 
@@ -348,7 +365,9 @@ def test_a_new_run_never_writes_over_an_old_joblog(batchmill: Run, photos: Path,
 
 
 @pytest.mark.parametrize(("halt", "ended"), [("soon,fail=1", 3), ("now,fail=20%", 4)])
-def test_a_run_gives_up_when_too_much_fails(batchmill: Run, tmp_path: Path, halt: str, ended: int):
+def test_a_run_gives_up_when_too_much_fails(
+    batchmill: Run, tmp_path: Path, halt: str, ended: int
+) -> None:
     (tmp_path / "in").mkdir()
     for number in range(10):
         content = b"\xff\xd8\xff no picture"
@@ -401,7 +420,7 @@ def processes_in(session: int) -> list[str]:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_leaves_nothing_behind_and_goes_on_later(
     batchmill: Run, tmp_path: Path, how: signal.Signals
-):
+) -> None:
     slow_files(tmp_path)
     (tmp_path / "faulty.toml").write_text('[[steps]]\nuse = "faulty"\n')
     run = started(tmp_path, "run", "faulty.toml", *SLOW)
@@ -430,7 +449,7 @@ def test_an_interrupted_run_leaves_nothing_behind_and_goes_on_later(
     assert tree(tmp_path / "out") == ["0.png", "1.png", "2.png", "9.png"]
 
 
-def test_a_reader_that_leaves_ends_the_run_quietly(photos: Path, tmp_path: Path):
+def test_a_reader_that_leaves_ends_the_run_quietly(photos: Path, tmp_path: Path) -> None:
     run = started(tmp_path, "run", "web", photos, "-o", "out", "--json", "--quiet")
     assert run.stdout is not None
     run.stdout.close()
@@ -450,7 +469,9 @@ def wait_until_gone(session: int) -> bool:
     return not processes_in(session)
 
 
-def test_a_half_line_that_a_kill_left_is_read_over(batchmill: Run, photos: Path, tmp_path: Path):
+def test_a_half_line_that_a_kill_left_is_read_over(
+    batchmill: Run, photos: Path, tmp_path: Path
+) -> None:
     run = ("run", "web", photos, "-o", "out", "--joblog", "log.jsonl", "--json")
     batchmill(*run)
     log = tmp_path / "log.jsonl"
@@ -467,7 +488,7 @@ def test_a_half_line_that_a_kill_left_is_read_over(batchmill: Run, photos: Path,
 # ------------------------------------------------------------ watching
 
 
-def test_a_watched_folder_is_worked_on_as_files_appear(tmp_path: Path):
+def test_a_watched_folder_is_worked_on_as_files_appear(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     scene(24, 24).write_to_file(str(tmp_path / "in" / "a.png"))
     run = started(tmp_path, "run", "web", "in", "-o", "out", "--watch", "--settle", "0.2", "--json")
@@ -513,7 +534,7 @@ def test_a_watched_folder_is_worked_on_as_files_appear(tmp_path: Path):
 @pytest.mark.usefixtures("photos")
 def test_wrong_usage_is_one_sentence_and_a_remedy(
     batchmill: Run, tmp_path: Path, arguments: tuple[str, ...], sentence: str
-):
+) -> None:
     done = batchmill("run", *arguments)
 
     assert done.returncode == 2
@@ -522,7 +543,7 @@ def test_wrong_usage_is_one_sentence_and_a_remedy(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_is_no_joblog_is_left_alone(batchmill: Run, photos: Path):
+def test_a_file_that_is_no_joblog_is_left_alone(batchmill: Run, photos: Path) -> None:
     before = (photos / "a.png").read_bytes()
 
     done = batchmill("run", "web", photos, "-o", "out", "--joblog", photos / "a.png", "--resume")
@@ -540,7 +561,7 @@ def pipeline_file(folder: Path, **fields: object) -> str:
     return "own.json"
 
 
-def lines_of(done: "subprocess.CompletedProcess[str]") -> list[dict]:
+def lines_of(done: "subprocess.CompletedProcess[str]") -> list[dict[str, Any]]:
     assert done.stdout, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -556,8 +577,14 @@ def lines_of(done: "subprocess.CompletedProcess[str]") -> list[dict]:
     ],
 )
 def test_retries_are_the_flags_else_the_steps_else_the_pipelines_else_1(
-    batchmill: Run, photos: Path, *, flags: tuple, own: dict, whole: dict, attempts: int
-):
+    batchmill: Run,
+    photos: Path,
+    *,
+    flags: tuple[object, ...],
+    own: dict[str, Any],
+    whole: dict[str, Any],
+    attempts: int,
+) -> None:
     (photos / "a.png").rename(photos / "flaky.png")
     named = pipeline_file(photos.parent, steps=[{"use": "faulty", **own}], **whole)
 
@@ -570,8 +597,8 @@ def test_retries_are_the_flags_else_the_steps_else_the_pipelines_else_1(
     ("flags", "whole"), [((), {"timeout_s": 0.5}), (("--timeout", 0.5), {"timeout_s": 500})]
 )
 def test_the_time_limit_is_the_flags_else_the_pipelines(
-    batchmill: Run, photos: Path, *, flags: tuple, whole: dict
-):
+    batchmill: Run, photos: Path, *, flags: tuple[object, ...], whole: dict[str, Any]
+) -> None:
     (photos / "a.png").rename(photos / "slow.png")
     steps = [{"use": "faulty", "with": {"seconds": 600}}]
     named = pipeline_file(photos.parent, steps=steps, **whole)
@@ -581,7 +608,7 @@ def test_the_time_limit_is_the_flags_else_the_pipelines(
     assert "longer than 0.5 s" in line["error"]["message"]
 
 
-def test_a_time_limit_of_0_is_refused(batchmill: Run, photos: Path):
+def test_a_time_limit_of_0_is_refused(batchmill: Run, photos: Path) -> None:
     done = batchmill("run", "web", photos, "-o", "out", "--timeout", 0)
 
     assert done.returncode == 2
@@ -590,7 +617,7 @@ def test_a_time_limit_of_0_is_refused(batchmill: Run, photos: Path):
 
 def test_another_output_path_is_made_when_a_run_goes_on(
     batchmill: Run, photos: Path, tmp_path: Path
-):
+) -> None:
     steps = [{"use": "resize", "with": {"width": 40}}]
     run = ("run", "own.json", photos / "a.png", "-o", "out", "--joblog", "log.jsonl", "--json")
     pipeline_file(tmp_path, steps=steps, output={"path": "{stem}-one.{ext}"})
@@ -603,7 +630,7 @@ def test_another_output_path_is_made_when_a_run_goes_on(
     assert tree(tmp_path / "out") == ["a-one.png", "a-two.png"]
 
 
-def test_a_setting_by_operation_holds_for_every_step_of_it(batchmill: Run, photos: Path):
+def test_a_setting_by_operation_holds_for_every_step_of_it(batchmill: Run, photos: Path) -> None:
     steps = [{"use": "resize", "with": {"width": 50}}, {"use": "resize", "with": {"width": 60}}]
     named = pipeline_file(photos.parent, steps=steps)
 

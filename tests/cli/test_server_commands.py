@@ -45,7 +45,7 @@ def slow_batch(remote: Run, folder: Path) -> str:
     return sent(remote, folder / "slow-1.png", preset="slow.toml")
 
 
-def test_a_folder_is_sent_watched_and_downloaded(remote: Run, photos: Path, tmp_path: Path):
+def test_a_folder_is_sent_watched_and_downloaded(remote: Run, photos: Path, tmp_path: Path) -> None:
     batch = sent(remote, photos)
 
     watched = remote("watch", batch)
@@ -62,7 +62,7 @@ def test_a_folder_is_sent_watched_and_downloaded(remote: Run, photos: Path, tmp_
     assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in made) == names
 
 
-def test_one_command_sends_waits_and_saves(remote: Run, photos: Path, tmp_path: Path):
+def test_one_command_sends_waits_and_saves(remote: Run, photos: Path, tmp_path: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
 
     done = remote("submit", "web", photos, "-o", "out", "--set", "resize.width=40")
@@ -73,7 +73,9 @@ def test_one_command_sends_waits_and_saves(remote: Run, photos: Path, tmp_path: 
     assert len(list((tmp_path / "out").rglob("*.webp"))) == 5
 
 
-def test_an_archive_is_sent_as_it_is_and_becomes_items(remote: Run, photos: Path, tmp_path: Path):
+def test_an_archive_is_sent_as_it_is_and_becomes_items(
+    remote: Run, photos: Path, tmp_path: Path
+) -> None:
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         for path in photos.rglob("*.*"):
             archive.write(path, path.relative_to(photos))
@@ -84,7 +86,7 @@ def test_an_archive_is_sent_as_it_is_and_becomes_items(remote: Run, photos: Path
     assert "5 files: 5 completed" in done.stdout
 
 
-def test_answers_are_json_when_asked(remote: Run, photos: Path):
+def test_answers_are_json_when_asked(remote: Run, photos: Path) -> None:
     batch = json.loads(remote("submit", "web", photos, "--wait", "--json").stdout)
 
     told = [json.loads(line) for line in remote("watch", batch["id"], "--json").stdout.splitlines()]
@@ -95,7 +97,7 @@ def test_answers_are_json_when_asked(remote: Run, photos: Path):
     assert json.loads(remote("status", batch["id"], "--json").stdout)["counts"]["completed"] == 5
 
 
-def test_status_lists_the_newest_and_shows_one_with_its_causes(remote: Run, photos: Path):
+def test_status_lists_the_newest_and_shows_one_with_its_causes(remote: Run, photos: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
     batch = sent(remote, photos, "--name", "summer")
     remote("watch", batch)
@@ -108,7 +110,7 @@ def test_status_lists_the_newest_and_shows_one_with_its_causes(remote: Run, phot
     assert "(group " in shown.stdout
 
 
-def test_a_group_of_failures_is_tried_again(remote: Run, photos: Path):
+def test_a_group_of_failures_is_tried_again(remote: Run, photos: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
     batch = json.loads(remote("submit", "web", photos, "--wait", "--json").stdout)
     (cause,) = batch["errors"]
@@ -120,7 +122,7 @@ def test_a_group_of_failures_is_tried_again(remote: Run, photos: Path):
     assert remote("watch", batch["id"]).returncode == 1
 
 
-def test_a_batch_is_paused_resumed_and_cancelled(remote: Run, tmp_path: Path):
+def test_a_batch_is_paused_resumed_and_cancelled(remote: Run, tmp_path: Path) -> None:
     batch = slow_batch(remote, tmp_path)
 
     paused = remote("pause", batch)
@@ -135,7 +137,7 @@ def test_a_batch_is_paused_resumed_and_cancelled(remote: Run, tmp_path: Path):
 
 def test_a_report_is_a_table_or_lines_on_stdout_or_in_a_file(
     remote: Run, photos: Path, tmp_path: Path
-):
+) -> None:
     (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
     batch = sent(remote, photos)
     remote("watch", batch)
@@ -150,7 +152,9 @@ def test_a_report_is_a_table_or_lines_on_stdout_or_in_a_file(
     assert len(rows) == 6
 
 
-def test_ending_a_watch_does_not_touch_the_batch(remote: Run, server: Server, tmp_path: Path):
+def test_ending_a_watch_does_not_touch_the_batch(
+    remote: Run, server: Server, tmp_path: Path
+) -> None:
     batch = slow_batch(remote, tmp_path)
     watching = subprocess.Popen(
         [sys.executable, "-m", "batchmill", "watch", batch, "--json"],
@@ -171,7 +175,7 @@ def test_ending_a_watch_does_not_touch_the_batch(remote: Run, server: Server, tm
 # ------------------------------------------------------------ refusals
 
 
-def test_without_a_server_the_exit_code_is_three(batchmill: Run):
+def test_without_a_server_the_exit_code_is_three(batchmill: Run) -> None:
     done = batchmill("status", "--server", "http://127.0.0.1:9")
 
     assert done.returncode == 3
@@ -193,7 +197,9 @@ def test_without_a_server_the_exit_code_is_three(batchmill: Run):
     ],
 )
 @pytest.mark.usefixtures("photos")
-def test_what_is_refused_is_one_sentence(remote: Run, arguments: tuple[str, ...], sentence: str):
+def test_what_is_refused_is_one_sentence(
+    remote: Run, arguments: tuple[str, ...], sentence: str
+) -> None:
     done = remote(*arguments)
 
     assert done.returncode == 2
@@ -201,14 +207,14 @@ def test_what_is_refused_is_one_sentence(remote: Run, arguments: tuple[str, ...]
     assert len(done.stderr.splitlines()) == 2
 
 
-def test_a_port_that_is_taken_is_said(batchmill: Run, server: Server):
+def test_a_port_that_is_taken_is_said(batchmill: Run, server: Server) -> None:
     done = batchmill("serve", "--port", server.url.rpartition(":")[2])
 
     assert done.returncode == 2
     assert "--port" in done.stderr
 
 
-def test_a_stopped_server_ends_in_order(tmp_path: Path):
+def test_a_stopped_server_ends_in_order(tmp_path: Path) -> None:
     with Server(tmp_path / "server") as server:
         assert server.stop() == 0
         server.start()
@@ -217,7 +223,7 @@ def test_a_stopped_server_ends_in_order(tmp_path: Path):
 # ------------------------------------------------------------ migrate, doctor, catalog
 
 
-def test_migrate_makes_the_schema_once(batchmill: Run, tmp_path: Path):
+def test_migrate_makes_the_schema_once(batchmill: Run, tmp_path: Path) -> None:
     first = batchmill("migrate", "--data-dir", "data")
     second = batchmill("migrate", "--data-dir", "data")
 
@@ -226,7 +232,7 @@ def test_migrate_makes_the_schema_once(batchmill: Run, tmp_path: Path):
     assert "Nothing was to be done" in second.stdout
 
 
-def test_the_doctor_finds_all_well_beside_a_server(batchmill: Run, server: Server):
+def test_the_doctor_finds_all_well_beside_a_server(batchmill: Run, server: Server) -> None:
     done = batchmill("doctor", "--json", BATCHMILL_SERVER=server.url)
 
     found = {each["name"]: each for each in map(json.loads, done.stdout.splitlines())}
@@ -236,7 +242,7 @@ def test_the_doctor_finds_all_well_beside_a_server(batchmill: Run, server: Serve
     assert all(each["remedy"] for each in found.values() if each["verdict"] != "ok")
 
 
-def test_the_doctor_says_what_is_wrong_and_what_to_do(batchmill: Run, tmp_path: Path):
+def test_the_doctor_says_what_is_wrong_and_what_to_do(batchmill: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with shut_port() as port:
         done = batchmill(
@@ -256,14 +262,14 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(batchmill: Run, tmp_path: 
     assert not (tmp_path / "batchmill-data").exists()
 
 
-def test_a_setting_that_is_wrong_is_said_by_its_name(batchmill: Run):
+def test_a_setting_that_is_wrong_is_said_by_its_name(batchmill: Run) -> None:
     done = batchmill("doctor", BATCHMILL_PORT="many")
 
     assert done.returncode == 2
     assert "BATCHMILL_PORT" in done.stderr
 
 
-def test_operations_and_presets_are_listed_and_shown(batchmill: Run, photos: Path):
+def test_operations_and_presets_are_listed_and_shown(batchmill: Run, photos: Path) -> None:
     listed = batchmill("operations").stdout
     one = batchmill("operations", "resize").stdout
     schema = json.loads(batchmill("operations", "resize", "--json").stdout)
@@ -277,7 +283,7 @@ def test_operations_and_presets_are_listed_and_shown(batchmill: Run, photos: Pat
 
 def test_a_preset_is_shown_as_a_file_that_does_the_same(
     batchmill: Run, photos: Path, tmp_path: Path
-):
+) -> None:
     (tmp_path / "mine.toml").write_text(batchmill("presets", "thumbnail").stdout)
 
     one = batchmill("run", "thumbnail", photos / "a.png", "-o", "one", "--json").stdout

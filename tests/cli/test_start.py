@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -36,23 +37,23 @@ def loaded_by(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("run", "--help")])
-def test_help_loads_nothing_heavy(arguments: tuple[str, ...]):
+def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert loaded_by(*arguments).isdisjoint(HEAVY)
 
 
-def test_a_local_run_loads_neither_server_nor_image_library_here(tmp_path):
+def test_a_local_run_loads_neither_server_nor_image_library_here(tmp_path: Path) -> None:
     loaded = loaded_by("run", "web", "-n", str(tmp_path))
 
     assert "batchmill.local.inputs" in loaded
     assert loaded.isdisjoint({"pyvips", "sqlalchemy", "fastapi", "httpx"})
 
 
-def test_the_version_is_the_packages(batchmill: Run):
+def test_the_version_is_the_packages(batchmill: Run) -> None:
     assert batchmill("--version").stdout == f"batchmill {__version__}\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_a_page(command: str):
+def test_every_command_has_a_page(command: str) -> None:
     done = CliRunner().invoke(app, [command, "--help"], prog_name="batchmill")
 
     assert done.exit_code == 0
@@ -60,12 +61,14 @@ def test_every_command_has_a_page(command: str):
     assert len(done.stdout.splitlines()) > 5
 
 
-def test_an_unknown_command_and_an_unknown_flag_are_wrong_usage(batchmill: Run):
+def test_an_unknown_command_and_an_unknown_flag_are_wrong_usage(batchmill: Run) -> None:
     assert batchmill("rum").returncode == 2
     assert batchmill("run", "web", "x", "--outptu", "y").returncode == 2
 
 
-def test_a_fault_of_our_own_is_one_sentence_unless_details_are_wanted(batchmill: Run, tmp_path):
+def test_a_fault_of_our_own_is_one_sentence_unless_details_are_wanted(
+    batchmill: Run, tmp_path: Path
+) -> None:
     broken = tmp_path / "presets"
     broken.mkdir()
     (broken / "mine.toml").write_text("steps = 1")

@@ -25,7 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield started
 
 
-def test_a_worker_that_is_being_started_is_not_taken_for_the_one_before(tmp_path: Path):
+def test_a_worker_that_is_being_started_is_not_taken_for_the_one_before(tmp_path: Path) -> None:
     member = host_workers.Member("worker-1", tmp_path)
     (tmp_path / "worker-1.lock").write_text(str(os.getpid()))
     member.log.mkdir()  # so that starting stops right after it has locked
@@ -37,7 +37,7 @@ def test_a_worker_that_is_being_started_is_not_taken_for_the_one_before(tmp_path
 
 def test_a_key_opens_its_owners_batches_alone_until_it_is_revoked(
     batchmill: Run, server: Server, photos: Path
-):
+) -> None:
     at_home = {"BATCHMILL_SERVER": server.url, "BATCHMILL_DATA_DIR": str(server.data_dir)}
     grant = ("--name", "button", "--tier", "pro", "--owner", "shop")
     secret = batchmill("keys", "create", *grant, **at_home).stdout.strip()
@@ -55,7 +55,7 @@ def test_a_key_opens_its_owners_batches_alone_until_it_is_revoked(
     assert refused.returncode == 2
 
 
-def test_workers_are_listed(batchmill: Run, server: Server):
+def test_workers_are_listed(batchmill: Run, server: Server) -> None:
     table = batchmill("workers", BATCHMILL_SERVER=server.url).stdout.splitlines()
     (worker,) = batchmill("workers", "--json", BATCHMILL_SERVER=server.url).stdout.splitlines()
 
@@ -84,7 +84,9 @@ def shared(tmp_path: Path) -> Iterator[dict[str, str]]:
                 os.kill(member.pid, signal.SIGKILL)
 
 
-def test_workers_of_a_host_are_started_shown_and_drained(batchmill: Run, shared: dict[str, str]):
+def test_workers_of_a_host_are_started_shown_and_drained(
+    batchmill: Run, shared: dict[str, str]
+) -> None:
     started = batchmill("workers", "scale", "2", "-j", "1", **shared)
     assert started.returncode == 0, started.stdout + started.stderr
     assert [line.split()[0] for line in started.stdout.splitlines()] == ["worker-1", "worker-2"]
@@ -101,7 +103,7 @@ def test_workers_of_a_host_are_started_shown_and_drained(batchmill: Run, shared:
 
 def test_a_worker_that_died_is_known_to_have_died_and_replaced(
     batchmill: Run, shared: dict[str, str], tmp_path: Path
-):
+) -> None:
     batchmill("workers", "scale", "1", "-j", "1", **shared)
     os.kill(int((tmp_path / "batchmill-data/workers/worker-1.lock").read_text()), signal.SIGKILL)
     assert "(ended)" in batchmill("workers", "logs", **shared).stdout
@@ -109,13 +111,13 @@ def test_a_worker_that_died_is_known_to_have_died_and_replaced(
     batchmill("workers", "drain", **shared)
 
 
-def test_a_worker_that_cannot_start_shows_its_log(batchmill: Run):
+def test_a_worker_that_cannot_start_shows_its_log(batchmill: Run) -> None:
     done = batchmill("workers", "scale", "1")
     assert done.returncode == 1
     assert "BATCHMILL_REDIS_URL" in done.stdout
 
 
-def test_two_commands_do_not_start_the_same_worker(batchmill: Run, tmp_path: Path):
+def test_two_commands_do_not_start_the_same_worker(batchmill: Run, tmp_path: Path) -> None:
     folder = tmp_path / "batchmill-data/workers"
     folder.mkdir(parents=True)
     with (folder / "worker-1.lock").open("w") as lock:
@@ -125,5 +127,5 @@ def test_two_commands_do_not_start_the_same_worker(batchmill: Run, tmp_path: Pat
     assert "worker-1 is being started" in done.stderr
 
 
-def test_a_worker_that_never_was_is_said(batchmill: Run):
+def test_a_worker_that_never_was_is_said(batchmill: Run) -> None:
     assert "worker-7" in batchmill("workers", "logs", "worker-7").stderr

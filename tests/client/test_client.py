@@ -2,7 +2,7 @@
 
 import asyncio
 import zipfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,7 +43,7 @@ def pictures(folder: Path, *names: str) -> list[Path]:
     return paths
 
 
-def test_files_go_there_and_results_come_back(client: Client, tmp_path: Path):
+def test_files_go_there_and_results_come_back(client: Client, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"\xff\xd8\xff no picture")
 
@@ -61,7 +61,7 @@ def test_files_go_there_and_results_come_back(client: Client, tmp_path: Path):
     assert [path.read_bytes()[8:12] for path in saved] == [b"WEBP", b"WEBP"]
 
 
-def test_many_files_go_in_several_requests(client: Client, tmp_path: Path):
+def test_many_files_go_in_several_requests(client: Client, tmp_path: Path) -> None:
     (path,) = pictures(tmp_path, "a.png")
     many = [FileUpload(path, f"folder/{n:03}.png", path.stat().st_size) for n in range(120)]
 
@@ -74,7 +74,7 @@ def test_many_files_go_in_several_requests(client: Client, tmp_path: Path):
     client.cancel(batch.id)
 
 
-def test_bytes_are_told_as_they_leave(client: Client, tmp_path: Path):
+def test_bytes_are_told_as_they_leave(client: Client, tmp_path: Path) -> None:
     paths = pictures(tmp_path, "a.png", "b.png")
     told: list[int] = []
 
@@ -84,7 +84,7 @@ def test_bytes_are_told_as_they_leave(client: Client, tmp_path: Path):
     client.wait(batch.id)
 
 
-def test_options_and_pipelines_of_ones_own_arrive(client: Client, tmp_path: Path):
+def test_options_and_pipelines_of_ones_own_arrive(client: Client, tmp_path: Path) -> None:
     options = requests.BatchOptions(name="mine", tag="t1", step_options={"resize": {"width": 20}})
     pipeline = {"name": "small", "steps": [{"use": "resize", "with": {"width": 30}}]}
 
@@ -98,7 +98,7 @@ def test_options_and_pipelines_of_ones_own_arrive(client: Client, tmp_path: Path
     assert client.item(item.id).data == {}
 
 
-def test_a_batch_can_be_kept_open_and_closed_later(client: Client, tmp_path: Path):
+def test_a_batch_can_be_kept_open_and_closed_later(client: Client, tmp_path: Path) -> None:
     a, b = pictures(tmp_path, "a.png", "b.png")
 
     batch = client.submit([], "web", options=requests.BatchOptions(keep_open=True))
@@ -109,7 +109,7 @@ def test_a_batch_can_be_kept_open_and_closed_later(client: Client, tmp_path: Pat
     assert client.wait(batch.id).counts.completed == 2
 
 
-def test_a_batch_can_be_paused_resumed_and_cancelled(client: Client, tmp_path: Path):
+def test_a_batch_can_be_paused_resumed_and_cancelled(client: Client, tmp_path: Path) -> None:
     options = requests.BatchOptions(keep_open=True)
     batch = client.submit(pictures(tmp_path, "a.png"), "web", options=options)
 
@@ -122,7 +122,7 @@ def test_a_batch_can_be_paused_resumed_and_cancelled(client: Client, tmp_path: P
         client.pause(batch.id)
 
 
-def test_failures_are_grouped_and_tried_again(client: Client, tmp_path: Path):
+def test_failures_are_grouped_and_tried_again(client: Client, tmp_path: Path) -> None:
     bad = [tmp_path / f"{n}.jpg" for n in range(3)]
     for path in bad:
         path.write_bytes(b"\xff\xd8\xff no picture")
@@ -140,7 +140,7 @@ def test_failures_are_grouped_and_tried_again(client: Client, tmp_path: Path):
     assert client.wait(batch.id).run == 4
 
 
-def test_watching_shows_every_stage_and_never_goes_back(client: Client, tmp_path: Path):
+def test_watching_shows_every_stage_and_never_goes_back(client: Client, tmp_path: Path) -> None:
     batch = client.submit(pictures(tmp_path, *(f"{n}.png" for n in range(8))), "web")
 
     seen = list(client.watch(batch.id))
@@ -151,7 +151,7 @@ def test_watching_shows_every_stage_and_never_goes_back(client: Client, tmp_path
     assert seen[-1].status is BatchStatus.COMPLETED
 
 
-def test_a_server_of_before_is_asked_again_and_again(server: Server, tmp_path: Path):
+def test_a_server_of_before_is_asked_again_and_again(server: Server, tmp_path: Path) -> None:
     async def polled() -> list[responses.Batch]:
         async with AsyncClient(server.url) as client:
             batch = await client.submit(pictures(tmp_path, "a.png", "b.png"), "web")
@@ -160,7 +160,7 @@ def test_a_server_of_before_is_asked_again_and_again(server: Server, tmp_path: P
     assert asyncio.run(polled())[-1].status is BatchStatus.COMPLETED
 
 
-async def _until_ended(client: AsyncClient, batch_id: str):
+async def _until_ended(client: AsyncClient, batch_id: str) -> AsyncIterator[responses.Batch]:
     async for batch in client._polled(batch_id, None):
         yield batch
         if batch.status.ended:
@@ -170,7 +170,7 @@ async def _until_ended(client: AsyncClient, batch_id: str):
 # ------------------------------------------------------------ refusals
 
 
-def test_what_the_server_refuses_is_the_same_error_here(client: Client, tmp_path: Path):
+def test_what_the_server_refuses_is_the_same_error_here(client: Client, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="'web'"):
         client.submit(pictures(tmp_path, "a.png"), "wev")
     with pytest.raises(NotFoundError):
@@ -179,7 +179,7 @@ def test_what_the_server_refuses_is_the_same_error_here(client: Client, tmp_path
         next(client.watch("bat_none"))
 
 
-def test_nothing_is_sent_of_files_that_are_not_there(client: Client, tmp_path: Path):
+def test_nothing_is_sent_of_files_that_are_not_there(client: Client, tmp_path: Path) -> None:
     before = [batch.id for batch in client.batches()]
 
     with pytest.raises(InputMissingError):
@@ -190,7 +190,7 @@ def test_nothing_is_sent_of_files_that_are_not_there(client: Client, tmp_path: P
     assert [batch.id for batch in client.batches()] == before
 
 
-def test_a_batch_that_could_not_be_sent_whole_is_cancelled(client: Client, tmp_path: Path):
+def test_a_batch_that_could_not_be_sent_whole_is_cancelled(client: Client, tmp_path: Path) -> None:
     (path,) = pictures(tmp_path, "a.png")
     many = [FileUpload(path, f"{n}.png", path.stat().st_size) for n in range(50)]
     gone = FileUpload(tmp_path / "gone.png", "gone.png", 10)
@@ -202,7 +202,7 @@ def test_a_batch_that_could_not_be_sent_whole_is_cancelled(client: Client, tmp_p
     assert client.wait(batch.id).status is BatchStatus.CANCELLED
 
 
-def test_a_client_works_inside_a_running_event_loop_and_closes_twice(server: Server):
+def test_a_client_works_inside_a_running_event_loop_and_closes_twice(server: Server) -> None:
     async def inside() -> list[responses.Batch]:
         with Client(server.url) as client:
             found = list(client.batches())
@@ -212,7 +212,7 @@ def test_a_client_works_inside_a_running_event_loop_and_closes_twice(server: Ser
     assert isinstance(asyncio.run(inside()), list)
 
 
-def test_a_server_that_never_answered_is_not_waited_for():
+def test_a_server_that_never_answered_is_not_waited_for() -> None:
     with Client(NOWHERE) as client, pytest.raises(ServerUnreachableError, match=NOWHERE):
         client.batch("bat_1")
 
@@ -220,7 +220,7 @@ def test_a_server_that_never_answered_is_not_waited_for():
 # ------------------------------------------------------------ chunks
 
 
-def test_requests_are_cut_by_number_and_by_bytes(tmp_path: Path):
+def test_requests_are_cut_by_number_and_by_bytes(tmp_path: Path) -> None:
     def upload(size: int) -> FileUpload:
         return FileUpload(tmp_path, "x", size)
 
@@ -235,7 +235,7 @@ def test_requests_are_cut_by_number_and_by_bytes(tmp_path: Path):
 # ------------------------------------------------------------ downloads that break off
 
 
-def test_a_download_goes_on_where_it_was(client: Client, tmp_path: Path):
+def test_a_download_goes_on_where_it_was(client: Client, tmp_path: Path) -> None:
     batch = client.submit(pictures(tmp_path, *(f"{n}.png" for n in range(4))), "web")
     client.wait(batch.id)
     whole = client.download(batch.id, tmp_path / "whole.zip").read_bytes()
@@ -260,7 +260,7 @@ def test_a_download_goes_on_where_it_was(client: Client, tmp_path: Path):
     assert not list(tmp_path.glob(".*.part"))
 
 
-def test_a_part_of_other_bytes_is_not_gone_on_with(client: Client, tmp_path: Path):
+def test_a_part_of_other_bytes_is_not_gone_on_with(client: Client, tmp_path: Path) -> None:
     batch = client.submit(pictures(tmp_path, "a.png"), "web")
     client.wait(batch.id)
     client.download(batch.id, tmp_path / "one.zip")
@@ -273,7 +273,7 @@ def test_a_part_of_other_bytes_is_not_gone_on_with(client: Client, tmp_path: Pat
     assert target.read_bytes() == (tmp_path / "one.zip").read_bytes()
 
 
-def test_a_folder_that_cannot_be_written_is_said(client: Client, tmp_path: Path):
+def test_a_folder_that_cannot_be_written_is_said(client: Client, tmp_path: Path) -> None:
     batch = client.submit(pictures(tmp_path, "a.png"), "web")
     client.wait(batch.id)
     (tmp_path / "file").write_bytes(b"")
@@ -282,7 +282,7 @@ def test_a_folder_that_cannot_be_written_is_said(client: Client, tmp_path: Path)
         client.download(batch.id, tmp_path / "file" / "results.zip")
 
 
-def test_files_that_are_there_are_not_downloaded_again(client: Client, tmp_path: Path):
+def test_files_that_are_there_are_not_downloaded_again(client: Client, tmp_path: Path) -> None:
     batch = client.submit(pictures(tmp_path, "x/a.png", "y/a.png"), "web")
     client.wait(batch.id)
     first = [path for _, path in client.download_files(batch.id, tmp_path / "out")]
@@ -299,7 +299,7 @@ def test_files_that_are_there_are_not_downloaded_again(client: Client, tmp_path:
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["stop", "kill"])
-def test_a_restart_in_the_middle_is_survived(tmp_path: Path, how: str):
+def test_a_restart_in_the_middle_is_survived(tmp_path: Path, how: str) -> None:
     async def story(server: Server) -> responses.Batch:
         async with AsyncClient(server.url) as client:
             pipeline = {"steps": [{"use": "faulty", "with": {"seconds": 0.3}}]}
@@ -322,7 +322,7 @@ def test_a_restart_in_the_middle_is_survived(tmp_path: Path, how: str):
 
 
 @pytest.mark.long
-def test_a_server_that_stays_away_is_given_up(tmp_path: Path):
+def test_a_server_that_stays_away_is_given_up(tmp_path: Path) -> None:
     with Server(tmp_path / "server") as server, Client(server.url, patience_s=1.5) as client:
         list(client.batches())
         server.kill()
@@ -334,7 +334,7 @@ def test_a_server_that_stays_away_is_given_up(tmp_path: Path):
 # ------------------------------------------------------------ wherever it can be done
 
 
-def test_process_does_it_on_the_server_and_says_so(client: Client, tmp_path: Path):
+def test_process_does_it_on_the_server_and_says_so(client: Client, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"\xff\xd8\xff no picture")
 
@@ -347,7 +347,7 @@ def test_process_does_it_on_the_server_and_says_so(client: Client, tmp_path: Pat
     assert "cannot be read" in (done.files[1].error or "")
 
 
-def test_process_does_the_same_here_when_there_is_no_server(client: Client, tmp_path: Path):
+def test_process_does_the_same_here_when_there_is_no_server(client: Client, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"\xff\xd8\xff no picture")
     files = [*pictures(tmp_path, "a.png"), bad]
@@ -367,7 +367,7 @@ def test_process_does_the_same_here_when_there_is_no_server(client: Client, tmp_
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_without_the_fallback_there_is_an_error(tmp_path: Path):
+def test_without_the_fallback_there_is_an_error(tmp_path: Path) -> None:
     files = pictures(tmp_path, "a.png")
 
     with Client(NOWHERE) as away, pytest.raises(ServerUnreachableError):

@@ -97,7 +97,7 @@ def busy(refusals: int, behind: str | None = None) -> Iterator[Busy]:
             thread.join()
 
 
-def test_a_server_that_says_nothing_is_given_up(silent: str, picture: Path):
+def test_a_server_that_says_nothing_is_given_up(silent: str, picture: Path) -> None:
     with Client(silent, timeout_s=0.3) as client:
         with pytest.raises(ServerUnreachableError):
             client.submit([picture], "web")
@@ -107,7 +107,7 @@ def test_a_server_that_says_nothing_is_given_up(silent: str, picture: Path):
 
 def test_the_work_of_a_server_that_says_nothing_is_done_here(
     silent: str, picture: Path, tmp_path: Path
-):
+) -> None:
     with Client(silent, timeout_s=0.3, fallback="local") as client:
         done = client.process([picture], "web", output_dir=tmp_path / "out")
 
@@ -116,7 +116,7 @@ def test_the_work_of_a_server_that_says_nothing_is_done_here(
     assert (tmp_path / "out" / "a.webp").exists()
 
 
-def test_a_server_that_asks_for_patience_gets_it(picture: Path, tmp_path: Path):
+def test_a_server_that_asks_for_patience_gets_it(picture: Path, tmp_path: Path) -> None:
     with Server(tmp_path / "server") as server, busy(2, server.url) as front:
         with Client(front.url) as client:
             batch = client.submit([picture], "web")
@@ -127,7 +127,7 @@ def test_a_server_that_asks_for_patience_gets_it(picture: Path, tmp_path: Path):
     assert all(later - earlier >= 1 for earlier, later in pairwise(front.came))
 
 
-def test_patience_has_an_end_and_then_the_work_is_done_here(picture: Path, tmp_path: Path):
+def test_patience_has_an_end_and_then_the_work_is_done_here(picture: Path, tmp_path: Path) -> None:
     with busy(1_000) as front:
         with Client(front.url, patience_s=1.5) as client, pytest.raises(OutageError, match="oiled"):
             client.process([picture], "web", output_dir=tmp_path / "out")
@@ -140,7 +140,9 @@ def test_patience_has_an_end_and_then_the_work_is_done_here(picture: Path, tmp_p
 
 
 @pytest.mark.long
-def test_a_server_that_is_killed_for_good_in_the_middle_is_replaced_by_this_process(tmp_path: Path):
+def test_a_server_that_is_killed_for_good_in_the_middle_is_replaced_by_this_process(
+    tmp_path: Path,
+) -> None:
     slow = {"steps": [{"use": "faulty", "with": {"seconds": 60}}]}
     quick = {"steps": [{"use": "convert", "with": {"format": "webp"}}]}
     for number in range(3):

@@ -36,7 +36,9 @@ EVENTS = st.lists(
 
 
 @given(EVENTS)
-def test_what_a_server_says_is_what_a_client_hears(events: list[tuple[str, list[str], str]]):
+def test_what_a_server_says_is_what_a_client_hears(
+    events: list[tuple[str, list[str], str]],
+) -> None:
     text = ""
     for name, lines, number in events:
         data = "".join(f"data: {line}\n" for line in lines)
@@ -49,7 +51,7 @@ def test_what_a_server_says_is_what_a_client_hears(events: list[tuple[str, list[
     ]
 
 
-def test_an_event_that_is_cut_off_is_dropped_and_an_id_stays():
+def test_an_event_that_is_cut_off_is_dropped_and_an_id_stays() -> None:
     heard = parsed("id: 7\ndata: one\n\nretry: 3\n\ndata:two\n\nevent: x\ndata: cut")
 
     assert heard == [ServerEvent("message", "one", "7"), ServerEvent("message", "two", "7")]
@@ -69,7 +71,7 @@ def test_an_event_that_is_cut_off_is_dropped_and_an_id_stays():
 )
 def test_a_refusal_becomes_the_error_of_its_code(
     status: int, body: object, kind: type[BatchmillError], sentence: str
-):
+) -> None:
     response = httpx.Response(status, json=body, headers={"Retry-After": "7"})
 
     error = problem(response)
@@ -80,7 +82,7 @@ def test_a_refusal_becomes_the_error_of_its_code(
         assert vars(error)["retry_after_s"] == 7
 
 
-def test_patience_ends():
+def test_patience_ends() -> None:
     async def wait() -> None:
         patience = Patience(0.2)
         while True:
@@ -90,7 +92,7 @@ def test_patience_ends():
         asyncio.run(wait())
 
 
-def test_every_change_has_a_key_of_its_own():
+def test_every_change_has_a_key_of_its_own() -> None:
     from batchmill.client import endpoints
 
     one, other = endpoints.order("bat_1", "pause"), endpoints.order("bat_1", "pause")
@@ -100,7 +102,7 @@ def test_every_change_has_a_key_of_its_own():
     assert Request("GET", "/").with_headers(Last_Event_ID="3").headers == {"Last-Event-ID": "3"}
 
 
-def test_a_client_loads_nothing_of_the_server():
+def test_a_client_loads_nothing_of_the_server() -> None:
     program = (
         "import sys, batchmill.client.client, batchmill.client.anywhere\n"
         "print(*sorted(each for each in sys.modules if each.count('.') < 2))"
