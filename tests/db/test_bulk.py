@@ -30,7 +30,7 @@ def new_items(number: int) -> list[NewItem]:
                 sha256=None if at % 2 else "ab",
                 entry=ArchiveEntry(at, at, 8, 2**32 - 1) if at % 3 else None,
             ),
-            options={"text": NAMES[at % len(NAMES)]} if at % 4 else None,
+            options={"watermark": {"text": NAMES[at % len(NAMES)]}} if at % 4 else None,
         )
         for at, item_id in enumerate(ids.item_ids(number))
     ]

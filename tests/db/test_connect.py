@@ -34,7 +34,9 @@ def end(database: Database, number: int) -> None:
     engine.dispose()
 
 
-async def test_a_connection_that_died_in_the_pool_is_replaced_and_nobody_notices(server: Database):
+async def test_a_connection_that_died_in_the_pool_is_replaced_and_nobody_notices(
+    server: Database,
+) -> None:
     for ask in (server.run, server.read):
         before = await ask(own_number)
         await asyncio.to_thread(end, server, before)
@@ -48,7 +50,7 @@ def many_rows(conn: Connection) -> None:
 @pytest.mark.parametrize("ask", [own_number, many_rows])
 def test_a_call_whose_connection_dies_in_the_middle_is_run_again_whole(
     server: Database, ask: Callable[[Connection], object]
-):
+) -> None:
     numbers = []
 
     def breaking(conn: Connection) -> object:

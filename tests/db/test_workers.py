@@ -14,7 +14,9 @@ from batchmill.settings import loading
 
 
 @pytest.mark.parametrize("kind", databases.SERVERS)
-def test_processes_that_make_the_same_leadership_at_once_all_go_on(kind: str, tmp_path: Path):
+def test_processes_that_make_the_same_leadership_at_once_all_go_on(
+    kind: str, tmp_path: Path
+) -> None:
     with databases.new_database(kind, tmp_path) as database, ThreadPoolExecutor(6) as threads:
 
         def enter(number: int) -> None:
@@ -32,7 +34,9 @@ def test_processes_that_make_the_same_leadership_at_once_all_go_on(kind: str, tm
 
 
 @pytest.mark.parametrize("kind", databases.KINDS)
-def test_the_longest_name_that_a_worker_may_have_fits_into_the_database(kind: str, tmp_path: Path):
+def test_the_longest_name_that_a_worker_may_have_fits_into_the_database(
+    kind: str, tmp_path: Path
+) -> None:
     longest = "w" * 31
     settings = loading.load({"BATCHMILL_WORKER_ID": longest})
     with pytest.raises(UsageError):

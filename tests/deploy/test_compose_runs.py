@@ -105,7 +105,7 @@ def _until(true: Callable[[], Any]) -> None:
 
 
 @pytest.mark.long
-def test_the_commands_of_the_compose_file_serve_work_and_end(tmp_path: Path):
+def test_the_commands_of_the_compose_file_serve_work_and_end(tmp_path: Path) -> None:
     with ExitStack() as stack:
         fleet = Fleet(tmp_path, stack.enter_context(databases.new_url("postgresql", tmp_path)))
         stack.enter_context(fleet.redis())

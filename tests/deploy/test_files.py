@@ -65,7 +65,7 @@ def _last_stage() -> dict[str, str]:
     return dict(found[start:])
 
 
-def test_the_image_runs_as_nobody_special_with_a_health_check():
+def test_the_image_runs_as_nobody_special_with_a_health_check() -> None:
     stage = _last_stage()
 
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", stage["USER"]), "a number: runAsNonRoot compares it"
@@ -73,7 +73,7 @@ def test_the_image_runs_as_nobody_special_with_a_health_check():
     assert stage["ENTRYPOINT"] == '["batchmill"]'
 
 
-def test_base_images_are_pinned_and_only_the_environment_is_copied_into_the_last():
+def test_base_images_are_pinned_and_only_the_environment_is_copied_into_the_last() -> None:
     bases = [rest.split()[0] for word, rest in _instructions() if word == "FROM"]
     copies = [rest for word, rest in _instructions() if word == "COPY"]
 
@@ -81,7 +81,7 @@ def test_base_images_are_pinned_and_only_the_environment_is_copied_into_the_last
     assert copies[-1] == "--from=build /opt/batchmill /opt/batchmill"
 
 
-def test_the_builder_gets_all_that_the_build_reads():
+def test_the_builder_gets_all_that_the_build_reads() -> None:
     allowed = {
         line[1:]
         for line in (DEPLOY.parent / ".dockerignore").read_text(encoding="utf-8").splitlines()
@@ -95,11 +95,11 @@ def test_the_builder_gets_all_that_the_build_reads():
 # ---------------------------------------------------------------- compose
 
 
-def test_the_compose_file_is_valid():
+def test_the_compose_file_is_valid() -> None:
     PyCompose.from_yaml(yaml.safe_dump(compose.read())).validate()
 
 
-def test_a_misspelt_key_of_the_compose_file_would_be_found():
+def test_a_misspelt_key_of_the_compose_file_would_be_found() -> None:
     content = compose.read()
     content["services"]["worker"]["comand"] = ["worker"]
 
@@ -107,7 +107,7 @@ def test_a_misspelt_key_of_the_compose_file_would_be_found():
         PyCompose.from_yaml(yaml.safe_dump(content))
 
 
-def test_the_services_of_the_tests_are_where_the_tests_look_for_them():
+def test_the_services_of_the_tests_are_where_the_tests_look_for_them() -> None:
     content = yaml.safe_load((DEPLOY.parent / "compose.dev.yaml").read_text(encoding="utf-8"))
     PyCompose.from_yaml(yaml.safe_dump(content)).validate()
     ports = {name: each["ports"] for name, each in content["services"].items()}
@@ -118,14 +118,14 @@ def test_the_services_of_the_tests_are_where_the_tests_look_for_them():
     assert {url.hostname for url in usual.values()} == {"127.0.0.1"}
 
 
-def test_workers_can_be_scaled():
+def test_workers_can_be_scaled() -> None:
     worker = compose.read()["services"]["worker"]
 
     assert worker["deploy"]["replicas"] == 2
     assert not {"container_name", "hostname", "ports"} & set(worker)
 
 
-def test_every_service_has_a_health_check_and_waits_for_what_it_needs():
+def test_every_service_has_a_health_check_and_waits_for_what_it_needs() -> None:
     services = compose.read()["services"]
 
     assert all("healthcheck" in service for service in services.values())
@@ -134,7 +134,7 @@ def test_every_service_has_a_health_check_and_waits_for_what_it_needs():
         assert {each["condition"] for each in needed.values()} == {"service_healthy"}
 
 
-def test_no_password_stands_in_the_compose_file():
+def test_no_password_stands_in_the_compose_file() -> None:
     services = compose.read()["services"].values()
     variables = {name for each in services for name in each.get("environment", {})}
 
@@ -149,12 +149,14 @@ def test_no_password_stands_in_the_compose_file():
 @pytest.mark.parametrize(
     "manifest", [m for m in MANIFESTS if m["kind"] not in OF_OTHERS], ids=_name
 )
-def test_manifests_are_valid(manifest: dict[str, Any], version: str):
+def test_manifests_are_valid(manifest: dict[str, Any], version: str) -> None:
     kubernetes_validate.validate(manifest, version, strict=True)
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=_name)
-def test_pods_run_under_the_restricted_standard_on_a_read_only_root(deployment: dict[str, Any]):
+def test_pods_run_under_the_restricted_standard_on_a_read_only_root(
+    deployment: dict[str, Any],
+) -> None:
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     writable = {each["mountPath"] for each in container["volumeMounts"] if not each.get("readOnly")}
@@ -171,7 +173,7 @@ def test_pods_run_under_the_restricted_standard_on_a_read_only_root(deployment: 
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=_name)
-def test_pods_have_time_to_drain_and_are_never_all_evicted(deployment: dict[str, Any]):
+def test_pods_have_time_to_drain_and_are_never_all_evicted(deployment: dict[str, Any]) -> None:
     name, spec = deployment["metadata"]["name"], deployment["spec"]["template"]["spec"]
     (budget,) = [each for each in MANIFESTS if _name(each) == f"PodDisruptionBudget-{name}"]
 
@@ -179,7 +181,7 @@ def test_pods_have_time_to_drain_and_are_never_all_evicted(deployment: dict[str,
     assert budget["spec"]["selector"] == deployment["spec"]["selector"]
 
 
-def test_manifests_name_settings_that_exist_and_secrets_that_are_filled_in():
+def test_manifests_name_settings_that_exist_and_secrets_that_are_filled_in() -> None:
     by_kind = {each["kind"]: each for each in MANIFESTS}
     configured = by_kind["ConfigMap"]["data"]
     more = [
@@ -194,7 +196,7 @@ def test_manifests_name_settings_that_exist_and_secrets_that_are_filled_in():
     assert set(files) <= set(by_kind["Secret"]["stringData"])
 
 
-def test_what_the_manifests_set_is_enough_to_start(tmp_path: Path):
+def test_what_the_manifests_set_is_enough_to_start(tmp_path: Path) -> None:
     configured = next(each["data"] for each in MANIFESTS if each["kind"] == "ConfigMap")
     filled_in = {
         **_example_secrets(),
@@ -210,7 +212,9 @@ def test_what_the_manifests_set_is_enough_to_start(tmp_path: Path):
         asyncio.run(opened(settings).__aenter__())
 
 
-def test_the_admin_key_of_the_example_has_the_right_form_but_is_refused_itself(tmp_path: Path):
+def test_the_admin_key_of_the_example_has_the_right_form_but_is_refused_itself(
+    tmp_path: Path,
+) -> None:
     example = _example_secrets()["admin_key"]
 
     assert _lets_in(example.replace("AT-LEAST-32-RANDOM-CHARACTERS", "x" * 32), tmp_path)
@@ -229,7 +233,7 @@ def _lets_in(admin_key: str, folder: Path) -> bool:
         return asyncio.run(api_keys.authenticate(database, admin_key)) is not None
 
 
-def test_workers_are_scaled_by_a_number_that_the_server_tells():
+def test_workers_are_scaled_by_a_number_that_the_server_tells() -> None:
     from batchmill.api.http.metrics import _gauges
     from batchmill.model.batch import Counts
 
@@ -246,24 +250,24 @@ def test_workers_are_scaled_by_a_number_that_the_server_tells():
 # ---------------------------------------------------------------- scripts
 
 
-def test_the_quickstart_script_has_no_shell_trap():
+def test_the_quickstart_script_has_no_shell_trap() -> None:
     program = Path(sys.executable).with_name("shellcheck")  # of the extra `test`
     subprocess.run([program, DEPLOY / "quickstart.sh"], check=True)
 
 
-def test_the_quickstart_script_makes_an_admin_key_that_a_server_takes(tmp_path: Path):
+def test_the_quickstart_script_makes_an_admin_key_that_a_server_takes(tmp_path: Path) -> None:
     secrets = compose.quickstart(tmp_path)
 
     assert _lets_in((secrets / "admin_key").read_text(), tmp_path)
 
 
-def test_the_quickstart_script_for_windows_makes_such_a_key_too():
+def test_the_quickstart_script_for_windows_makes_such_a_key_too() -> None:
     script = (DEPLOY / "quickstart.ps1").read_text(encoding="utf-8")
 
     assert f"Set-Secret 'admin_key' ('{api_keys.PREFIX}' + (New-Secret 32))" in script
 
 
-def test_the_units_are_ones_that_systemd_understands(tmp_path: Path):
+def test_the_units_are_ones_that_systemd_understands(tmp_path: Path) -> None:
     program = parts.program("systemd-analyze", part="systemd-analyze")
     for unit in (DEPLOY / "systemd").iterdir():
         there = unit.read_text(encoding="utf-8").replace(

@@ -31,7 +31,10 @@ def test_macros_make_another_type() -> None:
 
 
 def test_a_binary_workbook_is_told_by_its_main_part() -> None:
-    binary = {"[Content_Types].xml": "<Types/>", "xl/workbook.bin": b"\x83\x01\x00"}
+    binary: dict[str, str | bytes] = {
+        "[Content_Types].xml": "<Types/>",
+        "xl/workbook.bin": b"\x83\x01\x00",
+    }
     assert identified(samples.zipped(binary)) is media.XLSB
 
 

@@ -32,7 +32,7 @@ def body(step: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_what_was_asked_for_is_stored_and_read_again_without_loss(wanted: dict[str, Any]):
+def test_what_was_asked_for_is_stored_and_read_again_without_loss(wanted: dict[str, Any]) -> None:
     stored = parse(wanted).to_json()
 
     assert parse(stored) == parse(wanted)
@@ -51,7 +51,9 @@ def test_what_was_asked_for_is_stored_and_read_again_without_loss(wanted: dict[s
         ({"steps": [{"use": "resize", "if": {"max_size": 1}}]}, "if"),
     ],
 )
-def test_a_field_that_nothing_reads_is_refused_at_every_depth(change: dict[str, Any], where: str):
+def test_a_field_that_nothing_reads_is_refused_at_every_depth(
+    change: dict[str, Any], where: str
+) -> None:
     with pytest.raises(UnknownFieldError, match=re.escape(where)):
         parse(body() | change)
 
@@ -78,12 +80,12 @@ def test_a_field_that_nothing_reads_is_refused_at_every_depth(change: dict[str, 
         {"steps": [{"use": "resize", "with": []}]},
     ],
 )
-def test_a_value_out_of_range_is_refused(change: dict[str, Any]):
+def test_a_value_out_of_range_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidPipelineError):
         parse(body() | change)
 
 
-def test_the_retries_of_a_step_hold_for_its_own_failures():
+def test_the_retries_of_a_step_hold_for_its_own_failures() -> None:
     steps = [{"use": "resize", "id": "a", "retries": 0}, {"use": "convert", "id": "b"}]
     pipeline = parse({"steps": steps, "retries": 4})
 
@@ -92,7 +94,7 @@ def test_the_retries_of_a_step_hold_for_its_own_failures():
     assert pipeline.retries_in(None) == 4
 
 
-def test_a_failure_of_no_single_step_counts_by_what_all_steps_say():
+def test_a_failure_of_no_single_step_counts_by_what_all_steps_say() -> None:
     alike = parse({"steps": [{"use": "resize", "retries": 2}] * 2, "retries": 4})
     unlike = parse({"steps": [{"use": "resize", "retries": n} for n in (1, 2)], "retries": 4})
 
@@ -115,5 +117,5 @@ def test_a_failure_of_no_single_step_counts_by_what_all_steps_say():
 )
 def test_the_digest_changes_with_what_can_change_a_result_and_with_nothing_else(
     change: dict[str, Any], *, counts: bool
-):
+) -> None:
     assert (parse(body()).digest() != parse(body() | change).digest()) is counts

@@ -19,11 +19,11 @@ from batchmill.settings.loading import (
 from batchmill.settings.types import MIB
 
 
-def test_nothing_set_gives_the_defaults():
+def test_nothing_set_gives_the_defaults() -> None:
     assert load({}) == Settings()
 
 
-def test_a_flag_beats_the_environment_which_beats_an_alias_which_beats_the_file():
+def test_a_flag_beats_the_environment_which_beats_an_alias_which_beats_the_file() -> None:
     file, alias = {"port": 1}, {"PORT": "2"}
     ours = alias | {"BATCHMILL_PORT": "3"}
 
@@ -33,21 +33,21 @@ def test_a_flag_beats_the_environment_which_beats_an_alias_which_beats_the_file(
     assert load(ours, file, {"port": 4}).port == 4
 
 
-def test_a_flag_that_was_not_given_changes_nothing():
+def test_a_flag_that_was_not_given_changes_nothing() -> None:
     assert load({"BATCHMILL_PORT": "3"}, {}, {"port": None}).port == 3
 
 
-def test_an_empty_variable_counts_as_not_set():
+def test_an_empty_variable_counts_as_not_set() -> None:
     assert load({"REDIS_URL": "", "BATCHMILL_PORT": ""}) == Settings()
 
 
-def test_one_limit_of_a_tier_leaves_the_others_of_that_tier_alone():
+def test_one_limit_of_a_tier_leaves_the_others_of_that_tier_alone() -> None:
     limits = load({"BATCHMILL_TIERS_PRO_PAGES": "7"}).tiers.pro
 
     assert limits == Settings().tiers.pro.model_copy(update={"pages": 7})
 
 
-def test_every_setting_has_a_description_and_its_own_variable():
+def test_every_setting_has_a_description_and_its_own_variable() -> None:
     every = settings()
 
     assert len({setting.variable for setting in every}) == len(every)
@@ -55,7 +55,7 @@ def test_every_setting_has_a_description_and_its_own_variable():
 
 
 @pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.path)
-def test_every_setting_says_what_it_takes_and_its_default_is_taken(setting: Setting):
+def test_every_setting_says_what_it_takes_and_its_default_is_taken(setting: Setting) -> None:
     default = Settings().model_dump()
     for part in setting.path.split("."):
         default = default[part]
@@ -64,11 +64,11 @@ def test_every_setting_says_what_it_takes_and_its_default_is_taken(setting: Sett
     assert load({}, {}, {setting.path: default}) == Settings()
 
 
-def test_every_alias_names_a_setting():
+def test_every_alias_names_a_setting() -> None:
     assert {alias.path for alias in ALIASES.values()} <= {setting.path for setting in settings()}
 
 
-def test_the_environment_block_of_the_image_server_document_is_understood():
+def test_the_environment_block_of_the_image_server_document_is_understood() -> None:
     env = {
         "PORT": "3001",
         "MAX_CONCURRENT_JOBS": "5",
@@ -91,7 +91,7 @@ def test_the_environment_block_of_the_image_server_document_is_understood():
     assert found.documents == Settings().documents
 
 
-def test_the_names_that_openai_uses_are_understood():
+def test_the_names_that_openai_uses_are_understood() -> None:
     found = load(
         {"OPENAI_API_KEY": "sk-1", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "OPENAI_MODEL": "m"}
     )
@@ -103,18 +103,18 @@ def test_the_names_that_openai_uses_are_understood():
     assert not load({}).has_model
 
 
-def test_a_budget_for_the_model_needs_its_prices():
+def test_a_budget_for_the_model_needs_its_prices() -> None:
     with pytest.raises(UsageError, match="llm_input_usd"):
         load({"BATCHMILL_TIERS_FREE_LLM_DAY_USD": "5"})
 
 
-def test_the_database_of_the_photo_document_becomes_a_url_that_survives_odd_passwords():
+def test_the_database_of_the_photo_document_becomes_a_url_that_survives_odd_passwords() -> None:
     env = {"MYSQL_HOST": "db", "MYSQL_USER": "u", "MYSQL_PASSWORD": "p@s/s", "MYSQL_DATABASE": "d"}
 
     assert load(env).database == "mysql+pymysql://u:p%40s%2Fs@db/d?charset=utf8mb4"
 
 
-def test_the_data_folder_holds_from_wherever_one_looks():
+def test_the_data_folder_holds_from_wherever_one_looks() -> None:
     here = Path.cwd()
 
     assert Settings().data_dir == here / "batchmill-data"
@@ -122,7 +122,7 @@ def test_the_data_folder_holds_from_wherever_one_looks():
     assert Settings(data_dir=Path("mine")).database == f"sqlite:///{here}/mine/batchmill.sqlite3"
 
 
-def test_a_secret_is_read_from_the_file_that_is_named(tmp_path: Path):
+def test_a_secret_is_read_from_the_file_that_is_named(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("s3cret\n")
     found = load({"BATCHMILL_ADMIN_KEY_FILE": str(tmp_path / "key")})
 
@@ -144,29 +144,31 @@ def test_a_secret_is_read_from_the_file_that_is_named(tmp_path: Path):
         ({"BATCHMILL_API_KEY_FILE": "/nowhere/key"}, "BATCHMILL_API_KEY_FILE names a file"),
     ],
 )
-def test_a_wrong_value_is_told_its_name_and_what_is_allowed(env: dict[str, str], sentence: str):
+def test_a_wrong_value_is_told_its_name_and_what_is_allowed(
+    env: dict[str, str], sentence: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         load(env)
     assert sentence in caught.value.message
 
 
-def test_a_wrong_flag_is_called_by_its_own_name():
+def test_a_wrong_flag_is_called_by_its_own_name() -> None:
     with pytest.raises(UsageError, match=r"^--port is 70000, but must be"):
         load({}, {}, {"port": 70_000})
 
 
-def test_a_misspelt_name_in_the_file_is_told_the_nearest_known_one():
+def test_a_misspelt_name_in_the_file_is_told_the_nearest_known_one() -> None:
     with pytest.raises(UsageError, match=r"Did you mean images\.concurrency\?"):
         load({}, {"images": {"concurency": 3}})
 
 
-def test_a_settings_file_that_is_no_toml_is_named(tmp_path: Path):
+def test_a_settings_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     (tmp_path / "mill.toml").write_text("port = = 3")
     with pytest.raises(UsageError, match=r"mill\.toml cannot be read"):
         read_file({"BATCHMILL_CONFIG": str(tmp_path / "mill.toml")})
 
 
-def test_the_file_sets_groups_by_their_tables(tmp_path: Path):
+def test_the_file_sets_groups_by_their_tables(tmp_path: Path) -> None:
     (tmp_path / "mill.toml").write_text('host = "0.0.0.0"\n[tiers.free]\nfile_bytes = "1GB"\n')
     found = load({}, read_file({"BATCHMILL_CONFIG": str(tmp_path / "mill.toml")}))
 
@@ -174,7 +176,7 @@ def test_the_file_sets_groups_by_their_tables(tmp_path: Path):
     assert found.tiers.free.file_bytes == 1_000_000_000
 
 
-def test_an_unknown_variable_of_ours_is_reported_with_the_nearest_known_one():
+def test_an_unknown_variable_of_ours_is_reported_with_the_nearest_known_one() -> None:
     env = {"BATCHMILL_PROT": "1", "BATCHMILL_PORT": "2", "BATCHMILL_API_KEY_FILE": "", "HOME": "/"}
 
     assert unknown_variables(env) == (
@@ -182,13 +184,13 @@ def test_an_unknown_variable_of_ours_is_reported_with_the_nearest_known_one():
     )
 
 
-def test_an_unknown_tier_is_refused_by_name():
+def test_an_unknown_tier_is_refused_by_name() -> None:
     with pytest.raises(UnknownNameError, match="gold"):
         Settings().tier("gold")
 
 
 @pytest.mark.parametrize("tier", list(Tiers.model_fields))
-def test_the_bounds_of_an_attempt_are_those_of_its_tier(tier: str):
+def test_the_bounds_of_an_attempt_are_those_of_its_tier(tier: str) -> None:
     limits = Settings().tier(tier)
     attempt = limits.attempt(wall_s=9)
 
@@ -197,7 +199,9 @@ def test_the_bounds_of_an_attempt_are_those_of_its_tier(tier: str):
 
 
 @given(st.dictionaries(st.sampled_from([s.variable for s in settings()]), st.text(max_size=12)))
-def test_any_environment_gives_settings_or_a_sentence_that_names_a_variable(env: dict[str, str]):
+def test_any_environment_gives_settings_or_a_sentence_that_names_a_variable(
+    env: dict[str, str],
+) -> None:
     complaint = _complaint(env)
     assert not complaint or any(name in complaint for name in env) or "contradict" in complaint
 
