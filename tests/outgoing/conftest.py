@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -12,19 +13,23 @@ def receiver() -> Iterator[Receiver]:
         yield running
 
 
+@dataclass
+class Resolver:
+    """A name server that gives one answer after the other, and keeps its questions."""
+
+    left: list[list[str]]
+    asked: list[str] = field(default_factory=list)
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        self.asked.append(host)
+        return self.left.pop(0)
+
+
+Resolving = Callable[..., Resolver]
+
+
 @pytest.fixture
-def resolving() -> Callable[..., object]:
-    """Make a name server that gives one answer after the other, and keeps its questions."""
+def resolving() -> Resolving:
+    """Make a name server of its answers."""
 
-    def make(*answers: list[str]):
-        left = list(answers)
-        asked: list[str] = []
-
-        async def resolve(host: str, port: int) -> list[str]:
-            asked.append(host)
-            return left.pop(0)
-
-        resolve.asked = asked
-        return resolve
-
-    return make
+    return lambda *answers: Resolver(list(answers))

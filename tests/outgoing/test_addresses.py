@@ -21,17 +21,17 @@ PUBLIC = """
 
 
 @pytest.mark.parametrize("address", HOSTILE.split())
-def test_an_address_inside_some_network_is_not_called(address: str):
+def test_an_address_inside_some_network_is_not_called(address: str) -> None:
     assert not may_be_called(address, loopback=False)
     assert not may_be_called(address, loopback=True)
 
 
 @pytest.mark.parametrize("address", PUBLIC.split())
-def test_an_address_of_the_public_internet_is_called(address: str):
+def test_an_address_of_the_public_internet_is_called(address: str) -> None:
     assert may_be_called(address, loopback=False)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.255.255.254", "::1"])
-def test_this_machine_is_called_only_by_a_setting(address: str):
+def test_this_machine_is_called_only_by_a_setting(address: str) -> None:
     assert not may_be_called(address, loopback=False)
     assert may_be_called(address, loopback=True)

@@ -1,14 +1,15 @@
 import asyncio
 import ssl
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batchmill.errors.outage import CallFailedError
 from batchmill.errors.request import AddressRefusedError
 from batchmill.outgoing.calls import LONGEST_URL, CallRules, Outgoing
+from outgoing.conftest import Resolving
 from support import parts
 from support import receiver as receivers
 from support.receiver import Receiver, answer
@@ -18,7 +19,7 @@ HERE = CallRules(http=True, loopback=True)
 INSIDE = "it does not lead to the public internet"
 
 
-async def called(outgoing: Outgoing, url: str, *, timeout_s: float = 10, **more: object) -> bytes:
+async def called(outgoing: Outgoing, url: str, *, timeout_s: float = 10, **more: Any) -> bytes:
     async with outgoing.call("GET", url, timeout_s=timeout_s, **more) as answered:
         return b"".join([piece async for piece in answered.pieces])
 
@@ -29,13 +30,15 @@ async def refused(outgoing: Outgoing, url: str) -> str:
     return error.value.reason
 
 
-async def failed(outgoing: Outgoing, url: str, **more: object) -> CallFailedError:
+async def failed(outgoing: Outgoing, url: str, **more: Any) -> CallFailedError:
     with pytest.raises(CallFailedError) as error:
         await called(outgoing, url, **more)
     return error.value
 
 
-async def test_a_call_brings_method_headers_and_body_and_returns_the_answer(receiver: Receiver):
+async def test_a_call_brings_method_headers_and_body_and_returns_the_answer(
+    receiver: Receiver,
+) -> None:
     receiver.behave = lambda guest: answer(guest, 202, b"thanks")
 
     async with Outgoing(HERE).call(
@@ -64,14 +67,14 @@ async def test_a_call_brings_method_headers_and_body_and_returns_the_answer(rece
         *("https://", "https:///path", "", " ", "https://[::1", "javascript:alert(1)", "unix:/x"),
     ],
 )
-async def test_only_addresses_of_the_web_are_called(url: str):
+async def test_only_addresses_of_the_web_are_called(url: str) -> None:
     assert await refused(Outgoing(HERE), url) in {
         "it must start with https:// or http://",
         "it is no address",
     }
 
 
-async def test_http_and_loopback_are_called_only_by_their_settings(receiver: Receiver):
+async def test_http_and_loopback_are_called_only_by_their_settings(receiver: Receiver) -> None:
     assert await refused(Outgoing(), receiver.url) == "it must start with https://"
     assert await refused(Outgoing(CallRules(http=True)), receiver.url) == INSIDE
     encrypted = f"https://127.0.0.1:{receiver.port}"
@@ -80,7 +83,7 @@ async def test_http_and_loopback_are_called_only_by_their_settings(receiver: Rec
     assert len(receiver.got) == 1
 
 
-async def test_an_address_with_a_password_or_without_end_is_refused():
+async def test_an_address_with_a_password_or_without_end_is_refused() -> None:
     assert await refused(Outgoing(HERE), "http://me:secret@127.0.0.1/") == "it holds a user name"
     assert "longer" in await refused(Outgoing(HERE), "http://127.0.0.1/" + "x" * LONGEST_URL)
 
@@ -99,7 +102,9 @@ async def test_an_address_with_a_password_or_without_end_is_refused():
         ),
     ],
 )
-async def test_no_spelling_of_an_inside_address_is_connected_to(receiver: Receiver, host: str):
+async def test_no_spelling_of_an_inside_address_is_connected_to(
+    receiver: Receiver, host: str
+) -> None:
     outgoing = Outgoing(CallRules(http=True))
     with pytest.raises((AddressRefusedError, CallFailedError)):
         await called(outgoing, f"http://{host}:{receiver.port}/hook")
@@ -107,8 +112,8 @@ async def test_no_spelling_of_an_inside_address_is_connected_to(receiver: Receiv
 
 
 async def test_a_name_is_refused_when_only_one_of_its_addresses_is_inside(
-    receiver: Receiver, resolving: Callable[..., object]
-):
+    receiver: Receiver, resolving: Resolving
+) -> None:
     resolve = resolving(["93.184.216.34", "127.0.0.1"])
     outgoing = Outgoing(CallRules(http=True), resolve=resolve)
 
@@ -116,13 +121,13 @@ async def test_a_name_is_refused_when_only_one_of_its_addresses_is_inside(
     assert receiver.got == []
 
 
-async def test_a_name_without_addresses_is_refused(resolving: Callable[..., object]):
+async def test_a_name_without_addresses_is_refused(resolving: Resolving) -> None:
     assert await refused(Outgoing(resolve=resolving([])), "https://none.example/") == INSIDE
 
 
 async def test_a_name_server_that_changes_its_mind_is_asked_once(
-    receiver: Receiver, resolving: Callable[..., object]
-):
+    receiver: Receiver, resolving: Resolving
+) -> None:
     """DNS rebinding: a good address for the check, an inside one for the connection."""
     resolve = resolving(["127.0.0.1"], ["169.254.169.254"])
 
@@ -133,8 +138,8 @@ async def test_a_name_server_that_changes_its_mind_is_asked_once(
 
 
 async def test_the_next_address_is_tried_when_the_first_takes_no_connection(
-    receiver: Receiver, resolving: Callable[..., object]
-):
+    receiver: Receiver, resolving: Resolving
+) -> None:
     resolve = resolving(["127.0.0.2", "127.0.0.1"])
 
     await called(Outgoing(HERE, resolve=resolve), f"http://two.example:{receiver.port}/")
@@ -143,8 +148,8 @@ async def test_the_next_address_is_tried_when_the_first_takes_no_connection(
 
 
 async def test_a_name_with_many_addresses_costs_four_connections(
-    receiver: Receiver, resolving: Callable[..., object]
-):
+    receiver: Receiver, resolving: Resolving
+) -> None:
     closed = [f"127.0.0.{last}" for last in range(2, 6)]
     outgoing = Outgoing(HERE, resolve=resolving([*closed, "127.0.0.1"]))
 
@@ -153,7 +158,7 @@ async def test_a_name_with_many_addresses_costs_four_connections(
     assert (error.reason, receiver.got) == ("it takes no connection", [])
 
 
-async def test_a_redirect_is_not_followed(receiver: Receiver):
+async def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
     with Receiver() as other:
         receiver.behave = lambda guest: answer(guest, 302, location=other.url)
         error = await failed(Outgoing(HERE), receiver.url)
@@ -162,13 +167,17 @@ async def test_a_redirect_is_not_followed(receiver: Receiver):
 
 
 @pytest.mark.parametrize("status", [400, 404, 410, 500, 503])
-async def test_an_answer_that_is_an_error_is_told_with_its_status(receiver: Receiver, status: int):
+async def test_an_answer_that_is_an_error_is_told_with_its_status(
+    receiver: Receiver, status: int
+) -> None:
     receiver.behave = lambda guest: answer(guest, status, b"secret of the receiver")
     error = await failed(Outgoing(HERE), receiver.url)
     assert (error.answered, error.reason) == (status, f"it answers {status}")
 
 
-async def test_a_packed_answer_is_refused_because_it_could_unpack_to_anything(receiver: Receiver):
+async def test_a_packed_answer_is_refused_because_it_could_unpack_to_anything(
+    receiver: Receiver,
+) -> None:
     receiver.behave = lambda guest: answer(guest, 200, b"\x1f\x8b", content_encoding="gzip")
     assert (await failed(Outgoing(HERE), receiver.url)).reason == "its answer is packed"
 
@@ -176,7 +185,7 @@ async def test_a_packed_answer_is_refused_because_it_could_unpack_to_anything(re
 @pytest.mark.parametrize("behave", [receivers.hang, receivers.drip, receivers.flood])
 async def test_an_answer_without_end_ends_with_the_time_limit(
     receiver: Receiver, behave: receivers.Behave
-):
+) -> None:
     receiver.behave = behave
     outgoing = Outgoing(HERE)
 
@@ -189,25 +198,25 @@ async def test_an_answer_without_end_ends_with_the_time_limit(
         await read_all()
 
 
-async def test_headers_without_end_break_the_call_off(receiver: Receiver):
+async def test_headers_without_end_break_the_call_off(receiver: Receiver) -> None:
     receiver.behave = receivers.flood_headers
     assert (await failed(Outgoing(HERE), receiver.url)).reason == "the connection broke off"
 
 
-async def test_an_answer_that_nobody_reads_costs_nothing(receiver: Receiver):
+async def test_an_answer_that_nobody_reads_costs_nothing(receiver: Receiver) -> None:
     receiver.behave = receivers.flood
     async with Outgoing(HERE).call("POST", receiver.url, timeout_s=10**6) as answer:
         assert answer.status == 200  # reading its body would never end
 
 
-async def test_a_receiver_that_is_away_or_leaves_is_a_failed_call(receiver: Receiver):
+async def test_a_receiver_that_is_away_or_leaves_is_a_failed_call(receiver: Receiver) -> None:
     receiver.behave = lambda guest: guest.close()
     assert (await failed(Outgoing(HERE), receiver.url)).reason == "the connection broke off"
     receiver.stop()
     assert (await failed(Outgoing(HERE), receiver.url)).reason == "it takes no connection"
 
 
-async def test_a_name_server_that_hangs_is_given_up_with_the_time_limit():
+async def test_a_name_server_that_hangs_is_given_up_with_the_time_limit() -> None:
     async def resolve(host: str, port: int) -> list[str]:
         await asyncio.sleep(60)
         return []
@@ -218,7 +227,7 @@ async def test_a_name_server_that_hangs_is_given_up_with_the_time_limit():
 
 async def test_a_proxy_of_the_environment_is_not_used(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     with Receiver() as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy.port}")
@@ -244,8 +253,8 @@ def certificate(tmp_path: Path) -> Path:
 
 
 async def test_the_certificate_must_be_the_names_although_the_address_is_connected_to(
-    certificate: Path, resolving: Callable[..., object], monkeypatch: pytest.MonkeyPatch
-):
+    certificate: Path, resolving: Resolving, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_name("key.pem"))
