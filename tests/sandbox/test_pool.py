@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,15 @@ from batchmill.errors.outage import RunnerUnavailableError
 from batchmill.model.limits import Limits
 from batchmill.sandbox.messages import Job, StepProgress
 from batchmill.sandbox.pool import Pool, Recycling
-from support.pool_session import left, opened, staged
+from support.pool_session import PoolSession, left, opened, staged
 
 TESTS = Path(__file__).parents[1]
 
 
-def test_report_names_an_output_that_lies_in_the_jobs_folder(with_server_context):
-    async def story(context):
+def test_report_names_an_output_that_lies_in_the_jobs_folder(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         job = context.job("copy", body=b"bytes of a cat")
         report = await context.pool.run(job, owner="anna", wall_s=60)
         assert report.outputs[0].name == "copy"
@@ -35,8 +38,8 @@ def test_report_names_an_output_that_lies_in_the_jobs_folder(with_server_context
     with_server_context(story)
 
 
-def test_one_child_serves_all_jobs_of_an_owner(with_server_context):
-    async def story(context):
+def test_one_child_serves_all_jobs_of_an_owner(with_server_context: Callable[..., None]) -> None:
+    async def story(context: PoolSession) -> None:
         reports = [await context.run("tell_pid") for _ in range(5)]
         assert len({report.data["pid"] for report in reports}) == 1
         assert context.pool.stats().started == 1
@@ -44,8 +47,10 @@ def test_one_child_serves_all_jobs_of_an_owner(with_server_context):
     with_server_context(story)
 
 
-def test_started_pool_has_all_children_before_the_first_job(with_server_context):
-    async def story(context):
+def test_started_pool_has_all_children_before_the_first_job(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         await context.pool.start()
         assert (context.pool.stats().idle, context.pool.stats().started) == (2, 2)
         await asyncio.gather(context.run("wait", seconds=0.2), context.run("wait", seconds=0.2))
@@ -54,8 +59,10 @@ def test_started_pool_has_all_children_before_the_first_job(with_server_context)
     with_server_context(story, size=2)
 
 
-def test_child_of_one_owner_never_works_for_another(with_server_context):
-    async def story(context):
+def test_child_of_one_owner_never_works_for_another(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         annas = (await context.run("tell_pid", owner="anna")).data["pid"]
         bertas = (await context.run("tell_pid", owner="berta")).data["pid"]
         assert annas != bertas
@@ -64,24 +71,28 @@ def test_child_of_one_owner_never_works_for_another(with_server_context):
     with_server_context(story)
 
 
-def test_child_is_replaced_after_its_number_of_jobs(with_server_context):
-    async def story(context):
+def test_child_is_replaced_after_its_number_of_jobs(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         pids = [(await context.run("tell_pid")).data["pid"] for _ in range(4)]
         assert pids[0] == pids[1] != pids[2] == pids[3]
 
     with_server_context(story, recycling=Recycling(jobs=2))
 
 
-def test_child_that_has_grown_is_replaced(with_server_context):
-    async def story(context):
+def test_child_that_has_grown_is_replaced(with_server_context: Callable[..., None]) -> None:
+    async def story(context: PoolSession) -> None:
         pids = [(await context.run("tell_pid")).data["pid"] for _ in range(2)]
         assert pids[0] != pids[1]
 
     with_server_context(story, recycling=Recycling(rss_bytes=1))
 
 
-def test_child_is_replaced_after_an_error_of_a_decoder(with_server_context):
-    async def story(context):
+def test_child_is_replaced_after_an_error_of_a_decoder(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         before = (await context.run("tell_pid")).data["pid"]
         report = await context.run("refuse")
         assert report.error is not None
@@ -106,8 +117,10 @@ def test_child_is_replaced_after_an_error_of_a_decoder(with_server_context):
         ("hog_in_native_code", OutOfMemoryError, "2048 MiB"),
     ],
 )
-def test_misbehaviour_costs_exactly_its_own_job(with_server_context, use, error, how):
-    async def story(context):
+def test_misbehaviour_costs_exactly_its_own_job(
+    with_server_context: Callable[..., None], use: str, error: type[ItemError], how: str
+) -> None:
+    async def story(context: PoolSession) -> None:
         with pytest.raises(error, match=how) as caught:
             await context.run(use)
         assert caught.value.step == use
@@ -118,8 +131,10 @@ def test_misbehaviour_costs_exactly_its_own_job(with_server_context, use, error,
     with_server_context(story)
 
 
-def test_hog_of_memory_is_reported_and_the_child_replaced(with_server_context):
-    async def story(context):
+def test_hog_of_memory_is_reported_and_the_child_replaced(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         report = await context.run("hog", limits=Limits(memory_bytes=512 * 2**20))
         assert report.error is not None
         assert (report.error.code, report.error.budget) == ("out_of_memory", "crashes")
@@ -129,8 +144,10 @@ def test_hog_of_memory_is_reported_and_the_child_replaced(with_server_context):
 
 
 @pytest.mark.parametrize("use", ["spin", "hang", "escape", "stop_itself"])
-def test_job_over_its_wall_time_is_killed(with_server_context, use):
-    async def story(context):
+def test_job_over_its_wall_time_is_killed(
+    with_server_context: Callable[..., None], use: str
+) -> None:
+    async def story(context: PoolSession) -> None:
         pid = (await context.run("tell_pid")).data["pid"]
         with pytest.raises(AttemptTimeoutError, match=r"longer than 2 s") as caught:
             await context.run(use, wall_s=2)
@@ -141,8 +158,10 @@ def test_job_over_its_wall_time_is_killed(with_server_context, use):
     with_server_context(story)
 
 
-def test_job_ends_at_its_limit_although_the_fork_server_has_stopped(with_server_context):
-    async def story(context):
+def test_job_ends_at_its_limit_although_the_fork_server_has_stopped(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         found = (await context.run("tell_pid", "tell_parent")).data
         os.kill(found["parent"], signal.SIGSTOP)
         with pytest.raises(AttemptTimeoutError):
@@ -153,8 +172,10 @@ def test_job_ends_at_its_limit_although_the_fork_server_has_stopped(with_server_
     with_server_context(story)
 
 
-def test_job_over_its_cpu_time_is_killed_by_the_kernel(with_server_context):
-    async def story(context):
+def test_job_over_its_cpu_time_is_killed_by_the_kernel(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         with pytest.raises(AttemptTimeoutError, match="longer than 1 s"):
             await context.run("spin", limits=Limits(cpu_s=1))
         assert (await context.run("copy")).outputs
@@ -162,8 +183,10 @@ def test_job_over_its_cpu_time_is_killed_by_the_kernel(with_server_context):
     with_server_context(story)
 
 
-def test_cpu_time_of_earlier_jobs_does_not_count_against_a_later_one(with_server_context):
-    async def story(context):
+def test_cpu_time_of_earlier_jobs_does_not_count_against_a_later_one(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         pids = set()
         for _ in range(3):
             report = await context.run("tell_pid", "burn", seconds=0.6, limits=Limits(cpu_s=1))
@@ -173,8 +196,10 @@ def test_cpu_time_of_earlier_jobs_does_not_count_against_a_later_one(with_server
     with_server_context(story)
 
 
-def test_second_report_of_a_job_is_not_taken_for_the_next_jobs(with_server_context):
-    async def story(context):
+def test_second_report_of_a_job_is_not_taken_for_the_next_jobs(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         for _ in range(3):
             await context.run("write_after_report")
             try:
@@ -187,8 +212,10 @@ def test_second_report_of_a_job_is_not_taken_for_the_next_jobs(with_server_conte
     with_server_context(story)
 
 
-def test_child_that_goes_on_after_its_answer_is_replaced(with_server_context):
-    async def story(context):
+def test_child_that_goes_on_after_its_answer_is_replaced(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         await context.run("write_more_after_report")
         report = await context.run("copy", body=b"mine")
         assert report.outputs[0].bytes == 4
@@ -196,16 +223,18 @@ def test_child_that_goes_on_after_its_answer_is_replaced(with_server_context):
     with_server_context(story)
 
 
-def test_what_libraries_print_does_not_reach_the_line(with_server_context):
-    async def story(context):
+def test_what_libraries_print_does_not_reach_the_line(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         report = await context.run("print_to_stdout", "flood_stderr", body=b"quiet")
         assert report.outputs[0].bytes == 5
 
     with_server_context(story)
 
 
-def test_report_that_is_no_json_fails_its_own_job(with_server_context):
-    async def story(context):
+def test_report_that_is_no_json_fails_its_own_job(with_server_context: Callable[..., None]) -> None:
+    async def story(context: PoolSession) -> None:
         report = await context.run("report_nan")
         assert report.error is not None
         assert report.error.code == "operation_failed"
@@ -213,8 +242,10 @@ def test_report_that_is_no_json_fails_its_own_job(with_server_context):
     with_server_context(story)
 
 
-def test_public_text_of_an_unforeseen_error_has_no_traceback_and_no_path(with_server_context):
-    async def story(context):
+def test_public_text_of_an_unforeseen_error_has_no_traceback_and_no_path(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         report = await context.run("fail")
         assert report.error is not None
         assert report.error.message == "fail could not process cat.jpg"
@@ -223,8 +254,10 @@ def test_public_text_of_an_unforeseen_error_has_no_traceback_and_no_path(with_se
     with_server_context(story)
 
 
-def test_progress_is_forwarded_at_most_once_a_second(with_server_context):
-    async def story(context):
+def test_progress_is_forwarded_at_most_once_a_second(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         heard: list[StepProgress] = []
         clock = asyncio.get_running_loop().time
         begun_at = clock()
@@ -237,8 +270,8 @@ def test_progress_is_forwarded_at_most_once_a_second(with_server_context):
     with_server_context(story)
 
 
-def test_cancelled_job_leaves_no_process(with_server_context):
-    async def story(context):
+def test_cancelled_job_leaves_no_process(with_server_context: Callable[..., None]) -> None:
+    async def story(context: PoolSession) -> None:
         pid = (await context.run("tell_pid")).data["pid"]
         job = context.job("hang")
         running = asyncio.create_task(context.pool.run(job, owner="anna", wall_s=60))
@@ -254,16 +287,18 @@ def test_cancelled_job_leaves_no_process(with_server_context):
     with_server_context(story)
 
 
-def test_operation_that_removes_its_own_folder_does_no_harm(with_server_context):
-    async def story(context):
+def test_operation_that_removes_its_own_folder_does_no_harm(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         await context.run("remove_own_folder")
         assert (await context.run("copy")).outputs
 
     with_server_context(story)
 
 
-def test_nursery_that_is_killed_is_replaced(with_server_context):
-    async def story(context):
+def test_nursery_that_is_killed_is_replaced(with_server_context: Callable[..., None]) -> None:
+    async def story(context: PoolSession) -> None:
         first = (await context.run("tell_parent")).data["parent"]
         os.kill(first, signal.SIGKILL)
         await context.bereft()
@@ -274,8 +309,8 @@ def test_nursery_that_is_killed_is_replaced(with_server_context):
     with_server_context(story)
 
 
-def test_runs_at_once_bury_each_dead_child_once(with_server_context):
-    async def story(context):
+def test_runs_at_once_bury_each_dead_child_once(with_server_context: Callable[..., None]) -> None:
+    async def story(context: PoolSession) -> None:
         await context.pool.start()
         fork_server = (await context.run("tell_parent")).data["parent"]
         os.kill(fork_server, signal.SIGKILL)
@@ -286,8 +321,10 @@ def test_runs_at_once_bury_each_dead_child_once(with_server_context):
     with_server_context(story, size=2)
 
 
-def test_closing_the_pool_ends_a_run_whose_child_is_just_being_started(with_server_context):
-    async def story(context):
+def test_closing_the_pool_ends_a_run_whose_child_is_just_being_started(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         running = asyncio.create_task(context.run("hang", wall_s=5))
         async with asyncio.timeout(60):
             while not list(context.pool.scratch.path.glob("child-*")):
@@ -299,8 +336,10 @@ def test_closing_the_pool_ends_a_run_whose_child_is_just_being_started(with_serv
     with_server_context(story)
 
 
-def test_closing_the_pool_ends_runs_that_are_under_way(with_server_context):
-    async def story(context):
+def test_closing_the_pool_ends_runs_that_are_under_way(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         hanging = [context.job("hang") for _ in range(3)]
         running = [
             asyncio.create_task(context.pool.run(job, owner="anna", wall_s=60)) for job in hanging
@@ -317,8 +356,10 @@ def test_closing_the_pool_ends_runs_that_are_under_way(with_server_context):
     with_server_context(story, size=2)
 
 
-def test_number_of_children_never_exceeds_the_size(with_server_context):
-    async def story(context):
+def test_number_of_children_never_exceeds_the_size(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         owners = ["anna", "berta", "carl"] * 5
         seen = []
 
@@ -335,8 +376,8 @@ def test_number_of_children_never_exceeds_the_size(with_server_context):
     with_server_context(story, size=2)
 
 
-def test_pool_works_on_uvloop_too(tmp_path):
-    async def story():
+def test_pool_works_on_uvloop_too(tmp_path: Path) -> None:
+    async def story() -> None:
         async with opened(tmp_path / "scratch") as context:
             assert (await context.run("copy", body=b"bytes")).outputs[0].bytes == 5
             with pytest.raises(ChildCrashedError):
@@ -348,7 +389,7 @@ def test_pool_works_on_uvloop_too(tmp_path):
         runner.run(story())
 
 
-def test_children_die_with_their_worker_even_if_it_is_killed(tmp_path):
+def test_children_die_with_their_worker_even_if_it_is_killed(tmp_path: Path) -> None:
     script = """
 import asyncio, sys
 from pathlib import Path
@@ -365,13 +406,14 @@ asyncio.run(main())
     environ = {**os.environ, "PYTHONPATH": str(TESTS)}
     command = [sys.executable, "-c", script, str(tmp_path / "scratch")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ) as worker:
+        assert worker.stdout is not None
         pids = [int(word) for word in worker.stdout.readline().split()]
         worker.kill()
     assert len(pids) == 2
     assert _all_gone(pids, within_s=60)
 
 
-async def test_pool_without_its_executor_says_that_the_runner_is_away(tmp_path):
+async def test_pool_without_its_executor_says_that_the_runner_is_away(tmp_path: Path) -> None:
     pool = Pool(1, tmp_path / "scratch", executor="batchmill.runner.nowhere")
     job = Job(source="/nowhere/source", folder="/nowhere/work", name="cat.jpg", steps=())
     with pytest.raises(RunnerUnavailableError):
@@ -379,8 +421,8 @@ async def test_pool_without_its_executor_says_that_the_runner_is_away(tmp_path):
     await pool.aclose()
 
 
-def test_idle_child_that_was_killed_costs_no_job(with_server_context):
-    async def story(context):
+def test_idle_child_that_was_killed_costs_no_job(with_server_context: Callable[..., None]) -> None:
+    async def story(context: PoolSession) -> None:
         pid = (await context.run("tell_pid")).data["pid"]
         os.kill(pid, signal.SIGKILL)
         await context.bereft()
@@ -389,12 +431,14 @@ def test_idle_child_that_was_killed_costs_no_job(with_server_context):
     with_server_context(story)
 
 
-def test_neighbours_of_misbehaving_jobs_get_their_own_results(with_server_context):
+def test_neighbours_of_misbehaving_jobs_get_their_own_results(
+    with_server_context: Callable[..., None],
+) -> None:
     bad = ["segfault", "exit_zero", "write_garbage", "abort", "refuse", "close_line"]
     chance = random.Random(7)  # noqa: S311 - a seed makes failures repeat
     order = chance.choices(["copy", *bad], weights=[94, 1, 1, 1, 1, 1, 1], k=300)
 
-    async def story(context):
+    async def story(context: PoolSession) -> None:
         async def one(number: int, use: str) -> None:
             body = f"job {number}".encode() * (number % 7 + 1)
             job = context.job(use, body=body)
@@ -413,8 +457,10 @@ def test_neighbours_of_misbehaving_jobs_get_their_own_results(with_server_contex
     with_server_context(story, size=3)
 
 
-def test_children_killed_at_random_cost_only_the_jobs_that_ran(with_server_context):
-    async def story(context):
+def test_children_killed_at_random_cost_only_the_jobs_that_ran(
+    with_server_context: Callable[..., None],
+) -> None:
+    async def story(context: PoolSession) -> None:
         done, killed = 0, 0
 
         async def one(number: int) -> None:

@@ -19,7 +19,7 @@ print(scratch.path, flush=True)
 """
 
 
-def test_folder_of_a_dead_process_is_removed(tmp_path):
+def test_folder_of_a_dead_process_is_removed(tmp_path: Path) -> None:
     end = "os._exit(1)"
     done = subprocess.run(
         [sys.executable, "-c", LEAVE.format(end=end), tmp_path], capture_output=True, check=False
@@ -32,7 +32,7 @@ def test_folder_of_a_dead_process_is_removed(tmp_path):
     ours.close()
 
 
-def test_folder_of_a_living_process_stays(tmp_path):
+def test_folder_of_a_living_process_stays(tmp_path: Path) -> None:
     living = Scratch.open(tmp_path)
     other = Scratch.open(tmp_path)
     assert living.path.is_dir()
@@ -40,20 +40,20 @@ def test_folder_of_a_living_process_stays(tmp_path):
     living.close()
 
 
-def test_what_is_not_ours_stays(tmp_path):
+def test_what_is_not_ours_stays(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
     Scratch.open(tmp_path).close()
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
-def test_new_folders_have_different_names(tmp_path):
+def test_new_folders_have_different_names(tmp_path: Path) -> None:
     scratch = Scratch.open(tmp_path)
     assert len({scratch.new("attempt") for _ in range(10)}) == 10
     scratch.close()
 
 
-def test_a_folder_that_is_just_being_made_is_not_taken_for_a_dead_ones(tmp_path):
+def test_a_folder_that_is_just_being_made_is_not_taken_for_a_dead_ones(tmp_path: Path) -> None:
     door = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(door, fcntl.LOCK_EX)  # as a start does that has got as far as this:
     (tmp_path / "4711-abcd").mkdir()
@@ -70,7 +70,7 @@ def test_a_folder_that_is_just_being_made_is_not_taken_for_a_dead_ones(tmp_path)
     os.close(lock)
 
 
-def test_starts_in_the_same_instant_leave_each_other_alone(tmp_path):
+def test_starts_in_the_same_instant_leave_each_other_alone(tmp_path: Path) -> None:
     with ThreadPoolExecutor(12) as threads:
         opened = list(threads.map(Scratch.open, [tmp_path] * 12))
         assert all((scratch.path / "lock").is_file() for scratch in opened)
@@ -78,14 +78,14 @@ def test_starts_in_the_same_instant_leave_each_other_alone(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_closing_twice_does_no_harm(tmp_path):
+def test_closing_twice_does_no_harm(tmp_path: Path) -> None:
     scratch = Scratch.open(tmp_path)
     scratch.close()
     scratch.close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_that_is_lent_again_has_no_files(tmp_path):
+def test_folder_that_is_lent_again_has_no_files(tmp_path: Path) -> None:
     scratch = Scratch.open(tmp_path)
     first = scratch.lend()
     (first / "1-1" / "out" / "deep").mkdir(parents=True)
@@ -99,7 +99,7 @@ def test_folder_that_is_lent_again_has_no_files(tmp_path):
     scratch.close()
 
 
-def test_folder_that_was_locked_is_not_lent_again(tmp_path):
+def test_folder_that_was_locked_is_not_lent_again(tmp_path: Path) -> None:
     scratch = Scratch.open(tmp_path)
     folder = scratch.lend()
     (folder / "1-1").mkdir(mode=0)
@@ -108,13 +108,13 @@ def test_folder_that_was_locked_is_not_lent_again(tmp_path):
     scratch.close()
 
 
-def test_folders_that_are_lent_at_once_differ(tmp_path):
+def test_folders_that_are_lent_at_once_differ(tmp_path: Path) -> None:
     scratch = Scratch.open(tmp_path)
     assert scratch.lend() != scratch.lend()
     scratch.close()
 
 
-def test_discarding_does_not_follow_links(tmp_path):
+def test_discarding_does_not_follow_links(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir(mode=0o750)
     (outside / "cat.jpg").touch()
