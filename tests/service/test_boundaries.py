@@ -168,6 +168,7 @@ def test_a_pause_of_the_queue_stands_until_it_is_ended(rows: Rows) -> None:
     rows.now += 1_000
     rows.do(pauses.begin, pauses.QUEUE, "a new disk")
     standing = rows.at_any_time(pauses.standing, pauses.QUEUE)
+    assert standing is not None
     assert (standing.reason, standing.since) == ("a new disk", since)
     assert rows.at_any_time(pauses.end, pauses.QUEUE)
     assert rows.at_any_time(pauses.standing, pauses.QUEUE) is None
@@ -178,7 +179,9 @@ def test_a_pause_of_the_queue_stands_until_it_is_ended(rows: Rows) -> None:
 ANSWER = StoredResponse("a" * 64, 202, {"location": "/v1/batches/1"}, b"{}")
 
 
-def begin(rows: Rows, key: str = "k", digest: str = "a", owner_id: OwnerId = OWNER):
+def begin(
+    rows: Rows, key: str = "k", digest: str = "a", owner_id: OwnerId = OWNER
+) -> StoredResponse | None:
     return rows.do(idempotency.begin, owner_id, key, body_sha256=digest * 64)
 
 

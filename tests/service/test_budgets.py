@@ -3,6 +3,7 @@
 import asyncio
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,12 @@ from hypothesis import strategies as st
 from batchmill.db.connect import Database
 from batchmill.db.types import from_ms
 from batchmill.errors.base import BatchmillError
-from batchmill.errors.item import AttemptTimeoutError, ChildCrashedError, UnreadableFileError
+from batchmill.errors.item import (
+    AttemptTimeoutError,
+    Budget,
+    ChildCrashedError,
+    UnreadableFileError,
+)
 from batchmill.errors.outage import ModelBusyError, StorageUnavailableError
 from batchmill.model.families import SEQUENTIAL
 from batchmill.model.item import ItemStatus, Spent
@@ -19,10 +25,11 @@ from batchmill.model.priority import RANKS, TIER_PRIORITY, engine_priority
 from batchmill.model.retry import RetryPolicy, backoff_s, verdict
 from batchmill.service.execution.process_item import process_item
 from batchmill.service.scheduling.leases import LeaseKeeper
+from batchmill.service.scheduling.transitions import Failed
 from batchmill.settings.compat import SequentialSettings
 from batchmill.settings.fields import TierLimits, Tiers
 from support.rows import AWAY, BATCH, CRASHED, SLOW, Rows
-from support.server_contexts import new_context, scripted
+from support.server_contexts import Script, new_context, scripted
 
 # SQL is the subject: all databases
 
@@ -66,12 +73,12 @@ def test_an_item_is_tried_as_often_as_its_pipeline_wants_and_its_tier_allows(  #
     def script(_claimed: object) -> None:
         raise error
 
-    pipeline = {"name": "p", "steps": [{"use": "resize"}]}
+    pipeline: dict[str, Any] = {"name": "p", "steps": [{"use": "resize"}]}
     pipeline |= {} if wanted is None else {"retries": wanted}
     assert tried(database, tmp_path, script, tier=tier, pipeline=pipeline) == (attempts, status)
 
 
-def tried(database: Database, folder: Path, script, **order) -> tuple[int, str]:
+def tried(database: Database, folder: Path, script: Script, **order: Any) -> tuple[int, str]:
     """Work on an item until it ends; return its attempts and its status."""
     rows = Rows(database)
     (item_id,) = rows.batch(**order)
@@ -130,7 +137,7 @@ def test_a_wait_is_twice_the_one_before_it_or_the_longest(
 
 @pytest.mark.parametrize("outcome", [AWAY, SLOW])
 def test_each_failure_of_a_kind_waits_twice_as_long_as_the_one_before(
-    database: Database, outcome
+    database: Database, outcome: Failed
 ) -> None:
     rows = Rows(database)
     (item_id,) = rows.batch()
@@ -164,7 +171,7 @@ def test_a_failure_of_another_kind_waits_as_the_first_of_its_kind(database: Data
     retryable=st.booleans(),
 )
 def test_a_budget_that_is_used_up_ends_the_item_whatever_the_others_hold(
-    *, budget: str, used: int, allowed: int, others: int, retryable: bool
+    *, budget: Budget, used: int, allowed: int, others: int, retryable: bool
 ) -> None:
     names = {"errors": others, "crashes": others, "timeouts": others}
     spent = Spent(**{**names, budget: used})

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from batchmill.model.batch import BatchStatus
 from batchmill.model.item import ItemId
 from batchmill.service import batch_control
 from batchmill.service.batch_control import RetryScope
-from support.rows import AWAY, BATCH, CRASHED, LEASE_MS, SLOW, UNREADABLE, WEEK_MS, Rows
+from support.rows import AWAY, BATCH, CRASHED, DONE, LEASE_MS, SLOW, UNREADABLE, WEEK_MS, Rows
 from support.server_contexts import new_context
 
 # SQL is the subject: all databases
@@ -28,7 +29,7 @@ class Acting(Rows):
         super().__init__(database)
         self.folder = folder
 
-    def act(self, act: Act, *args: object):
+    def act(self, act: Act, *args: object) -> Any:
         async def acted() -> object:
             return await act(new_context(self.database, self.folder), BATCH, *args, owner_id=None)
 
@@ -103,8 +104,8 @@ def test_a_cancellation_takes_the_claim_of_what_runs_and_its_finish_changes_noth
     assert batch["status"] == "cancelled"
     assert batch["open"] is False
     assert (batch["expires_at"] - batch["ended_at"]).total_seconds() * 1000 == WEEK_MS
-    for outcome in (None, UNREADABLE, AWAY):
-        assert rows.finish(claimed, *([outcome] if outcome else [])) is None
+    for outcome in (DONE, UNREADABLE, AWAY):
+        assert rows.finish(claimed, outcome) is None
     assert (rows.item(running), rows.batch_row()) == (item, batch)
 
 
@@ -126,7 +127,7 @@ def test_cancelling_is_begun_once_and_not_after_the_end(rows: Acting) -> None:
     assert not rows.at_any_time(batches.start_cancelling, BATCH, reason="again")
     assert rows.batch_row()["pause_reason"] == "why"
     rows.batch(batch_id="bat_2")
-    rows.finish(rows.claimed("itm_bat_2_0"))
+    rows.finish(rows.claimed(ItemId("itm_bat_2_0")))
     assert not rows.at_any_time(batches.start_cancelling, "bat_2")
     assert rows.batch_row("bat_2")["status"] == "completed"
     assert rows.item(item_id)["status"] == "pending"

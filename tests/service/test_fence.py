@@ -12,7 +12,7 @@ from support.rows import AWAY, CRASHED, DONE, LEASE_MS, SLOW, UNREADABLE, Rows
 OUTCOMES = {"done": DONE, "unreadable": UNREADABLE, "away": AWAY, "crashed": CRASHED, "slow": SLOW}
 
 
-def taken_over(rows: Rows):
+def taken_over(rows: Rows) -> tuple[transitions.Claimed, transitions.Claimed]:
     """Worker A falls silent, its item is rescued, and worker B claims it."""
     (item_id,) = rows.batch()
     a = rows.claimed(item_id, "wrk_a")

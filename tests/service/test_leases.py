@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.engine import make_url
 
 import databases
 from batchmill.attempt.run import Finished
 from batchmill.db import items
-from batchmill.db.connect import Connection, Database
+from batchmill.db.connect import Database
 from batchmill.db.schema import items as item_rows
 from batchmill.db.types import NOW, to_ms
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.model.batch import BatchId
-from batchmill.model.item import ItemId, WorkerId
+from batchmill.model.item import ItemId, Result, Spent, WorkerId
 from batchmill.service import sweep
 from batchmill.service.context import ServerContext
 from batchmill.service.execution.process_item import Attempt, process_item
@@ -36,7 +36,7 @@ from support.server_contexts import items_of, new_context, scripted, send
 # SQL is the subject: all databases
 
 WAIT_S = 60
-SHORT = {"lease_s": 3, "renew_s": 1}
+SHORT: dict[str, Any] = {"lease_s": 3, "renew_s": 1}
 
 
 class Unreachable(Database):
@@ -145,7 +145,7 @@ async def test_an_attempt_whose_item_was_taken_over_is_stopped_and_leaves_the_ne
         await held.stopped.wait()
         await work
     (item,) = await items_of(context, batch_id)
-    assert (item.status, item.attempt, item.spent) == ("processing", 2, transitions.Spent())
+    assert (item.status, item.attempt, item.spent) == ("processing", 2, Spent())
 
 
 async def test_how_far_an_attempt_is_reaches_the_row_and_never_goes_back(
@@ -162,7 +162,7 @@ async def test_how_far_an_attempt_is_reaches_the_row_and_never_goes_back(
         while True:
             report(await told.get())
             told.task_done()
-        yield Finished(transitions.Result(), (), tmp_path)
+        yield Finished(Result(), (), tmp_path)
 
     async with working_on(context, attempt, item_id):
         for fractions, stored in (((0.4, 0.2), 0.4), ((7.0,), 1.0)):
@@ -228,7 +228,7 @@ async def test_a_worker_that_loses_the_line_to_its_database_kills_the_child_that
             _claimed: Claimed, _report: Callable[[float], None]
         ) -> AsyncIterator[Finished]:
             await pool.run("hang")
-            yield Finished(transitions.Result(), (), tmp_path)
+            yield Finished(Result(), (), tmp_path)
 
         async with working_on(context, attempt, item_id) as work:
             await pool.busy()

@@ -21,7 +21,7 @@ OUTSIDE = {"left": 5000}
 
 
 @pytest.fixture
-def server(tmp_path: Path, faulty) -> Iterator[WholeServer]:
+def server(tmp_path: Path, faulty: Any) -> Iterator[WholeServer]:
     with whole_server.running(tmp_path / "server", tiers=LOOSE) as running:
         yield running
 
@@ -49,7 +49,9 @@ def delivered(server: WholeServer, item: Any) -> Image.Image:
     return Image.open(io.BytesIO(server.client.get(item["outputs"][0]["url"]).content))
 
 
-def test_the_original_is_delivered_where_the_failing_step_says_so_and_there_alone(server):
+def test_the_original_is_delivered_where_the_failing_step_says_so_and_there_alone(
+    server: WholeServer,
+) -> None:
     failing = {"use": "crop", "with": OUTSIDE}
     keeps = {"on_error": "keep_original"}
 
@@ -65,7 +67,7 @@ def test_the_original_is_delivered_where_the_failing_step_says_so_and_there_alon
     )
 
 
-def test_a_remote_step_delivers_the_original(server):
+def test_a_remote_step_delivers_the_original(server: WholeServer) -> None:
     remote = {"use": "faulty_call", "on_error": "keep_original"}
 
     kept = item_of(server, "wrong.jpg", {"use": "resize", "with": {"width": 40}}, remote)
@@ -74,7 +76,7 @@ def test_a_remote_step_delivers_the_original(server):
     assert delivered(server, kept).size == (200, 150)
 
 
-def test_a_steps_own_time_and_retries_hold_for_it_alone(server):
+def test_a_steps_own_time_and_retries_hold_for_it_alone(server: WholeServer) -> None:
     slow = {"use": "faulty", "with": {"seconds": 600}, "timeout_s": 0.5, "retries": 0}
     flaky = {"use": "faulty_call", "retries": 0}
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from batchmill.db.types import NOW
 from batchmill.errors.outage import StorageUnavailableError
 from batchmill.errors.request import NotFoundError, WrongStoreError
 from batchmill.model import ids
+from batchmill.model.batch import BatchId
 from batchmill.service import stores, sweep
 from batchmill.service.context import ServerContext
 from batchmill.service.orphans import confirm
@@ -59,7 +60,7 @@ async def folders(context: ServerContext) -> set[str]:
     return {name async for name in context.storage.list_folders(keys.BATCHES)}
 
 
-async def put_folders(context: ServerContext, number: int) -> set[str]:
+async def put_folders(context: ServerContext, number: int) -> set[BatchId]:
     """Lay down folders of batches that the database does not know."""
     names = {ids.batch_id() for _ in range(number)}
     for name in names:
@@ -73,7 +74,7 @@ async def an_hour_later(context: ServerContext) -> None:
     await context.database.run(lambda conn: conn.execute(earlier))
 
 
-async def generation(context: ServerContext) -> int:
+async def generation(context: ServerContext) -> int | None:
     return await context.database.read(lambda conn: conn.scalar(select(installation.c.generation)))
 
 
@@ -279,7 +280,9 @@ async def test_a_worker_that_starts_first_waits_for_a_server_and_marks_nothing(
     database: Database, tmp_path: Path
 ) -> None:
     class Watched(LocalStorage):
-        async def read(self, key: str, *, start: int = 0, stop: int | None = None):
+        async def read(
+            self, key: str, *, start: int = 0, stop: int | None = None
+        ) -> AsyncIterator[bytes]:
             looks.append(key)
             if len(looks) == 3:
                 looked.set()
@@ -355,7 +358,7 @@ async def test_a_listing_that_breaks_off_removes_and_forgets_nothing(
     database: Database, tmp_path: Path
 ) -> None:
     class Broken(LocalStorage):
-        async def list_folders(self, prefix: str):
+        async def list_folders(self, prefix: str) -> AsyncIterator[str]:
             async for name in super().list_folders(prefix):
                 yield name
                 raise StorageUnavailableError(detail="gone")

@@ -16,7 +16,8 @@ from batchmill.db.types import NOW, at
 from batchmill.errors.request import EmptyBatchError
 from batchmill.model import ids
 from batchmill.model.batch import BatchDraft, BatchId, BatchStatus, OwnerId
-from batchmill.model.item import ItemStatus, WorkerId
+from batchmill.model.item import Failure, ItemStatus, WorkerId
+from batchmill.model.retry import RetryPolicy
 from batchmill.service import sweep
 from batchmill.service.scheduling import transitions
 from batchmill.service.submission.submit import Caller, Order, accept, drafted
@@ -270,9 +271,9 @@ async def test_a_retrying_item_is_not_taken_before_it_is_due(
     )
     assert claimed is not None
     failed = transitions.Failed(
-        transitions.Failure("outage", "away", retryable=True),
+        Failure("outage", "away", retryable=True),
         "errors",
-        transitions.retry.RetryPolicy(),
+        RetryPolicy(),
         retry_after_s=600,
     )
     await database.run(transitions.finish, claimed, failed, run_ms=1, retention_ms=10**9)
@@ -284,7 +285,7 @@ async def test_a_retrying_item_is_not_taken_before_it_is_due(
     assert [each.item_id for each in taken.messages] == [item.id]
 
 
-def batches_draft():
+def batches_draft() -> BatchDraft:
     return BatchDraft(
         pipeline={}, pipeline_name="", family="", tier="anonymous", priority=0, keep_open=True
     )

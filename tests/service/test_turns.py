@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 from itertools import chain
+from typing import Any
+
+from sqlalchemy import Connection
 
 from batchmill.db import batches, turns
-from batchmill.db.connect import Connection, Database
+from batchmill.db.connect import Database
 from batchmill.db.types import at, from_ms
 from batchmill.model.batch import BatchId, OwnerId
+from batchmill.model.item import Claim
 from batchmill.service.scheduling import transitions
 from support.rows import AWAY, BATCH, OWNER, Rows, both_at_once
 
@@ -68,7 +72,7 @@ def test_a_retry_is_queued_in_its_millisecond_and_not_before_and_goes_first(
     assert rows.batch_row()["retry_due_at"] == from_ms(rows.now + 2_000)
     for item_id in (ids[0], ids[2]):
         assert rows.claim(item_id) is not None
-        rows.at_any_time(transitions.hand_back, transitions.Claim(item_id, BATCH, 1))
+        rows.at_any_time(transitions.hand_back, Claim(item_id, BATCH, 1))
     rows.now += 1_999
     assert [each.item_id for each in rows.take(window=1)] == [ids[0]]
     rows.now += 1
@@ -134,7 +138,7 @@ def test_two_owners_who_are_served_at_once_do_not_pass_the_cap_together(
 # Turns and priorities
 
 
-def turn(rows: Rows, owner_id: OwnerId = OWNER, **more) -> list[str]:
+def turn(rows: Rows, owner_id: OwnerId = OWNER, **more: Any) -> list[str]:
     """Let a batch of the owner have its turn for one item; return which it was."""
     queued = rows.do(transitions.queue_next_turn, owner_id, **{"window": 1, **more}).messages
     for each in queued:

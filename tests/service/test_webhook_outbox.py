@@ -7,15 +7,17 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 from standardwebhooks.webhooks import Webhook as Verifier
 
 from batchmill.db import webhooks as rows
 from batchmill.db.connect import Database
-from batchmill.db.types import at, to_ms
+from batchmill.db.types import Clock, at, to_ms
 from batchmill.model import ids
-from batchmill.model.batch import LOCAL_OWNER, OwnerId
+from batchmill.model.batch import LOCAL_OWNER, BatchId, OwnerId
 from batchmill.model.webhook import Delivery, DeliveryStatus, Webhook
 from batchmill.outgoing.calls import CallRules, Outgoing
 from batchmill.service import batch_control, webhook_outbox, webhooks
@@ -51,7 +53,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 async def a_webhook(
-    context: ServerContext, receiver: Receiver, *, every_batch: bool = True, **more
+    context: ServerContext, receiver: Receiver, *, every_batch: bool = True, **more: Any
 ) -> Webhook:
     owner_id = more.get("owner_id", LOCAL_OWNER)
     return await webhooks.create(context, owner_id, url=receiver.url, every_batch=every_batch)
@@ -62,7 +64,9 @@ async def notices_of(context: ServerContext, webhook: Webhook) -> list[Delivery]
     return list(reversed(page.data))
 
 
-async def until(context: ServerContext, webhook: Webhook, holds: Callable[[list[Delivery]], bool]):
+async def until(
+    context: ServerContext, webhook: Webhook, holds: Callable[[list[Delivery]], object]
+) -> list[Delivery]:
     async with asyncio.timeout(60):
         while not holds(found := await notices_of(context, webhook)):
             await asyncio.sleep(0.02)
@@ -75,14 +79,16 @@ async def sending(context: ServerContext) -> AsyncIterator[None]:
         yield
 
 
-async def ended_batch(context: ServerContext, **order) -> str:
+async def ended_batch(context: ServerContext, **order: Any) -> BatchId:
     """Make a batch that has ended without any work."""
     batch_id = await send(context, 0, keep_open=True, **order)
     await batch_control.close(context, batch_id, owner_id=None)
     return batch_id
 
 
-async def test_the_end_of_a_batch_is_told_once_and_signed(context, receiver, tmp_path):
+async def test_the_end_of_a_batch_is_told_once_and_signed(
+    context: ServerContext, receiver: Receiver, tmp_path: Path
+) -> None:
     webhook = await a_webhook(context, receiver)
     batch_id = await send(context, 3, metadata={"order": "ä 7"}, tag="shop")
     async with working(context, scripted(tmp_path, nothing_special)):
@@ -107,8 +113,8 @@ async def test_the_end_of_a_batch_is_told_once_and_signed(context, receiver, tmp
 
 
 async def test_a_batch_that_is_cancelled_closed_or_run_again_is_told_each_time(
-    context, receiver, tmp_path
-):
+    context: ServerContext, receiver: Receiver, tmp_path: Path
+) -> None:
     webhook = await a_webhook(context, receiver)
     cancelled = await send(context, 2)
     await batch_control.cancel(context, cancelled, owner_id=None)
@@ -131,11 +137,13 @@ async def test_a_batch_that_is_cancelled_closed_or_run_again_is_told_each_time(
     assert len({each.id for each in found}) == 3
 
 
-async def test_a_notice_and_the_end_are_one_transaction(context, receiver):
+async def test_a_notice_and_the_end_are_one_transaction(
+    context: ServerContext, receiver: Receiver
+) -> None:
     webhook = await a_webhook(context, receiver)
     batch_id = await send(context, 0, keep_open=True)
 
-    def broken_off(conn) -> None:
+    def broken_off(conn: Connection) -> None:
         batch_control._close(conn, batch_id, retention_ms=1_000)
         assert rows.page(conn, webhook.id, limit=1)
         raise LookupError("the process dies before the commit")
@@ -147,7 +155,9 @@ async def test_a_notice_and_the_end_are_one_transaction(context, receiver):
     assert len(await notices_of(context, webhook)) == 1
 
 
-async def test_a_webhook_hears_of_batches_that_name_it_and_of_no_other_owners(context, receiver):
+async def test_a_webhook_hears_of_batches_that_name_it_and_of_no_other_owners(
+    context: ServerContext, receiver: Receiver
+) -> None:
     anna = Caller(owner_id=OwnerId("anna"))
     named = await a_webhook(context, receiver, every_batch=False)
     every = await a_webhook(context, receiver)
@@ -164,7 +174,9 @@ async def test_a_webhook_hears_of_batches_that_name_it_and_of_no_other_owners(co
     assert told(await notices_of(context, annas)) == [third]
 
 
-async def test_a_receiver_that_comes_back_gets_the_same_message(context, receiver):
+async def test_a_receiver_that_comes_back_gets_the_same_message(
+    context: ServerContext, receiver: Receiver
+) -> None:
     webhook = await a_webhook(context, receiver)
     receiver.behave = lambda guest: answer(guest, 503)
     await ended_batch(context)
@@ -185,7 +197,9 @@ async def test_a_receiver_that_comes_back_gets_the_same_message(context, receive
     Verifier(webhook.secret).verify(second.body, second.headers)
 
 
-async def test_a_notice_that_never_arrives_is_given_up_after_all_tries(context, receiver):
+async def test_a_notice_that_never_arrives_is_given_up_after_all_tries(
+    context: ServerContext, receiver: Receiver
+) -> None:
     webhook = await a_webhook(context, receiver)
     receiver.stop()
     await ended_batch(context)
@@ -208,11 +222,13 @@ async def _make_due(context: ServerContext, delivery: Delivery) -> None:
     await context.database.run(rows.record, delivery.id, tries=delivery.tries, due_at=at(0))
 
 
-def _later(delivery: Delivery):
+def _later(delivery: Delivery) -> Clock:
     return at(to_ms(delivery.created_at + timedelta(days=30)))
 
 
-async def test_a_receiver_that_says_gone_is_not_called_again(context, receiver):
+async def test_a_receiver_that_says_gone_is_not_called_again(
+    context: ServerContext, receiver: Receiver
+) -> None:
     webhook = await a_webhook(context, receiver)
     receiver.behave = lambda guest: answer(guest, 410)
     await ended_batch(context)
@@ -221,7 +237,9 @@ async def test_a_receiver_that_says_gone_is_not_called_again(context, receiver):
     assert (delivery.status, delivery.tries, delivery.answered) == (DeliveryStatus.GIVEN_UP, 1, 410)
 
 
-async def test_a_sender_that_dies_after_its_claim_loses_nothing(context, receiver):
+async def test_a_sender_that_dies_after_its_claim_loses_nothing(
+    context: ServerContext, receiver: Receiver
+) -> None:
     webhook = await a_webhook(context, receiver)
     await ended_batch(context)
     claimed = await context.database.run(
@@ -236,10 +254,13 @@ async def test_a_sender_that_dies_after_its_claim_loses_nothing(context, receive
     later = _later(claimed[1])
     assert await context.database.read(rows.due, without=(), limit=9, now=later) == [webhook.id]
     again = await context.database.read(rows.next_due, webhook.id, now=later)
+    assert again is not None
     assert again.id == claimed[1].id
 
 
-async def test_processes_side_by_side_send_each_notice_once(context, receiver):
+async def test_processes_side_by_side_send_each_notice_once(
+    context: ServerContext, receiver: Receiver
+) -> None:
     webhook = await a_webhook(context, receiver)
     for _ in range(20):
         await ended_batch(context)
@@ -253,7 +274,9 @@ async def test_processes_side_by_side_send_each_notice_once(context, receiver):
 
 
 @pytest.mark.parametrize("behave", [receivers.hang, receivers.drip, receivers.flood_headers])
-async def test_a_receiver_that_hangs_or_floods_holds_up_nobody_else(context, receiver, behave):
+async def test_a_receiver_that_hangs_or_floods_holds_up_nobody_else(
+    context: ServerContext, receiver: Receiver, behave: receivers.Behave
+) -> None:
     receiver.behave = behave
     patient = context.settings.model_copy(update={"webhook_timeout_s": 120})
     context = replace(context, settings=patient)
@@ -270,7 +293,9 @@ async def test_a_receiver_that_hangs_or_floods_holds_up_nobody_else(context, rec
     assert len(good_receiver.got) == 3
 
 
-async def test_a_name_that_leads_inside_is_a_failed_call(context, receiver):
+async def test_a_name_that_leads_inside_is_a_failed_call(
+    context: ServerContext, receiver: Receiver
+) -> None:
     webhook = await a_webhook(context, receiver)
     await ended_batch(context)
     strict = replace(context, outgoing=Outgoing(CallRules(http=True)))
@@ -280,7 +305,9 @@ async def test_a_name_that_leads_inside_is_a_failed_call(context, receiver):
     assert receiver.got == []
 
 
-async def test_notices_of_a_removed_webhook_are_gone_and_old_ones_are_forgotten(context, receiver):
+async def test_notices_of_a_removed_webhook_are_gone_and_old_ones_are_forgotten(
+    context: ServerContext, receiver: Receiver
+) -> None:
     webhook = await a_webhook(context, receiver)
     other = await a_webhook(context, receiver)
     await ended_batch(context)
@@ -294,7 +321,9 @@ async def test_notices_of_a_removed_webhook_are_gone_and_old_ones_are_forgotten(
     assert await context.database.run(rows.forget_older, age_ms=1_000, now=old) == 1
 
 
-async def test_a_message_stays_as_it_was_written(context, receiver):
+async def test_a_message_stays_as_it_was_written(
+    context: ServerContext, receiver: Receiver
+) -> None:
     webhook = await a_webhook(context, receiver)
     batch_id = await ended_batch(context, metadata={"b": 1, "a": [1.5, None, "x"]})
     (before,) = await notices_of(context, webhook)
@@ -304,7 +333,9 @@ async def test_a_message_stays_as_it_was_written(context, receiver):
     assert json.loads(receiver.got[0].body) == before.body
 
 
-async def test_a_webhook_has_nothing_due_until_the_instant_that_its_notice_names(context, receiver):
+async def test_a_webhook_has_nothing_due_until_the_instant_that_its_notice_names(
+    context: ServerContext, receiver: Receiver
+) -> None:
     webhook = await a_webhook(context, receiver)
     await ended_batch(context)
     (delivery,) = await notices_of(context, webhook)
@@ -315,7 +346,9 @@ async def test_a_webhook_has_nothing_due_until_the_instant_that_its_notice_names
     assert await context.database.read(rows.due, without=(), limit=9, now=on_time) == [webhook.id]
 
 
-async def test_the_longest_overdue_webhook_comes_first_and_a_busy_one_not_at_all(context, receiver):
+async def test_the_longest_overdue_webhook_comes_first_and_a_busy_one_not_at_all(
+    context: ServerContext, receiver: Receiver
+) -> None:
     webhooks_ = [await a_webhook(context, receiver) for _ in range(2)]
     await ended_batch(context)
     for first, second in (webhooks_, reversed(webhooks_)):
@@ -326,7 +359,9 @@ async def test_the_longest_overdue_webhook_comes_first_and_a_busy_one_not_at_all
         assert await context.database.read(rows.due, without={first.id}, limit=9) == [second.id]
 
 
-async def test_a_call_that_is_under_way_is_repeated_only_after_its_time_limit(context, receiver):
+async def test_a_call_that_is_under_way_is_repeated_only_after_its_time_limit(
+    context: ServerContext, receiver: Receiver
+) -> None:
     webhook = await a_webhook(context, receiver)
     receiver.behave = receivers.hang
     await ended_batch(context)

@@ -53,14 +53,14 @@ async def granted(
 )
 def test_reservations_at_the_same_time_never_pass_a_cap(
     database: Database, caps: tuple[int | None, ...], expected: int
-):
+) -> None:
     batch, day, most = caps
     budget = a_purse(database, batch=batch, day=day)
 
     assert asyncio.run(granted(budget, 10, times=20, most=most)) == expected
 
 
-async def test_what_a_call_did_not_cost_can_be_used_again(database: Database):
+async def test_what_a_call_did_not_cost_can_be_used_again(database: Database) -> None:
     budget = a_purse(database, batch=30, day=100)
     assert await granted(budget, 10, times=5) == 3
     await budget.settle(10, 4)
@@ -70,12 +70,14 @@ async def test_what_a_call_did_not_cost_can_be_used_again(database: Database):
     assert await granted(budget, 10, times=5) == 0
 
 
-async def test_a_cap_that_refuses_leaves_the_others_as_they_were(database: Database):
+async def test_a_cap_that_refuses_leaves_the_others_as_they_were(database: Database) -> None:
     assert await granted(a_purse(database, batch=100, day=10), 10, times=5) == 1
     assert await granted(a_purse(database, batch=100, day=None), 10, times=20) == 9
 
 
-async def test_an_item_is_not_due_before_the_model_asks_for(database: Database, tmp_path: Path):
+async def test_an_item_is_not_due_before_the_model_asks_for(
+    database: Database, tmp_path: Path
+) -> None:
     def busy(claimed: Claimed) -> None:
         raise ModelBusyError(claimed.input.name, 120.0)
 

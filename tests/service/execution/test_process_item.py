@@ -2,10 +2,13 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pytest
+from sqlalchemy import Connection
 
 from batchmill.db import items, workers
 from batchmill.db.connect import Database
@@ -15,7 +18,7 @@ from batchmill.errors.item import AttemptTimeoutError, ChildCrashedError, Unread
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.model.batch import BatchStatus, OwnerId
 from batchmill.model.families import SEQUENTIAL
-from batchmill.model.item import ItemStatus, QueueMessage, WorkerId
+from batchmill.model.item import ItemStatus, QueueMessage, Result, Spent, WorkerId
 from batchmill.service import batch_control
 from batchmill.service.execution.process_item import process_item
 from batchmill.service.scheduling import leases, transitions
@@ -39,6 +42,8 @@ from support.server_contexts import (
     working,
 )
 
+P = ParamSpec("P")
+T = TypeVar("T")
 pytestmark = pytest.mark.all_databases
 
 
@@ -49,7 +54,7 @@ class DeafEngine(MemoryEngine):
         super().__init__()
         self.heard: set[tuple[str, int]] = set()
 
-    async def submit(self, messages: list[QueueMessage]) -> None:
+    async def submit(self, messages: Sequence[QueueMessage]) -> None:
         known = [d for d in messages if (d.item_id, d.dispatch_no) in self.heard]
         self.heard |= {(d.item_id, d.dispatch_no) for d in messages}
         await super().submit(known)
@@ -60,7 +65,9 @@ class SlowAnswers(Database):
 
     settling = 0
 
-    async def run(self, function, *args, **more):
+    async def run(
+        self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **more: P.kwargs
+    ) -> T:
         result = await super().run(function, *args, **more)
         if function is transitions.finish:
             self.settling += 1
@@ -146,7 +153,7 @@ async def test_a_kill_between_finish_and_dispatch_is_made_good_by_the_sweep(
         transitions.claim, first.id, worker_id=context.process_id, lease_ms=1000
     )
     assert claimed is not None
-    failed = transitions.Completed(transitions.Result())
+    failed = transitions.Completed(Result())
     await database.run(transitions.finish, claimed, failed, run_ms=1, retention_ms=10**9)
     # The worker is killed here: it settled, and never dispatched.
     assert (await batch_of(context, batch_id)).counts.in_flight == 0
@@ -233,7 +240,7 @@ async def test_a_stale_worker_cannot_finish_an_item_and_leaves_no_file(
         await database.run(items.expire_leases, batch_id)
         await database.run(transitions.rescue, batch_id, limit=10)
         await database.run(transitions.queue_items, batch_id, window=1)
-        other = {"worker_id": WorkerId("wrk_other"), "lease_ms": context.lease_ms}
+        other: dict[str, Any] = {"worker_id": WorkerId("wrk_other"), "lease_ms": context.lease_ms}
         successors.append(await database.run(transitions.claim, item.id, **other))
 
     successors: list[Claimed | None] = []
@@ -244,7 +251,7 @@ async def test_a_stale_worker_cannot_finish_an_item_and_leaves_no_file(
     assert len(stored_files(tmp_path)) == 1
     (successor,) = successors
     assert successor is not None
-    done = transitions.Completed(transitions.Result())
+    done = transitions.Completed(Result())
     assert await database.run(transitions.finish, successor, done, run_ms=1, retention_ms=1_000)
 
 
@@ -283,7 +290,7 @@ async def test_a_worker_that_stops_hands_back_without_counting_an_attempt(
         await until(context, batch_id, lambda batch: batch.counts.processing == 2)
     batch = await batch_of(context, batch_id)
     assert (batch.counts.processing, batch.counts.unfinished) == (0, 3)
-    assert all(item.spent == transitions.Spent() for item in await items_of(context, batch_id))
+    assert all(item.spent == Spent() for item in await items_of(context, batch_id))
     async with working(context, scripted(tmp_path, nothing_special)):
         assert (await until_ended(context, batch_id)).counts.completed == 3
 

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batchmill.db.connect import Database
 from batchmill.errors.outage import StorageUnavailableError
-from batchmill.model.item import Item
+from batchmill.model.item import Result
 from batchmill.service.context import ServerContext
 from batchmill.storage.keys import RESULTS
 from batchmill.storage.local import LocalStorage
@@ -31,7 +32,7 @@ class Bucket(LocalStorage):
     away = False
     asked = 0
 
-    async def put(self, key: str, path: Path, **more) -> None:
+    async def put(self, key: str, path: Path, **more: Any) -> None:
         self.asked += 1
         if self.away:
             raise StorageUnavailableError(detail="it is away")
@@ -49,35 +50,39 @@ def context(database: Database, tmp_path: Path, bucket: Bucket) -> ServerContext
     return replace(context, storage=SplitStorage(context.storage, bucket))
 
 
-async def ended(context: ServerContext, folder: Path, number: int) -> list[Item]:
+async def results(context: ServerContext, folder: Path, number: int) -> list[Result]:
     batch_id = await send(context, number)
     async with working(context, scripted(folder, nothing_special), slots=1):
         await until_ended(context, batch_id)
-    return list(await items_of(context, batch_id))
+    found = [item.result for item in await items_of(context, batch_id)]
+    return [result for result in found if result is not None]
 
 
-async def test_a_result_says_by_its_key_that_it_is_in_the_bucket(context, tmp_path):
-    (item,) = await ended(context, tmp_path, 1)
+async def test_a_result_says_by_its_key_that_it_is_in_the_bucket(
+    context: ServerContext, tmp_path: Path
+) -> None:
+    (result,) = await results(context, tmp_path, 1)
 
-    (output,) = item.result.outputs
+    (output,) = result.outputs
     assert output.key.startswith(RESULTS)
     assert output.key.endswith(".txt")
-    assert item.result.warnings == ()
+    assert result.warnings == ()
     assert [piece async for piece in context.storage.read(output.key)] == [b"0.txt"]
 
 
-async def test_a_bucket_that_is_away_is_left_alone_for_a_while(context, bucket, tmp_path):
+async def test_a_bucket_that_is_away_is_left_alone_for_a_while(
+    context: ServerContext, bucket: Bucket, tmp_path: Path
+) -> None:
     bucket.away = True
-    found = await ended(context, tmp_path, 5)
+    found = await results(context, tmp_path, 5)
 
     assert bucket.asked == 1
-    for item in found:
-        (output,) = item.result.outputs
+    assert len(found) == 5
+    for result in found:
+        (output,) = result.outputs
         assert not output.key.startswith(RESULTS)
-        assert item.result.warnings == (
-            "out.txt is kept on the server: the bucket did not take it",
-        )
+        assert result.warnings == ("out.txt is kept on the server: the bucket did not take it",)
 
     bucket.away, context.vitals.results_away_until_s = False, 0.0
-    (item,) = await ended(context, tmp_path, 1)
-    assert item.result.outputs[0].key.startswith(RESULTS)
+    (result,) = await results(context, tmp_path, 1)
+    assert result.outputs[0].key.startswith(RESULTS)

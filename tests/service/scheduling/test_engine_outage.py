@@ -1,7 +1,7 @@
 """The engine is only a notification: what was accepted is done although it was away or forgot."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 import databases
 from batchmill.db.connect import Database
 from batchmill.engines.bullmq import BullmqEngine
+from batchmill.model.batch import Batch
 from batchmill.service.context import ServerContext
 from support import redis_server
 from support.redis_server import PrivateRedis
@@ -37,6 +38,11 @@ def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
         yield database
 
 
+def completed(number: int) -> Callable[[Batch], bool]:
+    """Say whether so many items of a batch are completed."""
+    return lambda batch: batch.counts.completed >= number
+
+
 def on_redis(database: Database, folder: Path, redis: PrivateRedis) -> ServerContext:
     return new_context(database, folder, engine=BullmqEngine(redis.url, queue="q"))
 
@@ -62,7 +68,7 @@ async def test_nothing_is_lost_when_redis_forgets_everything_again_and_again(
     async with working(context, scripted(tmp_path, nothing_special)):
         batch_id = await send(context, 60)
         for ended in (5, 20):
-            await until(context, batch_id, lambda b, n=ended: b.counts.completed >= n)
+            await until(context, batch_id, completed(ended))
             await asyncio.to_thread(redis.client().flushall)
         batch = await until_ended(context, batch_id)
     assert batch.counts.completed == batch.counts.total == 60

@@ -2,15 +2,17 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 import databases
 from batchmill.db import batches
-from batchmill.db.connect import Connection, Database
+from batchmill.db.connect import Database
+from batchmill.engines.memory import MemoryEngine
 from batchmill.model.batch import BatchId
 from batchmill.model.item import ItemId, QueueMessage, Result
 from batchmill.service.context import ServerContext
@@ -22,13 +24,14 @@ FINISHERS = DISPATCHERS = 8
 ITEMS = 30
 
 
-class Notifications:
+class Notifications(MemoryEngine):
     """An engine that keeps what it is told where finishers take it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.queue: asyncio.Queue[ItemId] = asyncio.Queue()
 
-    async def submit(self, messages: list[QueueMessage]) -> None:
+    async def submit(self, messages: Sequence[QueueMessage]) -> None:
         for each in messages:
             self.queue.put_nowait(each.item_id)
 

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,7 @@ async def test_a_full_family_holds_up_no_other_batch_of_its_owner(
     other = await send(context, 1, priority="low", keep_open=True)
     await context.database.run(items.withdraw, [each.id for each in await items_of(context, other)])
     counts = {ItemStatus.QUEUED: -1, ItemStatus.PENDING: 1}
-    await context.database.run(batches.count, other, counts)
+    await context.database.run(lambda conn: batches.count(conn, other, counts))
 
     assert await dispatch_owner(context, Caller().owner_id) == 1
     assert (await batch_of(context, full)).counts.queued == 2
@@ -139,7 +140,10 @@ def test_the_slots_of_a_machine_that_is_short_count_for_nothing(
     database: Database, tmp_path: Path
 ) -> None:
     async def story(memory_reserve_bytes: int) -> int:
-        reserves = {"disk_reserve_bytes": 0, "memory_reserve_bytes": memory_reserve_bytes}
+        reserves: dict[str, Any] = {
+            "disk_reserve_bytes": 0,
+            "memory_reserve_bytes": memory_reserve_bytes,
+        }
         context = new_context(database, tmp_path, **reserves)
         await heartbeat.enter(context, slots=4)
         return context.vitals.slots
