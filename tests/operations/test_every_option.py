@@ -211,7 +211,7 @@ ELSEWHERE = {
 """Options of what asks a server, and the tests that have one."""
 
 
-def test_every_option_of_every_operation_has_a_case():
+def test_every_option_of_every_operation_has_a_case() -> None:
     declared = {name: set(registry.get(name).options.model_fields) for name in registry.BUILTIN}
 
     assert {name: set(cases) for name, cases in (CASES | ELSEWHERE).items()} == declared
@@ -220,7 +220,7 @@ def test_every_option_of_every_operation_has_a_case():
 @pytest.mark.parametrize(
     "test", sorted({test for of in ELSEWHERE.values() for test in of.values()})
 )
-def test_a_test_that_is_named_here_exists(test: str):
+def test_a_test_that_is_named_here_exists(test: str) -> None:
     path, _, name = test.partition("::")
 
     assert f"def {name}" in (Path(__file__).parents[1] / path).read_text(encoding="utf-8")
@@ -232,7 +232,7 @@ def test_a_test_that_is_named_here_exists(test: str):
 )
 def test_another_value_of_an_option_makes_another_result(
     tmp_path: Path, operation: str, option: str
-):
+) -> None:
     one = CASES[operation][option]
     path = one.file(tmp_path / "file")
 

@@ -3,12 +3,14 @@
 import struct
 import zlib
 from io import BytesIO
+from typing import Any
 
 import pytest
 import pyvips
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from batchmill.model.media import AVIF, GIF, JPEG, PNG, TIFF, WEBP
 from batchmill.operations.images.codec.metadata import (
@@ -20,7 +22,7 @@ from batchmill.operations.images.codec.metadata import (
 )
 from batchmill.operations.images.codec.strip.file import stripped
 from batchmill.operations.images.codec.strip.policy import Policy
-from batchmill.operations.picture import Packets
+from batchmill.operations.picture import Keep, Packets
 from support.pictures import pil, scene
 
 NONE = Policy("none")
@@ -29,7 +31,7 @@ XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" exif:GPSLatitude="1" dc:title="T"/>'
 TAGS = ("exif-ifd0-Make", "exif-ifd3-GPSLatitude", "exif-ifd1-Compression")
 
 
-def saved(kind: str, **more) -> bytes:
+def saved(kind: str, **more: Any) -> bytes:
     out = BytesIO()
     pil(scene(40, 30)).save(out, kind, **more)
     return out.getvalue()
@@ -151,6 +153,7 @@ def test_an_animated_png_keeps_its_frames() -> None:
     result = stripped(saved("PNG", save_all=True, append_images=[other]), PNG, NONE)
     assert result is not None
     with Image.open(BytesIO(result)) as image:
+        assert isinstance(image, PngImageFile)
         assert image.n_frames == 2
 
 
@@ -184,7 +187,9 @@ def an_image_with_all() -> pyvips.Image:
     ("keep", "left"),
     [("exif", TAGS[:1]), ("xmp", TAGS[:1]), ("all", TAGS[:2])],
 )
-def test_an_encoder_gets_the_place_only_with_all_and_a_thumbnail_never(keep, left) -> None:
+def test_an_encoder_gets_the_place_only_with_all_and_a_thumbnail_never(
+    keep: Keep, left: list[str]
+) -> None:
     found = cleaned(an_image_with_all(), keep).get_fields()
     assert [name for name in (*TAGS, "jpeg-thumbnail-data") if name in found] == list(left)
 
@@ -213,7 +218,9 @@ VALUES_OF_TAGS = st.tuples(
 
 
 @given(values=st.lists(VALUES_OF_TAGS, min_size=1, max_size=3, unique_by=lambda value: value[0]))
-def test_exif_with_values_of_any_type_is_kept_or_dropped(values) -> None:
+def test_exif_with_values_of_any_type_is_kept_or_dropped(
+    values: list[tuple[int, int, int, bytes]],
+) -> None:
     start = 8 + 2 + 12 * len(values) + 4
     exif, behind = struct.pack("<2sHIH", b"II", 42, 8, len(values)), b""
     for tag, kind, number, value in sorted(values):

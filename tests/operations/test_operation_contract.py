@@ -37,7 +37,7 @@ def files(tmp_path: Path) -> dict[Family, Path]:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_says_what_it_is(name: str):
+def test_an_operation_says_what_it_is(name: str) -> None:
     operation = registry.get(name)
     assert operation.name == name
     assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
@@ -48,7 +48,7 @@ def test_an_operation_says_what_it_is(name: str):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_option_has_a_description_a_default_and_bounds(name: str):
+def test_every_option_has_a_description_a_default_and_bounds(name: str) -> None:
     lacking = {option: list(_lacking(schema)) for option, schema in _properties(name).items()}
     assert lacking == {option: [] for option in _properties(name)}
 
@@ -65,18 +65,18 @@ def _lacking(schema: dict[str, Any]) -> Iterator[str]:
             yield from (end for end, other in ends.items() if not kind.keys() & {end, other})
 
 
-def test_an_option_that_lacks_something_is_found():
+def test_an_option_that_lacks_something_is_found() -> None:
     assert list(_lacking({"type": "integer"})) == ["description", "default", "minimum", "maximum"]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_unknown_options_are_refused(name: str):
+def test_unknown_options_are_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         registry.get(name).options.model_validate({**SAMPLES.get(name, {}), "no_such_option": 1})
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_complete_options_mean_the_same_as_the_ones_given(name: str):
+def test_complete_options_mean_the_same_as_the_ones_given(name: str) -> None:
     given = registry.options(name, SAMPLES.get(name, {}))
     complete = given.model_dump(mode="json")
     assert set(complete) == set(registry.get(name).options.model_fields)
@@ -84,14 +84,16 @@ def test_complete_options_mean_the_same_as_the_ones_given(name: str):
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_the_same_file_and_options_give_the_same_bytes(name: str, files: dict[Family, Path]):
+def test_the_same_file_and_options_give_the_same_bytes(
+    name: str, files: dict[Family, Path]
+) -> None:
     accepts = registry.get(name).accepts
     family = Family.IMAGE if Family.IMAGE in accepts else Family.DOCUMENT
     one, other = (_result(files[family], name) for _ in range(2))
     assert one == other
 
 
-def _result(source: Path, name: str) -> tuple[Any, ...]:
+def _result(source: Path, name: str) -> tuple[object, ...]:
     report = run(source, [(name, SAMPLES.get(name, {}))])
     if report.error and report.error.code == "face_model_missing":
         parts.missing("the face model")
@@ -108,14 +110,16 @@ def _untimed(data: object) -> object:
 
 
 @pytest.mark.parametrize("name", CHOOSY)
-def test_a_file_of_a_family_it_does_not_take_is_refused(name: str, files: dict[Family, Path]):
+def test_a_file_of_a_family_it_does_not_take_is_refused(
+    name: str, files: dict[Family, Path]
+) -> None:
     others = set(files) - registry.get(name).accepts
     report = run(files[others.pop()], [(name, SAMPLES.get(name, {}))])
     assert report.error is not None
     assert report.error.code == "unsupported_type"
 
 
-def test_schemas_are_read_without_loading_any_decoder():
+def test_schemas_are_read_without_loading_any_decoder() -> None:
     heavy = {"pyvips", "PIL", "pillow_heif", "onnxruntime", "numpy", "pypdfium2", "pdfplumber"}
     code = (
         "import sys; from batchmill.operations import presets, registry;"

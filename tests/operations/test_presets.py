@@ -10,7 +10,7 @@ OURS = ("archive", "compress", "fast", "thumbnail", "web")
 
 
 @pytest.mark.parametrize("name", presets.names())
-def test_every_preset_is_a_checked_pipeline_with_limits(name: str):
+def test_every_preset_is_a_checked_pipeline_with_limits(name: str) -> None:
     pipeline = presets.get(name)
     assert pipeline.name == name
     assert pipeline.timeout_s
@@ -18,7 +18,7 @@ def test_every_preset_is_a_checked_pipeline_with_limits(name: str):
     assert presets.summaries()[name].endswith(".")
 
 
-def test_web_is_what_the_image_server_of_the_reference_does():
+def test_web_is_what_the_image_server_of_the_reference_does() -> None:
     pipeline = presets.get("web")
     resize, convert = pipeline.steps
     assert (resize.options["width"], resize.options["height"]) == (1024, 1024)
@@ -27,7 +27,7 @@ def test_web_is_what_the_image_server_of_the_reference_does():
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_presets_make_a_picture(tmp_path: Path, name: str):
+def test_our_presets_make_a_picture(tmp_path: Path, name: str) -> None:
     scene(1500, 1000).jpegsave(tmp_path / "in.jpg", Q=95)
     steps = [(step.use, step.options) for step in presets.get(name).steps]
     result = made(tmp_path / "in.jpg", steps)
@@ -36,7 +36,7 @@ def test_our_presets_make_a_picture(tmp_path: Path, name: str):
     }.get(name, (1500, 1000)) == (result.width, result.height)  # fmt: skip
 
 
-def test_a_folder_of_own_presets_comes_before_ours(tmp_path: Path):
+def test_a_folder_of_own_presets_comes_before_ours(tmp_path: Path) -> None:
     (tmp_path / "web.toml").write_text('[[steps]]\nuse = "resize"\nwith = { width = 10 }\n')
     (tmp_path / "shop.toml").write_text('summary = "Ours."\n[[steps]]\nuse = "convert"\n')
     assert presets.get("web", tmp_path).steps[0].options["width"] == 10
@@ -44,7 +44,7 @@ def test_a_folder_of_own_presets_comes_before_ours(tmp_path: Path):
     assert set(presets.names(tmp_path)) == {*presets.names(), "shop"}
 
 
-def test_a_single_file_is_a_preset_too(tmp_path: Path):
+def test_a_single_file_is_a_preset_too(tmp_path: Path) -> None:
     (tmp_path / "shop.toml").write_text('[[steps]]\nuse = "convert"\n')
     assert presets.get("shop", tmp_path / "shop.toml").name == "shop"
 
@@ -58,18 +58,18 @@ def test_a_single_file_is_a_preset_too(tmp_path: Path):
         ('[[steps]]\nuse = "convert"\nwith = { quality = 900 }', InvalidOptionError),
     ],
 )
-def test_a_wrong_preset_is_refused(tmp_path: Path, text: str, error: type[Exception]):
+def test_a_wrong_preset_is_refused(tmp_path: Path, text: str, error: type[Exception]) -> None:
     (tmp_path / "own.toml").write_text(text)
     with pytest.raises(error):
         presets.get("own", tmp_path)
 
 
-def test_an_unknown_preset_is_answered_with_the_nearest():
+def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'thumbnail'"):
         presets.get("thumbnial")
 
 
-def test_fast_makes_the_same_size_of_picture_as_web(tmp_path: Path):
+def test_fast_makes_the_same_size_of_picture_as_web(tmp_path: Path) -> None:
     scene(1500, 1000).jpegsave(tmp_path / "in.jpg", Q=95)
     for name in ("web", "fast"):
         steps = [(step.use, step.options) for step in presets.get(name).steps]

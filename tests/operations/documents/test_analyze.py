@@ -4,6 +4,7 @@ import asyncio
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -43,7 +44,7 @@ KINDS = {
 }
 
 
-def test_every_kind_answers_in_the_same_shape(tmp_path):
+def test_every_kind_answers_in_the_same_shape(tmp_path: Path) -> None:
     documents = [analysed(tmp_path, body, name=name).document for name, body in KINDS.items()]
     assert len({tuple(document) for document in documents}) == 1
     assert all(len(document["sha256"]) == 64 for document in documents)
@@ -53,7 +54,7 @@ def test_every_kind_answers_in_the_same_shape(tmp_path):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_same_file_gives_the_same_facts_and_bytes(tmp_path, name):
+def test_the_same_file_gives_the_same_facts_and_bytes(tmp_path: Path, name: str) -> None:
     for folder in ("1", "2"):
         (tmp_path / folder).mkdir()
     one, two = (analysed(tmp_path / folder, KINDS[name], name=name) for folder in ("1", "2"))
@@ -79,7 +80,9 @@ def test_the_same_file_gives_the_same_facts_and_bytes(tmp_path, name):
         (("menu.zip", zipped({"a.txt": "x"})), "unsupported_type", "application/zip"),
     ],
 )
-def test_each_broken_file_has_one_clear_error(tmp_path, file, error, said):
+def test_each_broken_file_has_one_clear_error(
+    tmp_path: Path, file: tuple[str, bytes], error: str, said: str
+) -> None:
     name, body = file
     code, message = analysed(tmp_path, body, name=name).error
     assert code == error
@@ -96,23 +99,25 @@ def test_each_broken_file_has_one_clear_error(tmp_path, file, error, said):
         ("menu.XLSX", KINDS["a.xls"], "workbook"),
     ],
 )
-def test_a_document_under_another_name_is_read_by_its_content_and_said(tmp_path, name, body, kind):
+def test_a_document_under_another_name_is_read_by_its_content_and_said(
+    tmp_path: Path, name: str, body: bytes, kind: str
+) -> None:
     made = analysed(tmp_path, body, name=name)
     assert made.document["kind"] == kind
     assert made.report.warnings[0].startswith(f"the file is called .{name[5:].lower()} but holds")
 
 
 @pytest.mark.parametrize("name", ["menu.txt", "menu", "menu.dat", "menu.csv"])
-def test_names_that_promise_nothing_are_fine(tmp_path, name):
+def test_names_that_promise_nothing_are_fine(tmp_path: Path, name: str) -> None:
     assert analysed(tmp_path, KINDS["a.csv"], name=name).report.warnings == ()
 
 
 @pytest.mark.parametrize("name", ["../../prices.xlsx", "..\\..\\prices.xlsx", "/etc/prices.xlsx"])
-def test_outputs_are_called_like_the_source_without_its_folders(tmp_path, name):
+def test_outputs_are_called_like_the_source_without_its_folders(tmp_path: Path, name: str) -> None:
     assert analysed(tmp_path, xlsx(SHEET), name=name).names == ["prices.sheet1.csv"]
 
 
-def test_every_kind_is_read_inside_the_sandbox(tmp_path):
+def test_every_kind_is_read_inside_the_sandbox(tmp_path: Path) -> None:
     async def story() -> list[Report]:
         pool = Pool(1, tmp_path / "scratch")
         try:
@@ -135,7 +140,7 @@ def _job(pool: Pool, name: str) -> Job:
     return Job(str(folder / "source"), str(folder / "work"), name, (step,))
 
 
-def test_the_operation_is_cheap_to_import_and_to_describe():
+def test_the_operation_is_cheap_to_import_and_to_describe() -> None:
     program = (
         "import sys; from batchmill.operations import registry; registry.schema('analyze');"
         "print([name for name in ('pypdfium2', 'pdfplumber', 'python_calamine', 'chardet', 'numpy',"
@@ -145,18 +150,18 @@ def test_the_operation_is_cheap_to_import_and_to_describe():
     assert done.stdout.decode().strip() == "[]"
 
 
-def test_every_option_is_described():
+def test_every_option_is_described() -> None:
     fields = registry.schema("analyze")["properties"]
     assert all(field["description"] and "default" in field for field in fields.values())
 
 
-def test_the_preset_retries_and_gives_half_an_hour():
+def test_the_preset_retries_and_gives_half_an_hour() -> None:
     pipeline = presets.get("analyze")
     assert (pipeline.retries, pipeline.timeout_s, pipeline.family) == (3, 1800, "documents")
     assert [step.use for step in pipeline.steps] == ["analyze"]
 
 
-def test_ods_tables_are_sheets(tmp_path):
+def test_ods_tables_are_sheets(tmp_path: Path) -> None:
     cell = '<table:table-cell office:value-type="{}"{}><text:p>{}</text:p></table:table-cell>'
     rows = "".join(
         f"<table:table-row>{a}{b}</table:table-row>"

@@ -12,14 +12,16 @@ days = st.dates(date(1000, 1, 1), date(2999, 12, 31))
 
 
 @given(days, st.sampled_from(["-", "/", "."]))
-def test_year_first_is_never_open(day, mark):
+def test_year_first_is_never_open(day: date, mark: str) -> None:
     found = read_date(f"{day.year}{mark}{day.month:02d}{mark}{day.day:02d}")
     assert found is not None
     assert found.day_first == found.month_first == day.isoformat()
 
 
 @given(days, st.sampled_from(["/", "-"]), st.booleans())
-def test_slashes_are_read_both_ways_where_both_are_dates(day, mark, padded):
+def test_slashes_are_read_both_ways_where_both_are_dates(
+    day: date, mark: str, padded: bool
+) -> None:
     width = 2 if padded else 1
     found = read_date(f"{day.day:0{width}d}{mark}{day.month:0{width}d}{mark}{day.year}")
     assert found is not None
@@ -31,14 +33,14 @@ def test_slashes_are_read_both_ways_where_both_are_dates(day, mark, padded):
 
 
 @given(days)
-def test_dots_are_day_first(day):
+def test_dots_are_day_first(day: date) -> None:
     found = read_date(f"{day.day}.{day.month}.{day.year}")
     assert found is not None
     assert found.day_first == found.month_first == day.isoformat()
 
 
 @given(st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1)))  # noqa: DTZ001 - as in a file
-def test_the_time_of_day_is_kept_to_the_second(moment):
+def test_the_time_of_day_is_kept_to_the_second(moment: datetime) -> None:
     found = read_date(moment.strftime("%Y-%m-%d %H:%M:%S"))
     assert found is not None
     assert found.day_first == moment.isoformat(timespec="seconds")
@@ -70,12 +72,12 @@ def test_the_time_of_day_is_kept_to_the_second(moment):
         ("20210303", None),
     ],
 )
-def test_forms_that_people_use(text, iso):
+def test_forms_that_people_use(text: str, iso: str | None) -> None:
     found = read_date(text)
     assert (found and found.day_first) == iso
 
 
 @given(st.text(alphabet="0123456789./-: TJanmMärzZ,", max_size=24))
-def test_any_text_is_read_or_refused_without_an_error(text):
+def test_any_text_is_read_or_refused_without_an_error(text: str) -> None:
     found = read_date(text)
     assert found is None or found.day_first is not None or found.month_first is not None

@@ -10,7 +10,7 @@ from batchmill.operations.documents.distinct import EXACT, Distinct
 
 
 @given(st.lists(st.lists(st.text(max_size=100), max_size=20), max_size=10))
-def test_few_values_are_counted_exactly_however_they_come(chunks):
+def test_few_values_are_counted_exactly_however_they_come(chunks: list[list[str]]) -> None:
     distinct = Distinct()
     for chunk in chunks:
         distinct.add(chunk)
@@ -19,7 +19,7 @@ def test_few_values_are_counted_exactly_however_they_come(chunks):
 
 
 @pytest.mark.parametrize("form", ["{}", "{:08x}", "2021-{}", "a long name, the same but for {}"])
-def test_many_values_are_estimated_within_seven_percent(form):
+def test_many_values_are_estimated_within_seven_percent(form: str) -> None:
     values = [form.format(number) for number in range(6 * EXACT)]
     distinct = Distinct()
     distinct.add(values)
@@ -28,7 +28,7 @@ def test_many_values_are_estimated_within_seven_percent(form):
 
 
 @pytest.mark.parametrize("chunk", [1_000, 7_777, 50_000])
-def test_order_and_chunks_make_no_difference_to_the_estimate(chunk):
+def test_order_and_chunks_make_no_difference_to_the_estimate(chunk: int) -> None:
     values = [f"value {number} {'x' * (number % 90)}" for number in range(3 * EXACT)]
     whole, parts = Distinct(), Distinct()
     whole.add(values)

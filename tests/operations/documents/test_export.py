@@ -18,7 +18,7 @@ starts = st.sampled_from(["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "", "x
 @example("=cmd|' /C calc'!A0")
 @example("+49 30 123")
 @example("@SUM(1)")
-def test_no_cell_starts_a_formula_unless_it_is_a_number(cell):
+def test_no_cell_starts_a_formula_unless_it_is_a_number(cell: str) -> None:
     made = neutral(cell)
     assert made in (cell, f"'{cell}")
     if made[:1] in tuple("=+-@\t\r"):
@@ -27,19 +27,21 @@ def test_no_cell_starts_a_formula_unless_it_is_a_number(cell):
 
 
 @pytest.mark.parametrize("cell", ["-5", "+1", "-1,234.50", "-3 %", "1-1", "a=b", "", "12"])
-def test_numbers_and_harmless_texts_stay_as_they_are(cell):
+def test_numbers_and_harmless_texts_stay_as_they_are(cell: str) -> None:
     assert neutral(cell) == cell
 
 
 @pytest.mark.parametrize(
     "cell", ["=1", "+a", "-a", "--1", "-", "@x", "\t=1", "\r=1", "-1+1", "\uff1d1"]
 )
-def test_everything_else_gets_an_apostrophe(cell):
+def test_everything_else_gets_an_apostrophe(cell: str) -> None:
     assert neutral(cell) == f"'{cell}"
 
 
 @given(st.lists(st.lists(st.text(max_size=9), min_size=1, max_size=4), max_size=9))
-def test_rows_read_back_as_they_were_but_for_apostrophes(tmp_path_factory, rows):
+def test_rows_read_back_as_they_were_but_for_apostrophes(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]
+) -> None:
     path = tmp_path_factory.mktemp("rows") / "rows.csv"
     with RowFile(path) as file:
         file.write(rows)

@@ -18,7 +18,9 @@ def written(value_cents: int, mark: str, group: str) -> str:
 
 
 @given(value=cents, mark=st.sampled_from([".", ","]), data=st.data())
-def test_what_is_written_with_two_decimals_is_read_back(value, mark, data):
+def test_what_is_written_with_two_decimals_is_read_back(
+    value: int, mark: str, data: st.DataObject
+) -> None:
     group = data.draw(st.sampled_from(groups[mark]))
     number = read_number(written(value, mark, group))
     assert number is not None
@@ -28,7 +30,7 @@ def test_what_is_written_with_two_decimals_is_read_back(value, mark, data):
 
 
 @given(st.integers(-(10**17), 10**17))
-def test_whole_numbers_are_the_same_by_both_conventions(value):
+def test_whole_numbers_are_the_same_by_both_conventions(value: int) -> None:
     number = read_number(str(value))
     assert number is not None
     assert number.plain
@@ -37,7 +39,7 @@ def test_whole_numbers_are_the_same_by_both_conventions(value):
 
 
 @given(st.integers(1, 999), st.integers(0, 999))
-def test_three_digits_after_one_mark_stay_open(thousands, rest):
+def test_three_digits_after_one_mark_stay_open(thousands: int, rest: int) -> None:
     number = read_number(f"{thousands},{rest:03d}")
     assert number is not None
     assert number.point == thousands * 1000 + rest
@@ -63,14 +65,14 @@ def test_three_digits_after_one_mark_stay_open(thousands, rest):
         ("0.123", 0.123, ""),
     ],
 )
-def test_signs_and_units_stand_on_either_side(text, value, unit):
+def test_signs_and_units_stand_on_either_side(text: str, value: float, unit: str) -> None:
     number = read_number(text)
     assert number is not None
     assert (number.point, number.unit) == (value, unit)
 
 
 @pytest.mark.parametrize("unit", sorted(CURRENCIES))
-def test_every_currency_is_known_before_and_after(unit):
+def test_every_currency_is_known_before_and_after(unit: str) -> None:
     for text in (f"{unit} 1.50", f"1.50 {unit}", f"{unit}1.50", f"1.50{unit}"):
         number = read_number(text)
         assert number is not None
@@ -85,11 +87,11 @@ def test_every_currency_is_known_before_and_after(unit):
         *("+49 30 123456", "192.168.0.1", "½", "٣", "0x1F", "NaN", "inf"),
     ],
 )
-def test_identifiers_and_broken_numbers_are_texts(text):
+def test_identifiers_and_broken_numbers_are_texts(text: str) -> None:
     assert read_number(text) is None
 
 
 @given(st.text(max_size=30))
-def test_any_text_is_read_or_refused_without_an_error(text):
+def test_any_text_is_read_or_refused_without_an_error(text: str) -> None:
     number = read_number(text)
     assert number is None or number.point is not None or number.comma is not None

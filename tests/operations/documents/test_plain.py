@@ -1,5 +1,7 @@
 """Plain text is counted and told by language."""
 
+from pathlib import Path
+
 import pytest
 
 from batchmill.operations.documents.prose import count_words, language_of
@@ -17,11 +19,11 @@ from support.documents import analysed
         ("naïve café", 2),
     ],
 )
-def test_words_are_counted_as_word_processors_do(text, words):
+def test_words_are_counted_as_word_processors_do(text: str, words: int) -> None:
     assert count_words(text) == words
 
 
-def test_words_are_not_cut_where_blocks_are(tmp_path):
+def test_words_are_not_cut_where_blocks_are(tmp_path: Path) -> None:
     text = "several words " * 60_000
     assert analysed(tmp_path, text.encode()).document["text"] == {
         "pages": None,
@@ -42,6 +44,6 @@ def test_words_are_not_cut_where_blocks_are(tmp_path):
         ("1 2 3 4 5 6 7 8 9 10.5% The yield was 184.30 million tons, 10.9% higher. 3 4 5", "en"),
     ],
 )
-def test_language_is_named_where_there_is_enough_text(text, code):
+def test_language_is_named_where_there_is_enough_text(text: str, code: str | None) -> None:
     found = language_of(text)
     assert (found and found.code) == code

@@ -1,5 +1,7 @@
 """Encodings, and lines without end."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,9 @@ GERMAN = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich. "
     st.integers(1, 9),
     st.integers(1, 9),
 )
-def test_a_line_is_found_too_long_wherever_blocks_are_cut(parts, limit, block):
+def test_a_line_is_found_too_long_wherever_blocks_are_cut(
+    parts: list[bytes], limit: int, block: int
+) -> None:
     content = b"".join(parts)
     meter, block = LineMeter(limit), min(block, limit)
     blocks = [content[at : at + block] for at in range(0, len(content), block)]
@@ -36,26 +40,28 @@ def test_a_line_is_found_too_long_wherever_blocks_are_cut(parts, limit, block):
         ("plain", "ascii", "utf-8"),
     ],
 )
-def test_text_is_decoded_by_mark_or_content(tmp_path, text, codec, found):
+def test_text_is_decoded_by_mark_or_content(
+    tmp_path: Path, text: str, codec: str, found: str
+) -> None:
     document = analysed(tmp_path, text.encode(codec)).document
     assert document["encoding"] == found
     assert document["text"]["characters"] == len(text)
     assert document["warnings"] == []
 
 
-def test_one_broken_byte_does_not_turn_utf8_into_something_else(tmp_path):
+def test_one_broken_byte_does_not_turn_utf8_into_something_else(tmp_path: Path) -> None:
     content = GERMAN.encode() + b"\xff" + GERMAN.encode()
     document = analysed(tmp_path, content).document
     assert document["encoding"] == "utf-8"
     assert document["warnings"] == ["some characters are not utf-8 and were replaced"]
 
 
-def test_a_character_cut_at_the_end_is_said(tmp_path):
+def test_a_character_cut_at_the_end_is_said(tmp_path: Path) -> None:
     document = analysed(tmp_path, (GERMAN * 9).encode() + "ß".encode()[:1]).document
     assert document["warnings"] == ["some characters are not utf-8 and were replaced"]
 
 
-def test_binary_data_after_a_harmless_start_is_refused(tmp_path):
+def test_binary_data_after_a_harmless_start_is_refused(tmp_path: Path) -> None:
     content = b"name,price\nbread,1\n" * 300 + b"\x00\x01\x02"
     assert analysed(tmp_path, content, name="a.csv").error == (
         "unreadable_file",

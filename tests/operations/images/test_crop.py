@@ -14,13 +14,13 @@ def picture(tmp_path: Path) -> Path:
     return tmp_path / "in.png"
 
 
-def test_a_part_is_cut_where_it_was_asked_for(picture: Path):
+def test_a_part_is_cut_where_it_was_asked_for(picture: Path) -> None:
     box = {"left": 40, "top": 30, "width": 100, "height": 50}
     result = made(picture, [("crop", box), PNG])
     assert difference(result, scene(300, 200).crop(40, 30, 100, 50)) == 0
 
 
-def test_px_are_those_of_the_upright_picture(tmp_path: Path):
+def test_px_are_those_of_the_upright_picture(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     pil(scene(200, 300).rot270()).save(tmp_path / "in.jpg", quality=98, subsampling=0, exif=exif)
@@ -33,7 +33,9 @@ def test_px_are_those_of_the_upright_picture(tmp_path: Path):
 @pytest.mark.parametrize(
     ("aspect", "size"), [("1:1", (200, 200)), ("3:1", (300, 100)), ("16:9", (300, 169))]
 )
-def test_an_aspect_gives_the_largest_part_of_that_shape(picture: Path, aspect: str, size: tuple):
+def test_an_aspect_gives_the_largest_part_of_that_shape(
+    picture: Path, aspect: str, size: tuple[int, int]
+) -> None:
     result = made(picture, [("crop", {"aspect": aspect}), PNG])
     assert (result.width, result.height) == size
 
@@ -44,14 +46,14 @@ def test_an_aspect_gives_the_largest_part_of_that_shape(picture: Path, aspect: s
 )
 def test_a_part_without_a_corner_lies_where_position_says(
     picture: Path, position: str, corner: tuple[int, int]
-):
+) -> None:
     options = {"width": 200, "height": 100, "position": position}
     result = made(picture, [("crop", options), PNG])
     assert difference(result, scene(300, 200).crop(*corner, 200, 100)) == 0
 
 
 @pytest.mark.parametrize("position", ["attention", "entropy"])
-def test_the_interesting_part_is_found(tmp_path: Path, position: str):
+def test_the_interesting_part_is_found(tmp_path: Path, position: str) -> None:
     canvas = Image.new("RGB", (400, 100), (10, 60, 10))
     canvas.paste(pil(scene(60, 60, grain=60)), (330, 20))
     canvas.save(tmp_path / "in.png")
@@ -61,12 +63,12 @@ def test_the_interesting_part_is_found(tmp_path: Path, position: str):
     assert result.deviate() > 20
 
 
-def test_a_part_that_lies_outside_is_an_error_that_says_the_size(picture: Path):
+def test_a_part_that_lies_outside_is_an_error_that_says_the_size(picture: Path) -> None:
     report = run(picture, [("crop", {"left": 250, "width": 100})])
     assert report.error
     assert "in.png is 300×200 px" in report.error.message
 
 
-def test_a_part_larger_than_the_picture_is_the_picture(picture: Path):
+def test_a_part_larger_than_the_picture_is_the_picture(picture: Path) -> None:
     result = made(picture, [("crop", {"width": 900, "height": 100}), PNG])
     assert (result.width, result.height) == (300, 100)

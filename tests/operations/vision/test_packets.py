@@ -1,5 +1,6 @@
 """Blocks of metadata: well formed whatever a model has written."""
 
+from typing import Any
 from xml.etree import ElementTree
 
 from hypothesis import given
@@ -23,7 +24,9 @@ LINE = st.text(min_size=1).map(lambda text: reading.plain(text, 300)).filter(boo
         }
     )
 )
-def test_xmp_is_xml_that_holds_the_texts_and_iptc_has_its_lengths(described):
+def test_xmp_is_xml_that_holds_the_texts_and_iptc_has_its_lengths(
+    described: dict[str, Any],
+) -> None:
     found = packets(described)
 
     tree = ElementTree.fromstring(found.xmp.decode())  # noqa: S314 - our own

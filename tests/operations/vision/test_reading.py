@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from batchmill.operations.vision import questions, reading
 from support.vision_server import RIGHT
 
 
-def read(text: str, keywords: int = 10):
+def read(text: str, keywords: int = 10) -> dict[str, Any]:
     return reading.description(text, name="a.jpg", keywords=keywords)
 
 
@@ -28,12 +29,12 @@ def read(text: str, keywords: int = 10):
         "\ufeff{}",
     ],
 )
-def test_the_object_is_found_wherever_it_stands(wrapped: str):
+def test_the_object_is_found_wherever_it_stands(wrapped: str) -> None:
     text = json.dumps(RIGHT)
     assert read(wrapped.replace("{}", text).replace("{{", "{").replace("}}", "}")) == RIGHT
 
 
-def test_an_object_that_is_something_else_is_passed_over():
+def test_an_object_that_is_something_else_is_passed_over() -> None:
     assert read('{"thought": "hm"} ' + json.dumps(RIGHT)) == RIGHT
 
 
@@ -49,7 +50,7 @@ def test_an_object_that_is_something_else_is_passed_over():
         ({"alt_text": ""}, "its alt_text"),
     ],
 )
-def test_a_field_that_is_missing_or_wrong_is_named(change, flaw: str):
+def test_a_field_that_is_missing_or_wrong_is_named(change: dict[str, Any], flaw: str) -> None:
     with pytest.raises(ModelAnswerError, match=flaw):
         read(json.dumps({**RIGHT, **change}))
 
@@ -57,7 +58,7 @@ def test_a_field_that_is_missing_or_wrong_is_named(change, flaw: str):
 @pytest.mark.parametrize(
     "text", ["", "no", "[]", "null", '{"title": NaN}', "{" * 5_000, "[" * 9_000]
 )
-def test_what_is_no_object_is_refused(text: str):
+def test_what_is_no_object_is_refused(text: str) -> None:
     with pytest.raises(ModelAnswerError):
         read(text)
 
@@ -70,18 +71,18 @@ def test_what_is_no_object_is_refused(text: str):
         "```" + "\n{" * 500_000,
     ],
 )
-def test_a_megabyte_of_nonsense_is_refused_in_no_more_than_a_few_passes(text: str):
+def test_a_megabyte_of_nonsense_is_refused_in_no_more_than_a_few_passes(text: str) -> None:
     with pytest.raises(ModelAnswerError):
         read(text)
 
 
-def test_a_megabyte_of_accents_becomes_a_short_line():
+def test_a_megabyte_of_accents_becomes_a_short_line() -> None:
     accents = "a" + "\u0301" * 250_000 + "\u0316" * 250_000
     title = read(json.dumps({**RIGHT, "title": accents}))["title"]
     assert len(title) == questions.TITLE_CHARACTERS
 
 
-def test_keywords_in_one_line_and_other_names_are_understood():
+def test_keywords_in_one_line_and_other_names_are_understood() -> None:
     sent = {**RIGHT, "keywords": "red, bicycle ,Red,, wall", "altText": RIGHT["alt_text"]}
     del sent["alt_text"]
 
@@ -89,13 +90,13 @@ def test_keywords_in_one_line_and_other_names_are_understood():
     assert read(json.dumps(sent), keywords=1)["keywords"] == ["red"]
 
 
-def test_joiners_stay_for_the_scripts_that_need_them():
+def test_joiners_stay_for_the_scripts_that_need_them() -> None:
     text = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \U0001f469\u200d\U0001f680"
     assert reading.plain(text, 50) == text
 
 
 @given(st.text(), st.integers(1, 60))
-def test_a_plain_text_is_one_short_line_without_control_characters(text: str, most: int):
+def test_a_plain_text_is_one_short_line_without_control_characters(text: str, most: int) -> None:
     line = reading.plain(text, most)
 
     assert len(line) <= most
@@ -106,7 +107,9 @@ def test_a_plain_text_is_one_short_line_without_control_characters(text: str, mo
 
 
 @given(st.fixed_dictionaries({name: st.text() | st.lists(st.text()) for name in RIGHT}))
-def test_whatever_a_model_says_is_read_within_its_lengths_or_refused(sent):
+def test_whatever_a_model_says_is_read_within_its_lengths_or_refused(
+    sent: dict[str, str | list[str]],
+) -> None:
     try:
         found = read(json.dumps(sent), keywords=5)
     except ModelAnswerError:

@@ -52,7 +52,9 @@ def captioned(folder: Path, source: Path, *steps: dict[str, Any]) -> Path:
 
 
 @pytest.mark.parametrize("format_", ["jpeg", "png", "webp", "tiff", "avif"])
-def test_every_format_carries_the_description(tmp_path: Path, described, format_: str):
+def test_every_format_carries_the_description(
+    tmp_path: Path, described: VisionServer, format_: str
+) -> None:
     scene(160, 120).write_to_file(str(tmp_path / "a.png"))
 
     made = captioned(
@@ -71,7 +73,7 @@ def test_every_format_carries_the_description(tmp_path: Path, described, format_
     assert pyvips.Image.new_from_file(str(made)).width == 160
 
 
-def test_jpeg_carries_iptc_too(tmp_path: Path, described):
+def test_jpeg_carries_iptc_too(tmp_path: Path, described: VisionServer) -> None:
     scene(160, 120).write_to_file(str(tmp_path / "a.jpg"))
 
     found = read(captioned(tmp_path, tmp_path / "a.jpg", {"use": "write_description"}))
@@ -82,7 +84,7 @@ def test_jpeg_carries_iptc_too(tmp_path: Path, described):
     assert not [name for name in found if name.startswith(("ExifIFD:", "GPS:"))]
 
 
-def test_a_step_after_it_does_not_lose_it(tmp_path: Path, described):
+def test_a_step_after_it_does_not_lose_it(tmp_path: Path, described: VisionServer) -> None:
     scene(160, 120).write_to_file(str(tmp_path / "a.jpg"))
     convert = {"use": "convert", "with": {"format": "webp"}}
 
@@ -91,7 +93,7 @@ def test_a_step_after_it_does_not_lose_it(tmp_path: Path, described):
     assert read(made)["XMP-dc:Title"] == DESCRIBED["title"]
 
 
-def test_the_sources_own_description_goes(tmp_path: Path, described):
+def test_the_sources_own_description_goes(tmp_path: Path, described: VisionServer) -> None:
     source = tmp_path / "a.jpg"
     scene(160, 120).write_to_file(str(source))
     subprocess.run(
@@ -105,7 +107,7 @@ def test_the_sources_own_description_goes(tmp_path: Path, described):
     assert read(made)["XMP-dc:Title"] == DESCRIBED["title"]
 
 
-def test_without_a_description_the_file_is_delivered_and_says_so(tmp_path: Path):
+def test_without_a_description_the_file_is_delivered_and_says_so(tmp_path: Path) -> None:
     source = tmp_path / "a.jpg"
     scene(160, 120).write_to_file(str(source))
 
@@ -115,7 +117,9 @@ def test_without_a_description_the_file_is_delivered_and_says_so(tmp_path: Path)
     assert item.files[0].content is not None
 
 
-def test_the_preset_caption_describes_shrinks_and_writes(tmp_path: Path, described):
+def test_the_preset_caption_describes_shrinks_and_writes(
+    tmp_path: Path, described: VisionServer
+) -> None:
     source = tmp_path / "a.jpg"
     scene(900, 600).write_to_file(str(source), Q=97)
 

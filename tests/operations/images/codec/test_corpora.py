@@ -46,11 +46,17 @@ def _reference(path: Path) -> Image.Image:
     layered = upright.convert("RGBA")
     colours = upright.convert("RGB") if upright.mode != "RGB" else upright
     if profile:
-        srgb = ImageCms.createProfile("sRGB")
-        colours = ImageCms.profileToProfile(colours, BytesIO(profile), srgb, outputMode="RGB")
+        colours = _in_srgb(colours, profile)
     white = Image.new("RGB", colours.size, "white")
     white.paste(colours, mask=layered.getchannel("A"))
     return white
+
+
+def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    srgb = ImageCms.createProfile("sRGB")
+    shown = ImageCms.profileToProfile(image, BytesIO(profile), srgb, outputMode="RGB")
+    assert shown is not None  # only what is changed in place is not returned
+    return shown
 
 
 def _seen(path: Path) -> Image.Image:
@@ -60,8 +66,7 @@ def _seen(path: Path) -> Image.Image:
     layered = upright.convert("RGBA")
     colours = layered.convert("RGB")
     if profile:
-        srgb = ImageCms.createProfile("sRGB")
-        colours = ImageCms.profileToProfile(colours, BytesIO(profile), srgb, outputMode="RGB")
+        colours = _in_srgb(colours, profile)
     white = Image.new("RGB", layered.size, "white")
     white.paste(colours, mask=layered.getchannel("A"))
     return white
@@ -86,7 +91,7 @@ def _through(path: Path, tmp_path: Path, preset: str) -> Path:
 
 
 @EACH
-def test_web_fits_the_box_and_looks_like_the_photo(photo: Path, tmp_path: Path):
+def test_web_fits_the_box_and_looks_like_the_photo(photo: Path, tmp_path: Path) -> None:
     seen, reference = _seen(_through(photo, tmp_path, "web")), _reference(photo)
     expected = reference.copy()
     expected.thumbnail((1024, 1024), Image.Resampling.LANCZOS)
@@ -96,7 +101,7 @@ def test_web_fits_the_box_and_looks_like_the_photo(photo: Path, tmp_path: Path):
 
 
 @EACH
-def test_compress_keeps_the_size_and_never_grows(photo: Path, tmp_path: Path):
+def test_compress_keeps_the_size_and_never_grows(photo: Path, tmp_path: Path) -> None:
     result = _through(photo, tmp_path, "compress")
     assert _seen(result).size == _reference(photo).size
     assert _distance(_seen(result), _reference(photo)) < 6
@@ -106,7 +111,7 @@ def test_compress_keeps_the_size_and_never_grows(photo: Path, tmp_path: Path):
 
 
 @EACH
-def test_a_thumbnail_is_a_square_out_of_the_photo(photo: Path, tmp_path: Path):
+def test_a_thumbnail_is_a_square_out_of_the_photo(photo: Path, tmp_path: Path) -> None:
     seen, reference = _seen(_through(photo, tmp_path, "thumbnail")), _reference(photo)
     side = min(256, *reference.size)
     assert seen.size == (side, side)

@@ -8,7 +8,18 @@ import pytest
 import pyvips
 from PIL import Image
 
-from support.pictures import difference, made, output, outputs, pil, refused, run, scene, vips
+from support.pictures import (
+    Steps,
+    difference,
+    made,
+    output,
+    outputs,
+    pil,
+    refused,
+    run,
+    scene,
+    vips,
+)
 
 FORMATS = {
     "jpeg": ("jpg", "image/jpeg"),
@@ -48,8 +59,8 @@ def photo(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_every_format_is_written_and_reported_as_it_is(photo: Path, format_: str):
-    steps = [("resize", {"width": 80}), ("convert", {"format": format_, "effort": 1})]
+def test_every_format_is_written_and_reported_as_it_is(photo: Path, format_: str) -> None:
+    steps: Steps = [("resize", {"width": 80}), ("convert", {"format": format_, "effort": 1})]
     report = run(photo, steps)
     (row,) = report.outputs
     (path,) = outputs(photo, report)
@@ -64,7 +75,7 @@ def test_every_format_is_written_and_reported_as_it_is(photo: Path, format_: str
 
 
 @pytest.mark.parametrize("format_", ["webp", "avif", "png", "tiff"])
-def test_lossless_keeps_every_pixel(tmp_path: Path, format_: str):
+def test_lossless_keeps_every_pixel(tmp_path: Path, format_: str) -> None:
     scene(90, 60).pngsave(tmp_path / "in.png")
     options = {"format": format_, "lossless": True, "effort": 1}
     result = made(tmp_path / "in.png", [("convert", options)])
@@ -72,7 +83,7 @@ def test_lossless_keeps_every_pixel(tmp_path: Path, format_: str):
 
 
 @pytest.mark.parametrize("format_", ["jpeg", "webp", "avif", "png", "tiff"])
-def test_a_lower_quality_makes_a_smaller_file(photo: Path, format_: str):
+def test_a_lower_quality_makes_a_smaller_file(photo: Path, format_: str) -> None:
     sizes = [
         output(photo, [("convert", {"format": format_, "quality": quality, "effort": 1})])
         .stat()
@@ -82,14 +93,14 @@ def test_a_lower_quality_makes_a_smaller_file(photo: Path, format_: str):
     assert sizes[0] < sizes[1]
 
 
-def test_progressive_is_what_jpeg_is_by_default(photo: Path):
+def test_progressive_is_what_jpeg_is_by_default(photo: Path) -> None:
     for progressive in (True, False):
-        steps = [("resize", {"width": 90}), ("convert", {"progressive": progressive})]
+        steps: Steps = [("resize", {"width": 90}), ("convert", {"progressive": progressive})]
         with Image.open(output(photo, steps)) as image:
             assert bool(image.info.get("progressive")) is progressive
 
 
-def test_transparency_becomes_the_background_in_jpeg(tmp_path: Path):
+def test_transparency_becomes_the_background_in_jpeg(tmp_path: Path) -> None:
     Image.new("RGBA", (50, 40), (0, 0, 255, 0)).save(tmp_path / "in.png")
     options = {"format": "jpeg", "background": "#ff0000"}
     red, green, blue = made(tmp_path / "in.png", [("convert", options)])(5, 5)
@@ -97,13 +108,13 @@ def test_transparency_becomes_the_background_in_jpeg(tmp_path: Path):
     assert max(green, blue) < 5
 
 
-def test_grey_with_transparency_takes_a_coloured_background(tmp_path: Path):
+def test_grey_with_transparency_takes_a_coloured_background(tmp_path: Path) -> None:
     Image.new("LA", (50, 40), (80, 0)).save(tmp_path / "in.png")
     options = {"format": "jpeg", "background": "#00ff00"}
     assert made(tmp_path / "in.png", [("convert", options)]).bands == 3
 
 
-def test_a_picture_that_the_format_cannot_hold_is_refused_with_a_way_out(tmp_path: Path):
+def test_a_picture_that_the_format_cannot_hold_is_refused_with_a_way_out(tmp_path: Path) -> None:
     pyvips.Image.black(16_400, 4).pngsave(tmp_path / "in.png")
     report = run(tmp_path / "in.png", [("convert", {"format": "webp"})])
     assert report.error
@@ -111,7 +122,7 @@ def test_a_picture_that_the_format_cannot_hold_is_refused_with_a_way_out(tmp_pat
     assert "16,383 px: resize it or choose another format" in report.error.message
 
 
-def test_auto_takes_the_smallest_of_what_is_sensible(photo: Path):
+def test_auto_takes_the_smallest_of_what_is_sensible(photo: Path) -> None:
     sizes = {
         format_: run(photo, [("convert", {"format": format_})]).outputs[0].bytes
         for format_ in ("jpeg", "webp", "auto")
@@ -120,7 +131,7 @@ def test_auto_takes_the_smallest_of_what_is_sensible(photo: Path):
     assert len(list((photo.parent / "photo.jpg.job" / "out").iterdir())) == 1
 
 
-def test_auto_takes_png_for_flat_graphics(tmp_path: Path):
+def test_auto_takes_png_for_flat_graphics(tmp_path: Path) -> None:
     image = Image.new("RGB", (64, 64), "white")
     image.putdata([((x * y) % 2 * 255, 0, 0) for y in range(64) for x in range(64)])
     image.save(tmp_path / "in.tiff")
@@ -132,7 +143,7 @@ def test_auto_takes_png_for_flat_graphics(tmp_path: Path):
 
 
 @pytest.mark.parametrize("format_", ["jpeg", "webp", "avif", "png", "auto"])
-def test_max_bytes_is_kept(photo: Path, format_: str):
+def test_max_bytes_is_kept(photo: Path, format_: str) -> None:
     free = run(photo, [("convert", {"format": format_, "effort": 1})]).outputs[0].bytes
     wanted = free // 2
     report = run(photo, [("convert", {"format": format_, "max_bytes": wanted, "effort": 1})])
@@ -142,20 +153,20 @@ def test_max_bytes_is_kept(photo: Path, format_: str):
     assert (row.width, row.height) == (400, 600)
 
 
-def test_max_bytes_leaves_alone_what_fits(photo: Path):
+def test_max_bytes_leaves_alone_what_fits(photo: Path) -> None:
     free = output(photo, [("convert", {"format": "jpeg"})]).read_bytes()
-    steps = [("convert", {"format": "jpeg", "max_bytes": len(free)})]
+    steps: Steps = [("convert", {"format": "jpeg", "max_bytes": len(free)})]
     assert output(photo, steps).read_bytes() == free
 
 
-def test_max_bytes_out_of_reach_is_an_error_that_says_what_is_possible(photo: Path):
+def test_max_bytes_out_of_reach_is_an_error_that_says_what_is_possible(photo: Path) -> None:
     report = run(photo, [("convert", {"format": "jpeg", "max_bytes": 200})])
     assert report.error
     assert report.error.code == "max_bytes"
     assert "the smallest is" in report.error.message
 
 
-def test_auto_leaves_out_formats_that_cannot_be_small_enough(tmp_path: Path):
+def test_auto_leaves_out_formats_that_cannot_be_small_enough(tmp_path: Path) -> None:
     image = Image.new("RGB", (300, 300), "white")
     image.putdata([(x * y % 200, 0, 0) for y in range(300) for x in range(300)])
     image.save(tmp_path / "in.png")
@@ -189,7 +200,9 @@ def _source(tmp_path: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize("kind", ["jpg", "webp", "png", "gif", "tiff", "avif"])
 @pytest.mark.parametrize("step", ["convert", "compress"])
-def test_what_encoding_cannot_shrink_is_delivered_as_it_was(tmp_path: Path, kind: str, step: str):
+def test_what_encoding_cannot_shrink_is_delivered_as_it_was(
+    tmp_path: Path, kind: str, step: str
+) -> None:
     path = _source(tmp_path, kind)
     report = run(path, [(step, {"effort": 1})])
     assert report.error is None, report.error
@@ -202,11 +215,11 @@ def test_what_encoding_cannot_shrink_is_delivered_as_it_was(tmp_path: Path, kind
 
 
 @pytest.mark.parametrize("kind", ["jpg", "webp"])
-def test_delivering_the_source_is_said(tmp_path: Path, kind: str):
+def test_delivering_the_source_is_said(tmp_path: Path, kind: str) -> None:
     assert run(_source(tmp_path, kind), [("compress", {})]).skipped == "larger_than_source"
 
 
-def test_a_delivered_source_loses_its_metadata_but_not_its_orientation(tmp_path: Path):
+def test_a_delivered_source_loses_its_metadata_but_not_its_orientation(tmp_path: Path) -> None:
     path = tmp_path / "in.jpg"
     pil(scene(300, 200, grain=40)).save(path, quality=30, exif=_exif(6), xmp=XMP)
     report = run(path, [("compress", {})])
@@ -221,7 +234,7 @@ def test_a_delivered_source_loses_its_metadata_but_not_its_orientation(tmp_path:
     assert (row.width, row.height) == (200, 300)
 
 
-def test_a_source_is_never_delivered_instead_of_a_changed_picture(tmp_path: Path):
+def test_a_source_is_never_delivered_instead_of_a_changed_picture(tmp_path: Path) -> None:
     path, larger = _source(tmp_path, "jpg"), ("convert", {"quality": 100})
     assert run(path, [larger]).skipped == "larger_than_source"
     for step in (("crop", {"width": 299}), ("watermark", {"text": "x"})):
@@ -230,14 +243,14 @@ def test_a_source_is_never_delivered_instead_of_a_changed_picture(tmp_path: Path
         assert report.outputs[0].bytes > path.stat().st_size
 
 
-def test_never_larger_can_be_turned_off(tmp_path: Path):
+def test_never_larger_can_be_turned_off(tmp_path: Path) -> None:
     path = _source(tmp_path, "jpg")
     report = run(path, [("convert", {"never_larger": False})])
     assert report.skipped is None
     assert report.outputs[0].bytes > path.stat().st_size
 
 
-def test_a_cmyk_source_is_never_delivered_for_screens(tmp_path: Path):
+def test_a_cmyk_source_is_never_delivered_for_screens(tmp_path: Path) -> None:
     pil(scene(200, 200, grain=40)).convert("CMYK").save(tmp_path / "in.jpg", quality=5)
     report = run(tmp_path / "in.jpg", [("convert", {"quality": 100})])
     assert report.skipped is None
@@ -248,7 +261,7 @@ def test_a_cmyk_source_is_never_delivered_for_screens(tmp_path: Path):
 # ---------------------------------------------------------------- optimisers
 
 
-def test_compress_makes_smaller_jpegs_than_convert(photo: Path):
+def test_compress_makes_smaller_jpegs_than_convert(photo: Path) -> None:
     sizes = [
         run(photo, [(step, {"quality": 75})]).outputs[0].bytes for step in ("compress", "convert")
     ]
@@ -256,7 +269,7 @@ def test_compress_makes_smaller_jpegs_than_convert(photo: Path):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
-def test_compress_makes_png_smaller_without_changing_a_pixel(tmp_path: Path, mode: str):
+def test_compress_makes_png_smaller_without_changing_a_pixel(tmp_path: Path, mode: str) -> None:
     image = pil(scene(200, 150)).quantize(40).convert("RGBA").convert(mode)
     if mode == "RGBA":
         image.putalpha(image.getchannel("R").point(lambda value: 128 if value > 99 else 255))
@@ -267,7 +280,7 @@ def test_compress_makes_png_smaller_without_changing_a_pixel(tmp_path: Path, mod
         assert difference(vips(result.convert(mode)), vips(image)) == 0
 
 
-def test_a_palette_is_not_used_where_it_would_lose_a_colour(tmp_path: Path):
+def test_a_palette_is_not_used_where_it_would_lose_a_colour(tmp_path: Path) -> None:
     image = Image.new("RGB", (1600, 1600), "white")
     image.paste(pil(scene(24, 24)), (801, 801))  # more colours than a palette holds, seldom seen
     image.save(tmp_path / "in.png", compress_level=1)
@@ -279,8 +292,8 @@ def test_a_palette_is_not_used_where_it_would_lose_a_colour(tmp_path: Path):
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_nothing_is_said_about_the_maker_by_default(photo: Path, format_: str):
-    steps = [("resize", {"width": 80}), ("convert", {"format": format_, "effort": 1})]
+def test_nothing_is_said_about_the_maker_by_default(photo: Path, format_: str) -> None:
+    steps: Steps = [("resize", {"width": 80}), ("convert", {"format": format_, "effort": 1})]
     content = output(photo, steps).read_bytes()
     assert b"Maker" not in content
     assert b"adobe:ns:meta" not in content
@@ -289,7 +302,7 @@ def test_nothing_is_said_about_the_maker_by_default(photo: Path, format_: str):
 
 @pytest.mark.parametrize("format_", ["jpeg", "png", "webp", "avif"])
 @pytest.mark.parametrize("step", ["resize", "same"])
-def test_exif_is_kept_without_the_place(photo: Path, format_: str, step: str):
+def test_exif_is_kept_without_the_place(photo: Path, format_: str, step: str) -> None:
     before = [("resize", {"width": 80})] if step == "resize" else []
     result = output(photo, [*before, ("convert", {"format": format_, "keep": "exif", "effort": 1})])
     with Image.open(result) as image:
@@ -302,7 +315,7 @@ def test_exif_is_kept_without_the_place(photo: Path, format_: str, step: str):
 
 
 @pytest.mark.parametrize("format_", ["jpeg", "png", "webp", "avif", "tiff"])
-def test_xmp_is_kept_without_the_place(photo: Path, format_: str):
+def test_xmp_is_kept_without_the_place(photo: Path, format_: str) -> None:
     options = {"format": format_, "keep": "xmp", "effort": 1}
     result = made(photo, [("resize", {"width": 80}), ("convert", options)])
     assert b'dc:format="kept"' in result.get("xmp-data")
@@ -311,7 +324,7 @@ def test_xmp_is_kept_without_the_place(photo: Path, format_: str):
 
 
 @pytest.mark.parametrize("format_", ["jpeg", "png", "webp", "avif"])
-def test_all_keeps_the_place_too(photo: Path, format_: str):
+def test_all_keeps_the_place_too(photo: Path, format_: str) -> None:
     options = {"format": format_, "keep": "all", "effort": 1}
     result = output(photo, [("resize", {"width": 80}), ("convert", options)])
     with Image.open(result) as image:
@@ -319,7 +332,7 @@ def test_all_keeps_the_place_too(photo: Path, format_: str):
         assert image.info["icc_profile"]
 
 
-def test_the_thumbnail_inside_exif_never_survives(tmp_path: Path):
+def test_the_thumbnail_inside_exif_never_survives(tmp_path: Path) -> None:
     inner = BytesIO()
     Image.new("RGB", (16, 16)).save(inner, "JPEG")
     image = scene(300, 200).copy()
@@ -330,25 +343,25 @@ def test_the_thumbnail_inside_exif_never_survives(tmp_path: Path):
     assert not result.get_typeof("jpeg-thumbnail-data")
 
 
-def test_heic_metadata_is_kept_on_request(tmp_path: Path):
+def test_heic_metadata_is_kept_on_request(tmp_path: Path) -> None:
     import pillow_heif
 
     heif = pillow_heif.from_pillow(pil(scene(128, 96)))
     heif.save(tmp_path / "in.heic", exif=_exif().tobytes())
-    steps = [("convert", {"format": "jpeg", "keep": "exif"})]
+    steps: Steps = [("convert", {"format": "jpeg", "keep": "exif"})]
     with Image.open(output(tmp_path / "in.heic", steps)) as image:
         assert image.getexif()[0x010F] == "Maker"
         assert image.getexif().get_ifd(0x8825) == {}
 
 
-def test_an_unknown_source_format_is_written_as_jpeg(tmp_path: Path):
+def test_an_unknown_source_format_is_written_as_jpeg(tmp_path: Path) -> None:
     import pillow_heif
 
     pillow_heif.from_pillow(pil(scene(128, 96))).save(tmp_path / "in.heic")
     assert run(tmp_path / "in.heic", [("convert", {})]).outputs[0].name == "in.jpg"
 
 
-def test_impossible_options_are_refused_in_the_child_too(photo: Path):
+def test_impossible_options_are_refused_in_the_child_too(photo: Path) -> None:
     from batchmill.sandbox.messages import JobStep
 
     bad = (JobStep("convert", {"quality": 1000}),)
@@ -356,7 +369,7 @@ def test_impossible_options_are_refused_in_the_child_too(photo: Path):
 
 
 @pytest.mark.parametrize("tag", [0x0100, 0x010F], ids=["width", "maker"])
-def test_exif_with_a_value_of_a_wrong_type_fails_no_picture(tmp_path: Path, tag: int):
+def test_exif_with_a_value_of_a_wrong_type_fails_no_picture(tmp_path: Path, tag: int) -> None:
     """The maker as a fraction, as some software writes what it could not translate."""
     exif = struct.pack("<2sHIH", b"II", 42, 8, 2)
     exif += struct.pack("<HHII", tag, 5, 1, 38) + struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)

@@ -20,24 +20,24 @@ def _with_gamma(profile: bytes, gamma: float) -> bytes:
     return bytes(changed)
 
 
-def test_srgb_is_recognised():
+def test_srgb_is_recognised() -> None:
     assert is_srgb(SRGB)
 
 
-def test_a_name_alone_does_not_make_srgb():
+def test_a_name_alone_does_not_make_srgb() -> None:
     assert b"sRGB" in SRGB.replace(b"\x00", b"")
     assert not is_srgb(display_p3())
 
 
 @pytest.mark.parametrize("gamma", [1.0, 1.8, 2.2, 2.4])
-def test_another_tone_curve_is_not_srgb(gamma: float):
+def test_another_tone_curve_is_not_srgb(gamma: float) -> None:
     assert not is_srgb(_with_gamma(SRGB, gamma))
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, 132, 200, 400])
-def test_a_cut_off_profile_is_not_srgb(length: int):
+def test_a_cut_off_profile_is_not_srgb(length: int) -> None:
     assert not is_srgb(SRGB[:length])
 
 
-def test_lab_is_not_srgb():
+def test_lab_is_not_srgb() -> None:
     assert not is_srgb(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())
