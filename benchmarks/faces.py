@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "faces.md"
@@ -96,7 +97,7 @@ def batchmill_crop(which: str) -> Crop:
     from batchmill.sandbox.messages import Job, JobStep
     from batchmill.sandbox.run_job import execute
 
-    wanted = {"face_crop": {"faces": which}, "convert": ENCODING}
+    wanted: dict[str, Mapping[str, Any]] = {"face_crop": {"faces": which}, "convert": ENCODING}
     steps = tuple(
         JobStep(use, registry.options(use, given).model_dump(mode="json"), id=use)
         for use, given in wanted.items()
@@ -215,6 +216,7 @@ class Detector:
     def find(self, photo: Path, target: Path) -> Answer:
         """Return the faces of a photo; the crop of the main one lands in `target`."""
         print(json.dumps([str(photo), str(target)]), file=self._process.stdin, flush=True)
+        assert self._process.stdout is not None
         answer = json.loads(self._process.stdout.readline())
         self.peak_bytes = answer["peak_bytes"]
         return Answer(tuple(map(tuple, answer["faces"])), answer["cpu_ms"])

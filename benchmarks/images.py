@@ -17,9 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyvips
 from likeness import ssim
@@ -29,7 +30,7 @@ HERE = Path(__file__).parent
 RUNS = int(os.environ.get("BENCH_RUNS", "5"))
 PEER = "sharp@0.35"
 BOX = {"width": 1024, "height": 1024, "fit": "inside"}
-STEPS: dict[str, list[tuple[str, dict[str, object]]]] = {
+STEPS: dict[str, list[tuple[str, Mapping[str, Any]]]] = {
     "jpeg": [("resize", BOX), ("convert", {"format": "jpeg", "quality": 80})],
     "webp": [("resize", BOX), ("convert", {"format": "webp", "quality": 80, "effort": 4})],
 }

@@ -11,7 +11,6 @@ the same disk and syncs it. Writes benchmarks/results/intake.md.
 
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -188,4 +187,4 @@ def _page(runs: list[Run]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -40,7 +40,9 @@ def _reference(source: str, size: tuple[int, int]) -> Image.Image:
     colours = upright.convert("RGB")
     if profile:
         srgb = ImageCms.createProfile("sRGB")
-        colours = ImageCms.profileToProfile(colours, BytesIO(profile), srgb, outputMode="RGB")
+        shown = ImageCms.profileToProfile(colours, BytesIO(profile), srgb, outputMode="RGB")
+        assert shown is not None  # only what is changed in place is not returned
+        colours = shown
     white = _on_white(colours, upright.convert("RGBA").getchannel("A"))
     return white.resize(size, Image.Resampling.LANCZOS)
 

@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -196,15 +197,27 @@ def _storm(machines: Machines, chance: random.Random) -> list[tuple[str, int, in
     for number, fault in enumerate(faults, start=1):
         share = number * PHOTOS * 0.8 / len(faults)
         at = round(share * chance.uniform(0.8, 1.0))
-        _until(lambda at=at: machines.ended() >= at)
+        _until(partial(_have_ended, machines, at))
         held = machines.running()
         began = time.monotonic()
         fault(machines)
-        _until(lambda held=held: held.isdisjoint(machines.running()))
-        _until(lambda held=held: all(machines.status()[item] in FINAL for item in held))
+        _until(partial(_are_let_go, machines, held))
+        _until(partial(_are_final, machines, held))
         recoveries.append((fault.__name__, at, len(held), time.monotonic() - began))
         print(recoveries[-1], flush=True)
     return recoveries
+
+
+def _have_ended(machines: Machines, number: int) -> bool:
+    return machines.ended() >= number
+
+
+def _are_let_go(machines: Machines, held: set[str]) -> bool:
+    return held.isdisjoint(machines.running())
+
+
+def _are_final(machines: Machines, held: set[str]) -> bool:
+    return all(machines.status()[item] in FINAL for item in held)
 
 
 def _until(true: Callable[[], bool]) -> None:
