@@ -22,7 +22,7 @@ from batchmill.model.item import SkipReason
 from batchmill.model.media import Family
 from batchmill.model.pipeline import Condition, OnError, Pipeline, Step
 from batchmill.operations.contract import Operation, Options, RemoteCall, Source, Transform
-from support.pool_session import PoolSession, files_left
+from support.pool_session import PoolSession, RunStory, files_left
 from support.staged import local_file
 
 Attempt = Callable[..., None]
@@ -91,7 +91,7 @@ def pipeline(*uses: str | tuple[str, dict[str, Any]], **more: Any) -> Pipeline:
 
 
 @pytest.fixture
-def attempt(with_server_context: Callable[..., None], tmp_path: Path) -> Attempt:
+def attempt(with_server_context: RunStory, tmp_path: Path) -> Attempt:
     """Run one attempt on a JPEG, hand what is finished to `look`; no folder may remain."""
 
     def run(
@@ -252,9 +252,7 @@ def test_time_of_earlier_segments_counts(attempt: Attempt) -> None:
         attempt(pipeline(wait, wait, "copy", timeout_s=0.5), remote=_remote())
 
 
-def test_cancelled_attempt_leaves_nothing(
-    with_server_context: Callable[..., None], tmp_path: Path
-) -> None:
+def test_cancelled_attempt_leaves_nothing(with_server_context: RunStory, tmp_path: Path) -> None:
     path = tmp_path / "cat.jpg"
     path.write_bytes(JPEG)
 

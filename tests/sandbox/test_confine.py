@@ -9,7 +9,7 @@ import pytest
 
 from batchmill.sandbox.confine import Sandbox
 from support import parts
-from support.pool_session import PoolSession, Story
+from support.pool_session import PoolSession, RunStory, Story
 
 TESTS = Path(__file__).parents[1]
 Outcome = Callable[..., str]
@@ -117,7 +117,7 @@ def test_temporary_files_of_libraries_lie_in_the_childs_folder(outcome: Outcome)
 
 
 def test_data_folder_that_children_may_read_as_modules_is_told(
-    with_server_context: Callable[..., None], tmp_path: Path
+    with_server_context: RunStory, tmp_path: Path
 ) -> None:
     async def story(context: PoolSession) -> None:
         await context.run("copy")
@@ -128,7 +128,7 @@ def test_data_folder_that_children_may_read_as_modules_is_told(
     with_server_context(story, environ={"PYTHONPATH": path})
 
 
-def test_environment_of_a_child_has_no_secrets(with_server_context: Callable[..., None]) -> None:
+def test_environment_of_a_child_has_no_secrets(with_server_context: RunStory) -> None:
     async def story(context: PoolSession) -> None:
         environment = (await context.run("tell_environment")).data["environment"]
         assert "hunter2" not in environment.values()

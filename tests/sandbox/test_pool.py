@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,13 +20,13 @@ from batchmill.errors.outage import RunnerUnavailableError
 from batchmill.model.limits import Limits
 from batchmill.sandbox.messages import Job, StepProgress
 from batchmill.sandbox.pool import Pool, Recycling
-from support.pool_session import PoolSession, left, opened, staged
+from support.pool_session import PoolSession, RunStory, left, opened, staged
 
 TESTS = Path(__file__).parents[1]
 
 
 def test_report_names_an_output_that_lies_in_the_jobs_folder(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         job = context.job("copy", body=b"bytes of a cat")
@@ -38,7 +37,7 @@ def test_report_names_an_output_that_lies_in_the_jobs_folder(
     with_server_context(story)
 
 
-def test_one_child_serves_all_jobs_of_an_owner(with_server_context: Callable[..., None]) -> None:
+def test_one_child_serves_all_jobs_of_an_owner(with_server_context: RunStory) -> None:
     async def story(context: PoolSession) -> None:
         reports = [await context.run("tell_pid") for _ in range(5)]
         assert len({report.data["pid"] for report in reports}) == 1
@@ -48,7 +47,7 @@ def test_one_child_serves_all_jobs_of_an_owner(with_server_context: Callable[...
 
 
 def test_started_pool_has_all_children_before_the_first_job(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         await context.pool.start()
@@ -60,7 +59,7 @@ def test_started_pool_has_all_children_before_the_first_job(
 
 
 def test_child_of_one_owner_never_works_for_another(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         annas = (await context.run("tell_pid", owner="anna")).data["pid"]
@@ -72,7 +71,7 @@ def test_child_of_one_owner_never_works_for_another(
 
 
 def test_child_is_replaced_after_its_number_of_jobs(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         pids = [(await context.run("tell_pid")).data["pid"] for _ in range(4)]
@@ -81,7 +80,7 @@ def test_child_is_replaced_after_its_number_of_jobs(
     with_server_context(story, recycling=Recycling(jobs=2))
 
 
-def test_child_that_has_grown_is_replaced(with_server_context: Callable[..., None]) -> None:
+def test_child_that_has_grown_is_replaced(with_server_context: RunStory) -> None:
     async def story(context: PoolSession) -> None:
         pids = [(await context.run("tell_pid")).data["pid"] for _ in range(2)]
         assert pids[0] != pids[1]
@@ -90,7 +89,7 @@ def test_child_that_has_grown_is_replaced(with_server_context: Callable[..., Non
 
 
 def test_child_is_replaced_after_an_error_of_a_decoder(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         before = (await context.run("tell_pid")).data["pid"]
@@ -118,7 +117,7 @@ def test_child_is_replaced_after_an_error_of_a_decoder(
     ],
 )
 def test_misbehaviour_costs_exactly_its_own_job(
-    with_server_context: Callable[..., None], use: str, error: type[ItemError], how: str
+    with_server_context: RunStory, use: str, error: type[ItemError], how: str
 ) -> None:
     async def story(context: PoolSession) -> None:
         with pytest.raises(error, match=how) as caught:
@@ -132,7 +131,7 @@ def test_misbehaviour_costs_exactly_its_own_job(
 
 
 def test_hog_of_memory_is_reported_and_the_child_replaced(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         report = await context.run("hog", limits=Limits(memory_bytes=512 * 2**20))
@@ -144,9 +143,7 @@ def test_hog_of_memory_is_reported_and_the_child_replaced(
 
 
 @pytest.mark.parametrize("use", ["spin", "hang", "escape", "stop_itself"])
-def test_job_over_its_wall_time_is_killed(
-    with_server_context: Callable[..., None], use: str
-) -> None:
+def test_job_over_its_wall_time_is_killed(with_server_context: RunStory, use: str) -> None:
     async def story(context: PoolSession) -> None:
         pid = (await context.run("tell_pid")).data["pid"]
         with pytest.raises(AttemptTimeoutError, match=r"longer than 2 s") as caught:
@@ -159,7 +156,7 @@ def test_job_over_its_wall_time_is_killed(
 
 
 def test_job_ends_at_its_limit_although_the_fork_server_has_stopped(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         found = (await context.run("tell_pid", "tell_parent")).data
@@ -173,7 +170,7 @@ def test_job_ends_at_its_limit_although_the_fork_server_has_stopped(
 
 
 def test_job_over_its_cpu_time_is_killed_by_the_kernel(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         with pytest.raises(AttemptTimeoutError, match="longer than 1 s"):
@@ -184,7 +181,7 @@ def test_job_over_its_cpu_time_is_killed_by_the_kernel(
 
 
 def test_cpu_time_of_earlier_jobs_does_not_count_against_a_later_one(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         pids = set()
@@ -197,7 +194,7 @@ def test_cpu_time_of_earlier_jobs_does_not_count_against_a_later_one(
 
 
 def test_second_report_of_a_job_is_not_taken_for_the_next_jobs(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         for _ in range(3):
@@ -213,7 +210,7 @@ def test_second_report_of_a_job_is_not_taken_for_the_next_jobs(
 
 
 def test_child_that_goes_on_after_its_answer_is_replaced(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         await context.run("write_more_after_report")
@@ -224,7 +221,7 @@ def test_child_that_goes_on_after_its_answer_is_replaced(
 
 
 def test_what_libraries_print_does_not_reach_the_line(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         report = await context.run("print_to_stdout", "flood_stderr", body=b"quiet")
@@ -233,7 +230,7 @@ def test_what_libraries_print_does_not_reach_the_line(
     with_server_context(story)
 
 
-def test_report_that_is_no_json_fails_its_own_job(with_server_context: Callable[..., None]) -> None:
+def test_report_that_is_no_json_fails_its_own_job(with_server_context: RunStory) -> None:
     async def story(context: PoolSession) -> None:
         report = await context.run("report_nan")
         assert report.error is not None
@@ -243,7 +240,7 @@ def test_report_that_is_no_json_fails_its_own_job(with_server_context: Callable[
 
 
 def test_public_text_of_an_unforeseen_error_has_no_traceback_and_no_path(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         report = await context.run("fail")
@@ -255,7 +252,7 @@ def test_public_text_of_an_unforeseen_error_has_no_traceback_and_no_path(
 
 
 def test_progress_is_forwarded_at_most_once_a_second(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         heard: list[StepProgress] = []
@@ -270,7 +267,7 @@ def test_progress_is_forwarded_at_most_once_a_second(
     with_server_context(story)
 
 
-def test_cancelled_job_leaves_no_process(with_server_context: Callable[..., None]) -> None:
+def test_cancelled_job_leaves_no_process(with_server_context: RunStory) -> None:
     async def story(context: PoolSession) -> None:
         pid = (await context.run("tell_pid")).data["pid"]
         job = context.job("hang")
@@ -288,7 +285,7 @@ def test_cancelled_job_leaves_no_process(with_server_context: Callable[..., None
 
 
 def test_operation_that_removes_its_own_folder_does_no_harm(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         await context.run("remove_own_folder")
@@ -297,7 +294,7 @@ def test_operation_that_removes_its_own_folder_does_no_harm(
     with_server_context(story)
 
 
-def test_nursery_that_is_killed_is_replaced(with_server_context: Callable[..., None]) -> None:
+def test_nursery_that_is_killed_is_replaced(with_server_context: RunStory) -> None:
     async def story(context: PoolSession) -> None:
         first = (await context.run("tell_parent")).data["parent"]
         os.kill(first, signal.SIGKILL)
@@ -309,7 +306,7 @@ def test_nursery_that_is_killed_is_replaced(with_server_context: Callable[..., N
     with_server_context(story)
 
 
-def test_runs_at_once_bury_each_dead_child_once(with_server_context: Callable[..., None]) -> None:
+def test_runs_at_once_bury_each_dead_child_once(with_server_context: RunStory) -> None:
     async def story(context: PoolSession) -> None:
         await context.pool.start()
         fork_server = (await context.run("tell_parent")).data["parent"]
@@ -322,7 +319,7 @@ def test_runs_at_once_bury_each_dead_child_once(with_server_context: Callable[..
 
 
 def test_closing_the_pool_ends_a_run_whose_child_is_just_being_started(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         running = asyncio.create_task(context.run("hang", wall_s=5))
@@ -337,7 +334,7 @@ def test_closing_the_pool_ends_a_run_whose_child_is_just_being_started(
 
 
 def test_closing_the_pool_ends_runs_that_are_under_way(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         hanging = [context.job("hang") for _ in range(3)]
@@ -357,7 +354,7 @@ def test_closing_the_pool_ends_runs_that_are_under_way(
 
 
 def test_number_of_children_never_exceeds_the_size(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         owners = ["anna", "berta", "carl"] * 5
@@ -421,7 +418,7 @@ async def test_pool_without_its_executor_says_that_the_runner_is_away(tmp_path: 
     await pool.aclose()
 
 
-def test_idle_child_that_was_killed_costs_no_job(with_server_context: Callable[..., None]) -> None:
+def test_idle_child_that_was_killed_costs_no_job(with_server_context: RunStory) -> None:
     async def story(context: PoolSession) -> None:
         pid = (await context.run("tell_pid")).data["pid"]
         os.kill(pid, signal.SIGKILL)
@@ -432,7 +429,7 @@ def test_idle_child_that_was_killed_costs_no_job(with_server_context: Callable[.
 
 
 def test_neighbours_of_misbehaving_jobs_get_their_own_results(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     bad = ["segfault", "exit_zero", "write_garbage", "abort", "refuse", "close_line"]
     chance = random.Random(7)  # noqa: S311 - a seed makes failures repeat
@@ -458,7 +455,7 @@ def test_neighbours_of_misbehaving_jobs_get_their_own_results(
 
 
 def test_children_killed_at_random_cost_only_the_jobs_that_ran(
-    with_server_context: Callable[..., None],
+    with_server_context: RunStory,
 ) -> None:
     async def story(context: PoolSession) -> None:
         done, killed = 0, 0

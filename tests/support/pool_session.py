@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -88,8 +88,14 @@ def staged(job: Job) -> bytes:
 Story = Callable[[PoolSession], Coroutine[None, None, None]]
 
 
+class RunStory(Protocol):
+    """Runs a story with a pool that is made for it as `more` says."""
+
+    def __call__(self, story: Story, **more: Any) -> None: ...
+
+
 @pytest.fixture
-def with_server_context(tmp_path: Path) -> Callable[..., None]:
+def with_server_context(tmp_path: Path) -> RunStory:
     """Run a coroutine function with a pool below a folder of the test's own."""
 
     def run(story: Story, **more: Any) -> None:
