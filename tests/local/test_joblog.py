@@ -40,7 +40,9 @@ def written(path: Path, *results: ItemResult) -> None:
     asyncio.run(write())
 
 
-async def test_a_joblog_is_forced_to_the_disk_to_its_last_line_when_it_is_closed(tmp_path: Path):
+async def test_a_joblog_is_forced_to_the_disk_to_its_last_line_when_it_is_closed(
+    tmp_path: Path,
+) -> None:
     forced = Forced(tmp_path)
 
     with Joblog(tmp_path / "log", PIPELINE, sync=forced) as log:
@@ -59,7 +61,7 @@ NAMES = st.text(
 @given(st.dictionaries(NAMES, STATUSES, min_size=1, max_size=5), st.integers(0, 5000))
 def test_a_log_that_was_cut_holds_what_stands_before_the_cut(
     outcomes: dict[str, ItemStatus], cut: int
-):
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "log")
         written(path, *(result(Path("/in", n), s) for n, s in outcomes.items()))
@@ -76,7 +78,7 @@ def test_a_log_that_was_cut_holds_what_stands_before_the_cut(
     assert after.keys() == found.keys() | {"/in/later"}
 
 
-def test_the_last_word_on_a_file_counts(tmp_path: Path):
+def test_the_last_word_on_a_file_counts(tmp_path: Path) -> None:
     log = tmp_path / "log"
     written(log, result(Path("/in/a"), ItemStatus.FAILED), result(Path("/in/a")))
 
@@ -86,13 +88,13 @@ def test_the_last_word_on_a_file_counts(tmp_path: Path):
     assert entry.outputs == {"a.webp": 4}
 
 
-def test_data_that_may_be_large_is_left_out(tmp_path: Path):
+def test_data_that_may_be_large_is_left_out(tmp_path: Path) -> None:
     written(tmp_path / "log", result(Path("/in/a")))
 
     assert b"big" not in (tmp_path / "log").read_bytes()
 
 
-def test_an_absent_log_is_empty_and_another_file_is_refused(tmp_path: Path):
+def test_an_absent_log_is_empty_and_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "letter").write_text("Dear Sir")
     (tmp_path / "other.jsonl").write_text('{"key": "a", "input": 3}\n')
 
@@ -125,11 +127,11 @@ class Story:
         return joblog.is_done(self.entry, self.item(), pipeline=digest, output=self.output)
 
 
-def test_an_unchanged_file_is_done(tmp_path: Path):
+def test_an_unchanged_file_is_done(tmp_path: Path) -> None:
     assert Story(tmp_path).is_done()
 
 
-def test_a_touched_file_of_the_same_content_is_done(tmp_path: Path):
+def test_a_touched_file_of_the_same_content_is_done(tmp_path: Path) -> None:
     story = Story(tmp_path)
     os.utime(story.source, (1, 1))
 
@@ -137,7 +139,7 @@ def test_a_touched_file_of_the_same_content_is_done(tmp_path: Path):
 
 
 @pytest.mark.parametrize("content", [b"abd", b"abcd"])
-def test_a_changed_file_is_not_done(tmp_path: Path, content: bytes):
+def test_a_changed_file_is_not_done(tmp_path: Path, content: bytes) -> None:
     story = Story(tmp_path)
     story.source.write_bytes(content)
     os.utime(story.source, (1, 1))
@@ -145,7 +147,7 @@ def test_a_changed_file_is_not_done(tmp_path: Path, content: bytes):
     assert not story.is_done()
 
 
-def test_a_file_without_its_result_is_not_done(tmp_path: Path):
+def test_a_file_without_its_result_is_not_done(tmp_path: Path) -> None:
     story = Story(tmp_path)
     (story.output / "a.webp").write_bytes(b"cut")
 
@@ -159,5 +161,5 @@ def test_a_file_without_its_result_is_not_done(tmp_path: Path):
         replace(PIPELINE, output_path="{stem}-{w}.{ext}"),
     ],
 )
-def test_another_pipeline_is_not_done(tmp_path: Path, other: Pipeline):
+def test_another_pipeline_is_not_done(tmp_path: Path, other: Pipeline) -> None:
     assert not Story(tmp_path).is_done(other)

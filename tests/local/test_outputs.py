@@ -63,7 +63,7 @@ async def save_all(folder: Folder, work: Path, names: list[str], order: list[int
     return [saved[number] for number in range(len(items))]
 
 
-def test_a_file_is_forced_to_the_disk_before_it_gets_its_name(tmp_path: Path):
+def test_a_file_is_forced_to_the_disk_before_it_gets_its_name(tmp_path: Path) -> None:
     forced = Forced(tmp_path)
 
     asyncio.run(
@@ -78,7 +78,7 @@ def test_a_file_is_forced_to_the_disk_before_it_gets_its_name(tmp_path: Path):
 @given(st.lists(NAMES, min_size=1, max_size=8), st.randoms())
 def test_whatever_ends_first_the_names_are_distinct_and_the_same(
     names: list[str], chance: random.Random
-):
+) -> None:
     order = list(range(len(names)))
     chance.shuffle(order)
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
@@ -92,7 +92,7 @@ def test_whatever_ends_first_the_names_are_distinct_and_the_same(
         assert one == other
 
 
-def test_results_have_the_permissions_that_the_user_wants(tmp_path: Path):
+def test_results_have_the_permissions_that_the_user_wants(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         folder = Folder(tmp_path / "out")
@@ -106,7 +106,7 @@ def test_results_have_the_permissions_that_the_user_wants(tmp_path: Path):
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-def test_of_several_files_either_all_are_there_or_none(tmp_path: Path):
+def test_of_several_files_either_all_are_there_or_none(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "out")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "b.webp").write_text("precious")
@@ -118,7 +118,7 @@ def test_of_several_files_either_all_are_there_or_none(tmp_path: Path):
     assert (tmp_path / "out" / "b.webp").read_text() == "precious"
 
 
-def test_a_later_try_of_the_same_file_takes_its_name_again(tmp_path: Path):
+def test_a_later_try_of_the_same_file_takes_its_name_again(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "out")
     one = item("a.png")
 
@@ -129,7 +129,7 @@ def test_a_later_try_of_the_same_file_takes_its_name_again(tmp_path: Path):
     assert (tmp_path / "out" / "a.webp").read_text() == "new"
 
 
-def test_names_of_an_earlier_run_belong_to_their_inputs(tmp_path: Path):
+def test_names_of_an_earlier_run_belong_to_their_inputs(tmp_path: Path) -> None:
     mine, others = item("a.png", 1), item("a.png", 2)
     folder = Folder(tmp_path / "out", earlier={"a.webp": mine.key})
     (tmp_path / "out").mkdir()
@@ -142,7 +142,7 @@ def test_names_of_an_earlier_run_belong_to_their_inputs(tmp_path: Path):
     assert own.files[0].output.name == "a.webp"
 
 
-def test_a_folder_where_a_file_is_says_so(tmp_path: Path):
+def test_a_folder_where_a_file_is_says_so(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "x").write_text("a file")
 
@@ -152,7 +152,7 @@ def test_a_folder_where_a_file_is_says_so(tmp_path: Path):
         asyncio.run(save(Folder(tmp_path / "out"), item("x/a.png"), made))
 
 
-def test_what_was_found_out_becomes_a_file_where_none_was_made(tmp_path: Path):
+def test_what_was_found_out_becomes_a_file_where_none_was_made(tmp_path: Path) -> None:
     made = Finished(Result(data={"pages": 3}), (), tmp_path / "1")
     made.folder.mkdir()
 

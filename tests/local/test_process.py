@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -18,7 +19,7 @@ from batchmill.local.process import process_batch, process_batch_sync
 from batchmill.local.results import BatchResult, Progress
 from batchmill.model.item import ItemStatus
 from support.faulty import faulty
-from support.local_runs import process
+from support.local_runs import Process, process
 from support.pictures import scene
 
 __all__ = ["faulty", "process"]
@@ -60,7 +61,7 @@ def children() -> list[int]:
     return [int(pid) for pid in pids if b"batchmill" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def test_results_come_in_the_order_of_the_files_and_lie_in_the_folder(folder: Path):
+def test_results_come_in_the_order_of_the_files_and_lie_in_the_folder(folder: Path) -> None:
     paths = pictures(folder, "a.png", "b.jpg", "c.png")
 
     result = process_batch_sync(paths, "web", output_dir=folder / "out")
@@ -72,7 +73,7 @@ def test_results_come_in_the_order_of_the_files_and_lie_in_the_folder(folder: Pa
     assert result.successful == 3
 
 
-def test_without_a_folder_the_bytes_are_in_the_results(folder: Path):
+def test_without_a_folder_the_bytes_are_in_the_results(folder: Path) -> None:
     result = process_batch_sync(pictures(folder, "a.png"), "web")
 
     (file,) = result.items[0].files
@@ -81,7 +82,7 @@ def test_without_a_folder_the_bytes_are_in_the_results(folder: Path):
     assert file.content[8:12] == b"WEBP"
 
 
-def test_the_public_names_are_the_ones_of_the_package():
+def test_the_public_names_are_the_ones_of_the_package() -> None:
     assert batchmill.process_batch is process_batch
     assert "Pipeline" in dir(batchmill)
 
@@ -89,7 +90,9 @@ def test_the_public_names_are_the_ones_of_the_package():
 # ------------------------------------------------------------ reference 003, AC1 and AC5
 
 
-def test_five_files_are_under_way_at_once_and_never_more(folder: Path, faulty, process):
+def test_five_files_are_under_way_at_once_and_never_more(
+    folder: Path, faulty: Any, process: Process
+) -> None:
     pipeline = {"steps": [{"use": "faulty_call", "with": {"together": 5}}]}
     paths = pictures(folder, *(f"{n}.png" for n in range(12)))
 
@@ -102,7 +105,7 @@ def test_five_files_are_under_way_at_once_and_never_more(folder: Path, faulty, p
 # ------------------------------------------------------------ AC3
 
 
-def test_a_failed_file_neither_blocks_nor_raises(folder: Path, process):
+def test_a_failed_file_neither_blocks_nor_raises(folder: Path, process: Process) -> None:
     paths = pictures(folder, "a.png", "c.png")
     bad = folder / "b.jpg"
     bad.write_bytes(b"\xff\xd8\xff\xe0 no picture")
@@ -120,7 +123,7 @@ def test_a_failed_file_neither_blocks_nor_raises(folder: Path, process):
     assert (result.successful, result.failed) == (2, 2)
 
 
-def test_a_crash_costs_only_its_own_file(folder: Path, faulty, process):
+def test_a_crash_costs_only_its_own_file(folder: Path, faulty: Any, process: Process) -> None:
     paths = pictures(folder, "a.png", "crash-b.png", "c.png")
 
     result = process(paths, FAULTY, concurrency=1, retries=0)
@@ -130,12 +133,12 @@ def test_a_crash_costs_only_its_own_file(folder: Path, faulty, process):
     assert result.items[1].error.code == "child_crashed"
 
 
-def test_an_empty_batch_is_an_error_of_its_own():
+def test_an_empty_batch_is_an_error_of_its_own() -> None:
     with pytest.raises(EmptyBatchError):
         process_batch_sync([], "web")
 
 
-def test_an_unknown_preset_is_refused_before_any_work(folder: Path):
+def test_an_unknown_preset_is_refused_before_any_work(folder: Path) -> None:
     with pytest.raises(UnknownNameError, match="'web'"):
         process_batch_sync(pictures(folder, "a.png"), "wev")
 
@@ -143,7 +146,7 @@ def test_an_unknown_preset_is_refused_before_any_work(folder: Path):
 # ------------------------------------------------------------ AC4
 
 
-def test_progress_counts_add_up_and_never_go_back(folder: Path, process):
+def test_progress_counts_add_up_and_never_go_back(folder: Path, process: Process) -> None:
     seen: list[Progress] = []
     paths = pictures(folder, *(f"{n}.png" for n in range(6)))
     (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -160,7 +163,7 @@ def test_progress_counts_add_up_and_never_go_back(folder: Path, process):
     assert {id(each) for each in seen[-1].results} == {id(each) for each in result.items}
 
 
-def test_results_so_far_are_a_snapshot(folder: Path, process):
+def test_results_so_far_are_a_snapshot(folder: Path, process: Process) -> None:
     seen: list[Progress] = []
     process(pictures(folder, "a.png", "b.png"), "web", on_progress=seen.append)
 
@@ -170,7 +173,7 @@ def test_results_so_far_are_a_snapshot(folder: Path, process):
         seen[0].results[1]
 
 
-def test_a_callback_that_raises_ends_the_batch_with_its_own_exception(folder: Path):
+def test_a_callback_that_raises_ends_the_batch_with_its_own_exception(folder: Path) -> None:
     class StopError(Exception):
         pass
 
@@ -185,7 +188,7 @@ def test_a_callback_that_raises_ends_the_batch_with_its_own_exception(folder: Pa
 # ------------------------------------------------------------ AC6
 
 
-def test_a_file_over_its_time_is_stopped_and_the_others_go_on(folder: Path, faulty):
+def test_a_file_over_its_time_is_stopped_and_the_others_go_on(folder: Path, faulty: Any) -> None:
     before = children()
     pipeline = {"steps": [{"use": "faulty", "with": {"seconds": 600}}]}
     paths = pictures(folder, "slow-a.png", "b.png")
@@ -203,7 +206,9 @@ def test_a_file_over_its_time_is_stopped_and_the_others_go_on(folder: Path, faul
 
 
 @pytest.mark.parametrize("operation", ["faulty", "faulty_call"])
-def test_an_error_that_may_pass_is_tried_once_more(folder: Path, faulty, operation: str, process):
+def test_an_error_that_may_pass_is_tried_once_more(
+    folder: Path, faulty: Any, operation: str, process: Process
+) -> None:
     paths = pictures(folder, "flaky-a.png")
 
     result = process(paths, {"steps": [{"use": operation}]})
@@ -212,7 +217,9 @@ def test_an_error_that_may_pass_is_tried_once_more(folder: Path, faulty, operati
     assert result.items[0].attempts == 2
 
 
-def test_without_retries_the_first_error_counts(folder: Path, faulty, process):
+def test_without_retries_the_first_error_counts(
+    folder: Path, faulty: Any, process: Process
+) -> None:
     paths = pictures(folder, "flaky-a.png")
 
     result = process(paths, FAULTY, retries=0)
@@ -221,13 +228,15 @@ def test_without_retries_the_first_error_counts(folder: Path, faulty, process):
     assert result.items[0].attempts == 1
 
 
-def test_a_wrong_file_is_not_tried_again(folder: Path, faulty, process):
+def test_a_wrong_file_is_not_tried_again(folder: Path, faulty: Any, process: Process) -> None:
     result = process(pictures(folder, "wrong-a.png"), FAULTY, retries=3)
 
     assert result.items[0].attempts == 1
 
 
-def test_a_file_that_crashes_twice_is_set_aside(folder: Path, faulty, process):
+def test_a_file_that_crashes_twice_is_set_aside(
+    folder: Path, faulty: Any, process: Process
+) -> None:
     result = process(pictures(folder, "crash-a.png"), FAULTY, retries=3)
 
     assert result.items[0].status is ItemStatus.QUARANTINED
@@ -237,7 +246,7 @@ def test_a_file_that_crashes_twice_is_set_aside(folder: Path, faulty, process):
 # ------------------------------------------------------------ AC8
 
 
-def test_no_temporary_file_and_no_process_stays(folder: Path, faulty):
+def test_no_temporary_file_and_no_process_stays(folder: Path, faulty: Any) -> None:
     before = children()
     paths = pictures(folder, "a.png", "wrong-b.png", "crash-c.png")
     out = folder / "out"
@@ -250,7 +259,9 @@ def test_no_temporary_file_and_no_process_stays(folder: Path, faulty):
     assert children() == before
 
 
-def test_a_cancelled_batch_leaves_no_temporary_file_and_no_process(folder: Path, faulty):
+def test_a_cancelled_batch_leaves_no_temporary_file_and_no_process(
+    folder: Path, faulty: Any
+) -> None:
     before = children()
     pipeline = {"steps": [{"use": "faulty", "with": {"seconds": 600}}]}
     paths = pictures(folder, "a.png", "slow-b.png", "c.png")
@@ -281,7 +292,9 @@ def test_a_cancelled_batch_leaves_no_temporary_file_and_no_process(folder: Path,
 # ------------------------------------------------------------ names
 
 
-def test_two_inputs_of_one_name_get_two_outputs_in_their_order(folder: Path, process):
+def test_two_inputs_of_one_name_get_two_outputs_in_their_order(
+    folder: Path, process: Process
+) -> None:
     paths = pictures(folder, "x/a.png", "y/a.png", "y/a.jpg")
 
     result = process(paths, "web", output_dir=folder / "out")
@@ -291,7 +304,7 @@ def test_two_inputs_of_one_name_get_two_outputs_in_their_order(folder: Path, pro
     assert "a-2.webp" in result.items[1].warnings[0]
 
 
-def test_what_is_there_is_not_overwritten(folder: Path, process):
+def test_what_is_there_is_not_overwritten(folder: Path, process: Process) -> None:
     out = folder / "out"
     out.mkdir()
     (out / "a.webp").write_bytes(b"precious")
@@ -303,14 +316,14 @@ def test_what_is_there_is_not_overwritten(folder: Path, process):
     assert (out / "a.webp").read_bytes() == b"precious"
 
 
-def test_an_output_folder_that_is_a_file_is_refused(folder: Path):
+def test_an_output_folder_that_is_a_file_is_refused(folder: Path) -> None:
     (folder / "out").write_bytes(b"")
 
     with pytest.raises(UsageError, match="can't be written"):
         process_batch_sync(pictures(folder, "a.png"), "web", output_dir=folder / "out")
 
 
-def test_the_original_is_not_changed(folder: Path, process):
+def test_the_original_is_not_changed(folder: Path, process: Process) -> None:
     (path,) = pictures(folder, "a.png")
     before = path.read_bytes(), path.stat().st_mtime_ns
 
@@ -320,7 +333,7 @@ def test_the_original_is_not_changed(folder: Path, process):
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
-def test_every_outcome_is_a_line_of_the_log_once_that_is_set_up(folder: Path, faulty):
+def test_every_outcome_is_a_line_of_the_log_once_that_is_set_up(folder: Path, faulty: Any) -> None:
     stream = io.StringIO()
     logs.set_up(level="debug", style="json", stream=stream)
     try:

@@ -20,6 +20,7 @@ OUTSIDE = {"left": 5000}
 KEEP = {"use": "crop", "with": OUTSIDE, "on_error": "keep_original"}
 NEVER = {"min_width": 9_000}
 MAKER, GPS = 0x010F, 0x8825
+Processed = Callable[..., ItemResult]
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def processed(process: Process) -> Callable[..., ItemResult]:
+def processed(process: Process) -> Processed:
     """Take a file through steps; more fields are the pipeline's."""
 
     def run(path: Path, *steps: dict[str, Any], **fields: Any) -> ItemResult:
@@ -49,6 +50,7 @@ def kept(item: ItemResult, path: Path) -> Image.Image:
     assert (item.status, item.skipped) == (ItemStatus.SKIPPED, "unchanged")
     assert any(each.endswith("the original was kept") for each in item.warnings)
     (file,) = item.files
+    assert file.content is not None
     path.with_suffix(".kept").write_bytes(file.content)
     return Image.open(path.with_suffix(".kept"))
 
@@ -56,7 +58,7 @@ def kept(item: ItemResult, path: Path) -> Image.Image:
 # ---------------------------------------------------------------- on_error
 
 
-def test_the_original_is_delivered_less_its_metadata(photo: Path, processed):
+def test_the_original_is_delivered_less_its_metadata(photo: Path, processed: Processed) -> None:
     original = kept(processed(photo, KEEP, {"use": "convert"}), photo)
 
     exif = original.getexif()
@@ -65,7 +67,9 @@ def test_the_original_is_delivered_less_its_metadata(photo: Path, processed):
     assert original.tobytes() == Image.open(photo).tobytes()
 
 
-def test_the_original_keeps_the_metadata_that_a_step_asks_for(photo: Path, processed):
+def test_the_original_keeps_the_metadata_that_a_step_asks_for(
+    photo: Path, processed: Processed
+) -> None:
     step = {"use": "convert", "with": {"keep": "all"}}
 
     item = processed(photo, KEEP, step)
@@ -74,14 +78,16 @@ def test_the_original_keeps_the_metadata_that_a_step_asks_for(photo: Path, proce
     assert item.files[0].content == photo.read_bytes()
 
 
-def test_a_step_that_does_not_run_asks_for_no_metadata(photo: Path, processed):
+def test_a_step_that_does_not_run_asks_for_no_metadata(photo: Path, processed: Processed) -> None:
     step = {"use": "convert", "with": {"keep": "all"}, "if": NEVER}
 
     assert not kept(processed(photo, KEEP, step), photo).getexif().get_ifd(GPS)
 
 
 @pytest.mark.parametrize("condition", [NEVER, {}], ids=["does not run", "runs after it"])
-def test_keep_original_of_another_step_delivers_nothing(photo: Path, condition: dict, processed):
+def test_keep_original_of_another_step_delivers_nothing(
+    photo: Path, condition: dict[str, Any], processed: Processed
+) -> None:
     failing = {"use": "crop", "with": OUTSIDE}
     other = {"use": "convert", "on_error": "keep_original", "if": condition}
 
@@ -92,7 +98,9 @@ def test_keep_original_of_another_step_delivers_nothing(photo: Path, condition: 
     assert item.error.step == "1-crop"
 
 
-def test_damage_that_shows_while_writing_counts_by_the_steps_that_run(photo: Path, processed):
+def test_damage_that_shows_while_writing_counts_by_the_steps_that_run(
+    photo: Path, processed: Processed
+) -> None:
     photo.write_bytes(photo.read_bytes()[:-2_000])
     keeps = {"use": "convert", "on_error": "keep_original"}
     fails = {"use": "resize"}
@@ -101,7 +109,9 @@ def test_damage_that_shows_while_writing_counts_by_the_steps_that_run(photo: Pat
     assert processed(photo, keeps, fails).status is ItemStatus.FAILED
 
 
-def test_an_original_whose_metadata_cannot_be_removed_fails_and_says_so(photo: Path, processed):
+def test_an_original_whose_metadata_cannot_be_removed_fails_and_says_so(
+    photo: Path, processed: Processed
+) -> None:
     photo.write_bytes(b"\xff\xd8\xff\xe0 nothing that follows is a picture")
 
     item = processed(photo, {"use": "convert", "on_error": "keep_original"})
@@ -110,7 +120,9 @@ def test_an_original_whose_metadata_cannot_be_removed_fails_and_says_so(photo: P
     assert "the original was not kept: the metadata of photo.jpg" in item.error.message
 
 
-def test_a_remote_step_delivers_the_original_and_stops(photo: Path, faulty, processed):
+def test_a_remote_step_delivers_the_original_and_stops(
+    photo: Path, faulty: Any, processed: Processed
+) -> None:
     wrong = photo.rename(photo.with_name("wrong-photo.jpg"))
     resize = {"use": "resize", "with": {"width": 40}}
     remote = {"use": "faulty_call", "on_error": "keep_original"}
@@ -122,7 +134,7 @@ def test_a_remote_step_delivers_the_original_and_stops(photo: Path, faulty, proc
     assert list(item.step_ms).count("3-convert") == 0
 
 
-def test_a_step_that_is_skipped_leaves_the_rest_to_run(photo: Path, processed):
+def test_a_step_that_is_skipped_leaves_the_rest_to_run(photo: Path, processed: Processed) -> None:
     skipped = {"use": "crop", "with": OUTSIDE, "on_error": "skip"}
 
     item = processed(photo, skipped, {"use": "convert", "with": {"format": "png"}})
@@ -134,7 +146,9 @@ def test_a_step_that_is_skipped_leaves_the_rest_to_run(photo: Path, processed):
 # ---------------------------------------------------------------- timeout_s
 
 
-def test_the_time_of_one_step_holds_beside_steps_without(photo: Path, faulty, processed):
+def test_the_time_of_one_step_holds_beside_steps_without(
+    photo: Path, faulty: Any, processed: Processed
+) -> None:
     slow = photo.rename(photo.with_name("slow-photo.jpg"))
     limited = {"use": "faulty", "with": {"seconds": 600}, "timeout_s": 0.5}
 
@@ -145,7 +159,9 @@ def test_the_time_of_one_step_holds_beside_steps_without(photo: Path, faulty, pr
     assert "longer than 0.5 s" in item.error.message
 
 
-def test_the_time_of_a_step_is_not_that_of_the_steps_after_it(photo: Path, faulty, processed):
+def test_the_time_of_a_step_is_not_that_of_the_steps_after_it(
+    photo: Path, faulty: Any, processed: Processed
+) -> None:
     slow = photo.rename(photo.with_name("slow-photo.jpg"))
     quick = {"use": "resize", "with": {"width": 40}, "timeout_s": 30}
 
@@ -156,7 +172,7 @@ def test_the_time_of_a_step_is_not_that_of_the_steps_after_it(photo: Path, fault
 
 
 @pytest.mark.parametrize("width", [40, 900])
-def test_a_limit_on_time_changes_no_pixel(photo: Path, width: int, processed):
+def test_a_limit_on_time_changes_no_pixel(photo: Path, width: int, processed: Processed) -> None:
     steps = [
         {"use": "crop", "with": {"left": 10}},
         {"use": "resize", "with": {"width": width, "enlarge": True}},
@@ -176,8 +192,14 @@ def test_a_limit_on_time_changes_no_pixel(photo: Path, width: int, processed):
 @pytest.mark.parametrize("operation", ["faulty", "faulty_call"])
 @pytest.mark.parametrize(("own", "whole", "attempts"), [(0, 3, 1), (1, 0, 2)])
 def test_the_retries_of_a_step_override_the_pipelines(
-    photo: Path, operation: str, processed, *, own: int, whole: int, attempts: int
-):
+    photo: Path,
+    operation: str,
+    processed: Processed,
+    *,
+    own: int,
+    whole: int,
+    attempts: int,
+) -> None:
     flaky = photo.rename(photo.with_name("flaky-photo.jpg"))
 
     item = processed(flaky, {"use": "resize"}, {"use": operation, "retries": own}, retries=whole)
@@ -186,7 +208,9 @@ def test_the_retries_of_a_step_override_the_pipelines(
     assert item.ok is (attempts == 2)
 
 
-def test_what_the_caller_says_holds_for_every_step(photo: Path, faulty, process):
+def test_what_the_caller_says_holds_for_every_step(
+    photo: Path, faulty: Any, process: Process
+) -> None:
     flaky = photo.rename(photo.with_name("flaky-photo.jpg"))
     pipeline = {"steps": [{"use": "faulty", "retries": 3}]}
 
@@ -196,8 +220,8 @@ def test_what_the_caller_says_holds_for_every_step(photo: Path, faulty, process)
 
 
 def test_the_pipelines_own_retries_and_time_hold_where_the_caller_says_nothing(
-    photo: Path, faulty, processed
-):
+    photo: Path, faulty: Any, processed: Processed
+) -> None:
     slow = photo.rename(photo.with_name("slow-photo.jpg"))
     flaky = Path(str(photo).replace("photo.jpg", "flaky-photo.jpg"))
     flaky.write_bytes(slow.read_bytes())
@@ -214,13 +238,15 @@ def test_the_pipelines_own_retries_and_time_hold_where_the_caller_says_nothing(
 # ---------------------------------------------------------------- the rest
 
 
-def test_no_file_is_small_enough_for_max_bytes_0(photo: Path, processed):
+def test_no_file_is_small_enough_for_max_bytes_0(photo: Path, processed: Processed) -> None:
     item = processed(photo, {"use": "resize", "with": {"width": 40}, "if": {"max_bytes": 0}})
 
     assert item.skipped == "filtered"
 
 
-def test_a_tolerant_pipeline_takes_a_damaged_file_and_says_so(photo: Path, processed):
+def test_a_tolerant_pipeline_takes_a_damaged_file_and_says_so(
+    photo: Path, processed: Processed
+) -> None:
     photo.write_bytes(photo.read_bytes()[:-2_000])
     step = {"use": "convert", "with": {"format": "png"}}
 
@@ -231,7 +257,9 @@ def test_a_tolerant_pipeline_takes_a_damaged_file_and_says_so(photo: Path, proce
     assert item.warnings[0].endswith("; kept")
 
 
-def test_a_pipeline_of_concurrency_1_works_on_one_file_at_a_time(photo: Path, faulty, process):
+def test_a_pipeline_of_concurrency_1_works_on_one_file_at_a_time(
+    photo: Path, faulty: Any, process: Process
+) -> None:
     copies = [photo.with_name(f"{n}.jpg") for n in range(4)]
     for copy in copies:
         copy.write_bytes(photo.read_bytes())

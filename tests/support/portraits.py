@@ -98,8 +98,12 @@ def _with(image: pyvips.Image, head: Head) -> pyvips.Image:
     image = _painted(image.cast("float"), SHAPES, head)
     for x, y, across, down, amount in SHADES:
         spot = _Spot(head, (x, y), (across, down))
-        image = spot.changed(image, lambda part, away, by=amount: part + (away * -1).exp() * by)
+        image = spot.changed(image, _lighter(amount))
     return _painted(image, FEATURES, head).cast("uchar").gaussblur(1.2).copy_memory()
+
+
+def _lighter(amount: float) -> Callable[[pyvips.Image, pyvips.Image], pyvips.Image]:
+    return lambda part, away: part + (away * -1).exp() * amount
 
 
 def _painted(

@@ -51,7 +51,7 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("method", ["blur", "pixelate", "fill"])
 @pytest.mark.parametrize("shape", ["ellipse", "box"])
-def test_no_face_is_found_where_the_faces_were(group: Path, method: str, shape: str):
+def test_no_face_is_found_where_the_faces_were(group: Path, method: str, shape: str) -> None:
     report, image = blurred(group, method=method, shape=shape)
 
     assert report.data["face_detected"] is True
@@ -59,7 +59,7 @@ def test_no_face_is_found_where_the_faces_were(group: Path, method: str, shape: 
     assert detect(image.numpy(), 0.5) == ()
 
 
-def test_pixels_away_from_the_faces_are_untouched(group: Path):
+def test_pixels_away_from_the_faces_are_untouched(group: Path) -> None:
     before = pyvips.Image.new_from_file(str(group))
     report, after = blurred(group, shape="box", padding_pct=25)
 
@@ -73,7 +73,7 @@ def test_pixels_away_from_the_faces_are_untouched(group: Path):
     assert (changed & outside.cast("uchar")).max() == 0
 
 
-def test_a_picture_without_faces_keeps_every_pixel(tmp_path: Path):
+def test_a_picture_without_faces_keeps_every_pixel(tmp_path: Path) -> None:
     image = scene(300, 200)
     image.write_to_file(str(tmp_path / "in.png"))
 
@@ -90,7 +90,9 @@ places = st.builds(
 
 @settings(max_examples=examples(60), deadline=None)
 @given(place=places, blocks=st.integers(1, 16))
-def test_a_pixelated_face_keeps_at_most_as_many_colours_across_as_asked(place: Face, blocks: int):
+def test_a_pixelated_face_keeps_at_most_as_many_colours_across_as_asked(
+    place: Face, blocks: int
+) -> None:
     seen = hidden(scene(200, 120), [place], veil(method="pixelate", blocks=blocks))
 
     left, top, width, height = place.box_in((200, 120))
@@ -104,7 +106,7 @@ def test_a_pixelated_face_keeps_at_most_as_many_colours_across_as_asked(place: F
 
 @settings(max_examples=examples(30), deadline=None)
 @given(place=places)
-def test_a_filled_face_keeps_nothing_and_everything_else_stays(place: Face):
+def test_a_filled_face_keeps_nothing_and_everything_else_stays(place: Face) -> None:
     before = scene(200, 120)
     after = hidden(before, [place], veil(method="fill"))
 
@@ -114,7 +116,7 @@ def test_a_filled_face_keeps_nothing_and_everything_else_stays(place: Face):
     assert inside.ifthenelse(0, (before - after).abs()).max() == 0
 
 
-def test_the_veil_covers_the_corners_of_the_face_with_the_usual_padding():
+def test_the_veil_covers_the_corners_of_the_face_with_the_usual_padding() -> None:
     white = scene(400, 400) * 0 + 255
     seen = hidden(
         white.cast("uchar").copy(interpretation="srgb"),
@@ -126,7 +128,7 @@ def test_the_veil_covers_the_corners_of_the_face_with_the_usual_padding():
 
 
 @pytest.mark.parametrize("bands", ["grey", "alpha"])
-def test_grey_and_transparent_pictures_keep_their_bands(tmp_path: Path, bands: str):
+def test_grey_and_transparent_pictures_keep_their_bands(tmp_path: Path, bands: str) -> None:
     image = photo(500, 400, HEADS[0])
     image = image.colourspace("b-w") if bands == "grey" else image.bandjoin(image[0] * 0 + 128)
     image.cast("uchar").write_to_file(str(tmp_path / "in.png"))
@@ -138,7 +140,7 @@ def test_grey_and_transparent_pictures_keep_their_bands(tmp_path: Path, bands: s
     assert after.getpoint(300, 260) == ([76] if bands == "grey" else [255, 0, 0, 255])
 
 
-def test_every_frame_of_an_animation_is_searched_by_itself(tmp_path: Path):
+def test_every_frame_of_an_animation_is_searched_by_itself(tmp_path: Path) -> None:
     frames = [photo(400, 360, Head(x, 160, 60)) for x in (120, 200, 280)]
     film = frames[0].join(frames[1], "vertical").join(frames[2], "vertical")
     path = tmp_path / "in.webp"
@@ -154,7 +156,7 @@ def test_every_frame_of_an_animation_is_searched_by_itself(tmp_path: Path):
         assert detect(frame[0:3].numpy(), 0.5) == ()
 
 
-def test_a_sideways_photo_is_searched_upright(tmp_path: Path):
+def test_a_sideways_photo_is_searched_upright(tmp_path: Path) -> None:
     stored = photo(700, 500, HEADS[0]).rot270().copy()
     stored.set_type(pyvips.GValue.gint_type, "orientation", 6)
     stored.write_to_file(str(tmp_path / "in.jpg"), Q=95)
@@ -165,7 +167,7 @@ def test_a_sideways_photo_is_searched_upright(tmp_path: Path):
     assert report.data["faces"][0]["x"] == pytest.approx(300 - 60, abs=25)
 
 
-def test_the_thumbnail_inside_the_exif_data_does_not_show_the_faces(tmp_path: Path):
+def test_the_thumbnail_inside_the_exif_data_does_not_show_the_faces(tmp_path: Path) -> None:
     image = photo(700, 500, HEADS[0]).copy()
     thumbnail = image.resize(0.2).jpegsave_buffer()
     image.set_type(pyvips.GValue.gstr_type, "exif-ifd0-Artist", "somebody")

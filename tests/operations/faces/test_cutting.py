@@ -25,14 +25,16 @@ boxes = st.tuples(*[st.floats(-100, 5_000)] * 4)
 
 
 @given(boxes, orientations, st.tuples(sides, sides))
-def test_a_box_comes_back_from_the_stored_pixels(box, orientation, size):
+def test_a_box_comes_back_from_the_stored_pixels(
+    box: tuple[float, float, float, float], orientation: int, size: tuple[int, int]
+) -> None:
     stored = to_stored(box, orientation, size)
 
     assert to_upright(stored, orientation, size) == pytest.approx(box)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_stored_box_holds_what_is_seen_there_upright(orientation: int):
+def test_a_stored_box_holds_what_is_seen_there_upright(orientation: int) -> None:
     stored = scene(60, 40)
     stored.set_type(pyvips.GValue.gint_type, "orientation", orientation)
     upright = stored.autorot()
@@ -74,7 +76,9 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("orientation", [1, 2, 3, 4, 5, 6, 7, 8])
-def test_a_finer_decode_cuts_what_the_whole_photo_in_memory_gives(tmp_path: Path, orientation: int):
+def test_a_finer_decode_cuts_what_the_whole_photo_in_memory_gives(
+    tmp_path: Path, orientation: int
+) -> None:
     from_file = opened(tmp_path / "file.jpg", orientation)
     whole = opened(tmp_path / "memory.jpg", orientation, in_memory=True)
 
@@ -87,7 +91,7 @@ def test_a_finer_decode_cuts_what_the_whole_photo_in_memory_gives(tmp_path: Path
         assert difference(one, other) < 4, name
 
 
-def test_a_frame_that_the_view_shows_well_enough_needs_no_second_decode(tmp_path: Path):
+def test_a_frame_that_the_view_shows_well_enough_needs_no_second_decode(tmp_path: Path) -> None:
     photo = opened(tmp_path / "in.jpg")
     (tmp_path / "in.jpg").unlink()
 
@@ -96,7 +100,7 @@ def test_a_frame_that_the_view_shows_well_enough_needs_no_second_decode(tmp_path
     assert crop.avg() > 0
 
 
-def test_what_lies_outside_the_photo_repeats_its_edge(tmp_path: Path):
+def test_what_lies_outside_the_photo_repeats_its_edge(tmp_path: Path) -> None:
     photo = opened(tmp_path / "in.jpg", in_memory=True)
 
     (crop,) = cut(photo, [Frame(0, 650, 200, 200)], (200, 200))
@@ -105,7 +109,7 @@ def test_what_lies_outside_the_photo_repeats_its_edge(tmp_path: Path):
     assert difference(outside, edge.embed(0, 0, 100, 200, extend="copy")) == 0
 
 
-def test_several_frames_of_one_photo_are_each_cut_at_their_own_place(tmp_path: Path):
+def test_several_frames_of_one_photo_are_each_cut_at_their_own_place(tmp_path: Path) -> None:
     photo = opened(tmp_path / "in.jpg")
     frames = [Frame(200, 200, 200, 200), Frame(1_500, 1_100, 200, 200)]
 

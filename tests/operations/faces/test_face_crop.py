@@ -73,7 +73,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("empty") / "empty.png", photo(640, 480))
 
 
-def test_the_crop_is_a_square_around_the_main_face(plain: Made):
+def test_the_crop_is_a_square_around_the_main_face(plain: Made) -> None:
     report, (crop,) = plain
 
     assert (crop.width, crop.height) == (300, 300)
@@ -81,7 +81,7 @@ def test_the_crop_is_a_square_around_the_main_face(plain: Made):
     assert [output.name for output in report.outputs] == ["crowd.png"]
 
 
-def test_the_data_name_the_main_face_in_pixels_of_the_photo(plain: Made):
+def test_the_data_name_the_main_face_in_pixels_of_the_photo(plain: Made) -> None:
     data = plain[0].data
 
     assert data["face_detected"] is True
@@ -91,7 +91,7 @@ def test_the_data_name_the_main_face_in_pixels_of_the_photo(plain: Made):
     assert 0.5 <= data["face_score"] <= 1
 
 
-def test_the_landmarks_are_where_the_features_are(crowd: Path):
+def test_the_landmarks_are_where_the_features_are(crowd: Path) -> None:
     landmarks = cropped(crowd, level_eyes=True).data["faces"][0]["landmarks"]
 
     assert list(landmarks) == ["left_eye", "right_eye", "nose", "left_mouth", "right_mouth"]
@@ -100,7 +100,7 @@ def test_the_landmarks_are_where_the_features_are(crowd: Path):
     assert landmarks["left_mouth"][0] < landmarks["nose"][0] < landmarks["right_mouth"][0]
 
 
-def test_padding_gives_the_face_so_much_room_on_every_side(crowd: Path):
+def test_padding_gives_the_face_so_much_room_on_every_side(crowd: Path) -> None:
     (face, *_) = cropped(crowd, padding_pct=50).data["faces"]
 
     longer = max(face["width"], face["height"])
@@ -110,7 +110,7 @@ def test_padding_gives_the_face_so_much_room_on_every_side(crowd: Path):
     )
 
 
-def test_coordinates_grow_with_the_photo(tmp_path: Path):
+def test_coordinates_grow_with_the_photo(tmp_path: Path) -> None:
     small = photo(700, 500, Head(260, 210, 60))
     saved(tmp_path / "small.png", small)
     saved(tmp_path / "large.jpg", small.resize(5, kernel="cubic"), Q=95)
@@ -121,7 +121,7 @@ def test_coordinates_grow_with_the_photo(tmp_path: Path):
         assert five[name] == pytest.approx(5 * one[name], abs=5 * 0.12 * one["face_width"])
 
 
-def test_a_small_face_in_a_large_jpeg_is_cut_from_its_full_resolution(tmp_path: Path):
+def test_a_small_face_in_a_large_jpeg_is_cut_from_its_full_resolution(tmp_path: Path) -> None:
     image = photo(4_000, 3_000, Head(2_900, 2_000, 110))
     saved(tmp_path / "large.jpg", image, Q=95)
 
@@ -143,7 +143,7 @@ def _detail(image: pyvips.Image) -> float:
     "options",
     [{}, {"level_eyes": True}, pytest.param({"framing": "id"}, marks=pytest.mark.long)],
 )
-def test_every_orientation_gives_the_same_crop(tmp_path: Path, options: dict[str, Any]):
+def test_every_orientation_gives_the_same_crop(tmp_path: Path, options: dict[str, Any]) -> None:
     upright = photo(1_001, 703, Head(420, 300, 90))
     made = []
     for orientation in range(1, 9):
@@ -160,7 +160,7 @@ def test_every_orientation_gives_the_same_crop(tmp_path: Path, options: dict[str
     assert all(each["faces"][0]["crop"] == frame for _, each in made)
 
 
-def test_every_orientation_of_a_large_jpeg_gives_the_same_face(tmp_path: Path):
+def test_every_orientation_of_a_large_jpeg_gives_the_same_face(tmp_path: Path) -> None:
     upright = photo(2_400, 1_800, Head(1_500, 800, 150))
     made = []
     for orientation in ORIENTATIONS:
@@ -193,24 +193,26 @@ def _stored(upright: pyvips.Image, orientation: int) -> pyvips.Image:
     return stored
 
 
-def test_all_faces_are_cut_out_main_one_first(everybody: Report):
+def test_all_faces_are_cut_out_main_one_first(everybody: Report) -> None:
     names = [output.name for output in everybody.outputs]
     assert names == ["crowd-face-1.png", "crowd-face-2.png", "crowd-face-3.png"]
     assert [round(face["x"], -2) for face in everybody.data["faces"]] == [400, 900, 1_200]
 
 
-def test_the_largest_faces_are_as_many_as_asked_for(crowd: Path):
+def test_the_largest_faces_are_as_many_as_asked_for(crowd: Path) -> None:
     report = cropped(crowd, faces="largest", count=2)
 
     assert len(report.outputs) == 2
     assert [face["crop"] is None for face in report.data["faces"]] == [False, False, True]
 
 
-def test_more_faces_than_there_are_may_be_asked_for(crowd: Path):
+def test_more_faces_than_there_are_may_be_asked_for(crowd: Path) -> None:
     assert len(cropped(crowd, faces="largest", count=9).outputs) == 3
 
 
-def test_a_person_beside_is_reported_and_one_far_off_is_not(tmp_path: Path, everybody: Report):
+def test_a_person_beside_is_reported_and_one_far_off_is_not(
+    tmp_path: Path, everybody: Report
+) -> None:
     saved(tmp_path / "far.png", photo(1_400, 1_000, MAIN, FAR_OFF))
 
     assert everybody.data["several_faces"] is True
@@ -218,7 +220,9 @@ def test_a_person_beside_is_reported_and_one_far_off_is_not(tmp_path: Path, ever
 
 
 @pytest.mark.parametrize("border", ["shift", "extend"])
-def test_a_face_at_the_border_is_reported_and_cut_by_the_border_rule(tmp_path: Path, border: str):
+def test_a_face_at_the_border_is_reported_and_cut_by_the_border_rule(
+    tmp_path: Path, border: str
+) -> None:
     path = saved(tmp_path / "edge.png", photo(800, 600, Head(70, 260, 90)))
 
     report = cropped(path, border=border)
@@ -233,12 +237,12 @@ def test_a_face_at_the_border_is_reported_and_cut_by_the_border_rule(tmp_path: P
         assert middle == pytest.approx(face["x"] + face["width"] / 2, abs=15)
 
 
-def test_a_face_away_from_the_border_is_not_reported(plain: Made):
+def test_a_face_away_from_the_border_is_not_reported(plain: Made) -> None:
     assert plain[0].data["face_near_border"] is False
 
 
 @pytest.mark.parametrize("degrees", [-20, 14])
-def test_levelled_eyes_come_out_level(tmp_path: Path, degrees: int):
+def test_levelled_eyes_come_out_level(tmp_path: Path, degrees: int) -> None:
     image = turned(photo(600, 600, Head(300, 280, 100)), degrees)
     path = saved(tmp_path / "turned.png", image)
 
@@ -255,7 +259,7 @@ def _slope(image: pyvips.Image) -> float:
     return (found_in(image).roll_deg - found_in(image.fliphor()).roll_deg) / 2
 
 
-def test_an_id_photo_has_its_head_height_and_eye_line(tmp_path: Path):
+def test_an_id_photo_has_its_head_height_and_eye_line(tmp_path: Path) -> None:
     head = Head(700, 620, 200)
     path = saved(tmp_path / "id.png", turned(photo(1_400, 1_400, head), 8))
 
@@ -270,7 +274,7 @@ def test_an_id_photo_has_its_head_height_and_eye_line(tmp_path: Path):
     assert (head.chin_y - head.crown_y) * scale == pytest.approx(0.7 * 531, rel=0.15)
 
 
-def test_a_photo_without_a_face_succeeds_without_a_crop(empty: Path):
+def test_a_photo_without_a_face_succeeds_without_a_crop(empty: Path) -> None:
     report = cropped(empty)
 
     assert report.outputs == ()
@@ -279,7 +283,7 @@ def test_a_photo_without_a_face_succeeds_without_a_crop(empty: Path):
     assert report.data["faces"] == []
 
 
-def test_a_photo_without_a_face_fails_when_that_was_asked_for(empty: Path):
+def test_a_photo_without_a_face_fails_when_that_was_asked_for(empty: Path) -> None:
     report = run(empty, [("face_crop", {"no_face": "fail"})])
 
     assert report.error is not None
@@ -289,7 +293,7 @@ def test_a_photo_without_a_face_fails_when_that_was_asked_for(empty: Path):
 
 
 @pytest.mark.parametrize("kind", ["grey", "alpha", "deep", "cmyk"])
-def test_every_kind_of_pixels_is_searched_and_cut(tmp_path: Path, kind: str):
+def test_every_kind_of_pixels_is_searched_and_cut(tmp_path: Path, kind: str) -> None:
     image = photo(900, 700, Head(450, 330, 110))
     made = {
         "grey": lambda: image.colourspace("b-w"),
@@ -306,7 +310,7 @@ def test_every_kind_of_pixels_is_searched_and_cut(tmp_path: Path, kind: str):
 
 
 @pytest.mark.parametrize("shown", [True, False])
-def test_an_animation_is_searched_in_its_first_frame_only(tmp_path: Path, shown: bool):
+def test_an_animation_is_searched_in_its_first_frame_only(tmp_path: Path, shown: bool) -> None:
     frames = [photo(400, 400, Head(200, 170, 60)), photo(400, 400)]
     first, second = frames if shown else frames[::-1]
     path = tmp_path / "in.webp"
@@ -318,7 +322,7 @@ def test_an_animation_is_searched_in_its_first_frame_only(tmp_path: Path, shown:
     assert len(report.outputs) == shown
 
 
-def test_the_same_photo_gives_the_same_bytes(crowd: Path, plain: Made):
+def test_the_same_photo_gives_the_same_bytes(crowd: Path, plain: Made) -> None:
     once, again = plain[0], cropped(crowd)
 
     assert [output.sha256 for output in once.outputs] == [output.sha256 for output in again.outputs]
@@ -326,7 +330,7 @@ def test_the_same_photo_gives_the_same_bytes(crowd: Path, plain: Made):
 
 
 @pytest.mark.parametrize("name", ["face-crop", "id-photo", "blur-faces"])
-def test_the_presets_run_in_the_face_family(name: str, crowd: Path):
+def test_the_presets_run_in_the_face_family(name: str, crowd: Path) -> None:
     pipeline = presets.get(name)
 
     report = run(crowd, [(step.use, step.options) for step in pipeline.steps])
@@ -336,7 +340,7 @@ def test_the_presets_run_in_the_face_family(name: str, crowd: Path):
     assert len(report.outputs) == 1
 
 
-def test_the_options_are_known_without_numpy_pyvips_or_onnxruntime():
+def test_the_options_are_known_without_numpy_pyvips_or_onnxruntime() -> None:
     program = (
         "import sys; from batchmill.operations import registry\n"
         "for name in ('face_crop', 'blur_faces'): registry.schema(name)\n"

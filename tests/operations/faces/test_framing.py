@@ -53,14 +53,14 @@ def in_frame(frame: Frame, point: tuple[float, float]) -> tuple[float, float]:
 
 
 @given(frames, sizes)
-def test_a_moved_frame_lies_inside_the_photo(frame: Frame, size: tuple[int, int]):
+def test_a_moved_frame_lies_inside_the_photo(frame: Frame, size: tuple[int, int]) -> None:
     assert fits(inside(frame, size), size)
 
 
 @given(frames, sizes)
 def test_a_moved_frame_keeps_its_shape_and_angle_and_never_grows(
     frame: Frame, size: tuple[int, int]
-):
+) -> None:
     moved = inside(frame, size)
 
     assert moved.angle_deg == frame.angle_deg
@@ -69,7 +69,7 @@ def test_a_moved_frame_keeps_its_shape_and_angle_and_never_grows(
 
 
 @given(frames)
-def test_a_frame_that_fits_stays_where_it_is(frame: Frame):
+def test_a_frame_that_fits_stays_where_it_is(frame: Frame) -> None:
     left, top, right, bottom = frame.bounds
     at_home = Frame(frame.x - left, frame.y - top, frame.width, frame.height, frame.angle_deg)
     size = (math.ceil(right - left) + 1, math.ceil(bottom - top) + 1)
@@ -81,7 +81,7 @@ def test_a_frame_that_fits_stays_where_it_is(frame: Frame):
 @given(faces(), shapes, st.floats(0, 2))
 def test_the_shorter_side_of_a_frame_is_the_face_and_its_padding_on_both_sides(
     face: Face, shape: tuple[int, int], padding: float
-):
+) -> None:
     frame = around(face, shape, padding=padding, level=False)
 
     assert (frame.x, frame.y, frame.angle_deg) == (*face.centre, 0)
@@ -92,7 +92,7 @@ def test_the_shorter_side_of_a_frame_is_the_face_and_its_padding_on_both_sides(
 
 
 @given(faces(), shapes)
-def test_a_level_frame_puts_both_eyes_at_one_height(face: Face, shape: tuple[int, int]):
+def test_a_level_frame_puts_both_eyes_at_one_height(face: Face, shape: tuple[int, int]) -> None:
     frame = around(face, shape, padding=0.2, level=True)
     left, right = (in_frame(frame, eye) for eye in face.landmarks[:2])
 
@@ -103,7 +103,7 @@ def test_a_level_frame_puts_both_eyes_at_one_height(face: Face, shape: tuple[int
 @given(faces(), shapes, st.floats(0.3, 0.95), st.floats(0.3, 0.8))
 def test_an_id_frame_puts_level_eyes_on_its_middle_and_eye_line(
     face: Face, shape: tuple[int, int], head: float, eye_line: float
-):
+) -> None:
     frame = for_id(face, shape, head=head, eye_line=eye_line)
     left, right = (in_frame(frame, eye) for eye in face.landmarks[:2])
 
@@ -115,7 +115,7 @@ def test_an_id_frame_puts_level_eyes_on_its_middle_and_eye_line(
 @given(faces(), st.floats(0.3, 0.95), st.floats(1.01, 1.5))
 def test_a_larger_head_share_makes_a_proportionally_smaller_id_frame(
     face: Face, head: float, times: float
-):
+) -> None:
     one = for_id(face, (413, 531), head=head, eye_line=0.6)
     other = for_id(face, (413, 531), head=head * times, eye_line=0.6)
 

