@@ -57,7 +57,7 @@ class VisionServer:
         self.counts = True
         self.asked: list[Asked] = []
         self.running = self.most = 0
-        self.look: Callable[[Asked], None] = lambda _: None
+        self.look: Callable[[Asked], object] = lambda _: None
         self._script: deque[str] = deque()
         self._lock = threading.Lock()
         self._stopping = threading.Event()

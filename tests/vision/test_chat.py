@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 
@@ -24,11 +25,13 @@ from batchmill.vision.chat import LONGEST_WAIT_S, retry_after_s
         ({"retry-after": "Wed, 99 Oct 2015 07:28:00 GMT"}, None),
     ],
 )
-def test_a_wait_is_read_from_every_header_and_kept_within_a_day(headers, seconds: float | None):
+def test_a_wait_is_read_from_every_header_and_kept_within_a_day(
+    headers: dict[str, Any], seconds: float | None
+) -> None:
     assert retry_after_s(headers) == seconds
 
 
-def test_a_date_is_a_wait_until_then():
+def test_a_date_is_a_wait_until_then() -> None:
     at = datetime.now(UTC) + timedelta(minutes=2)
 
     wait_s = retry_after_s({"retry-after": format_datetime(at, usegmt=True)})

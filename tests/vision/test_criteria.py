@@ -13,6 +13,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -62,7 +63,9 @@ def files_below(*folders: Path) -> list[Path]:
 # ------------------------------------------------------------ AC1: five at once, never more
 
 
-def test_five_questions_are_under_way_at_once_and_never_more(tmp_path: Path, vision: VisionServer):
+def test_five_questions_are_under_way_at_once_and_never_more(
+    tmp_path: Path, vision: VisionServer
+) -> None:
     together = threading.Barrier(5)
     vision.look = lambda _: together.wait(60)
 
@@ -75,7 +78,7 @@ def test_five_questions_are_under_way_at_once_and_never_more(tmp_path: Path, vis
 # ------------------------------------------------------------ AC2: compress, address, model, clean
 
 
-def test_the_preset_compresses_then_asks():
+def test_the_preset_compresses_then_asks() -> None:
     pipeline = presets.get("describe")
 
     assert [step.use for step in pipeline.steps] == ["compress", "describe"]
@@ -84,7 +87,7 @@ def test_the_preset_compresses_then_asks():
 
 def test_a_picture_goes_through_the_whole_pipeline(
     tmp_path: Path, temporary: Path, vision: VisionServer
-):
+) -> None:
     path = tmp_path / "big.jpg"
     exif = Image.Exif()
     exif[0x010F] = "Secret camera"
@@ -117,7 +120,7 @@ def test_a_picture_goes_through_the_whole_pipeline(
     assert not files_below(temporary)
 
 
-def test_options_reach_the_question(tmp_path: Path, vision: VisionServer, process: Process):
+def test_options_reach_the_question(tmp_path: Path, vision: VisionServer, process: Process) -> None:
     options = {"language": "de", "keywords": 3, "detail": "high", "context": "shoes of a shop"}
     steps = {"steps": [{"use": "describe", "with": options}]}
 
@@ -136,7 +139,7 @@ def test_options_reach_the_question(tmp_path: Path, vision: VisionServer, proces
 
 def test_one_failure_neither_blocks_nor_raises(
     tmp_path: Path, vision: VisionServer, process: Process
-):
+) -> None:
     vision.then("ok", "refusal", "ok")
 
     result = process(pictures(tmp_path, 3), "describe", concurrency=1)
@@ -146,7 +149,7 @@ def test_one_failure_neither_blocks_nor_raises(
     assert result.items[1].error.step == "2-describe"
 
 
-def test_no_pictures_are_an_error_of_its_own(vision: VisionServer):
+def test_no_pictures_are_an_error_of_its_own(vision: VisionServer) -> None:
     with pytest.raises(EmptyBatchError):
         process_batch_sync([], "describe")
 
@@ -156,7 +159,7 @@ def test_no_pictures_are_an_error_of_its_own(vision: VisionServer):
 
 def test_progress_is_told_after_every_picture_and_never_goes_back(
     tmp_path: Path, vision: VisionServer, process: Process
-):
+) -> None:
     vision.then("ok", "refusal", "busy", "ok")
     seen: list[Progress] = []
 
@@ -175,7 +178,7 @@ def test_progress_is_told_after_every_picture_and_never_goes_back(
 
 def test_ten_pictures_wait_for_the_model_in_two_rounds_instead_of_ten(
     tmp_path: Path, vision: VisionServer, process: Process
-):
+) -> None:
     paths = pictures(tmp_path / "in", 10)
     alone = process(paths, "describe", concurrency=1)
     one_by_one = vision.most
@@ -194,7 +197,7 @@ def test_ten_pictures_wait_for_the_model_in_two_rounds_instead_of_ten(
 @pytest.mark.long
 def test_a_question_over_the_limit_is_broken_off_and_the_others_go_on(
     tmp_path: Path, vision: VisionServer, process: Process
-):
+) -> None:
     vision.then("never")
 
     result = process(pictures(tmp_path, 3), "describe", concurrency=1, timeout_s=6)
@@ -207,8 +210,8 @@ def test_a_question_over_the_limit_is_broken_off_and_the_others_go_on(
 
 @pytest.mark.long
 def test_a_process_over_the_limit_is_killed_while_the_batch_goes_on(
-    tmp_path: Path, vision: VisionServer, faulty
-):
+    tmp_path: Path, vision: VisionServer, faulty: Any
+) -> None:
     steps = [{"use": "faulty", "with": {"seconds": 600}}, {"use": "describe"}]
     (slow,) = pictures(tmp_path, 1)
     slow = slow.rename(slow.with_name("slow.jpg"))
@@ -234,7 +237,7 @@ def test_a_process_over_the_limit_is_killed_while_the_batch_goes_on(
 @pytest.mark.parametrize("first", ["busy", "fault", "drop"])
 def test_what_may_pass_is_tried_once_more(
     tmp_path: Path, vision: VisionServer, first: str, process: Process
-):
+) -> None:
     vision.usual = first
 
     (item,) = process(pictures(tmp_path, 1), "describe").items
@@ -246,7 +249,7 @@ def test_what_may_pass_is_tried_once_more(
 @pytest.mark.parametrize("first", ["bad_request", "wrong_key", "unprocessable", "no_credit"])
 def test_what_will_not_pass_is_not_tried_again(
     tmp_path: Path, vision: VisionServer, first: str, process: Process
-):
+) -> None:
     vision.usual = first
 
     (item,) = process(pictures(tmp_path, 1), "describe", retries=3).items
@@ -263,7 +266,7 @@ def test_what_will_not_pass_is_not_tried_again(
 )
 def test_no_temporary_file_stays_whatever_became_of_the_pictures(
     tmp_path: Path, temporary: Path, vision: VisionServer, usual: str
-):
+) -> None:
     before = our_processes()
     vision.usual = usual
     out = tmp_path / "out"
@@ -278,7 +281,7 @@ def test_no_temporary_file_stays_whatever_became_of_the_pictures(
 
 def test_no_temporary_file_stays_of_a_cancelled_batch(
     tmp_path: Path, temporary: Path, vision: VisionServer
-):
+) -> None:
     before = our_processes()
     vision.usual = "never"
     arrived = threading.Event()
@@ -303,7 +306,7 @@ def test_no_temporary_file_stays_of_a_cancelled_batch(
 
 def test_without_a_key_nothing_is_begun(
     tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     for name in set(os.environ) - set(without_model()):
         monkeypatch.delenv(name)
 
@@ -314,7 +317,7 @@ def test_without_a_key_nothing_is_begun(
 
 def test_without_a_key_the_provider_local_says_only_what_it_can_know(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: Process
-):
+) -> None:
     for name in set(os.environ) - set(without_model()):
         monkeypatch.delenv(name)
     path = tmp_path / "old-harbour_in_fog-004.png"
@@ -336,7 +339,7 @@ def test_without_a_key_the_provider_local_says_only_what_it_can_know(
 
 def test_a_server_without_keys_is_sent_none(
     tmp_path: Path, vision: VisionServer, monkeypatch: pytest.MonkeyPatch, process: Process
-):
+) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
 
     (item,) = process(pictures(tmp_path, 1), "describe").items
@@ -350,7 +353,7 @@ def test_a_server_without_keys_is_sent_none(
 
 def test_parallel_questions_stay_within_the_budget(
     tmp_path: Path, vision: VisionServer, process: Process
-):
+) -> None:
     budget = {"use": "describe", "with": {"budget_usd": 0.003}}
 
     result = process(pictures(tmp_path, 10), {"steps": [budget]})
@@ -364,7 +367,7 @@ def test_parallel_questions_stay_within_the_budget(
 
 def test_a_model_that_does_not_count_its_tokens_keeps_to_the_budget_too(
     tmp_path: Path, vision: VisionServer, process: Process
-):
+) -> None:
     vision.counts = False
     budget = {"use": "describe", "with": {"budget_usd": 0.003}}
 
@@ -386,7 +389,7 @@ def test_a_model_that_does_not_count_its_tokens_keeps_to_the_budget_too(
 )
 def test_only_what_surely_was_not_answered_costs_nothing(
     tmp_path: Path, vision: VisionServer, process: Process, *, usual: str, free: bool
-):
+) -> None:
     vision.usual = usual
     budget = {"use": "describe", "with": {"budget_usd": 0.003}}
 
@@ -397,7 +400,7 @@ def test_only_what_surely_was_not_answered_costs_nothing(
 
 def test_a_budget_without_prices_is_refused(
     tmp_path: Path, vision: VisionServer, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.delenv("BATCHMILL_LLM_INPUT_USD")
     steps = [{"use": "describe", "with": {"budget_usd": 1}}]
 
@@ -405,7 +408,7 @@ def test_a_budget_without_prices_is_refused(
         process_batch_sync(pictures(tmp_path, 1), {"steps": steps})
 
 
-def test_the_result_is_plain_json(tmp_path: Path, vision: VisionServer, process: Process):
+def test_the_result_is_plain_json(tmp_path: Path, vision: VisionServer, process: Process) -> None:
     vision.usual = "hostile"
 
     (item,) = process(pictures(tmp_path, 1), "describe").items

@@ -66,8 +66,10 @@ def described(process: Process, tmp_path: Path) -> Described:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
 def test_what_the_item_says_and_how_often_the_model_was_asked(
-    vision: VisionServer, row, described: Described
-):
+    vision: VisionServer,
+    row: tuple[str, str | None, str, int, int, bool],
+    described: Described,
+) -> None:
     behaviour, code, words, calls, attempts, may_pass = row
     vision.usual = behaviour
     vision.seconds = 0.2
@@ -90,7 +92,7 @@ def test_what_the_item_says_and_how_often_the_model_was_asked(
 @pytest.mark.parametrize("first", ["prose", "wrong_schema", "cut_off", "busy", "fault", "drop"])
 def test_a_second_answer_that_is_right_counts(
     vision: VisionServer, first: str, described: Described
-):
+) -> None:
     vision.then(first)
 
     item = described()
@@ -99,7 +101,9 @@ def test_a_second_answer_that_is_right_counts(
     assert len(vision.asked) == 2
 
 
-def test_an_answer_that_was_cut_off_gets_more_room(vision: VisionServer, described: Described):
+def test_an_answer_that_was_cut_off_gets_more_room(
+    vision: VisionServer, described: Described
+) -> None:
     vision.then("cut_off")
 
     item = described()
@@ -110,7 +114,9 @@ def test_an_answer_that_was_cut_off_gets_more_room(vision: VisionServer, describ
     assert item.data["usage"]["input_tokens"] == 1_800
 
 
-def test_a_server_that_never_answers_is_hung_up_on(vision: VisionServer, described: Described):
+def test_a_server_that_never_answers_is_hung_up_on(
+    vision: VisionServer, described: Described
+) -> None:
     vision.usual = "never"
 
     item = described(timeout_s=5)
@@ -123,7 +129,7 @@ def test_a_server_that_never_answers_is_hung_up_on(vision: VisionServer, describ
 @pytest.mark.long
 def test_a_call_over_its_own_time_is_tried_again(
     vision: VisionServer, monkeypatch: pytest.MonkeyPatch, described: Described
-):
+) -> None:
     monkeypatch.setenv("BATCHMILL_LLM_TIMEOUT_S", "3")
     vision.then("never")
 
@@ -136,7 +142,7 @@ def test_a_call_over_its_own_time_is_tried_again(
 
 def test_a_server_that_is_not_there_is_said_to_be_so(
     vision: VisionServer, monkeypatch: pytest.MonkeyPatch, described: Described
-):
+) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
 
     item = described(retries=0)
@@ -147,7 +153,7 @@ def test_a_server_that_is_not_there_is_said_to_be_so(
 
 def test_the_next_question_comes_when_the_server_wants_it(
     vision: VisionServer, described: Described
-):
+) -> None:
     vision.then("busy")
     vision.retry_after = "2"
 
@@ -156,7 +162,9 @@ def test_the_next_question_comes_when_the_server_wants_it(
     assert second - first >= 2
 
 
-def test_a_wait_of_hours_is_not_waited_for_in_a_run(vision: VisionServer, described: Described):
+def test_a_wait_of_hours_is_not_waited_for_in_a_run(
+    vision: VisionServer, described: Described
+) -> None:
     vision.usual, vision.retry_after = "busy", "7200"
 
     item = described(retries=5)

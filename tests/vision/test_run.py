@@ -24,7 +24,7 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.mark.long
 def test_a_run_writes_the_csv_of_stock_agencies_and_goes_on_with_it(
     batchmill: Run, pictures: Path, tmp_path: Path, vision: VisionServer
-):
+) -> None:
     vision.then("refusal")
     arguments = ("run", "describe", pictures, "-o", "out", "--stock-csv", "stock.csv", "-j", "1")
 
@@ -43,7 +43,7 @@ def test_a_run_writes_the_csv_of_stock_agencies_and_goes_on_with_it(
 
 def test_without_a_key_a_run_says_what_to_set_and_begins_nothing(
     batchmill: Run, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     for name in set(os.environ) - set(without_model()):
         monkeypatch.delenv(name)
 
@@ -56,7 +56,7 @@ def test_without_a_key_a_run_says_what_to_set_and_begins_nothing(
 
 def test_the_provider_local_needs_no_key(
     batchmill: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     for name in set(os.environ) - set(without_model()):
         monkeypatch.delenv(name)
 

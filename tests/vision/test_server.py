@@ -54,7 +54,7 @@ def items(server: WholeServer, batch_id: str) -> list[dict[str, Any]]:
 
 def test_a_batch_is_described_five_at_a_time_by_two_children(
     tmp_path: Path, vision: VisionServer, picture: bytes
-):
+) -> None:
     together = threading.Barrier(5)
     vision.look = lambda _: together.wait(60)
 
@@ -72,7 +72,7 @@ def test_a_batch_is_described_five_at_a_time_by_two_children(
 
 def test_other_files_are_worked_on_while_the_model_is_slow(
     tmp_path: Path, vision: VisionServer, picture: bytes
-):
+) -> None:
     vision.usual = "never"
     five = threading.Semaphore(0)
     patient = settings(vision, llm_timeout_s=600)
@@ -92,7 +92,7 @@ def test_other_files_are_worked_on_while_the_model_is_slow(
 
 def test_never_more_questions_at_once_than_remote_slots(
     tmp_path: Path, vision: VisionServer, picture: bytes
-):
+) -> None:
     together = threading.Barrier(2)
     vision.look = lambda _: together.wait(60)
 
@@ -104,7 +104,7 @@ def test_never_more_questions_at_once_than_remote_slots(
 
 def test_a_question_that_is_under_way_at_shutdown_is_asked_again_after_the_start(
     tmp_path: Path, vision: VisionServer, picture: bytes
-):
+) -> None:
     vision.then("never")
     arrived = threading.Event()
     vision.look = lambda _: arrived.set()
@@ -120,7 +120,7 @@ def test_a_question_that_is_under_way_at_shutdown_is_asked_again_after_the_start
 @pytest.mark.long
 def test_a_busy_model_is_asked_again_after_the_time_it_names(
     tmp_path: Path, vision: VisionServer, picture: bytes
-):
+) -> None:
     vision.then("busy")
 
     with whole_server.running(tmp_path / "data", **settings(vision)) as server:
@@ -134,7 +134,7 @@ def test_a_busy_model_is_asked_again_after_the_time_it_names(
 
 def test_what_a_model_refuses_is_said_on_the_item(
     tmp_path: Path, vision: VisionServer, picture: bytes
-):
+) -> None:
     vision.usual = "bad_request"
 
     with whole_server.running(tmp_path / "data", **settings(vision)) as server:
@@ -147,7 +147,7 @@ def test_what_a_model_refuses_is_said_on_the_item(
     assert "It says invalid_image." in item["error"]["message"]
 
 
-def test_without_a_model_the_batch_is_refused(tmp_path: Path, picture: bytes):
+def test_without_a_model_the_batch_is_refused(tmp_path: Path, picture: bytes) -> None:
     with whole_server.running(tmp_path / "data", with_worker=False) as server:
         answer = server.client.post(
             "/v1/batches", files=[("files", ("a.jpg", picture))], data={"pipeline": "describe"}
@@ -157,7 +157,7 @@ def test_without_a_model_the_batch_is_refused(tmp_path: Path, picture: bytes):
         assert server.client.get("/v1/batches").json()["data"] == []
 
 
-def test_without_a_model_the_files_need_not_be_sent(tmp_path: Path):
+def test_without_a_model_the_files_need_not_be_sent(tmp_path: Path) -> None:
     with whole_server.running(tmp_path / "data", with_worker=False) as server:
         url = httpx.URL(server.url)
         part = "--x\r\nContent-Disposition: form-data; name="
@@ -175,7 +175,7 @@ def test_without_a_model_the_files_need_not_be_sent(tmp_path: Path):
 
 def test_a_tiers_budget_is_kept_by_parallel_calls(
     tmp_path: Path, vision: VisionServer, picture: bytes
-):
+) -> None:
     tiers = {"anonymous": {"llm_batch_usd": 0.003}}
 
     with whole_server.running(tmp_path / "data", **settings(vision, tiers=tiers)) as server:
@@ -206,7 +206,7 @@ class Reader:
 
 def test_with_a_public_url_the_model_fetches_the_copy_once(
     tmp_path: Path, vision: VisionServer, picture: bytes
-):
+) -> None:
     reader, started_s = Reader(vision), time.time()
 
     with whole_server.running(
@@ -233,7 +233,7 @@ def test_with_a_public_url_the_model_fetches_the_copy_once(
 @pytest.mark.parametrize("usual", ["refusal", "fault", "drop"])
 def test_the_address_is_dead_after_a_failure_too(
     tmp_path: Path, vision: VisionServer, picture: bytes, usual: str
-):
+) -> None:
     reader, vision.usual = Reader(vision), usual
 
     with whole_server.running(tmp_path / "data", **settings(vision, public_url="own")) as server:
@@ -245,7 +245,7 @@ def test_the_address_is_dead_after_a_failure_too(
 
 def test_the_address_is_dead_after_a_cancellation_too(
     tmp_path: Path, vision: VisionServer, picture: bytes
-):
+) -> None:
     vision.usual = "never"
     arrived = threading.Event()
     vision.look = lambda _: arrived.set()
@@ -262,15 +262,18 @@ def test_the_address_is_dead_after_a_cancellation_too(
 
 
 @pytest.mark.long
-def test_the_copy_of_a_killed_server_goes_too(tmp_path: Path, vision: VisionServer, picture: bytes):
+def test_the_copy_of_a_killed_server_goes_too(
+    tmp_path: Path, vision: VisionServer, picture: bytes
+) -> None:
     vision.then("never")
     arrived = threading.Event()
     vision.look = lambda _: arrived.set()
     told = {**vision.environment, "BATCHMILL_PUBLIC_URL": "http://127.0.0.1:9"}
 
     with serving(tmp_path, **told) as killed:
-        form = {"files": [("files", ("a.jpg", picture))], "data": {"pipeline": "describe"}}
-        batch_id = killed.client.post("/v1/batches", **form).json()["id"]
+        files = [("files", ("a.jpg", picture))]
+        form = {"pipeline": "describe"}
+        batch_id = killed.client.post("/v1/batches", files=files, data=form).json()["id"]
         assert arrived.wait(60)
         assert list(tmp_path.rglob("copy"))
         killed.kill()
@@ -287,7 +290,7 @@ def test_the_copy_of_a_killed_server_goes_too(tmp_path: Path, vision: VisionServ
 
 def test_the_address_opens_nothing_else_and_not_for_long(
     tmp_path: Path, vision: VisionServer, picture: bytes
-):
+) -> None:
     vision.usual, vision.seconds = "slow", 30
     arrived = threading.Event()
     vision.look = lambda _: arrived.set()
@@ -306,7 +309,7 @@ def test_the_address_opens_nothing_else_and_not_for_long(
 
 def test_the_option_data_keeps_the_picture_inside_the_question(
     tmp_path: Path, vision: VisionServer, picture: bytes
-):
+) -> None:
     options = '{"step_options": {"describe": {"send": "data"}}}'
 
     with whole_server.running(tmp_path / "data", **settings(vision, public_url="own")) as server:
