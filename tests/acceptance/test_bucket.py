@@ -53,7 +53,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def server(own_bucket: Bucket, pictures: Path, tmp_path: Path) -> Iterator[WholeServer]:
     """A server whose results alone go to the bucket."""
-    settings = {"results_url": own_bucket.url, "cdn_url": CDN, "input_dirs": (pictures,)}
+    settings: dict[str, Any] = {
+        "results_url": own_bucket.url,
+        "cdn_url": CDN,
+        "input_dirs": (pictures,),
+    }
     settings |= {"download_redirect": True, **settings_of(own_bucket)}
     with whole_server.running(tmp_path / "data", **settings) as running:
         yield running
@@ -63,10 +67,10 @@ def objects(bucket: Bucket) -> list[str]:
     """Return every key of a file in the bucket, however the server calls it."""
     store = S3Store.from_url(
         bucket.url,
-        endpoint=bucket.endpoint,
-        region=bucket.region,
-        access_key_id=bucket.access_key_id,
-        secret_access_key=bucket.secret_access_key,
+        endpoint=bucket.endpoint or "",
+        region=bucket.region or "",
+        access_key_id=bucket.access_key_id or "",
+        secret_access_key=bucket.secret_access_key or "",
         client_options={"allow_http": True},
     )
     found = (each["path"] for page in obstore.list(store) for each in page)
@@ -79,7 +83,7 @@ def stored(server: WholeServer) -> list[Path]:
     return [path for path in found if path.is_file() and keys.IDENTITY not in path.name]
 
 
-def send(server: WholeServer, pictures: Path, **options) -> str:
+def send(server: WholeServer, pictures: Path, **options: Any) -> str:
     """Send all pictures to /v1 and return the batch's id."""
     files = [("files", (path.name, path.read_bytes())) for path in sorted(pictures.iterdir())]
     sent = server.client.post("/v1/batches", files=files, data={"pipeline": "web", **options})
@@ -94,7 +98,7 @@ def items(server: WholeServer, batch_id: str) -> list[dict[str, Any]]:
 
 def test_results_are_in_the_bucket_inputs_are_not_and_a_deletion_leaves_neither(
     server: WholeServer, own_bucket: Bucket, pictures: Path
-):
+) -> None:
     batch_id = send(server, pictures)
     found = items(server, batch_id)
 
@@ -111,7 +115,7 @@ def test_results_are_in_the_bucket_inputs_are_not_and_a_deletion_leaves_neither(
 
 def test_a_download_is_sent_on_to_a_signed_address_of_the_bucket(
     server: WholeServer, own_bucket: Bucket, pictures: Path
-):
+) -> None:
     item = items(server, send(server, pictures))[0]
     output = item["outputs"][0]
 
@@ -129,7 +133,9 @@ def test_a_download_is_sent_on_to_a_signed_address_of_the_bucket(
     assert server.client.head(output["url"]).status_code == 200
 
 
-def test_a_picture_that_a_page_shows_comes_from_the_server(server: WholeServer, pictures: Path):
+def test_a_picture_that_a_page_shows_comes_from_the_server(
+    server: WholeServer, pictures: Path
+) -> None:
     output = items(server, send(server, pictures))[0]["outputs"][0]
     shown = {"Accept": "image/avif,image/webp,image/apng,image/*,*/*;q=0.8"}
 
@@ -138,7 +144,9 @@ def test_a_picture_that_a_page_shows_comes_from_the_server(server: WholeServer, 
     assert (got.status_code, len(got.content)) == (200, output["bytes"])
 
 
-def test_the_archive_of_a_batch_is_read_from_the_bucket(server: WholeServer, pictures: Path):
+def test_the_archive_of_a_batch_is_read_from_the_bucket(
+    server: WholeServer, pictures: Path
+) -> None:
     batch_id = send(server, pictures)
     items(server, batch_id)
     archive = server.client.get(f"/v1/batches/{batch_id}/results.zip")
@@ -148,7 +156,7 @@ def test_the_archive_of_a_batch_is_read_from_the_bucket(server: WholeServer, pic
 
 def test_folders_of_no_batch_are_removed_from_the_bucket(
     server: WholeServer, own_bucket: Bucket, pictures: Path
-):
+) -> None:
     batch_id = send(server, pictures)
     items(server, batch_id)
     kept = objects(own_bucket)
@@ -168,7 +176,7 @@ def test_folders_of_no_batch_are_removed_from_the_bucket(
 
 def test_unfinished_uploads_of_no_batch_are_aborted(
     server: WholeServer, own_bucket: Bucket, pictures: Path
-):
+) -> None:
     uploads = uploads_of(own_bucket)
     batch_id = send(server, pictures)
     items(server, batch_id)
@@ -211,7 +219,7 @@ async def unfinished(uploads: S3Uploads) -> list[str]:
 
 def test_everything_in_one_bucket_leaves_nothing_there_after_a_deletion(
     own_bucket: Bucket, pictures: Path, tmp_path: Path
-):
+) -> None:
     settings = {"storage_url": own_bucket.url, **settings_of(own_bucket)}
     with whole_server.running(tmp_path / "data", **settings) as server:
         batch_id = send(server, pictures)
@@ -233,7 +241,7 @@ def submit(server: WholeServer, pictures: Path) -> str:
 
 def test_results_of_a_sequential_batch_are_at_the_cdn(
     server: WholeServer, own_bucket: Bucket, pictures: Path
-):
+) -> None:
     told = server.until(submit(server, pictures), lambda status: status["status"] == "completed")
 
     found = objects(own_bucket)
@@ -282,13 +290,17 @@ def through_a_door(bucket: Bucket, *, puts: int, then: Callable[[], None]) -> It
 
 
 @pytest.mark.long
-def test_a_bucket_that_dies_within_a_batch_costs_no_result(pictures: Path, tmp_path: Path):
+def test_a_bucket_that_dies_within_a_batch_costs_no_result(pictures: Path, tmp_path: Path) -> None:
     with ExitStack() as stack:
         kill = stack.enter_context(ExitStack())
         bucket = kill.enter_context(seaweed.running(tmp_path))
         # The first to be put is the mark of the installation.
         bucket = stack.enter_context(through_a_door(bucket, puts=3, then=kill.close))
-        settings = {"results_url": bucket.url, "cdn_url": CDN, "input_dirs": (pictures,)}
+        settings: dict[str, Any] = {
+            "results_url": bucket.url,
+            "cdn_url": CDN,
+            "input_dirs": (pictures,),
+        }
         settings |= settings_of(bucket)
         with whole_server.running(tmp_path / "data", **settings) as server:
             address = submit(server, pictures)

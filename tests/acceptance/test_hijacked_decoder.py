@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -29,7 +30,7 @@ def test_a_file_whose_decoder_leaves_its_group_ends_as_a_timeout(tmp_path: Path)
         assert hijacked["error"]["code"] == "attempt_timeout"
 
 
-def ended(client: httpx.Client, batch_id: str) -> dict:
+def ended(client: httpx.Client, batch_id: str) -> dict[str, Any]:
     """Wait until no file of the batch is left."""
     until = time.monotonic() + 60
     while time.monotonic() < until:

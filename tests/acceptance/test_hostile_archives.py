@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from support.archives import Entry, archive, deflated
@@ -25,12 +27,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         yield running
 
 
-def send(server: Process, body: bytes):
+def send(server: Process, body: bytes) -> httpx.Response:
     files = {"files": ("photos.zip", body)}
     return server.client.post("/v1/batches", files=files, data={"pipeline": "web"})
 
 
-def ended(server: Process, batch_id: str) -> list[dict]:
+def ended(server: Process, batch_id: str) -> list[dict[str, Any]]:
     """Wait for a batch and return the lines of its report."""
     with server.client.stream("GET", f"/v1/batches/{batch_id}/events") as events:
         for line in events.iter_lines():
@@ -40,7 +42,7 @@ def ended(server: Process, batch_id: str) -> list[dict]:
     return [json.loads(line) for line in report.splitlines()]
 
 
-def test_what_is_wrong_with_an_entry_fails_that_entry_alone(server: Process):
+def test_what_is_wrong_with_an_entry_fails_that_entry_alone(server: Process) -> None:
     body = archive(
         Entry(b"good.png", PNG),
         Entry(b"secret.png", PNG, flags=1),
@@ -54,7 +56,7 @@ def test_what_is_wrong_with_an_entry_fails_that_entry_alone(server: Process):
     assert found == ["completed", "encrypted_file", "unreadable_file", "unreadable_file"]
 
 
-def test_names_that_lead_elsewhere_are_labels(server: Process):
+def test_names_that_lead_elsewhere_are_labels(server: Process) -> None:
     sent = send(server, archive(*(Entry(name, PNG) for name in SLIPS)))
     lines = ended(server, sent.json()["id"])
     assert [line["status"] for line in lines] == ["completed"] * 4
@@ -67,7 +69,7 @@ def test_names_that_lead_elsewhere_are_labels(server: Process):
     assert not any(Path(folder, "slipped.png").exists() for folder in ("/tmp", "/etc"))  # noqa: S108
 
 
-def test_an_archive_whose_entries_share_their_bytes_is_refused_whole(server: Process):
+def test_an_archive_whose_entries_share_their_bytes_is_refused_whole(server: Process) -> None:
     shared = Entry(b"0.png", PNG)
     others = [Entry(b"%d.png" % number, PNG, says={"offset": 0}) for number in range(1, 200)]
     answer = send(server, archive(shared, *others))

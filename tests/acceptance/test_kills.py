@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def family(server: Process) -> tuple[int, list[int]]:
     raise AssertionError("the children did not come")
 
 
-def failures(server: Process, batch_id: str) -> list[dict]:
+def failures(server: Process, batch_id: str) -> list[dict[str, Any]]:
     """Return what went wrong with the items of a batch."""
     items = server.client.get(f"/v1/batches/{batch_id}/items?limit=1000").json()["data"]
     return [item for item in items if item["status"] != "completed"]

@@ -1,6 +1,7 @@
 """What lies on the disk of a real server: no secret in clear where a key is configured."""
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ FEW = 7
 """With so many the page keeps room that nothing new is written to."""
 
 
-def made(server: Process, path: str, body: dict) -> str:
+def made(server: Process, path: str, body: dict[str, Any]) -> str:
     answer = server.client.post(path, json=body, headers={"Idempotency-Key": f"once {path}"})
     assert answer.status_code == 201, answer.text
     return answer.json()["secret"]

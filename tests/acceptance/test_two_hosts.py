@@ -34,7 +34,7 @@ def settled(folder: Path) -> list[str]:
 @pytest.mark.long
 def test_a_worker_whose_cable_is_pulled_loses_nothing_and_works_on(
     tmp_path: Path, own_bucket: Bucket
-):
+) -> None:
     with ExitStack() as stack:
         two = [stack.enter_context(hosts.connected(number)) for number in (1, 2)]
         database = stack.enter_context(databases.new_url("postgresql", tmp_path))
@@ -56,8 +56,8 @@ def test_a_worker_whose_cable_is_pulled_loses_nothing_and_works_on(
             folder = tmp_path / host.name
             folder.mkdir()
             theirs = {name: _seen_from(host, value) for name, value in settings.items()}
-            arguments = (folder / "data", "-j", "1")
-            return stack.enter_context(working(*arguments, inside=host.inside, **theirs))
+            worker = working(folder / "data", "-j", "1", inside=host.inside, **theirs)
+            return stack.enter_context(worker)
 
         server = stack.enter_context(serving(tmp_path / "data", "--no-worker", **settings))
         workers = [hire(host) for host in two]

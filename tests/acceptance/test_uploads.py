@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def test_an_upload_goes_on_after_the_server_was_killed(tmp_path: Path) -> None:
         with pytest.raises(TusCommunicationError):
             uploader.upload_chunk()
         url = uploader.url
+        assert isinstance(url, str)
     with serving(tmp_path / "data") as server:
         client = server.client
         again = f"{client.base_url}{httpx.URL(url).path}"
@@ -57,7 +59,7 @@ def test_what_arrived_before_a_kill_in_the_middle_of_a_request_is_kept(tmp_path:
         begun = server.client.post("/v1/uploads", headers={**TUS, "Upload-Length": str(len(body))})
         url = begun.headers["location"]
 
-        def broken():
+        def broken() -> Iterator[bytes]:
             yield body[:5_000_000]
             server.popen.send_signal(signal.SIGKILL)
             server.popen.wait(60)

@@ -15,7 +15,7 @@ SETTINGS = {
 }
 
 
-def test_a_notice_survives_kill_9_between_commit_and_answer(tmp_path: Path):
+def test_a_notice_survives_kill_9_between_commit_and_answer(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     with Receiver(receivers.hang) as receiver:
         with serving(data_dir, **SETTINGS) as server:

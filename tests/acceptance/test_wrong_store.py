@@ -21,7 +21,7 @@ def serve(data_dir: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 async def test_a_server_with_a_mistyped_database_says_what_to_do_and_removes_nothing(
     tmp_path: Path,
-):
+) -> None:
     async with opened(Settings(data_dir=tmp_path, disk_reserve_bytes=0)) as context:
         for _ in range(20):
             await send(context, 1)
