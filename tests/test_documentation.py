@@ -83,7 +83,7 @@ LOCAL = list(_each_once([block for block in COMMANDS if block not in REMOTE]))
 
 
 @pytest.mark.parametrize("block", LOCAL)
-def test_what_needs_no_server_works_as_it_is_written(block: str, folder: Path):
+def test_what_needs_no_server_works_as_it_is_written(block: str, folder: Path) -> None:
     lines = block.splitlines()
     assert lines
     for line in lines:
@@ -93,21 +93,25 @@ def test_what_needs_no_server_works_as_it_is_written(block: str, folder: Path):
 @pytest.mark.parametrize(
     "code", [*_blocks(PYTHON, "README.md"), *_blocks(PYTHON, "docs/quickstart.md")]
 )
-def test_python_examples_work_as_they_are_written(code: str, folder: Path):
+def test_python_examples_work_as_they_are_written(code: str, folder: Path) -> None:
     (folder / "example.py").write_text(code)
     _type("python example.py", folder)
 
     assert sorted(path.name for path in (folder / "small").iterdir()) == ["a.webp", "b.webp"]
 
 
-def test_the_upload_works_as_it_is_written(folder: Path, tmp_path_factory):
+def test_the_upload_works_as_it_is_written(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     (code,) = _blocks(PYTHON, "docs/how-to/uploads.md")
     with running(tmp_path_factory.mktemp("server")) as server:
         (folder / "example.py").write_text(code.replace("http://127.0.0.1:3001", server.url))
         assert _type("python example.py", folder).startswith("bat_")
 
 
-def test_what_talks_to_a_server_works_as_it_is_written(folder: Path, tmp_path_factory):
+def test_what_talks_to_a_server_works_as_it_is_written(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     with running(tmp_path_factory.mktemp("server")) as server:
         for block in REMOTE:
             _converse(block, server.url, folder)

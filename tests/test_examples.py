@@ -55,7 +55,7 @@ def run(place: Path, script: str, **settings: str) -> "subprocess.CompletedProce
 
 
 @pytest.mark.long
-def test_every_command_of_the_walk_through_works(place: Path, server: Server):
+def test_every_command_of_the_walk_through_works(place: Path, server: Server) -> None:
     blocks = BLOCK.findall((EXAMPLES / "walk-through.md").read_text())
     script = "set -x\n" + "".join(body for is_server, body in blocks if not is_server)
 
@@ -76,7 +76,7 @@ def test_every_command_of_the_walk_through_works(place: Path, server: Server):
     assert len((place / "results.jsonl").read_text().splitlines()) == 4
 
 
-def test_the_client_says_who_did_the_work(place: Path, server: Server):
+def test_the_client_says_who_did_the_work(place: Path, server: Server) -> None:
     script = "python examples/client_with_fallback.py $URL out/ photos/0.jpg"
 
     there = run(place, script, URL=server.url)
@@ -87,10 +87,10 @@ def test_the_client_says_who_did_the_work(place: Path, server: Server):
 
 
 @pytest.mark.parametrize("who", ["server", "local"])
-def test_the_web_form_gives_back_a_smaller_picture(place: Path, server: Server, who: str):
+def test_the_web_form_gives_back_a_smaller_picture(place: Path, server: Server, who: str) -> None:
     url = server.url if who == "server" else "http://127.0.0.1:9"
     picture = (place / "photos" / "0.jpg").read_bytes()
-    command = [sys.executable, EXAMPLES / "web_form.py", "0", url]
+    command = [sys.executable, str(EXAMPLES / "web_form.py"), "0", url]
     with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as form:
         try:
             assert form.stdout is not None
@@ -107,7 +107,7 @@ def test_the_web_form_gives_back_a_smaller_picture(place: Path, server: Server, 
     assert (wrong.status_code, "picture" in wrong.text) == (422, True)
 
 
-def test_the_library_says_what_failed(place: Path):
+def test_the_library_says_what_failed(place: Path) -> None:
     (place / "bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
 
     done = run(place, "python examples/library.py out/ photos/0.jpg bad.jpg")
@@ -117,7 +117,7 @@ def test_the_library_says_what_failed(place: Path):
     assert "bad.jpg cannot be read" in done.stderr
 
 
-def test_every_line_of_python_in_the_documentation_works(place: Path, server: Server):
+def test_every_line_of_python_in_the_documentation_works(place: Path, server: Server) -> None:
     blocks = PYTHON_BLOCK.findall(PYTHON_PAGE.read_text())
     (place / "page.py").write_text("\n".join([f"URL = {server.url!r}", *blocks]))
 

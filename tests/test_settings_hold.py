@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from batchmill.bootstrap import open_storage, opened, working
 from batchmill.db import batches, idempotency
@@ -83,9 +83,8 @@ async def test_an_answer_is_kept_as_long_as_the_setting_says(
         await database.run(idempotency.begin, owner, key, body_sha256="0" * 64)
     for key, age_ms in (("old", 61_000), ("new", 50_000)):
         await database.run(
-            lambda conn, key=key, age_ms=age_ms: conn.execute(
-                update(answers).where(answers.c.key == key).values(created_at=NOW - age_ms)
-            )
+            Connection.execute,
+            update(answers).where(answers.c.key == key).values(created_at=NOW - age_ms),
         )
     await sweep.remove_outdated(context)
     assert await database.read(idempotency.get, owner, "old") is None
