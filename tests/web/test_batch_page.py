@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from support.browser import PHONE, OpenPage, axe_violations, look, send, shoot, wait_ended
 from support.pictures import scene
@@ -46,7 +46,7 @@ def page(open_page: OpenPage, batch_id: str) -> Page:
     return page
 
 
-def row(page: Page, number: int):
+def row(page: Page, number: int) -> Locator:
     return page.locator(f"#row-{number}")
 
 
@@ -54,7 +54,9 @@ def names(page: Page) -> list[str]:
     return page.locator(".canvas .cell-name bdi").all_inner_texts()
 
 
-def test_a_batch_is_watched_to_its_end_without_a_reload(server, open_page, files):
+def test_a_batch_is_watched_to_its_end_without_a_reload(
+    server: Process, open_page: OpenPage, files: list[tuple[str, bytes]]
+) -> None:
     batch_id = send(server, files, name="Watched", concurrency=1)
     server.client.post(f"/v1/batches/{batch_id}/pause")
     page = open_page(f"/batches/{batch_id}")
@@ -70,7 +72,7 @@ def test_a_batch_is_watched_to_its_end_without_a_reload(server, open_page, files
     expect(page.locator(".side .failure")).to_have_count(3)
 
 
-def test_it_all_fits_on_a_small_laptop(page):
+def test_it_all_fits_on_a_small_laptop(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollHeight") == 800
     for text in ("Pipeline", "Owner", "Speed", "Took", "What failed", "Download"):
         assert page.get_by_text(text, exact=True).first.is_visible(), text
@@ -78,7 +80,9 @@ def test_it_all_fits_on_a_small_laptop(page):
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_nothing_wrong_with_any_part(open_page, batch_id, dark):
+def test_axe_finds_nothing_wrong_with_any_part(
+    open_page: OpenPage, batch_id: str, dark: bool
+) -> None:
     page = open_page(f"/batches/{batch_id}", dark=dark)
     row(page, GOOD).click()
     page.get_by_role("button", name="Try this file again").wait_for()
@@ -95,7 +99,7 @@ def test_axe_finds_nothing_wrong_with_any_part(open_page, batch_id, dark):
     assert axe_violations(page) == []
 
 
-def test_parts_of_the_bar_are_filters(page):
+def test_parts_of_the_bar_are_filters(page: Page) -> None:
     chip = page.get_by_role("button", name=f"Failed {BAD}")
     chip.click()
     expect(page.locator(".canvas .row")).to_have_count(BAD)
@@ -106,7 +110,7 @@ def test_parts_of_the_bar_are_filters(page):
     expect(page.locator(".canvas .row")).to_have_count(BAD)
 
 
-def test_a_cause_of_failure_is_a_filter(page):
+def test_a_cause_of_failure_is_a_filter(page: Page) -> None:
     group = page.locator(".failure", has_text="3 The file is text/plain")
     expect(group).to_contain_text("Convert the file to a supported type")
     group.get_by_role("button", name="Show the files").click()
@@ -114,7 +118,7 @@ def test_a_cause_of_failure_is_a_filter(page):
     assert sorted(names(page)) == ["notes 0.jpg", "notes 1.jpg", "notes 2.jpg"]
 
 
-def test_files_are_found_by_the_start_of_their_name(page):
+def test_files_are_found_by_the_start_of_their_name(page: Page) -> None:
     page.keyboard.press("/")
     page.keyboard.type("summer/photo 1")
     expect(page.locator(".canvas .row")).to_have_count(3)
@@ -125,14 +129,14 @@ def test_files_are_found_by_the_start_of_their_name(page):
     assert page.get_by_role("searchbox").input_value() == ""
 
 
-def test_hostile_names_are_text(page):
+def test_hostile_names_are_text(page: Page) -> None:
     row(page, GOOD - 1).click()
     expect(page.locator(".item-panel h2")).to_have_text(HOSTILE)
     assert page.locator(".items img[src=x], .side img[src=x]").count() == 0
     assert page.title() == "Summer fair – batchmill"
 
 
-def test_the_keyboard_alone_does(page):
+def test_the_keyboard_alone_does(page: Page) -> None:
     page.get_by_role("grid").focus()
     for key in ("ArrowDown", "ArrowDown", "ArrowUp"):
         page.keyboard.press(key)
@@ -150,7 +154,7 @@ def test_the_keyboard_alone_does(page):
     assert page.evaluate("document.activeElement.className") == "grid"
 
 
-def test_before_and_after_lie_over_each_other(page):
+def test_before_and_after_lie_over_each_other(page: Page) -> None:
     row(page, 2).click()
     page.locator(".compare").wait_for()
     pictures = page.locator(".compare img")
@@ -164,7 +168,9 @@ def test_before_and_after_lie_over_each_other(page):
     assert page.evaluate(clip) == "inset(0px 0% 0px 0px)"
 
 
-def test_a_failure_says_what_to_do_and_can_be_tried_again(server, open_page):
+def test_a_failure_says_what_to_do_and_can_be_tried_again(
+    server: Process, open_page: OpenPage
+) -> None:
     batch_id = send(server, [("a.jpg", b"no picture"), ("b.jpg", b"neither")])
     wait_ended(server, batch_id)
     page = open_page(f"/batches/{batch_id}")
@@ -185,7 +191,7 @@ def test_a_failure_says_what_to_do_and_can_be_tried_again(server, open_page):
     assert look(server, batch_id)["run"] == 4
 
 
-def test_results_and_reports_can_be_taken(page):
+def test_results_and_reports_can_be_taken(page: Page) -> None:
     found = {}
     for text in ("All results, as ZIP", "Report, as CSV", "Report, as JSON lines"):
         page.get_by_text("Download", exact=True).click()
@@ -199,7 +205,7 @@ def test_results_and_reports_can_be_taken(page):
     assert {json.loads(line)["status"] for line in lines.splitlines()} == {"completed", "failed"}
 
 
-def test_faces_are_drawn_on_the_picture(server, open_page):
+def test_faces_are_drawn_on_the_picture(server: Process, open_page: OpenPage) -> None:
     people = photo(800, 600, Head(250, 320, 110), Head(570, 320, 90))
     batch_id = send(server, [("pair.png", people.pngsave_buffer())], "face-crop")
     wait_ended(server, batch_id)
@@ -216,7 +222,7 @@ def test_faces_are_drawn_on_the_picture(server, open_page):
     expect(page.get_by_role("tabpanel")).to_contain_text("2 faces")
 
 
-def test_tables_of_documents_are_shown(server, open_page):
+def test_tables_of_documents_are_shown(server: Process, open_page: OpenPage) -> None:
     table = b"name,price\n<b>tea</b>,2.5\ncoffee,3\n"
     batch_id = send(server, [("prices.csv", table)], "analyze")
     wait_ended(server, batch_id)
@@ -229,13 +235,13 @@ def test_tables_of_documents_are_shown(server, open_page):
     shoot(page, "batch-document")
 
 
-def test_an_absent_batch_is_said_to_be_absent(open_page):
+def test_an_absent_batch_is_said_to_be_absent(open_page: OpenPage) -> None:
     page = open_page("/batches/bat_none")
 
     expect(page.get_by_role("heading", name="There is no such batch")).to_be_visible()
 
 
-def test_a_phone_shows_it_all_in_one_column(open_page, batch_id):
+def test_a_phone_shows_it_all_in_one_column(open_page: OpenPage, batch_id: str) -> None:
     page = open_page(f"/batches/{batch_id}", **PHONE)
     row(page, 2).wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]

@@ -1,17 +1,20 @@
 """The batch page while files wait: control, a great many rows, and a server that goes away."""
 
-import pytest
-from playwright.sync_api import expect
+from collections.abc import Iterator
+from pathlib import Path
 
-from support.browser import multiply, send, shoot
-from support.processes import serving
+import pytest
+from playwright.sync_api import Browser, expect
+
+from support.browser import OpenPage, multiply, send, shoot
+from support.processes import Process, serving
 from support.served import Server
 
 NUMBER = 100_000
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A server that takes files and works on none."""
     data_dir, more_than_there_is = tmp_path_factory.mktemp("idle") / "data", "900TB"
     with serving(data_dir, BATCHMILL_MEMORY_RESERVE_BYTES=more_than_there_is) as server:
@@ -19,7 +22,7 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def huge_id(server) -> str:
+def huge_id(server: Process) -> str:
     """A batch of a hundred thousand items that was cancelled when the most were done."""
     batch_id = send(server, [("first.jpg", b"not looked at")], name="Huge")
     server.client.post(f"/v1/batches/{batch_id}/cancel").raise_for_status()
@@ -27,7 +30,7 @@ def huge_id(server) -> str:
     return batch_id
 
 
-def test_a_batch_is_paused_resumed_and_cancelled(server, open_page):
+def test_a_batch_is_paused_resumed_and_cancelled(server: Process, open_page: OpenPage) -> None:
     batch_id = send(server, [(f"{n}.jpg", b"waits") for n in range(3)])
     page = open_page(f"/batches/{batch_id}")
     page.get_by_role("button", name="Pause").click()
@@ -46,7 +49,7 @@ def test_a_batch_is_paused_resumed_and_cancelled(server, open_page):
     expect(page.get_by_role("button", name="Cancelled 3")).to_be_visible()
 
 
-def test_a_batch_whose_sender_is_gone_can_be_closed(server, open_page):
+def test_a_batch_whose_sender_is_gone_can_be_closed(server: Process, open_page: OpenPage) -> None:
     batch_id = send(server, [("a.jpg", b"waits")], keep_open=True)
     page = open_page(f"/batches/{batch_id}")
     page.get_by_role("button", name="Take no more files").click()
@@ -56,7 +59,9 @@ def test_a_batch_whose_sender_is_gone_can_be_closed(server, open_page):
     assert server.client.get(f"/v1/batches/{batch_id}").json()["open"] is False
 
 
-def test_a_batch_that_is_removed_meanwhile_is_gone_from_the_page(server, open_page):
+def test_a_batch_that_is_removed_meanwhile_is_gone_from_the_page(
+    server: Process, open_page: OpenPage
+) -> None:
     batch_id = send(server, [("a.jpg", b"waits")])
     page = open_page(f"/batches/{batch_id}")
     page.locator("#row-0").wait_for()
@@ -66,7 +71,9 @@ def test_a_batch_that_is_removed_meanwhile_is_gone_from_the_page(server, open_pa
     expect(page).to_have_title("There is no such batch – batchmill")
 
 
-def test_a_hundred_thousand_rows_scroll_with_few_nodes(server, open_page, huge_id):
+def test_a_hundred_thousand_rows_scroll_with_few_nodes(
+    server: Process, open_page: OpenPage, huge_id: str
+) -> None:
     page = open_page(f"/batches/{huge_id}")
     grid = page.get_by_role("grid")
     expect(grid).to_have_attribute("aria-rowcount", str(NUMBER + 1))
@@ -93,7 +100,9 @@ def test_a_hundred_thousand_rows_scroll_with_few_nodes(server, open_page, huge_i
     expect(page.locator("#row-0 bdi")).to_have_text("first.jpg")
 
 
-def test_a_filter_over_a_hundred_thousand_rows_goes_on_page_by_page(server, open_page, huge_id):
+def test_a_filter_over_a_hundred_thousand_rows_goes_on_page_by_page(
+    server: Process, open_page: OpenPage, huge_id: str
+) -> None:
     page = open_page(f"/batches/{huge_id}")
     page.get_by_role("button", name="Cancelled 2,001").click()
     expect(page.locator("#row-0 bdi")).to_have_text("first.jpg")
@@ -106,7 +115,7 @@ def test_a_filter_over_a_hundred_thousand_rows_goes_on_page_by_page(server, open
     expect(page.locator("#row-0 bdi")).to_have_text("folder 042/0042700.jpg")
 
 
-def test_a_blocked_stream_leaves_polling(server, open_page):
+def test_a_blocked_stream_leaves_polling(server: Process, open_page: OpenPage) -> None:
     batch_id = send(server, [("a.jpg", b"waits")])
     page = open_page("/")
     page.route("**/v1/events?**", lambda route: route.abort())
@@ -117,7 +126,9 @@ def test_a_blocked_stream_leaves_polling(server, open_page):
 
 
 @pytest.mark.long
-def test_a_server_that_goes_away_is_said_to_and_found_again(browser, tmp_path):
+def test_a_server_that_goes_away_is_said_to_and_found_again(
+    browser: Browser, tmp_path: Path
+) -> None:
     with Server(tmp_path / "server") as server:
         page = browser.new_page(base_url=server.url)
         page.goto("/")

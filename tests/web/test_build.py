@@ -40,14 +40,14 @@ def build(clone: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_second_build_needs_neither_node_nor_a_network(clone):
+def test_a_second_build_needs_neither_node_nor_a_network(clone: Path) -> None:
     done = build(clone, PATH="")
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 3
 
 
-def test_tests_and_packages_of_the_page_are_no_reason_to_build_again(clone):
+def test_tests_and_packages_of_the_page_are_no_reason_to_build_again(clone: Path) -> None:
     (clone / "frontend" / "tests" / "more.test.ts").write_text("new")
     (clone / "frontend" / "node_modules").mkdir()
     (clone / "frontend" / "node_modules" / "package.js").write_text("new")
@@ -55,7 +55,7 @@ def test_tests_and_packages_of_the_page_are_no_reason_to_build_again(clone):
     assert build(clone, PATH="").returncode == 0
 
 
-def test_a_change_without_node_and_package_index_says_what_is_missing(clone):
+def test_a_change_without_node_and_package_index_says_what_is_missing(clone: Path) -> None:
     (clone / "frontend" / "src" / "main.tsx").write_text("changed")
     done = build(clone, PATH="")
 
@@ -64,7 +64,7 @@ def test_a_change_without_node_and_package_index_says_what_is_missing(clone):
     assert (clone / "src/batchmill/web/static/index.html").exists(), "the old page was removed"
 
 
-def test_a_failing_npm_is_quoted_in_a_sentence(clone):
+def test_a_failing_npm_is_quoted_in_a_sentence(clone: Path) -> None:
     parts.program("npm", part="Node.js with npm")
     (clone / "frontend" / "package-lock.json").unlink()
     done = build(clone)

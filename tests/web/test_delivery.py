@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from batchmill.web.page import ADDRESSES, NOT_BUILT, routes
+from support.processes import Process
 
 
 @pytest.fixture
@@ -24,7 +25,9 @@ def built(tmp_path: Path) -> TestClient:
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_every_address_gets_the_document_under_a_strict_policy(built, address: str):
+def test_every_address_gets_the_document_under_a_strict_policy(
+    built: TestClient, address: str
+) -> None:
     answer = built.get(address.replace("{batch_id}", "bat_1"))
 
     assert answer.status_code == 200
@@ -44,7 +47,9 @@ def test_every_address_gets_the_document_under_a_strict_policy(built, address: s
         ("identity", None),
     ],
 )
-def test_a_file_comes_in_the_smallest_encoding_that_is_taken(built, accepted, encoding):
+def test_a_file_comes_in_the_smallest_encoding_that_is_taken(
+    built: TestClient, accepted: str, encoding: str | None
+) -> None:
     headers = {"Accept-Encoding": accepted}
     with built.stream("GET", "/assets/main-abc.js", headers=headers) as answer:
         body = b"".join(answer.iter_raw())
@@ -58,11 +63,13 @@ def test_a_file_comes_in_the_smallest_encoding_that_is_taken(built, accepted, en
 @pytest.mark.parametrize(
     "name", ["notes.txt", "gone.js", "main-abc.js.br", "..%2fsecret.js", "%2e%2e/index.html"]
 )
-def test_no_other_file_can_be_had(built, name: str):
+def test_no_other_file_can_be_had(built: TestClient, name: str) -> None:
     assert built.get(f"/assets/{name}").status_code == 404
 
 
-def test_a_person_at_an_unknown_address_gets_the_page_that_says_so_and_a_program_does_not(built):
+def test_a_person_at_an_unknown_address_gets_the_page_that_says_so_and_a_program_does_not(
+    built: TestClient,
+) -> None:
     browser = built.get("/bathces/bat_1", headers={"Accept": "text/html,*/*;q=0.8"})
 
     assert (browser.status_code, browser.text) == (404, "<!doctype html><title>page</title>")
@@ -71,13 +78,13 @@ def test_a_person_at_an_unknown_address_gets_the_page_that_says_so_and_a_program
     assert built.post("/nothing", headers={"Accept": "text/html"}).status_code == 404
 
 
-def test_a_page_that_is_not_built_says_what_to_do(tmp_path: Path):
+def test_a_page_that_is_not_built_says_what_to_do(tmp_path: Path) -> None:
     answer = TestClient(Starlette(routes=routes(tmp_path / "absent"))).get("/")
 
     assert (answer.status_code, answer.text) == (503, NOT_BUILT)
 
 
-def test_the_server_sends_the_page_beside_the_api(server):
+def test_the_server_sends_the_page_beside_the_api(server: Process) -> None:
     document = server.client.get("/batches/bat_1")
     asset = re.search(r'src="(/assets/[^"]+\.js)"', document.text)
     assert asset is not None

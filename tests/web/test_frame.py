@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.browser import PHONE, axe_violations
+from support.browser import PHONE, OpenPage, axe_violations
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from support.browser import PHONE, axe_violations
     ],
 )
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_nothing_wrong(open_page, path: str, dark: bool):
+def test_axe_finds_nothing_wrong(open_page: OpenPage, path: str, dark: bool) -> None:
     if path == "/nonsense":
         page = open_page("/", dark=dark)
         page.evaluate("history.pushState(null, '', '/nonsense')")
@@ -27,7 +27,7 @@ def test_axe_finds_nothing_wrong(open_page, path: str, dark: bool):
     assert axe_violations(page) == []
 
 
-def test_links_change_the_page_without_loading_it_again(open_page):
+def test_links_change_the_page_without_loading_it_again(open_page: OpenPage) -> None:
     page = open_page("/")
     page.evaluate("window.mark = 1")
     page.get_by_role("link", name="Queue").click()
@@ -41,7 +41,7 @@ def test_links_change_the_page_without_loading_it_again(open_page):
     page.get_by_role("heading", name="Drop pictures, documents").wait_for()
 
 
-def test_what_breaks_one_page_leaves_the_others(open_page):
+def test_what_breaks_one_page_leaves_the_others(open_page: OpenPage) -> None:
     page = open_page("/keys")
     page.route("**/v1/queue", lambda route: route.fulfill(json={}))
     page.get_by_role("link", name="Batches").click()
@@ -52,7 +52,7 @@ def test_what_breaks_one_page_leaves_the_others(open_page):
     page.get_by_role("heading", name="API keys").wait_for()
 
 
-def test_the_skip_link_leads_past_the_head(open_page):
+def test_the_skip_link_leads_past_the_head(open_page: OpenPage) -> None:
     page = open_page("/queue")
     page.get_by_role("link", name="Skip to the content").press("Enter")
 
@@ -60,7 +60,7 @@ def test_the_skip_link_leads_past_the_head(open_page):
     assert page.evaluate("location.pathname + location.hash") == "/queue#main"
 
 
-def test_the_chosen_colours_outlast_a_reload(open_page):
+def test_the_chosen_colours_outlast_a_reload(open_page: OpenPage) -> None:
     page = open_page("/")
     ground = "getComputedStyle(document.documentElement).backgroundColor"
     light = page.evaluate(ground)
@@ -72,7 +72,7 @@ def test_the_chosen_colours_outlast_a_reload(open_page):
     assert page.evaluate(ground) != light
 
 
-def test_nothing_is_wider_than_a_phone(open_page):
+def test_nothing_is_wider_than_a_phone(open_page: OpenPage) -> None:
     page = open_page("/", **PHONE)
     page.wait_for_selector("main h2")
 

@@ -5,11 +5,12 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
-from support.browser import PHONE, axe_violations, send, shoot, until
+from support.browser import PHONE, OpenPage, axe_violations, send, shoot, until
 from support.pictures import scene
 from support.processes import Process, serving
 
@@ -52,7 +53,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def choose(page: Page, *paths: Path | str | dict, folder: bool = False) -> None:
+def choose(page: Page, *paths: Path | str, folder: bool = False) -> None:
     page.locator(".drop input[type=file]").nth(int(folder)).set_input_files(list(paths))
     page.locator(".order").wait_for()
 
@@ -62,11 +63,11 @@ def start(page: Page) -> None:
     page.locator(".order").wait_for(state="detached")
 
 
-def newest(server: Process) -> dict:
+def newest(server: Process) -> dict[str, Any]:
     return server.client.get("/v1/batches?limit=1").json()["data"][0]
 
 
-def wait_ended(page: Page, server: Process) -> dict:
+def wait_ended(page: Page, server: Process) -> dict[str, Any]:
     """Wait until nothing is being sent and nothing runs; return the newest batch."""
     expect(page.locator(".sending")).to_have_count(0, timeout=60_000)
     expect(page.get_by_role("heading", name="Running")).to_have_count(0, timeout=60_000)
@@ -74,7 +75,7 @@ def wait_ended(page: Page, server: Process) -> dict:
     return newest(server)
 
 
-def paths(server: Process, batch: dict) -> list[str]:
+def paths(server: Process, batch: dict[str, Any]) -> list[str]:
     items = server.client.get(f"/v1/batches/{batch['id']}/items?limit=100").json()["data"]
     return sorted(item["input"]["path"] for item in items)
 
@@ -85,7 +86,7 @@ def drop(page: Page, *files: tuple[str, bytes], paste: bool = False) -> None:
     page.locator(".order").wait_for()
 
 
-def test_a_first_visit_says_what_to_do(open_page):
+def test_a_first_visit_says_what_to_do(open_page: OpenPage) -> None:
     nothing = {"data": [], "has_more": False, "next_cursor": None}
     page, phone = open_page("/keys"), open_page("/keys", dark=True, **PHONE)
     for each in (page, phone):
@@ -100,8 +101,8 @@ def test_a_first_visit_says_what_to_do(open_page):
 
 
 def test_a_folder_of_twenty_photos_is_sent_in_two_clicks_and_its_results_taken(
-    open_page, server: Process, photos: Path
-):
+    open_page: OpenPage, server: Process, photos: Path
+) -> None:
     page = open_page("/")
     choose(page, photos, folder=True)
     assert page.get_by_text("20 files").is_visible()
@@ -126,8 +127,8 @@ def test_a_folder_of_twenty_photos_is_sent_in_two_clicks_and_its_results_taken(
 
 
 def test_dropped_pasted_and_chosen_files_go_together_and_none_twice(
-    open_page, server: Process, photos: Path
-):
+    open_page: OpenPage, server: Process, photos: Path
+) -> None:
     page = open_page("/")
     body = (photos / "00.jpg").read_bytes()
     drop(page, ("dropped.jpg", body))
@@ -140,7 +141,9 @@ def test_dropped_pasted_and_chosen_files_go_together_and_none_twice(
     assert paths(server, wait_ended(page, server)) == ["02.jpg", "dropped.jpg", "pasted.jpg"]
 
 
-def test_a_zip_becomes_one_item_for_each_of_its_files(open_page, server: Process, photos: Path):
+def test_a_zip_becomes_one_item_for_each_of_its_files(
+    open_page: OpenPage, server: Process, photos: Path
+) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name in ("00.jpg", "02.jpg", "04.jpg"):
@@ -153,8 +156,8 @@ def test_a_zip_becomes_one_item_for_each_of_its_files(open_page, server: Process
 
 
 def test_options_are_those_of_the_schema_and_only_changed_ones_are_sent(
-    open_page, server: Process, photos: Path
-):
+    open_page: OpenPage, server: Process, photos: Path
+) -> None:
     page = open_page("/")
     choose(page, photos / "00.jpg")
     page.get_by_role("radio", name="compress").check()
@@ -178,7 +181,9 @@ def test_options_are_those_of_the_schema_and_only_changed_ones_are_sent(
     assert batch["name"] == "By hand"
 
 
-def test_a_number_out_of_range_is_not_sent(open_page, server: Process, photos: Path):
+def test_a_number_out_of_range_is_not_sent(
+    open_page: OpenPage, server: Process, photos: Path
+) -> None:
     page = open_page("/")
     choose(page, photos / "00.jpg")
     page.get_by_text("Options", exact=True).click()
@@ -196,7 +201,7 @@ def test_a_number_out_of_range_is_not_sent(open_page, server: Process, photos: P
     assert server.client.get(sent).json()["data"] == before
 
 
-def test_hostile_names_are_text(open_page, server: Process, photos: Path):
+def test_hostile_names_are_text(open_page: OpenPage, server: Process, photos: Path) -> None:
     page = open_page("/")
     page.on("dialog", lambda _: pytest.fail("a file name ran as code"))
     body = (photos / "00.jpg").read_bytes()
@@ -215,8 +220,8 @@ def test_hostile_names_are_text(open_page, server: Process, photos: Path):
 
 
 def test_a_batch_can_be_sent_again_with_the_pipeline_of_another(
-    open_page, server: Process, photos: Path
-):
+    open_page: OpenPage, server: Process, photos: Path
+) -> None:
     pipeline = {"steps": [{"use": "resize", "with": {"width": 50}}, {"use": "convert"}]}
     like = send(server, [("a.jpg", (photos / "00.jpg").read_bytes())], pipeline)
     page = open_page(f"/?like={like}")
@@ -230,7 +235,9 @@ def test_a_batch_can_be_sent_again_with_the_pipeline_of_another(
     assert batch["pipeline"]["steps"][0]["with"]["width"] == 50
 
 
-def test_tiles_and_running_batches_are_live(open_page, server: Process, photos: Path):
+def test_tiles_and_running_batches_are_live(
+    open_page: OpenPage, server: Process, photos: Path
+) -> None:
     page = open_page("/keys")
     page.clock.install()
     page.goto("/")
@@ -272,7 +279,9 @@ def large(tmp_path: Path) -> Path:
 
 
 @pytest.mark.long
-def test_an_upload_goes_on_after_the_server_was_killed(open_page, tmp_path: Path, large: Path):
+def test_an_upload_goes_on_after_the_server_was_killed(
+    open_page: OpenPage, tmp_path: Path, large: Path
+) -> None:
     page = open_page("/")
     with serving(tmp_path / "data") as first:
         address = first.client.base_url
@@ -307,8 +316,8 @@ def wait_arriving(server: Process) -> None:
 
 @pytest.mark.long
 def test_an_upload_goes_on_after_a_reload_when_its_files_are_chosen_again(
-    open_page, server: Process, large: Path, photos: Path
-):
+    open_page: OpenPage, server: Process, large: Path, photos: Path
+) -> None:
     page = open_page("/")
     page.on("dialog", lambda dialog: dialog.accept())
     choose(page, large, photos / "00.jpg")
@@ -341,8 +350,8 @@ def test_an_upload_goes_on_after_a_reload_when_its_files_are_chosen_again(
 
 @pytest.mark.long
 def test_sending_can_be_stopped_and_what_has_arrived_is_processed(
-    open_page, server: Process, large: Path, photos: Path
-):
+    open_page: OpenPage, server: Process, large: Path, photos: Path
+) -> None:
     page = open_page("/")
     choose(page, photos / "00.jpg", large)
     throttled(page, SLOW)
@@ -358,11 +367,11 @@ def test_sending_can_be_stopped_and_what_has_arrived_is_processed(
 
 
 def test_a_file_that_the_server_refuses_says_why_and_the_others_go_on(
-    open_page, server: Process, photos: Path
-):
+    open_page: OpenPage, server: Process, photos: Path
+) -> None:
     page = open_page("/")
 
-    def refuse(route) -> None:
+    def refuse(route: Route) -> None:
         if "aHVnZS5qcGc=" in (route.request.headers.get("upload-metadata") or ""):
             told = {"detail": "huge.jpg is larger than the limit of 50 MB.", "code": "too_large"}
             route.fulfill(status=413, body=json.dumps(told), content_type="application/json")
@@ -384,8 +393,8 @@ def test_a_file_that_the_server_refuses_says_why_and_the_others_go_on(
 
 @pytest.mark.long
 def test_while_the_server_is_away_the_browser_offers_what_it_can_do(
-    open_page, tmp_path: Path, photos: Path
-):
+    open_page: OpenPage, tmp_path: Path, photos: Path
+) -> None:
     page = open_page("/")
     with serving(tmp_path / "data") as first:
         page.goto(str(first.client.base_url))

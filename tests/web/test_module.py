@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import pyvips
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, FilePayload, Page
 
 from batchmill.web.page import STATIC
 from support.pictures import scene
@@ -106,7 +106,9 @@ def page(browser: Browser, site: Site) -> Iterator[Page]:
     context.close()
 
 
-def call(page: Page, settings: dict, order: dict, *files: tuple[str, bytes, str]) -> Any:
+def call(
+    page: Page, settings: dict[str, Any], order: dict[str, Any], *files: tuple[str, bytes, str]
+) -> Any:
     """Process files with the module on a page; return what came out, or the error's code."""
     sent = [[name, base64.b64encode(body).decode(), kind] for name, body, kind in files]
     return page.evaluate(MODULE, [settings, order, sent])
@@ -129,7 +131,7 @@ def _held() -> socket.socket:
     return held
 
 
-def test_the_server_does_the_work_and_says_how_far_it_is(page: Page, server: Process):
+def test_the_server_does_the_work_and_says_how_far_it_is(page: Page, server: Process) -> None:
     settings = {"server": str(server.client.base_url)}
     done = call(page, settings, {"pipeline": "web"}, photo(1), ("no.jpg", b"no", "image/jpeg"))
 
@@ -147,7 +149,7 @@ def test_the_server_does_the_work_and_says_how_far_it_is(page: Page, server: Pro
         assert percents[-1] == 100
 
 
-def test_many_files_go_in_several_requests_of_one_batch(page: Page, server: Process):
+def test_many_files_go_in_several_requests_of_one_batch(page: Page, server: Process) -> None:
     settings = {"server": str(server.client.base_url)}
     files = [photo(number, 160, 120) for number in range(60)]
 
@@ -158,7 +160,7 @@ def test_many_files_go_in_several_requests_of_one_batch(page: Page, server: Proc
     assert (batch["status"], batch["counts"]["completed"]) == ("completed", 60)
 
 
-def test_where_events_do_not_get_through_the_module_asks(page: Page, server: Process):
+def test_where_events_do_not_get_through_the_module_asks(page: Page, server: Process) -> None:
     page.route("**/events", lambda route: route.abort())
     settings = {"server": str(server.client.base_url), "pollMs": 50}
 
@@ -167,7 +169,7 @@ def test_where_events_do_not_get_through_the_module_asks(page: Page, server: Pro
     assert (done["via"], done["items"][0]["status"]) == ("server", "completed")
 
 
-def test_a_key_is_sent_with_every_request(page: Page, server: Process):
+def test_a_key_is_sent_with_every_request(page: Page, server: Process) -> None:
     made = server.client.post("/v1/keys", json={"name": "page", "owner": "page"}).json()
     settings = {"server": str(server.client.base_url), "apiKey": made["secret"]}
 
@@ -179,7 +181,7 @@ def test_a_key_is_sent_with_every_request(page: Page, server: Process):
     assert server.client.get(f"/v1/batches/{done['batchId']}").status_code == 404
 
 
-def test_what_the_server_refuses_is_not_done_elsewhere(page: Page, server: Process):
+def test_what_the_server_refuses_is_not_done_elsewhere(page: Page, server: Process) -> None:
     settings = {"server": str(server.client.base_url)}
     refused = call(page, settings, {"pipeline": "wev"}, photo())
 
@@ -187,7 +189,7 @@ def test_what_the_server_refuses_is_not_done_elsewhere(page: Page, server: Proce
     assert "Did you mean 'web'?" in refused["message"]
 
 
-def test_without_a_server_the_browser_does_it_and_says_so(page: Page):
+def test_without_a_server_the_browser_does_it_and_says_so(page: Page) -> None:
     done = call(page, {"server": nowhere()}, {"pipeline": "web"}, photo(4), ("x.jpg", b"x", ""))
 
     good, bad = done["items"]
@@ -199,7 +201,9 @@ def test_without_a_server_the_browser_does_it_and_says_so(page: Page):
 
 
 @pytest.mark.parametrize("refuse", [503, 507, 429])
-def test_a_server_that_takes_nothing_now_counts_as_away(page: Page, server: Process, refuse: int):
+def test_a_server_that_takes_nothing_now_counts_as_away(
+    page: Page, server: Process, refuse: int
+) -> None:
     told = {"detail": "Full.", "code": "x"}
     headers = {"Access-Control-Allow-Origin": "*"}
     page.route(
@@ -212,7 +216,7 @@ def test_a_server_that_takes_nothing_now_counts_as_away(page: Page, server: Proc
     assert (done["via"], done["reason"]) == ("browser", "Full.")
 
 
-def test_a_batch_that_was_sent_by_half_is_cancelled_there(page: Page, server: Process):
+def test_a_batch_that_was_sent_by_half_is_cancelled_there(page: Page, server: Process) -> None:
     headers = {"Access-Control-Allow-Origin": "*"}
     page.route("**/items", lambda route: route.fulfill(status=507, headers=headers))
     files = [photo(number, 80, 60) for number in range(51)]
@@ -226,7 +230,7 @@ def test_a_batch_that_was_sent_by_half_is_cancelled_there(page: Page, server: Pr
 
 def test_an_outage_while_results_are_collected_names_the_batch_that_has_them(
     page: Page, server: Process
-):
+) -> None:
     headers = {"Access-Control-Allow-Origin": "*"}
     page.route("**/items?limit=*", lambda route: route.fulfill(status=503, headers=headers))
 
@@ -237,7 +241,7 @@ def test_an_outage_while_results_are_collected_names_the_batch_that_has_them(
     assert (done["via"], newest in done["reason"]) == ("browser", True)
 
 
-def test_what_was_called_off_before_it_began_is_not_sent(page: Page, server: Process):
+def test_what_was_called_off_before_it_began_is_not_sent(page: Page, server: Process) -> None:
     asked = []
     page.on("request", lambda request: asked.append(request.method))
 
@@ -256,19 +260,21 @@ def test_what_was_called_off_before_it_began_is_not_sent(page: Page, server: Pro
     ],
     ids=str,
 )
-def test_what_a_browser_cannot_do_is_said_and_not_done_half(page: Page, pipeline, said: str):
+def test_what_a_browser_cannot_do_is_said_and_not_done_half(
+    page: Page, pipeline: str | dict[str, Any], said: str
+) -> None:
     refused = call(page, {"server": nowhere()}, {"pipeline": pipeline}, photo())
 
     assert refused["code"] == "server_unreachable"
     assert said in refused["message"]
 
 
-def test_without_fallback_an_absent_server_is_an_error(page: Page):
+def test_without_fallback_an_absent_server_is_an_error(page: Page) -> None:
     settings = {"server": nowhere(), "fallback": "none"}
     assert call(page, settings, {"pipeline": "web"}, photo())["code"] == "server_unreachable"
 
 
-def test_a_browser_keeps_a_file_that_would_only_grow(page: Page):
+def test_a_browser_keeps_a_file_that_would_only_grow(page: Page) -> None:
     name, body, kind = photo(6, 64, 48)
     small = pyvips.Image.new_from_buffer(body, "").jpegsave_buffer(Q=10, strip=True)
 
@@ -278,7 +284,7 @@ def test_a_browser_keeps_a_file_that_would_only_grow(page: Page):
 
 
 @pytest.mark.parametrize("fit", ["inside", "outside", "cover", "contain", "fill"])
-def test_both_ways_give_pictures_of_the_same_size(page: Page, server: Process, fit):
+def test_both_ways_give_pictures_of_the_same_size(page: Page, server: Process, fit: str) -> None:
     files = [photo(number, *size) for number, size in enumerate([(301, 200), (200, 301), (40, 30)])]
     steps = [
         {"use": "resize", "with": {"width": 120, "height": 77, "fit": fit}},
@@ -296,7 +302,7 @@ def test_both_ways_give_pictures_of_the_same_size(page: Page, server: Process, f
 
 
 @pytest.mark.parametrize("name", ["web", "fast", "thumbnail", "compress"])
-def test_the_browser_follows_presets_as_they_are_on_the_server(name: str):
+def test_the_browser_follows_presets_as_they_are_on_the_server(name: str) -> None:
     preset = tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
     steps = [f"{{ use: '{step['use']}'{_with(step.get('with', {}))} }}" for step in preset["steps"]]
     source = (ROOT / "frontend/src/sdk/browser.ts").read_text(encoding="utf-8")
@@ -310,9 +316,9 @@ def _with(options: dict[str, Any]) -> str:
     return f", with: {{ {given} }}".replace('"', "'") if options else ""
 
 
-def test_the_example_says_who_did_it(page: Page, server: Process, site: Site):
+def test_the_example_says_who_did_it(page: Page, server: Process, site: Site) -> None:
     name, body, kind = photo(8)
-    sent = {"name": name, "mimeType": kind, "buffer": body}
+    sent: FilePayload = {"name": name, "mimeType": kind, "buffer": body}
     for address, said in ((server.client.base_url, "Done by the server."), (nowhere(), "browser")):
         page.goto(f"{site.url}/browser.html?server={address}")
         page.locator("input").set_input_files([sent])
@@ -323,7 +329,9 @@ def test_the_example_says_who_did_it(page: Page, server: Process, site: Site):
         assert Path(download.value.path()).read_bytes()[8:12] == b"WEBP"
 
 
-def test_the_server_sends_the_module_with_its_types_to_pages_it_knows(server: Process, site: Site):
+def test_the_server_sends_the_module_with_its_types_to_pages_it_knows(
+    server: Process, site: Site
+) -> None:
     sent = server.client.get("/batchmill.js", headers={"Origin": site.url})
     assert sent.headers["content-type"].startswith("text/javascript")
     assert sent.headers["access-control-allow-origin"] == site.url

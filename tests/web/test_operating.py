@@ -80,7 +80,7 @@ def waiting(server: Process, anna: str) -> str:
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_is_accessible_and_fits_every_screen(
     open_page: OpenPage, waiting: str, admin: str, *, name: str, look: str
-):
+) -> None:
     page = open_page(PAGES[name].format(batch=waiting), key=admin, **LOOKS[look])
     page.locator("main :is(h1, h2)").first.wait_for()
     page.get_by_text("All work is paused").wait_for()
@@ -93,7 +93,7 @@ def test_every_page_is_accessible_and_fits_every_screen(
 
 def test_an_administrator_sees_everybodys_batches_and_others_their_own(
     open_page: OpenPage, waiting: str, admin: str, anna: str
-):
+) -> None:
     everybodys = open_page("/queue", key=admin).get_by_role("region", name="Batches that have")
     own = open_page("/queue", key=anna)
 
@@ -105,7 +105,7 @@ def test_an_administrator_sees_everybodys_batches_and_others_their_own(
 
 def test_everything_on_a_page_is_reached_by_tab_and_seen_to_be(
     open_page: OpenPage, waiting: str, admin: str
-):
+) -> None:
     page = open_page("/queue", key=admin)
     page.get_by_role("link", name="face-crop, 12 files").wait_for()
     controls = "document.querySelectorAll('a, button, summary, input, [tabindex=\"0\"]').length"
@@ -123,7 +123,9 @@ def test_everything_on_a_page_is_reached_by_tab_and_seen_to_be(
         assert any(name in place for place in reached), name
 
 
-def test_a_batch_is_paused_and_resumed_in_the_queue(open_page: OpenPage, waiting: str, admin: str):
+def test_a_batch_is_paused_and_resumed_in_the_queue(
+    open_page: OpenPage, waiting: str, admin: str
+) -> None:
     page = open_page("/queue", key=admin)
     row = page.get_by_role("row").filter(has_text="Short and urgent")
 
@@ -136,7 +138,7 @@ def test_a_batch_is_paused_and_resumed_in_the_queue(open_page: OpenPage, waiting
 
 def test_all_work_goes_on_and_is_paused_with_a_reason_by_keyboard(
     open_page: OpenPage, waiting: str, admin: str
-):
+) -> None:
     page = open_page("/queue", key=admin)
     home = open_page("/", key=admin)
     expect(home.get_by_text("All work is paused")).to_be_visible()
@@ -156,7 +158,7 @@ def test_all_work_goes_on_and_is_paused_with_a_reason_by_keyboard(
 
 def test_a_key_is_made_copied_used_and_revoked_by_keyboard(
     open_page: OpenPage, server: Process, admin: str
-):
+) -> None:
     page = open_page("/keys", key=admin)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="New key").press("Enter")
@@ -192,7 +194,7 @@ def test_a_key_is_made_copied_used_and_revoked_by_keyboard(
     assert page.title() != "owned"
 
 
-def test_settings_are_found_and_say_by_what_they_were_set(open_page: OpenPage, admin: str):
+def test_settings_are_found_and_say_by_what_they_were_set(open_page: OpenPage, admin: str) -> None:
     page = open_page("/settings", key=admin)
     page.get_by_label("Only what was set").check()
     expect(page.get_by_role("row").filter(has_text="BATCHMILL_PORT")).to_contain_text("--port")
@@ -209,7 +211,9 @@ def test_settings_are_found_and_say_by_what_they_were_set(open_page: OpenPage, a
     assert axe_violations(page) == []
 
 
-def test_a_webhook_is_made_and_its_messages_are_sent_again(open_page: OpenPage, server: Process):
+def test_a_webhook_is_made_and_its_messages_are_sent_again(
+    open_page: OpenPage, server: Process
+) -> None:
     page = open_page("/settings")
     page.get_by_role("tab", name="Webhooks").click()
     page.get_by_role("button", name="New webhook").click()

@@ -1,6 +1,7 @@
 """Who somebody is on the page: without a key, with one, with a wrong one; a server that is away."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,7 +31,7 @@ def anna(server: Process) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", ["/queue", "/keys", "/settings", "/sign-in"])
-def test_an_empty_server_says_so_in_plain_words(open_page: OpenPage, path: str):
+def test_an_empty_server_says_so_in_plain_words(open_page: OpenPage, path: str) -> None:
     page = open_page(path)
     page.get_by_role("heading", level=1).wait_for()
 
@@ -39,7 +40,7 @@ def test_an_empty_server_says_so_in_plain_words(open_page: OpenPage, path: str):
     shoot(page, f"empty-{path.strip('/')}")
 
 
-def test_a_key_signs_in_and_out(open_page: OpenPage, anna: dict[str, Any]):
+def test_a_key_signs_in_and_out(open_page: OpenPage, anna: dict[str, Any]) -> None:
     page = open_page("/sign-in")
     expect(page.get_by_text("You are at the server’s own machine")).to_be_visible()
     page.get_by_label("API key").press_sequentially(anna["secret"])
@@ -53,7 +54,7 @@ def test_a_key_signs_in_and_out(open_page: OpenPage, anna: dict[str, Any]):
     expect(page.get_by_text("You are at the server’s own machine")).to_be_visible()
 
 
-def test_a_wrong_key_is_refused_in_a_sentence(open_page: OpenPage):
+def test_a_wrong_key_is_refused_in_a_sentence(open_page: OpenPage) -> None:
     page = open_page("/sign-in")
     page.get_by_label("API key").fill("bm_wrong")
     page.get_by_role("button", name="Sign in").click()
@@ -62,7 +63,7 @@ def test_a_wrong_key_is_refused_in_a_sentence(open_page: OpenPage):
     assert axe_violations(page) == []
 
 
-def test_a_link_that_was_used_leads_to_the_form(open_page: OpenPage):
+def test_a_link_that_was_used_leads_to_the_form(open_page: OpenPage) -> None:
     page = open_page("/login?token=used-before")
 
     expect(page.get_by_text("This link was used before")).to_be_visible()
@@ -71,7 +72,7 @@ def test_a_link_that_was_used_leads_to_the_form(open_page: OpenPage):
 
 def test_pages_for_administrators_tell_others_why_and_where_to_go_on(
     open_page: OpenPage, anna: dict[str, Any]
-):
+) -> None:
     page = open_page("/settings", key=anna["secret"])
     page.get_by_role("tab", name="Server").click()
     expect(page.get_by_text("Your key may read and write.")).to_be_visible()
@@ -87,7 +88,9 @@ def test_pages_for_administrators_tell_others_why_and_where_to_go_on(
     expect(page.get_by_role("button", name="Pause all work")).to_have_count(0)
 
 
-def test_a_server_that_wants_a_key_asks_for_it_on_every_page(browser: Browser, tmp_path):
+def test_a_server_that_wants_a_key_asks_for_it_on_every_page(
+    browser: Browser, tmp_path: Path
+) -> None:
     command = ["keys", "create", "--name", "me", "--admin", "--data-dir", tmp_path / "data"]
     made = preloaded.run(command, env=environment(), cwd=tmp_path)
     with serving(tmp_path / "data", BATCHMILL_ANONYMOUS="off") as server:
@@ -105,7 +108,9 @@ def test_a_server_that_wants_a_key_asks_for_it_on_every_page(browser: Browser, t
         page.close()
 
 
-def test_a_revoked_key_leads_to_the_form_and_out_of_it(open_page: OpenPage, server: Process):
+def test_a_revoked_key_leads_to_the_form_and_out_of_it(
+    open_page: OpenPage, server: Process
+) -> None:
     made = server.client.post("/v1/keys", json={"name": "short", "owner": "otto"}).json()
     server.client.delete(f"/v1/keys/{made['id']}")
     page = open_page("/keys", key=made["secret"])
@@ -117,7 +122,7 @@ def test_a_revoked_key_leads_to_the_form_and_out_of_it(open_page: OpenPage, serv
     expect(page.get_by_text("it may have been revoked")).to_have_count(0)
 
 
-def test_a_server_that_answers_slowly_is_waited_for(open_page: OpenPage):
+def test_a_server_that_answers_slowly_is_waited_for(open_page: OpenPage) -> None:
     page = open_page("/sign-in")
     asked: list[Route] = []
 
@@ -137,7 +142,9 @@ def test_a_server_that_answers_slowly_is_waited_for(open_page: OpenPage):
 
 
 @pytest.mark.long
-def test_the_queue_says_that_the_server_is_away_and_recovers(browser: Browser, tmp_path):
+def test_the_queue_says_that_the_server_is_away_and_recovers(
+    browser: Browser, tmp_path: Path
+) -> None:
     with serving(tmp_path / "data") as server:
         base_url = str(server.client.base_url)
         page = browser.new_page(base_url=base_url)
