@@ -2,11 +2,14 @@
 
 import asyncio
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sqlalchemy import Connection
 
 import databases
 from batchmill.db import batches, items
@@ -14,7 +17,7 @@ from batchmill.db.connect import Database
 from batchmill.db.schema import failures as failures_table
 from batchmill.db.schema import items as items_table
 from batchmill.db.types import at, from_ms
-from batchmill.model.batch import BatchDraft, BatchId, BatchStatus, OwnerId
+from batchmill.model.batch import Batch, BatchDraft, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import (
     UNSUCCESSFUL,
     Failure,
@@ -36,6 +39,9 @@ from batchmill.service.scheduling.transitions import Completed, Failed
 from support.ring import ALL
 from support.server_contexts import new_context
 
+T = TypeVar("T")
+Row = tuple[str, ItemStatus, int]
+"""Name, status and failure group of an item."""
 BATCH = BatchId("bat_1")
 NUMBER = 7
 ORDER = BatchDraft(
@@ -60,11 +66,11 @@ class Percent(RuleBasedStateMachine):
         self.rung: list[QueueMessage] = []
         self.seen: dict[int, float] = {}
 
-    def do(self, function, *args, **kwargs):
+    def do(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         with self.database.engine.begin() as conn:
             return function(conn, *args, **kwargs)
 
-    def batch(self):
+    def batch(self) -> Batch | None:
         return self.do(batches.get, BATCH, owner_id=None)
 
     @initialize(keep_open=st.booleans())
@@ -84,7 +90,7 @@ class Percent(RuleBasedStateMachine):
         self.now += seconds * 1_000
 
     @rule(outcome=st.sampled_from(OUTCOMES), run_ms=st.integers(0, 10_000))
-    def work_one(self, outcome, run_ms: int) -> None:
+    def work_one(self, outcome: Completed | Failed, run_ms: int) -> None:
         taken = self.do(transitions.queue_items, BATCH, window=3, now=at(self.now))
         self.rung += taken.messages
         if not self.rung:
@@ -132,7 +138,8 @@ class Percent(RuleBasedStateMachine):
             assert 0 <= batch.busy_ms < 3_600_000
 
 
-class TestPercent(Percent.TestCase):  # type: ignore[misc, name-defined]
+# Hypothesis makes the base class when it is asked for.
+class TestPercent(Percent.TestCase):  # type: ignore[misc, valid-type]
     settings = settings(
         max_examples=300 if ALL else 15,
         stateful_step_count=30,
@@ -167,8 +174,8 @@ WANTED = st.builds(
 )
 @given(rows=st.lists(ROWS, max_size=12), limit=st.integers(1, 5), wanted=WANTED)
 def test_pages_hold_each_matching_item_once_and_in_order(
-    database, tmp_path, *, rows, limit, wanted
-):
+    database: Database, tmp_path: Path, *, rows: list[Row], limit: int, wanted: Wanted
+) -> None:
     with database.engine.begin() as conn:
         _store(conn, rows)
     reading = Reading(new_context(database, tmp_path), None)
@@ -184,12 +191,12 @@ def test_pages_hold_each_matching_item_once_and_in_order(
                 break
         return found
 
-    matching = [(name, n) for n, (name, *rest) in enumerate(rows) if _matches(wanted, name, *rest)]
+    matching = [(row[0], n) for n, row in enumerate(rows) if _matches(wanted, *row)]
     expected = sorted(matching) if wanted.name_prefix is not None else matching
     assert asyncio.run(every()) == [n for _, n in expected]
 
 
-def _store(conn, rows) -> None:
+def _store(conn: Connection, rows: list[Row]) -> None:
     databases.empty(conn)
     batches.insert(conn, BATCH, ORDER, owner_id=OwnerId("a"), upload_ms=1)
     new = [NewItem(ItemId(f"itm_{n}"), Input("k", name, 1)) for n, (name, *_) in enumerate(rows)]
@@ -200,8 +207,8 @@ def _store(conn, rows) -> None:
         conn.execute(failures_table.insert().values(**row, **more))
     for n, (_, status, no) in enumerate(rows):
         failure_no = no if status in UNSUCCESSFUL else None
-        row = items_table.update().where(items_table.c.position == n)
-        conn.execute(row.values(status=status, failure_no=failure_no))
+        item = items_table.update().where(items_table.c.position == n)
+        conn.execute(item.values(status=status, failure_no=failure_no))
 
 
 def _matches(wanted: Wanted, name: str, status: ItemStatus, no: int) -> bool:

@@ -5,8 +5,10 @@ an engine and workers that misbehave in every way that the architecture allows.
 """
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -34,6 +36,7 @@ from batchmill.service.scheduling.transitions import Claimed, Completed, Failed
 from support.ring import ALL
 from support.rows import count_by_status
 
+T = TypeVar("T")
 OWNER = OwnerId("somebody")
 SIZES = {"bat_one_by_one": (4, 1), "bat_open_window": (5, None)}
 WINDOW = 3
@@ -57,7 +60,7 @@ class Deliveries(RuleBasedStateMachine):
         self.final: dict[str, tuple[ItemStatus, int]] = {}
         self.attempts: dict[str, int] = {}
 
-    def do(self, function, *args, **kwargs):
+    def do(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         with self.database.engine.begin() as conn:
             return function(conn, *args, **kwargs)
 
@@ -193,6 +196,7 @@ class Deliveries(RuleBasedStateMachine):
         assert attempt == self.attempts[item_id], "a stale worker settled an item"
         assert item_id not in self.final, "an item ended twice"
         row = self.do(listing.get, item_id)
+        assert row is not None
         used = (row.spent.errors, row.spent.crashes, row.spent.timeouts)
         assert sum(used) == sum(astuple(claimed.claim.spent)) + isinstance(outcome, Failed)
         if settled.status in FINAL:
@@ -221,6 +225,7 @@ class Deliveries(RuleBasedStateMachine):
     def who_works_holds_the_claim(self) -> None:
         for claimed in self.running:
             held = self.do(listing.get, claimed.claim.item_id)
+            assert held is not None
             assert (held.status, held.attempt) == (ItemStatus.PROCESSING, claimed.claim.attempt)
             assert held.spent == claimed.claim.spent
 
@@ -279,7 +284,8 @@ class Deliveries(RuleBasedStateMachine):
         self.final[wanted.item_id] = (settled.status, claimed.claim.attempt)
 
 
-class TestDeliveries(Deliveries.TestCase):  # type: ignore[misc, name-defined]
+# Hypothesis makes the base class when it is asked for.
+class TestDeliveries(Deliveries.TestCase):  # type: ignore[misc, valid-type]
     settings = settings(
         max_examples=400 if ALL else 20,
         stateful_step_count=40,
