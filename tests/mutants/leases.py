@@ -22,6 +22,22 @@ MUTANTS = (
         (_KEEPING, _STORIES),
     ),
     Mutant(
+        "lease-given-up-again",
+        _LEASES,
+        "if not self.is_given_up:",
+        "if True:",
+        "an attempt is given up once",
+        (_KEEPING,),
+    ),
+    Mutant(
+        "lease-asked-when-given-up",
+        _LEASES,
+        " if not held.is_given_up]",
+        "]",
+        "the claims of attempts that end are not checked again",
+        equivalent="giving up again does nothing; what is spared is a question to the database",
+    ),
+    Mutant(
         "lease-never-renewed",
         _LEASES,
         "if silent_s >= settings",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 from sqlalchemy.engine import make_url
 
 import databases
@@ -25,7 +25,7 @@ from batchmill.service import sweep
 from batchmill.service.context import ServerContext
 from batchmill.service.execution.process_item import Attempt, process_item
 from batchmill.service.scheduling import transitions
-from batchmill.service.scheduling.leases import LeaseKeeper
+from batchmill.service.scheduling.leases import TICK_S, LeaseKeeper
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.worker import background
 from support.line import line_to
@@ -115,6 +115,12 @@ async def take_over(database: Database, batch_id: BatchId, item_id: ItemId) -> N
     assert claimed is not None
 
 
+def retake(conn: Connection, item_id: ItemId) -> None:
+    """Make the claim of an item another worker's, as a rescue and a new claim do."""
+    again = {"attempt": item_rows.c.attempt + 1, "worker_id": "wrk_b"}
+    conn.execute(update(item_rows).where(item_rows.c.id == item_id).values(again))
+
+
 async def test_an_attempt_that_takes_longer_than_its_lease_stays_one_attempt(
     database: Database, tmp_path: Path
 ) -> None:
@@ -146,6 +152,44 @@ async def test_an_attempt_whose_item_was_taken_over_is_stopped_and_leaves_the_ne
         await work
     (item,) = await items_of(context, batch_id)
     assert (item.status, item.attempt, item.spent) == ("processing", 2, Spent())
+
+
+async def test_attempts_that_take_long_to_end_are_stopped_once_and_the_worker_goes_on(
+    database: Database, tmp_path: Path
+) -> None:
+    """The first is lost to another worker, the second when the database is away too."""
+    away = Unreachable(database.engine.url.render_as_string(hide_password=False))
+    context = new_context(away, tmp_path, **SHORT)
+    batch_id = await send(context, 2)
+    begun, stopped = asyncio.Queue[ItemId](), asyncio.Queue[ItemId]()
+
+    async def slow_to_end(claimed: Claimed) -> None:
+        begun.put_nowait(claimed.claim.item_id)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            stopped.put_nowait(claimed.claim.item_id)
+            await asyncio.sleep(5 * TICK_S)
+            raise
+
+    keeper = LeaseKeeper(context)
+    attempt = scripted(tmp_path, slow_to_end)
+    async with background(keeper.run()), asyncio.timeout(WAIT_S):
+        first, second = [item.id for item in await items_of(context, batch_id)]
+        works = [
+            asyncio.create_task(process_item(context, keeper, attempt, item_id))
+            for item_id in (first, second)
+        ]
+        assert {await begun.get(), await begun.get()} == {first, second}
+        await database.run(retake, first)
+        assert await stopped.get() == first
+        away.away = True
+        assert await stopped.get() == second
+        await asyncio.wait(works)
+        away.away = False
+    assert [work.exception() for work in works] == [None, None]
+    assert stopped.empty()
+    await away.aclose()
 
 
 async def test_how_far_an_attempt_is_reaches_the_row_and_never_goes_back(

@@ -27,10 +27,17 @@ class _Held:
     scope: asyncio.Timeout
     progress: float = 0.0
     stored: float = 0.0
+    is_given_up: bool = False
 
     def give_up(self) -> None:
-        """End the attempt: `hold` raises TimeoutError in the task that runs it."""
-        self.scope.reschedule(asyncio.get_running_loop().time())
+        """End the attempt: `hold` raises TimeoutError in the task that runs it.
+
+        Once: a scope that is ending refuses a change, and the end may outlast the next ticks when
+        a child dies slowly or a line is dead.
+        """
+        if not self.is_given_up:
+            self.is_given_up = True
+            self.scope.reschedule(asyncio.get_running_loop().time())
 
 
 class LeaseKeeper:
@@ -44,7 +51,7 @@ class LeaseKeeper:
     @contextmanager
     def hold(self, claim: Claim, scope: asyncio.Timeout) -> Iterator[None]:
         """Keep a claim alive for the length of the block; `scope` times out when it is lost."""
-        if not self._held:
+        if all(held.is_given_up for held in self._held.values()):
             self._renewed = time.monotonic()
         self._held[claim.item_id] = _Held(claim, scope)
         try:
@@ -62,11 +69,11 @@ class LeaseKeeper:
         """Check every `TICK_S`, renew every `renew_s`; runs until cancelled."""
         while True:
             await asyncio.sleep(TICK_S)
-            if self._held:
-                await self._tick()
+            claims = [held.claim for held in self._held.values() if not held.is_given_up]
+            if claims:
+                await self._tick(claims)
 
-    async def _tick(self) -> None:
-        claims = [held.claim for held in self._held.values()]
+    async def _tick(self, claims: list[Claim]) -> None:
         silent_s = time.monotonic() - self._renewed
         settings = self._server_context.settings
         try:
