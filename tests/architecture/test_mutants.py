@@ -1,4 +1,4 @@
-"""The lists of mutants fit the code; that a test deliveries each, `make mutants` shows."""
+"""The lists of mutants fit the code; that a test notices each, `make mutants` shows."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Connections that die: in the pool nobody deliveries, in the middle a call is run again whole."""
+"""Connections that die: in the pool nobody notices, in the middle a call is run again whole."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ import databases
 from batchmill.db import bulk
 from batchmill.db.connect import Database
 from batchmill.db.schema import secrets
+from batchmill.errors.outage import DatabaseUnavailableError, StorageFullError
 
 OWN = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
 KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL {}"}
@@ -61,3 +62,18 @@ def test_a_call_whose_connection_dies_in_the_middle_is_run_again_whole(
 
     asyncio.run(server.run(breaking))
     assert len(numbers) == 2
+
+
+async def test_a_full_disk_is_told_apart_from_a_database_that_is_away(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'small.sqlite3'}")
+
+    def fill(conn: Connection) -> None:
+        conn.exec_driver_sql("PRAGMA max_page_count = 4")
+        conn.exec_driver_sql("CREATE TABLE filled (body BLOB)")
+        conn.exec_driver_sql("INSERT INTO filled VALUES (zeroblob(100000))")
+
+    with pytest.raises(StorageFullError):
+        await database.run(fill)
+    await database.aclose()
+    with pytest.raises(DatabaseUnavailableError):
+        await database.run(fill)

@@ -1,4 +1,4 @@
-"""Breaks the product one line at a time and fails where no test deliveries.
+"""Breaks the product one line at a time and fails where no test notices.
 
     make mutants                        all of them
     make mutants MUTANTS='lease-*'      those whose names match

@@ -4,6 +4,14 @@ from mutants.mutant import Mutant
 
 MUTANTS = (
     Mutant(
+        "database-disk-full",
+        "src/batchmill/db/connect.py",
+        "            raise error from None\n",
+        "            raise\n",
+        "a full disk is told apart from a database that is away",
+        ("tests/db/test_connect.py::test_a_full_disk_is_told_apart_from_a_database_that_is_away",),
+    ),
+    Mutant(
         "fsync-put-file",
         "src/batchmill/storage/local.py",
         "            disk.flush_file(path, mode=_READ_ONLY, sync=self._space.sync)\n",

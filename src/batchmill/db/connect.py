@@ -205,7 +205,10 @@ def _run_in_savepoint(conn: Connection, call: _Call) -> None:
             call.result = call.function(conn)
     except Exception as error:
         call.error = error
-        conn.exec_driver_sql("ROLLBACK TO one_call")
+        try:
+            conn.exec_driver_sql("ROLLBACK TO one_call")
+        except OperationalError:  # a full disk has ended the whole transaction already
+            raise error from None
     conn.exec_driver_sql("RELEASE one_call")
 
 
