@@ -31,6 +31,7 @@ from typing import IO
 from support.environment import environment
 
 _REQUEST_BYTES = 200_000
+TESTS = str(Path(__file__).parents[1])
 
 
 class Process:
@@ -105,7 +106,7 @@ def start(
 def run(
     arguments: Sequence[object], *, env: Mapping[str, str], cwd: Path, stdin: str = ""
 ) -> "subprocess.CompletedProcess[str]":
-    """Run `batchmill` to its end; `stdin` is what a pipe brings."""
+    """Run `batchmill` to its end; `stdin` comes by a pipe, which holds 64 kB before it starts."""
     with ExitStack() as stack:
         reading, writing = os.pipe()
         source = stack.enter_context(os.fdopen(reading))
@@ -125,18 +126,15 @@ def run(
 def _parent() -> socket.socket:
     """Start the process that is forked; it ends with this one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    path = os.pathsep.join([TESTS, environment()["PYTHONPATH"]])
     with theirs:
         subprocess.Popen(
             [sys.executable, "-m", "support.preloaded", str(theirs.fileno())],
-            env={**environment(), "PYTHONPATH": os.pathsep.join(filter(None, _path()))},
+            env={**environment(), "PYTHONPATH": path},
             cwd="/",
             pass_fds=[theirs.fileno()],
         )
     return ours
-
-
-def _path() -> list[str]:
-    return [str(Path(__file__).parents[1]), environment()["PYTHONPATH"]]
 
 
 # ---------------------------------------------------------------- the process that is forked

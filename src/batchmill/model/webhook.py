@@ -1,4 +1,4 @@
-"""A webhook, somebody's address that is told when a batch ends, and the deliveries that it gets.
+"""A webhook: an address that gets a message when a batch ends, and the deliveries to it.
 
 waiting ──► delivered
    │  ▲
