@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from batchmill.errors.item import InputLostError
 from batchmill.errors.outage import StorageDamagedError, StorageFullError, StorageUnavailableError
 from batchmill.errors.request import UsageError
 from batchmill.storage.objects import PART_BYTES, Bucket, ObjectStorage
 from batchmill.storage.s3_uploads import S3Uploads
+from support.line import line_to
 
 pytestmark = pytest.mark.anyio
 BODY = os.urandom(3 * PART_BYTES + 5)
@@ -35,7 +37,7 @@ def names(folder: Path) -> list[str]:
 async def eventually(what: Callable[[], Awaitable[object]], *, limit_s: float = 60) -> None:
     async with asyncio.timeout(limit_s):
         while not await what():
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
 
 
 @pytest.fixture
@@ -64,6 +66,29 @@ async def test_a_large_file_goes_up_in_parts_and_comes_back_whole(
     await storage.fetch("a/0", tmp_path / "fetched")
     assert (tmp_path / "fetched").read_bytes() == BODY
     assert await uploads_of(own_bucket).abort("") == 0
+
+
+async def test_what_a_cancelled_put_leaves_does_not_come_back(
+    own_bucket: Bucket, tmp_path: Path
+) -> None:
+    """The line is long: what was sent before the caller hung up arrives after it."""
+    near, address = ObjectStorage(own_bucket), urlsplit(own_bucket.endpoint or "")
+    async with line_to(address.hostname or "", address.port or 0) as line:
+        far = ObjectStorage(replace(own_bucket, endpoint=f"http://127.0.0.1:{line.port}"))
+        await far.put("b/0", a_file(tmp_path / "first"), media_type="text/plain")
+        line.delay_s = 0.5
+        putting = asyncio.create_task(
+            far.put("a/0", a_file(tmp_path / "f"), media_type="text/plain")
+        )
+        await asyncio.sleep(0.2)
+        line.delay_s = 0.0  # for what comes after it
+        putting.cancel()
+        await asyncio.wait({putting})
+        assert putting.cancelled()
+        await near.delete_prefix("a/")
+        await asyncio.sleep(1)  # in which it would come back
+        with pytest.raises(InputLostError):
+            await near.fetch("a/0", tmp_path / "came back")
 
 
 async def test_the_media_type_is_kept(

@@ -15,6 +15,8 @@ class Line:
         self._alive = asyncio.Event()
         self._alive.set()
         self._is_cut = False
+        self.delay_s = 0.0
+        """How long each piece takes, and that a caller has hung up."""
         self.port = 0
 
     def cut(self) -> None:
@@ -44,11 +46,15 @@ class Line:
         self._writers -= {writer, back}
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        delay_s = 0.0
         try:
             while piece := await reader.read(65_536):
                 await self._alive.wait()
+                delay_s = self.delay_s
+                await asyncio.sleep(delay_s)
                 writer.write(piece)
                 await writer.drain()
+            await asyncio.sleep(delay_s)
         finally:
             writer.close()
 

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 WINDOW_BYTES = 4 * disk.PIECE_BYTES
 PART_BYTES = 8 * 2**20
 PARTS_AT_ONCE = 4
+ENDING_S = 10.0
+"""How long a request that is on its way may take when nobody wants its answer any more."""
 LONGEST_SIGNATURE_S = 604_800
 
 CACHING = "public, max-age=3600"
@@ -92,19 +94,22 @@ class ObjectStorage:
         """Upload the file, in parts when it is large, and remove it here.
 
         What is sent is signed with its SHA-256, so that a flipped bit is refused. An upload that
-        breaks off is aborted; what a killed process leaves, `delete_prefix` aborts.
+        breaks off is aborted; what a killed process leaves, `delete_prefix` aborts. When cancelled,
+        a file that goes in one request ends first: the service may carry out what is on its way,
+        and what a caller then removes would come back.
         """
         check_key(key)
-        await asyncio.to_thread(_check_regular, path)
+        size = await asyncio.to_thread(_regular_bytes, path)
+        putting = obstore.put_async(
+            self._store,
+            key,
+            path,
+            attributes=_attributes(key, media_type, name, sha256),
+            chunk_size=PART_BYTES,
+            max_concurrency=PARTS_AT_ONCE,
+        )
         try:
-            await obstore.put_async(
-                self._store,
-                key,
-                path,
-                attributes=_attributes(key, media_type, name, sha256),
-                chunk_size=PART_BYTES,
-                max_concurrency=PARTS_AT_ONCE,
-            )
+            await (_to_its_end(putting) if size <= PART_BYTES else putting)
         except (BaseError, FileNotFoundError) as error:  # the latter: there is no such bucket
             await self._abort(key)
             raise StorageUnavailableError(detail=str(error)) from error
@@ -364,8 +369,24 @@ def _check_sum(key: str, found: str, expected: str | None) -> None:
         raise StorageDamagedError(detail=key)
 
 
-def _check_regular(path: Path) -> None:
-    os.close(disk.open_regular(path))
+def _regular_bytes(path: Path) -> int:
+    """Return the size of a regular file; what is none is refused."""
+    opened = disk.open_regular(path)
+    try:
+        return os.fstat(opened).st_size
+    finally:
+        os.close(opened)
+
+
+async def _to_its_end(request: Awaitable[object]) -> None:
+    """Wait for a request, for a while even when cancelled."""
+    running = asyncio.ensure_future(request)
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running}, timeout=ENDING_S)
+        running.cancel()
+        raise
 
 
 def _write_all(out: FileIO, piece: memoryview, digest: "hashlib._Hash") -> None:
