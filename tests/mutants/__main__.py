@@ -66,7 +66,10 @@ def main() -> int:
         chosen = _chosen(arguments.names)
         for each in chosen:
             each.broken((ROOT / each.file).read_text(encoding="utf-8"))
-        _refuse_failing_tests(sorted({test for each in chosen for test in each.tests}))
+        for on_servers in (False, True):
+            some = (each for each in chosen if each.on_servers is on_servers)
+            tests = sorted({test for each in some for test in each.tests})
+            _refuse_failing_tests(tests, on_servers=on_servers)
     except UnusableError as error:
         print(error)
         return 1
@@ -104,15 +107,17 @@ def _chosen(pattern: str) -> Sequence[Mutant]:
     return chosen
 
 
-def _refuse_failing_tests(tests: Sequence[str]) -> None:
-    """Run tests on a copy that is not broken.
+def _refuse_failing_tests(tests: Sequence[str], *, on_servers: bool) -> None:
+    """Run tests on a copy that is not broken; no tests pass.
 
     Raises:
         UnusableError: one fails, or can't be run.
     """
+    if not tests:
+        return
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        code, said = _run(_copied(Path(folder)), tests)
-    if tests and code != PASSED:
+        code, said = _run(_copied(Path(folder)), tests, on_servers=on_servers)
+    if code != PASSED:
         raise UnusableError(f"{said}\nThe tests have to pass before anything is broken.")
 
 
@@ -127,7 +132,7 @@ def _tried(mutant: Mutant) -> Verdict:
         text = mutant.broken(path.read_text(encoding="utf-8"))
         path.write_text(text + _SENTINEL.format(path=str(seen)), encoding="utf-8")
         Path(cache_from_source(str(path))).unlink(missing_ok=True)
-        code, said = _run(tree, mutant.tests)
+        code, said = _run(tree, mutant.tests, on_servers=mutant.on_servers)
         imported = seen.exists()
     took_s = time.monotonic() - started
     if not imported:
@@ -145,10 +150,11 @@ def _copied(folder: Path) -> Path:
     return shutil.copytree(ROOT, folder / "tree", ignore=LEFT_OUT, symlinks=True)
 
 
-def _run(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
+def _run(tree: Path, tests: Sequence[str], *, on_servers: bool) -> tuple[int, str]:
     """Run tests of a tree with the product of that tree; return how it ended and what it said."""
     told = tree.with_name("told")
-    process = _PROCESSES.Process(target=child.run, args=(tree, told, tests, TEST_S))
+    how = {"test_s": TEST_S, "on_servers": on_servers}
+    process = _PROCESSES.Process(target=child.run, args=(tree, told, tests), kwargs=how)
     process.start()
     process.join(RUN_S)
     if process.exitcode is None:

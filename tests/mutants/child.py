@@ -26,8 +26,11 @@ PRELOADED = (
 OPTIONS = ("-x", "-q", "-rfE", "--tb=line", "--no-header", "-W", "ignore::pytest.PytestWarning")
 
 
-def run(tree: Path, told: Path, tests: Sequence[str], test_s: int) -> None:
-    """Run tests up to the first failure, write what pytest says to `told`, and exit as it would."""
+def run(tree: Path, told: Path, tests: Sequence[str], *, test_s: int, on_servers: bool) -> None:
+    """Run tests up to the first failure, write what pytest says to `told`, and exit as it would.
+
+    With `on_servers` they run as in the long ring: over all databases.
+    """
     os.setsid()
     with told.open("wb") as target:
         for stream in (1, 2):
@@ -37,6 +40,8 @@ def run(tree: Path, told: Path, tests: Sequence[str], test_s: int) -> None:
     # Both stand before what is installed, which may be the work tree itself; also for children.
     sys.path[:0] = ours
     os.environ |= {"PYTHONPATH": os.pathsep.join(ours), "COLUMNS": "400"}
+    if on_servers:
+        os.environ["BATCHMILL_TEST_ALL"] = "1"
     code = pytest.main([*OPTIONS, "-o", f"timeout={test_s}", *tests])
     sys.stdout.flush()
     os._exit(code)

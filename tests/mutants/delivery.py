@@ -138,8 +138,9 @@ MUTANTS = (
         _BATCHES,
         "return query.with_for_update()",
         "return query",
-        "of two finishes at once one ends the batch (on a server)",
+        "of two finishes at once one ends the batch",
         (_STORIES,),
+        on_servers=True,
     ),
     # Finish
     Mutant(

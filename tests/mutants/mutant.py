@@ -16,8 +16,9 @@ class Mutant:
     """`old` becomes `new` in one file; `breaks` says which law is gone then.
 
     `old` stands in the file exactly once. Keep it short: a rename that touches it breaks the
-    mutant, and `make mutants` says so. `tests` are pytest's names of files or tests. A mutant
-    that no test can tell from the product has none, and `equivalent` says why.
+    mutant, and `make mutants` says so. `tests` are pytest's names of files or tests; with
+    `on_servers` they run as in the long ring, over all databases. A mutant that no test can tell
+    from the product has none, and `equivalent` says why.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Mutant:
     breaks: str
     tests: tuple[str, ...] = ()
     equivalent: str = ""
+    on_servers: bool = False
 
     def broken(self, text: str) -> str:
         """Return a file's text with the mutant in it.

@@ -124,8 +124,9 @@ MUTANTS = (
         _DELIVERY,
         "workers.go_alone(conn, cap_name(batch.family))",
         "pass",
-        "two owners at once do not pass the cap together (on a server)",
+        "two owners at once do not pass the cap together",
         (_WHO,),
+        on_servers=True,
     ),
     Mutant(
         "cap-turn",

@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchmill.model.batch import BatchId
@@ -34,6 +34,7 @@ def test_a_text_that_passes_as_a_key_stays_below_its_root(key: str) -> None:
 
 
 @given(prefix=HOSTILE)
+@example(prefix="batches/bat_1")
 def test_a_text_that_passes_as_a_prefix_is_a_key_and_a_slash(prefix: str) -> None:
     try:
         check_prefix(prefix)
