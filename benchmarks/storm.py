@@ -77,7 +77,8 @@ class Machines:
             return {row.id: row.status for row in rows}
 
     def running(self) -> set[str]:
-        return {item for item, status in self.status().items() if status == "processing"}
+        held = ("queued", "processing")
+        return {item for item, status in self.status().items() if status in held}
 
     def ended(self) -> int:
         return sum(status in FINAL for status in self.status().values())

@@ -1,4 +1,4 @@
-"""Names the concrete engine, storage and database, and wires everything together."""
+"""Names the concrete notifier, storage and database, and wires everything together."""
 
 import asyncio
 import fcntl
@@ -17,18 +17,19 @@ from batchmill.api.server import answer, is_loopback, listening, url
 from batchmill.attempt.context import Remote
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
-from batchmill.engines.base import Engine
-from batchmill.engines.memory import MemoryEngine
 from batchmill.errors.outage import RunnerUnavailableError, StorageUnavailableError
 from batchmill.errors.request import UsageError
 from batchmill.logs import Event
 from batchmill.model import ids
+from batchmill.notifiers.base import Notifier
+from batchmill.notifiers.local import LocalNotifier
 from batchmill.outgoing.calls import CallRules, Outgoing
 from batchmill.sandbox.pool import Pool, Recycling
 from batchmill.sandbox.scratch import Scratch
 from batchmill.service import api_keys, stores, sweep, webhooks
 from batchmill.service.context import ServerContext
 from batchmill.service.execution.attempts import attempts_in
+from batchmill.service.scheduling import heartbeat
 from batchmill.service.seals import Seals
 from batchmill.settings.fields import Settings
 from batchmill.settings.loading import Origin
@@ -38,7 +39,7 @@ from batchmill.storage.signing import KEY_BYTES, Signer, fresh_signer
 from batchmill.storage.split import SplitStorage
 from batchmill.vision import clients
 from batchmill.web import page
-from batchmill.worker import Places, background, upkeep, work
+from batchmill.worker import Places, WorkLoop, at_work, background, upkeep
 
 
 @asynccontextmanager
@@ -55,17 +56,19 @@ async def opened(
         DatabaseUnavailableError: the database does not answer.
     """
     _require_shared_database(settings)
-    signer, seals = _signer(settings), _seals(settings)
+    shares = settings.redis_url is not None or not serves
+    signer, seals = _signer(settings, shares=shares), _seals(settings)
     if await asyncio.to_thread(private.make_folder, settings.data_dir):
         logs.warning(Event.DATA_FOLDER_CLOSED, folder=str(settings.data_dir))
     with _scratch(settings) as scratch:
-        database, engine = Database(settings.database), _engine(settings)
+        database = Database(settings.database)
         try:
+            notifier = _notifier(settings, database)
             with _sole_process(settings) if database.is_sqlite else _any_process():
                 if await asyncio.to_thread(migrate, database.engine):
                     logs.info(Event.SCHEMA_MIGRATED)
                 server = _server_context(
-                    settings, database, engine, scratch=scratch, signer=signer, seals=seals
+                    settings, database, notifier, scratch=scratch, signer=signer, seals=seals
                 )
                 await _claim_stores(server, serves=serves, adopt=adopt)
                 if serves:
@@ -74,7 +77,7 @@ async def opened(
                 if database.is_sqlite:
                     await sweep.take_over(server)
                 yield server
-                await server.engine.aclose()
+                await server.notifier.aclose()
                 await server.storage.aclose()
         finally:
             await database.aclose()
@@ -98,7 +101,7 @@ async def _claim_stores(server: ServerContext, *, serves: bool, adopt: bool) -> 
 
 @asynccontextmanager
 async def working(server: ServerContext, *, stopping: asyncio.Event) -> AsyncIterator[Pool]:
-    """Run a worker beside the block, until `stopping` is set and the worker has drained."""
+    """Run a worker beside the block with all its upkeep, until `stopping` is set and it drained."""
     settings, places = server.settings, Places()
     pool = Pool(
         settings.children,
@@ -111,11 +114,10 @@ async def working(server: ServerContext, *, stopping: asyncio.Event) -> AsyncIte
         async with clients.opened(settings) as made:
             remote = Remote(asyncio.Semaphore(settings.remote_slots), made)
             attempt = attempts_in(server, pool, remote, on_remote=places.leave)
-            running = work(server, attempt, slots=slots, stopping=stopping, places=places)
-            async with background(_warm_up(pool)), background(running) as worker:
+            worker = WorkLoop(server, attempt, slots=slots, places=places)
+            running = at_work(server, worker, slots=settings.children, stopping=stopping)
+            async with running, background(_warm_up(pool)):
                 yield pool
-                stopping.set()
-                await asyncio.wait({worker})
     finally:
         await pool.aclose()
 
@@ -156,9 +158,7 @@ async def serve(
     stop_at_signals(stopping)
     with listening(settings.host, settings.port) as listener:
         async with opened(settings, adopt=adopt) as server, AsyncExitStack() as stack:
-            slots = settings.children if with_worker else 0
             await _let_somebody_in(server)
-            await stack.enter_async_context(upkeep(server, slots=slots))
             app = create_app(server, page.routes(), origins)
             answering = await stack.enter_async_context(
                 background(answer(app, listener, stopping=stopping, on_ready=_noted(on_ready)))
@@ -166,6 +166,9 @@ async def serve(
             if with_worker:
                 pool = await stack.enter_async_context(working(server, stopping=stopping))
                 app.state.pool = pool
+            else:
+                await heartbeat.enter(server, slots=0)
+                await stack.enter_async_context(upkeep(server, slots=0))
             if on_admin_link is not None and is_loopback(settings.host):
                 token = await api_keys.offer_admin_link(server.database)
                 on_admin_link(f"{url(listener)}/login?token={token}")
@@ -176,10 +179,11 @@ async def serve(
 
 
 def _require_somebody_at_work(settings: Settings, *, with_worker: bool) -> None:
-    if not with_worker and settings.redis_url is None:
+    if not with_worker and settings.database.startswith("sqlite"):
         raise UsageError(
-            "Without a worker somebody else must do the work: set BATCHMILL_REDIS_URL, through"
-            " which a `batchmill worker` gets it, or leave out --no-worker."
+            "Without a worker of its own a server needs others: set BATCHMILL_DATABASE_URL to a"
+            " PostgreSQL, MariaDB or MySQL database, on which a `batchmill worker` finds the work,"
+            " or leave out --no-worker."
         )
 
 
@@ -203,17 +207,15 @@ async def work_only(settings: Settings, *, on_ready: Callable[[str], None] = pri
         WrongStoreError: the servers use another storage, or none has started yet.
         DatabaseUnavailableError: the database does not answer.
     """
-    if settings.redis_url is None or settings.database.startswith("sqlite"):
+    if settings.database.startswith("sqlite"):
         raise UsageError(
-            "A worker shares its work with servers: set BATCHMILL_DATABASE_URL to a PostgreSQL,"
-            " MariaDB or MySQL database and BATCHMILL_REDIS_URL to a Redis or Valkey. On one"
-            " machine `batchmill serve` works by itself."
+            "A worker shares its work with servers: set BATCHMILL_DATABASE_URL to their PostgreSQL,"
+            " MariaDB or MySQL database. On one machine `batchmill serve` works by itself."
         )
     stopping = asyncio.Event()
     stop_at_signals(stopping)
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(opened(settings, serves=False))
-        await stack.enter_async_context(upkeep(server, slots=settings.children))
         if settings.health_port is not None:
             await stack.enter_async_context(_probed(server, settings.health_port, stopping))
         await stack.enter_async_context(working(server, stopping=stopping))
@@ -270,7 +272,7 @@ async def _let_somebody_in(server: ServerContext) -> None:
 def _server_context(
     settings: Settings,
     database: Database,
-    engine: Engine,
+    notifier: Notifier,
     *,
     scratch: Scratch,
     signer: Signer,
@@ -281,7 +283,7 @@ def _server_context(
     return ServerContext(
         database=database,
         storage=open_storage(settings),
-        engine=engine,
+        notifier=notifier,
         settings=settings,
         process_id=ids.worker_id(settings.worker_id),
         uploads=uploads,
@@ -292,7 +294,7 @@ def _server_context(
     )
 
 
-def _signer(settings: Settings) -> Signer:
+def _signer(settings: Settings, *, shares: bool) -> Signer:
     """Return what signs addresses; one process alone makes do with a key of its own.
 
     Raises:
@@ -301,7 +303,7 @@ def _signer(settings: Settings) -> Signer:
     signing_keys = [key.get_secret_value() for key in settings.signing_keys]
     # Signed is only what a model is to fetch, from the public address.
     signs = settings.has_model and settings.public_url is not None
-    if signs and not signing_keys and settings.redis_url is not None:
+    if signs and not signing_keys and shares:
         raise UsageError(
             "Servers and workers that share work must sign alike: set BATCHMILL_SIGNING_KEYS to the"
             f" same key of {KEY_BYTES} characters or more for all of them."
@@ -357,20 +359,24 @@ def _open_storage(settings: Settings, url: str | None) -> Storage:
     )
 
 
-def _engine(settings: Settings) -> Engine:
-    """Return the engine that the settings name; it connects when it is used.
+def _notifier(settings: Settings, database: Database) -> Notifier:
+    """Return the notifier that the settings and the database name; it connects when it is used.
 
     Raises:
         UsageError: the address is none of Redis, or the extra `redis` is not installed.
     """
     if settings.redis_url is None:
-        return MemoryEngine()
+        if database.engine.dialect.name != "postgresql":
+            return LocalNotifier()
+        from batchmill.notifiers.postgresql import PostgresqlNotifier  # psycopg is an extra
+
+        return PostgresqlNotifier(database)
     try:
-        from batchmill.engines.bullmq import BullmqEngine  # bullmq is an extra
+        from batchmill.notifiers.bullmq import BullmqNotifier  # bullmq is an extra
     except ImportError as error:
         raise UsageError("Redis needs `pip install 'batchmill[redis]'`.") from error
     try:
-        return BullmqEngine(settings.redis_url.get_secret_value(), queue=settings.redis_queue)
+        return BullmqNotifier(settings.redis_url.get_secret_value(), queue=settings.redis_queue)
     except ValueError as error:
         raise UsageError(
             "BATCHMILL_REDIS_URL must be an address such as redis://127.0.0.1:6379/0."

@@ -38,6 +38,7 @@ class Event(StrEnum):
     WORKER_DRAINING = "worker.draining", "A worker takes no more items and finishes those it has."
     WORKER_STOPPED = "worker.stopped", "A worker has stopped; what was not finished went back."
     WORKER_SILENT = "worker.silent", "A worker's heartbeat did not reach the database."
+    WORKER_LOST = "worker.lost", "A worker's lease was over; it stopped its items and starts anew."
     WORKER_BARE = "worker.bare", "A worker began without children; its first files start them."
     WORK_PAUSED = "work.paused", "No item is started while memory or disk is short."
     WORK_RESUMED = "work.resumed", "There is enough memory and disk again."
@@ -54,8 +55,6 @@ class Event(StrEnum):
     ITEM_FAILED = "item.failed", "An attempt failed; the item is tried again or given up."
     ITEM_LOST = "item.lost", "A claim ran out during the attempt; its work was thrown away."
     ITEM_HANDED_BACK = "item.handed_back", "A worker gave an item back unfinished."
-    ITEM_IGNORED = "item.ignored", "A delivery found nothing to do: it was a repeat, or too late."
-    ITEM_LEFT = "item.left", "A machine short of memory or disk left a delivery to others."
     ITEM_INTERRUPTED = "item.interrupted", "Something was away while an item was worked on."
     ITEM_RESCUED = "item.rescued", "The sweep put items back whose worker had gone."
     INPUT_UNFETCHED = (
@@ -75,9 +74,8 @@ class Event(StrEnum):
         "`webhooks` webhooks get no deliveries from here: `setting` lacks the secrets' key.",
     )
     SECRET_DAMAGED = "secret.damaged", "The secret of a webhook is not what was written."
-    ENGINE_LOST = "engine.lost", "The engine had lost items; they were submitted again."
-    ENGINE_AWAY = "engine.away", "The engine does not answer; what it was to carry waits."
-    ENGINE_BACK = "engine.back", "The engine answers again."
+    NOTIFIER_AWAY = "notifier.away", "Workers are not told of new work; they ask by themselves."
+    NOTIFIER_BACK = "notifier.back", "Workers are told of new work again."
     SWEEP_INTERRUPTED = "sweep.interrupted", "The sweep broke off; it comes again."
     RESULT_KEPT = "result.kept", "The bucket did not take a result; it stays in the main storage."
     STORAGE_ORPHAN = "storage.orphan", "Files of no known batch were removed, a day after the find."

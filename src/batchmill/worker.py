@@ -1,23 +1,28 @@
-"""A worker: takes items from the engine until it is told to stop, then drains."""
+"""A worker: claims items and works on them until it is told to stop, then drains."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
 from batchmill import logs
+from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.item import ItemId
 from batchmill.service import sweep, webhook_outbox
 from batchmill.service.context import ServerContext
 from batchmill.service.execution.process_item import Attempt, process_item
 from batchmill.service.scheduling import heartbeat
+from batchmill.service.scheduling.claiming import Claimer
+from batchmill.service.scheduling.finishing import Finisher
 from batchmill.service.scheduling.leases import LeaseKeeper
+from batchmill.service.scheduling.transitions import Claimed
+from batchmill.service.scheduling.usage import SlotUsage
 
 
 class Places:
     """Lets the next item come when one needs this worker no more than to wait for another server.
 
-    Such an item goes on beside the engine's slots; at most `remote_slots` of them wait at once.
+    Such an item goes on beside the slots; at most `remote_slots` of them wait at once.
     """
 
     def __init__(self) -> None:
@@ -46,53 +51,114 @@ class Places:
                 del self._entered[item_id]
 
 
-async def work(
-    server: ServerContext,
-    attempt: Attempt,
-    *,
-    slots: int,
-    stopping: asyncio.Event,
-    places: Places | None = None,
-) -> None:
-    """Process items, `slots` at once, until `stopping` is set.
+class WorkLoop:
+    """Claims items for `slots` slots, carries them, and writes what came of them."""
 
-    Then running items have `drain_s` to finish; what is left is handed back uncounted.
-    """
-    keeper, held = LeaseKeeper(server), places or Places()
-    carried: set[asyncio.Task[None]] = set()
+    def __init__(
+        self,
+        server: ServerContext,
+        attempt: Attempt,
+        *,
+        slots: int,
+        places: Places | None = None,
+    ) -> None:
+        self._server_context = server
+        self._attempt = attempt
+        self._places = places or Places()
+        self._usage = SlotUsage(slots)
+        self._keeper = LeaseKeeper(server)
+        self._finisher = Finisher(server, self._keeper)
+        self._claimer = Claimer(server, self._keeper, self._usage)
+        self._carried: set[asyncio.Task[None]] = set()
 
-    async def carry(item_id: ItemId) -> None:
+    async def run(self, *, stopping: asyncio.Event) -> None:
+        """Process items until `stopping` is set.
+
+        Then running items have `drain_s` to finish; what is left is handed back uncounted.
+        """
+        server, slots = self._server_context, self._usage.slots
+        async with background(self._finisher.run()):
+            async with (
+                background(self._keeper.run()),
+                background(server.notifier.listen(lambda: self._claimer.wake(ask=True))),
+                asyncio.TaskGroup() as carrying,
+            ):
+                logs.info(Event.WORKER_STARTED, worker=server.worker_id, slots=slots)
+                async with background(self._claimer.run()), asyncio.TaskGroup() as taking:
+                    for _ in range(slots):
+                        taking.create_task(self._take_one_by_one(carrying))
+                    await stopping.wait()
+                    logs.info(Event.WORKER_DRAINING, worker=server.worker_id)
+                    await heartbeat.announce_drain(server)
+                    await self._stop_claiming()
+                    await self._drain()
+            await self._finisher.write_all()
+        logs.info(Event.WORKER_STOPPED, worker=server.worker_id)
+
+    async def stop_all(self) -> None:
+        """Stop every attempt: the lease under which items were claimed is over."""
+        self._keeper.give_up_all()
+        if self._carried:
+            await asyncio.wait(set(self._carried))
+        self._usage.forget()
+
+    async def _stop_claiming(self) -> None:
         try:
-            await process_item(server, keeper, attempt, item_id)
-        except Exception as error:  # the lease runs out, and the sweep delivers the item again
-            logs.error(Event.INTERNAL_ERROR, exc_info=error, item=item_id)
+            await self._claimer.stop()
+        except OutageError as error:  # the lease runs out, and others get the items
+            logs.warning(Event.ITEM_INTERRUPTED, code=error.code, detail=error.detail)
 
-    async def handle(item_id: ItemId) -> None:
-        task = group.create_task(carry(item_id))
-        carried.add(task)
-        task.add_done_callback(carried.discard)
-        await held.hold(item_id, task)
-
-    async with background(keeper.run()), asyncio.TaskGroup() as group:
-        logs.info(Event.WORKER_STARTED, worker=server.process_id, slots=slots)
-        async with background(
-            server.engine.serve(handle, slots=slots, stopping=stopping)
-        ) as serving:
-            await stopping.wait()
-            logs.info(Event.WORKER_DRAINING, worker=server.process_id)
-            await heartbeat.announce_drain(server)
-            await asyncio.wait({serving, *carried}, timeout=server.settings.drain_s)
-        for task in carried:
+    async def _drain(self) -> None:
+        if self._carried:
+            await asyncio.wait(set(self._carried), timeout=self._server_context.settings.drain_s)
+        for task in set(self._carried):
             task.cancel()
-    logs.info(Event.WORKER_STOPPED, worker=server.process_id)
+
+    async def _take_one_by_one(self, carrying: asyncio.TaskGroup) -> None:
+        while (claimed := await self._claimer.next()) is not None:
+            task = carrying.create_task(self._carry(claimed))
+            self._carried.add(task)
+            task.add_done_callback(self._carried.discard)
+            try:
+                await self._places.hold(claimed.claim.item_id, task)
+            finally:
+                self._claimer.left(claimed)
+
+    async def _carry(self, claimed: Claimed) -> None:
+        server, keeper, finisher = self._server_context, self._keeper, self._finisher
+        try:
+            await process_item(server, claimed, self._attempt, keeper=keeper, finisher=finisher)
+        except Exception as error:  # a fault of ours: the item is handed back, and tried again
+            keeper.forget(claimed.claim)
+            logs.error(Event.INTERNAL_ERROR, exc_info=error, item=claimed.claim.item_id)
 
 
 @asynccontextmanager
-async def upkeep(server: ServerContext, *, slots: int) -> AsyncIterator[None]:
-    """Keep this process entered, and sweep and deliveries going, for the length of the block."""
+async def at_work(
+    server: ServerContext, worker: WorkLoop, *, slots: int, stopping: asyncio.Event
+) -> AsyncIterator[None]:
+    """Run a worker beside the block with all its upkeep; then let it drain.
+
+    Others count on `slots` slots of it.
+    """
     await heartbeat.enter(server, slots=slots)
     async with (
-        background(heartbeat.keep_alive(server, slots=slots)),
+        upkeep(server, slots=slots, worker=worker),
+        background(worker.run(stopping=stopping)) as running,
+    ):
+        yield
+        stopping.set()
+        await asyncio.wait({running})
+
+
+@asynccontextmanager
+async def upkeep(
+    server: ServerContext, *, slots: int, worker: WorkLoop | None = None
+) -> AsyncIterator[None]:
+    """Keep this process entered, and sweep and deliveries going, for the length of the block."""
+    on_lost = worker.stop_all if worker else heartbeat.nothing
+    async with (
+        background(heartbeat.keep_alive(server, slots=slots, on_lost=on_lost)),
         background(sweep.run(server)),
         background(webhook_outbox.run(server)),
     ):

@@ -111,7 +111,7 @@ def test_one_sweeps_and_all_know_all_slots(servers: Servers) -> None:
         server.until("/v1/queue", lambda told: told["slots"] == 2)
         alive = server.client.get("/v1/workers").json()["data"]
         assert sorted(each["slots"] for each in alive) == [0, 0, 2]
-        assert server.context.settings.window_factor * 2 == server.context.window
+        assert server.context.vitals.slots == 2
     leading = [
         server.run(
             server.context.database.run(

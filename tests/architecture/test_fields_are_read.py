@@ -55,7 +55,7 @@ TESTS = {
     "BatchOptions.metadata": BATCHES + "test_files_that_are_sent_come_back_processed",
     "BatchOptions.priority": PAGES + "test_waiting_batches_have_their_place_in_the_queue",
     "BatchOptions.concurrency": "service/execution/test_process_item.py"
-    "::test_the_window_of_a_pipeline_is_kept",
+    "::test_a_sequential_batch_never_has_two_items_processing",
     "BatchOptions.keep_open": BATCHES + "test_an_open_batch_takes_files_until_it_is_closed",
     "BatchOptions.on_failure": "service/execution/test_process_item.py"
     "::test_a_batch_stops_when_more_failed_than_its_sender_allows",

@@ -114,7 +114,7 @@ def test_a_worker_that_died_is_known_to_have_died_and_replaced(
 def test_a_worker_that_cannot_start_shows_its_log(batchmill: Run) -> None:
     done = batchmill("workers", "scale", "1")
     assert done.returncode == 1
-    assert "BATCHMILL_REDIS_URL" in done.stdout
+    assert "BATCHMILL_DATABASE_URL" in done.stdout
 
 
 def test_two_commands_do_not_start_the_same_worker(batchmill: Run, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The schema comes into being by itself, whoever starts first."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,14 +10,19 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 
 import databases
-from batchmill.db import access, migrations
+from batchmill.db import access, migrations, workers
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
 from batchmill.db.schema import metadata
-from batchmill.errors.outage import DatabaseMismatchError, DatabaseUnavailableError
+from batchmill.db.types import NOW
+from batchmill.errors.outage import (
+    DatabaseMismatchError,
+    DatabaseUnavailableError,
+    OldProcessesError,
+)
 
 
 @pytest.mark.parametrize("kind", databases.SERVERS)
@@ -49,6 +55,68 @@ def test_a_database_of_the_first_version_is_brought_to_the_newest_with_what_it_h
 
 KEY_OF_THEN = """INSERT INTO api_keys (id, secret_sha256, owner_id, name, tier, scopes, created_at)
     VALUES ('key_1', 'abc', 'local', 'kept', 'free', '["read"]', 1)"""
+
+
+ITEM_OF_THEN = """INSERT INTO items (id, batch_id, position, name, status, attempt, input_key,
+    input_bytes, worker_id) VALUES ('{0}', 'bat_1', {1}, 'a.jpg', '{2}', 2, 'k', 1, {3})"""
+BATCH_OF_THEN = """INSERT INTO batches (id, owner_id, status, pipeline, pipeline_name, family, tier,
+    priority, metadata, created_at, n_pending, n_queued, n_processing) VALUES ('bat_1', 'local',
+    'processing', '{}', 'p', 'images', 'free', 1050, '{}', 1, 1, 1, 1)"""
+WORKER_OF_THEN = """INSERT INTO workers (id, host, pid, slots, started_at, lease_until, stats)
+    VALUES ('wrk_old', 'h', 1, 1, 1, :until, '{}')"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", *databases.SERVERS])
+def test_what_was_queued_in_an_older_version_waits_and_what_ran_is_left_to_the_rescue(
+    kind: str, tmp_path: Path
+) -> None:
+    with databases.new_url(kind, tmp_path) as url:
+        database = Database(url)
+        with database.engine.begin() as conn:
+            _bring_to(conn, "0004")
+            conn.exec_driver_sql(BATCH_OF_THEN)
+            for number, (status, worker) in enumerate(
+                (("pending", "NULL"), ("queued", "NULL"), ("processing", "'wrk_old'"))
+            ):
+                row = ITEM_OF_THEN.format(f"itm_{number}", number, status, worker)
+                conn.exec_driver_sql(row)
+            conn.execute(text(WORKER_OF_THEN), {"until": 1})
+        assert migrate(database.engine)
+        with database.engine.begin() as conn:
+            rows = conn.execute(text("SELECT status, begun FROM items ORDER BY position")).all()
+            counts = conn.execute(text("SELECT n_pending, n_queued, n_processing FROM batches"))
+            assert [tuple(row) for row in rows] == [
+                ("pending", 2),
+                ("pending", 2),
+                ("processing", 2),
+            ]
+            assert tuple(counts.one()) == (2, 0, 1)
+            assert workers.gone(conn) == ["wrk_old"]
+        database.engine.dispose()
+
+
+@pytest.mark.parametrize("kind", databases.SERVERS)
+def test_a_process_of_an_older_version_at_work_is_named_and_one_that_is_gone_is_waited_for(
+    kind: str, tmp_path: Path
+) -> None:
+    with databases.new_url(kind, tmp_path) as url, ThreadPoolExecutor(1) as threads:
+        database = Database(url)
+        with database.engine.begin() as conn:
+            _bring_to(conn, "0004")
+            soon = conn.execute(select(NOW + 2_000)).scalar_one()
+            conn.execute(text(WORKER_OF_THEN), {"until": soon})
+        other = Database(url)
+        refused = threads.submit(migrate, other.engine)
+        while not refused.done():
+            with database.engine.begin() as conn:
+                renewed = conn.execute(select(NOW + 2_000)).scalar_one()
+                conn.execute(text("UPDATE workers SET lease_until = :until"), {"until": renewed})
+            time.sleep(0.2)
+        with pytest.raises(OldProcessesError, match="wrk_old"):
+            refused.result()
+        assert migrate(database.engine), "its lease is not renewed any more"
+        for each in (database, other):
+            each.engine.dispose()
 
 
 def _bring_to(conn: Connection, revision: str) -> None:

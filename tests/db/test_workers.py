@@ -44,7 +44,5 @@ def test_the_longest_name_that_a_worker_may_have_fits_into_the_database(
 
     worker_id = ids.worker_id(settings.worker_id)
     with databases.new_database(kind, tmp_path) as database, database.engine.begin() as conn:
-        workers.record_heartbeat(
-            conn, worker_id, host="h", pid=1, slots=3, stats={}, lease_ms=60_000
-        )
-        assert workers.known_slots(conn) == 3
+        workers.enter(conn, worker_id, host="h", pid=1, slots=3, stats={}, lease_ms=60_000)
+        assert workers.known_slots(conn) == (3, 1)

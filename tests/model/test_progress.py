@@ -144,6 +144,22 @@ def test_files_of_equal_length_make_the_range_narrow() -> None:
     assert told.eta_low_s < 199.5 < told.eta_high_s
 
 
+def test_short_files_that_are_claimed_by_the_hundred_count_as_those_that_run() -> None:
+    """Four slots, 0.1 s a file: 400 done in 10 s, 200 claimed, none known to have begun."""
+    batch = replace(
+        BATCH,
+        counts=Counts(pending=400, queued=200, completed=400),
+        run_ms=40_000,
+        run_s2=4.0,
+        busy_ms=10_000,
+        settled_at=START + timedelta(seconds=10),
+    )
+    told = progress(batch, START + timedelta(seconds=10))
+    assert told.eta_low_s is not None
+    assert told.eta_high_s is not None
+    assert told.eta_low_s < 15 < told.eta_high_s < 30
+
+
 def test_larger_files_ahead_make_the_end_later() -> None:
     sizes = [1_000] * 100 + [3_000] * 100
     files = [Ended(size, n * 1.0, n + 1.0) for n, size in enumerate(sizes)]

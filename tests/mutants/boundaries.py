@@ -2,7 +2,6 @@
 
 from mutants.mutant import Mutant
 
-_ITEMS = "src/batchmill/db/items.py"
 _BATCHES = "src/batchmill/db/batches.py"
 _WORKERS = "src/batchmill/db/workers.py"
 _KEPT = "src/batchmill/db/idempotency.py"
@@ -51,22 +50,6 @@ MUTANTS = (
         "time_limit_s > 0, due_at < now",
         "time_limit_s > 0, due_at <= now",
         "a batch has all its time",
-        (_OVER,),
-    ),
-    Mutant(
-        "missed-boundary",
-        _ITEMS,
-        "items.c.queued_at <= now - older_ms",
-        "items.c.queued_at < now - older_ms",
-        "a delivery is missed in time",
-        (_OVER,),
-    ),
-    Mutant(
-        "missed-queued-only",
-        _ITEMS,
-        "items.c.status == ItemStatus.QUEUED,\n            items.c.queued_at",
-        "items.c.queued_at",
-        "what is claimed is not missed",
         (_OVER,),
     ),
     Mutant(
@@ -120,8 +103,8 @@ MUTANTS = (
     Mutant(
         "worker-slots",
         _WORKERS,
-        '"stats": stats, "slots": slots}\n    if',
-        '"stats": stats}\n    if',
+        'alive = {"lease_until": now + lease_ms, "stats": stats, "slots": slots}',
+        'alive = {"lease_until": now + lease_ms, "stats": stats}',
         "a beat says how many slots there are",
         (_OVER,),
     ),

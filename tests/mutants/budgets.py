@@ -77,8 +77,8 @@ MUTANTS = (
     Mutant(
         "retry-due",
         _ITEMS,
-        "due_at=plus(now, wait_ms)",
-        "due_at=plus(now, 0)",
+        'return now + part("wait_ms")',
+        'return now + 0 * part("wait_ms")',
         "a retry waits",
         (_BUDGETS,),
     ),

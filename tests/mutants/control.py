@@ -12,30 +12,6 @@ _ACTS = "tests/service/test_control_stories.py"
 MUTANTS = (
     # Pause, resume, cancel, retry
     Mutant(
-        "pause-withdraws",
-        _CONTROL,
-        "reason=reason)\n    while await server.database.run(_withdraw_chunk, batch_id):",
-        "reason=reason)\n    while False:",
-        "a pause takes back what waits",
-        (_ACTS,),
-    ),
-    Mutant(
-        "withdraw-queued-only",
-        _ITEMS,
-        "_move(conn, ids, ItemStatus.QUEUED, status=ItemStatus.PENDING, due",
-        "_move(conn, ids, ItemStatus.PROCESSING, status=ItemStatus.PENDING, due",
-        "what runs goes on during a pause",
-        (_ACTS,),
-    ),
-    Mutant(
-        "withdraw-uncounted",
-        _CONTROL,
-        "{ItemStatus.QUEUED: -moved, ItemStatus.PENDING: moved}",
-        "{}",
-        "counters equal the rows",
-        (_ACTS,),
-    ),
-    Mutant(
         "cancel-claims",
         _ITEMS,
         "status=ItemStatus.CANCELLED, ended_at=now, **_RELEASED)",
@@ -86,8 +62,8 @@ MUTANTS = (
     Mutant(
         "resume-pace",
         _BATCHES,
-        "pause_reason=None, settled_at=settled)",
-        "pause_reason=None)",
+        "pause_reason=None, settled_at=settled, turn_at=now)",
+        "pause_reason=None, turn_at=now)",
         "a pause is no busy time",
         (_ACTS,),
     ),
@@ -150,8 +126,8 @@ MUTANTS = (
     Mutant(
         "retry-base",
         _CONTROL,
-        '"run_base": finished}',
-        '"run_base": 0}',
+        '"run_base": finished, "turn_at"',
+        '"run_base": 0, "turn_at"',
         "percent counts from 0 in a new run",
         (_ACTS,),
     ),
@@ -199,16 +175,16 @@ MUTANTS = (
     Mutant(
         "group-count",
         _FAILURES,
-        "count=failures.c.count + 1, last_at=now",
-        "count=1, last_at=now",
+        '"count": failures.c.count + group.items, "last_at": now}',
+        '"count": 1, "last_at": now}',
         "a group counts its files",
         (_STORIES,),
     ),
     Mutant(
         "group-last",
         _FAILURES,
-        "failures.c.count + 1, last_at=now",
-        "failures.c.count + 1",
+        '"count": failures.c.count + group.items, "last_at": now}',
+        '"count": failures.c.count + group.items}',
         "a group says when it was seen last",
         (_STORIES,),
     ),

@@ -14,7 +14,6 @@ from batchmill.model.batch import BatchStatus, OwnerId
 from batchmill.model.item import ItemId, ItemStatus
 from batchmill.service import batch_control
 from batchmill.service.batch_control import RetryScope
-from batchmill.service.scheduling import heartbeat
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.service.submission.submit import Caller, add_files
 from support.rows import count_by_status
@@ -70,20 +69,22 @@ async def test_a_paused_queue_starts_nothing_of_anybody_until_it_is_resumed(
         assert (await until_ended(context, after)).counts.completed == 5
 
 
-async def test_what_a_server_queued_before_it_knew_of_the_pause_is_taken_back(
+async def test_what_another_worker_had_claimed_when_the_queue_was_paused_it_gives_back(
     database: Database, tmp_path: Path
 ) -> None:
-    context, other = new_context(database, tmp_path), new_context(database, tmp_path)
-    await batch_control.pause_queue(context, "lunch")
-    batch_id = await send(other, 3)
-    assert (await batch_of(context, batch_id)).counts.queued == 3
-    await swept(context)
-    assert (await batch_of(context, batch_id)).counts.pending == 3
-    await heartbeat.enter(other, slots=2)
-    assert other.vitals.holding
-    await batch_control.resume_queue(context)
-    await heartbeat.enter(other, slots=2)
-    assert not other.vitals.holding
+    context, gate = new_context(database, tmp_path, renew_s=1), asyncio.Event()
+    elsewhere = new_context(database, tmp_path)
+    async with working(context, scripted(tmp_path, lambda _: gate.wait()), slots=1):
+        batch_id = await send(context, 4)
+        await until(context, batch_id, lambda batch: batch.counts.processing == 1)
+        await batch_control.pause_queue(elsewhere, "lunch")
+        batch = await until(context, batch_id, lambda batch: batch.counts.pending == 3)
+        assert batch.counts.in_flight == 1
+        gate.set()
+        await until(context, batch_id, lambda batch: batch.counts.completed == 1)
+        assert context.vitals.holding
+        await batch_control.resume_queue(elsewhere)
+        assert (await until_ended(context, batch_id)).counts.completed == 4
 
 
 async def test_pause_and_cancel_of_2500_items_while_they_run_leave_exact_counts(

@@ -1,8 +1,10 @@
 """What is over is over after its last millisecond, by the time that a transaction is told."""
 
+from typing import Any
+
 import pytest
 
-from batchmill.db import batches, idempotency, items, pauses, webhooks, workers
+from batchmill.db import batches, idempotency, pauses, webhooks, workers
 from batchmill.db.connect import Database
 from batchmill.db.idempotency import StoredResponse
 from batchmill.db.types import from_ms
@@ -66,16 +68,6 @@ def test_a_time_limit_counts_from_the_first_claim_to_its_last_millisecond(rows: 
     assert rows.do(batches.overdue) == [BATCH]
 
 
-def test_a_delivery_is_missed_once_it_is_as_old_as_is_asked_for(rows: Rows) -> None:
-    first, second = rows.batch(2)
-    rows.take()
-    rows.claim(second)
-    rows.now += 2_999
-    assert rows.do(items.waiting_deliveries, BATCH, older_ms=3_000, limit=9) == []
-    rows.now += 1
-    assert rows.do(items.waiting_deliveries, BATCH, older_ms=3_000, limit=9) == [(first, 1)]
-
-
 @pytest.mark.parametrize(("gap_ms", "busy_ms"), [(60_000, 60_000), (60_001, 0)])
 def test_a_standstill_of_more_than_a_minute_is_no_busy_time(
     rows: Rows, gap_ms: int, busy_ms: int
@@ -107,33 +99,30 @@ def test_where_files_take_long_a_standstill_is_longer_than_twenty_of_them(
 A, B = WorkerId("wrk_a"), WorkerId("wrk_b")
 
 
-def record_heartbeat(rows: Rows, worker: WorkerId, slots: int = 2) -> None:
-    rows.do(
-        workers.record_heartbeat, worker, host="h", pid=1, slots=slots, stats={}, lease_ms=12_000
-    )
-
-
 def test_a_process_lives_and_counts_to_the_last_millisecond_of_its_lease(rows: Rows) -> None:
-    record_heartbeat(rows, A)
+    lease: dict[str, Any] = {"stats": {}, "lease_ms": 12_000}
+    rows.do(workers.enter, A, host="h", pid=1, slots=2, **lease)
     rows.now += 1
-    record_heartbeat(rows, B, slots=3)
+    rows.do(workers.enter, B, host="h", pid=1, slots=3, **lease)
     rows.now += 11_999
-    assert rows.do(workers.known_slots) == 5
+    assert rows.do(workers.known_slots) == (5, 2)
     assert rows.do(workers.forget_dead) == 0
+    assert not rows.do(workers.renew, A, slots=2, **lease), "in its last millisecond it is over"
+    assert rows.do(workers.renew, B, slots=4, **lease)
     rows.now += 1
-    assert rows.do(workers.known_slots) == 3
+    assert rows.do(workers.known_slots) == (4, 1), "a beat says how many there are now"
     assert [row.id for row in rows.do(workers.alive)] == [B]
     assert rows.do(workers.forget_dead) == 1
-    record_heartbeat(rows, B, slots=4)
-    rows.now += 12_000
-    assert rows.do(workers.known_slots) == 4, "a beat says how many there are now"
+    rows.now += 11_999
+    assert rows.do(workers.known_slots) == (4, 1)
 
 
 def test_a_process_that_drains_lives_and_counts_for_nothing(rows: Rows) -> None:
-    record_heartbeat(rows, A)
-    record_heartbeat(rows, B, slots=3)
+    for worker, slots in ((A, 2), (B, 3)):
+        lease: dict[str, Any] = {"slots": slots, "stats": {}, "lease_ms": 12_000}
+        rows.do(workers.enter, worker, host="h", pid=1, **lease)
     rows.at_any_time(workers.start_draining, A)
-    assert rows.do(workers.known_slots) == 3
+    assert rows.do(workers.known_slots) == (3, 1)
     assert [row.draining for row in rows.do(workers.alive)] in ([True, False], [False, True])
     rows.at_any_time(workers.leave, A)
     assert [row.id for row in rows.do(workers.alive)] == [B]

@@ -23,13 +23,11 @@ from batchmill.model.families import SEQUENTIAL
 from batchmill.model.item import ItemStatus, Spent
 from batchmill.model.priority import RANKS, TIER_PRIORITY, engine_priority
 from batchmill.model.retry import RetryPolicy, backoff_s, verdict
-from batchmill.service.execution.process_item import process_item
-from batchmill.service.scheduling.leases import LeaseKeeper
 from batchmill.service.scheduling.transitions import Failed
 from batchmill.settings.compat import SequentialSettings
 from batchmill.settings.fields import TierLimits, Tiers
 from support.rows import AWAY, BATCH, CRASHED, SLOW, Rows
-from support.server_contexts import Script, new_context, scripted
+from support.server_contexts import Script, carry, new_context, scripted
 
 # SQL is the subject: all databases
 
@@ -84,14 +82,11 @@ def tried(database: Database, folder: Path, script: Script, **order: Any) -> tup
     (item_id,) = rows.batch(**order)
     context = new_context(database, folder, tiers=TIERS, sequential=SequentialSettings(crashes=2))
 
-    async def work() -> None:
-        await process_item(context, LeaseKeeper(context), scripted(folder, script), item_id)
-
     while rows.batch_row()["ended_at"] is None:
-        rows.take()  # in the year 2027: every wait is over
-        asyncio.run(work())
+        (claimed,) = rows.take()  # in the year 2027: every wait is over
+        asyncio.run(carry(context, claimed, scripted(folder, script)))
     item = rows.item(item_id)
-    return item["attempt"], item["status"]
+    return item["begun"], item["status"]
 
 
 def test_crashes_in_a_sequential_batch_have_a_ceiling_of_their_own(
@@ -114,8 +109,8 @@ async def test_a_file_is_not_tried_again_before_what_was_away_asks_for(
     def busy(_claimed: object) -> None:
         raise ModelBusyError("m", retry_after_s=700.0)
 
-    rows.take()
-    await process_item(context, LeaseKeeper(context), scripted(tmp_path, busy), item_id)
+    (claimed,) = rows.take()
+    await carry(context, claimed, scripted(tmp_path, busy))
     item = rows.item(item_id)
     assert (item["due_at"] - item["started_at"]).total_seconds() >= 700
 

@@ -11,7 +11,7 @@ from batchmill.db import batches, failures, items
 from batchmill.db.connect import Database
 from batchmill.errors.request import ConflictError
 from batchmill.model.batch import BatchStatus
-from batchmill.model.item import ItemId
+from batchmill.model.item import ItemId, WorkerId
 from batchmill.service import batch_control
 from batchmill.service.batch_control import RetryScope
 from support.rows import AWAY, BATCH, CRASHED, DONE, LEASE_MS, SLOW, UNREADABLE, WEEK_MS, Rows
@@ -41,22 +41,29 @@ def rows(database: Database, tmp_path: Path) -> Acting:
     return Acting(database, tmp_path)
 
 
-def test_a_pause_takes_back_what_waits_and_lets_what_runs_finish(rows: Acting) -> None:
-    running, waiting, _ = rows.batch(3)
-    claimed = rows.claimed(running)
+def test_a_paused_batch_lets_what_is_claimed_finish_and_nothing_else_be_claimed(
+    rows: Acting,
+) -> None:
+    rows.batch(3)
+    running, waiting = rows.take(most=2)
+    rows.begin(running)
     rows.act(batch_control.pause)
-    assert rows.counts() == {"pending": 2, "processing": 1}
-    assert rows.item(waiting)["status"] == "pending"
-    assert rows.claim(waiting) is None
+    assert rows.counts() == {"pending": 1, "processing": 1, "queued": 1}
+    held = rows.at_any_time(items.of_worker, WorkerId("wrk_a"))
+    assert [(each.claim.item_id, each.waits) for each in held] == [
+        (running.claim.item_id, True),
+        (waiting.claim.item_id, True),
+    ]
+    rows.hand_back(waiting)
     assert rows.take() == []
-    assert rows.finish(claimed) is not None
+    assert rows.finish(running) is not None
     assert rows.counts() == {"completed": 1, "pending": 2}
     batch = rows.batch_row()
     assert (batch["paused"], batch["pause_reason"]) == (True, "paused by the user")
     rows.act(batch_control.resume)
     batch = rows.batch_row()
     assert (batch["paused"], batch["pause_reason"]) == (False, None)
-    assert rows.counts() == {"completed": 1, "queued": 2}
+    assert len(rows.take()) == 2
 
 
 def test_a_retry_that_is_to_come_outlasts_a_pause(rows: Acting) -> None:
@@ -66,7 +73,7 @@ def test_a_retry_that_is_to_come_outlasts_a_pause(rows: Acting) -> None:
     rows.now += 2_000
     assert rows.take() == []
     rows.act(batch_control.resume)
-    assert [each.item_id for each in rows.take()] == [item_id]
+    assert [each.claim.item_id for each in rows.take()] == [item_id]
     assert rows.item(item_id)["errors"] == 1
 
 
@@ -83,10 +90,12 @@ def test_a_paused_item_whose_worker_died_is_rescued_and_not_delivered(rows: Acti
 def test_a_cancellation_takes_the_claim_of_what_runs_and_its_finish_changes_nothing(
     rows: Acting,
 ) -> None:
-    done, running, retrying, _, _ = rows.batch(5, concurrency=2, keep_open=True)
-    rows.finish(rows.claimed(done))
-    rows.finish(rows.claimed(retrying), AWAY)
-    claimed = rows.claimed(running)
+    rows.batch(5, keep_open=True)
+    done, claimed, retrying, _ = rows.take(most=4)
+    rows.finish(done)
+    rows.finish(retrying, AWAY)
+    rows.begin(claimed)
+    running = claimed.claim.item_id
     assert rows.counts() == {
         "completed": 1,
         "pending": 1,
@@ -94,12 +103,12 @@ def test_a_cancellation_takes_the_claim_of_what_runs_and_its_finish_changes_noth
         "queued": 1,
         "retrying": 1,
     }
-    assert rows.at_any_time(items.held, [claimed.claim]) == {running}
+    assert rows.at_any_time(items.held, [claimed.claim]) == {running: "processing"}
     rows.act(batch_control.cancel)
-    assert rows.at_any_time(items.held, [claimed.claim]) == set()
+    assert rows.at_any_time(items.held, [claimed.claim]) == {}
     assert rows.counts() == {"cancelled": 4, "completed": 1}
     item, batch = rows.item(running), rows.batch_row()
-    assert (item["status"], item["lease_until"], item["worker_id"]) == ("cancelled", None, None)
+    assert (item["status"], item["worker_id"]) == ("cancelled", None)
     assert item["ended_at"] is not None
     assert batch["status"] == "cancelled"
     assert batch["open"] is False
@@ -133,15 +142,12 @@ def test_cancelling_is_begun_once_and_not_after_the_end(rows: Acting) -> None:
     assert rows.item(item_id)["status"] == "pending"
 
 
-def test_cancelling_and_pausing_reach_the_end_of_a_batch_larger_than_a_chunk(
+def test_cancelling_and_retrying_reach_the_end_of_a_batch_larger_than_a_chunk(
     rows: Acting,
 ) -> None:
     number = batch_control.CHUNK_ROWS + 2
     rows.batch(number)
-    rows.take(window=number)
-    rows.act(batch_control.pause)
-    assert rows.counts() == {"pending": number}
-    rows.act(batch_control.resume)
+    rows.take()
     rows.act(batch_control.cancel)
     assert rows.counts() == {"cancelled": number}
     assert rows.act(batch_control.retry, RetryScope(cancelled=True)) == number
@@ -170,10 +176,9 @@ def test_a_persons_retry_gives_an_item_all_its_tries_back(rows: Acting) -> None:
     item = rows.item(item_id)
     assert (item["errors"], item["crashes"], item["timeouts"]) == (0, 0, 0)
     assert item["attempt"] == 4, "the fence keeps rising"
-    emptied = ("error_code", "error_message", "failure_no", "ended_at", "lease_until")
+    emptied = ("error_code", "error_message", "failure_no", "ended_at", "worker_id")
     assert [item[name] for name in emptied] == [None] * 5
-    claimed = rows.claim(item_id)
-    assert claimed is not None
+    claimed = rows.claimed(item_id)
     assert claimed.claim.attempt == 5
     for outcome in (CRASHED, AWAY, AWAY):
         settled = rows.finish(claimed, outcome)
@@ -194,7 +199,7 @@ def test_a_retry_begins_a_new_run_of_a_batch_that_had_ended(rows: Acting) -> Non
     emptied = ("ended_at", "expires_at", "run_started_at", "settled_at", "pause_reason")
     assert [batch[name] for name in emptied] == [None] * 5
     assert (batch["run_ms"], batch["run_s2"], batch["busy_ms"]) == (0, 0.0, 0)
-    assert rows.counts() == {"completed": 1, "queued": 1}
+    assert rows.counts() == {"completed": 1, "pending": 1}
     assert rows.at_any_time(failures.of_batch, BATCH) == []
 
 
@@ -211,7 +216,7 @@ def test_a_retry_takes_up_what_failed_and_only_on_demand_what_was_cancelled(
     assert rows.act(batch_control.retry, RetryScope()) == 2
     assert rows.item(cancelled)["status"] == "cancelled"
     assert rows.act(batch_control.retry, RetryScope(ids=(cancelled,))) == 1
-    assert rows.counts() == {"queued": 3}
+    assert rows.counts() == {"pending": 3}
     assert rows.act(batch_control.retry, RetryScope(cancelled=True)) == 0
 
 
@@ -223,7 +228,7 @@ def test_a_retry_of_one_group_leaves_the_others_and_its_count_falls(rows: Acting
     rows.finish(rows.claimed(two), SLOW)
     wanted = rows.item(one)["failure_no"]
     assert rows.act(batch_control.retry, RetryScope(failure_no=wanted)) == 1
-    assert [rows.item(each)["status"] for each in (one, two)] == ["queued", "failed"]
+    assert [rows.item(each)["status"] for each in (one, two)] == ["pending", "failed"]
     assert [group.no for group in rows.at_any_time(failures.of_batch, BATCH)] == [
         rows.item(two)["failure_no"]
     ]
@@ -235,8 +240,7 @@ def test_a_stale_worker_changes_nothing_after_a_persons_retry(rows: Acting) -> N
     rows.act(batch_control.cancel)
     rows.act(batch_control.retry, RetryScope(cancelled=True))
     assert rows.finish(claimed) is None
-    successor = rows.claim(item_id)
-    assert successor is not None
+    successor = rows.claimed(item_id)
     assert rows.finish(claimed) is None
     assert rows.finish(successor) is not None
     assert rows.counts() == {"completed": 1}

@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
-from batchmill.db import batches, failures, items, schema, webhooks
+from batchmill.db import batches, failures, items, schema, webhooks, workers
 from batchmill.db.connect import Database
 from batchmill.db.types import at, from_ms
-from batchmill.model.batch import BatchStatus, OwnerId
-from batchmill.model.item import Claim, Failure, ItemId, Output, Result, SkipReason
+from batchmill.model.batch import Batch, BatchStatus, OwnerId
+from batchmill.model.item import Failure, Output, Result, SkipReason, WorkerId
 from batchmill.model.webhook import WebhookId
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.transitions import Completed, Failed
@@ -39,53 +39,83 @@ def an_output(size: int) -> Output:
 # Claim
 
 
-def test_a_claim_writes_who_works_until_when_and_starts_the_batch(database: Database) -> None:
+def test_a_claim_writes_who_has_the_items_and_starts_the_batch(database: Database) -> None:
     rows = Rows(database)
-    (item_id,) = rows.batch()
-    claimed = rows.claimed(item_id, "wrk_a")
-    item, batch = rows.item(item_id), rows.batch_row()
-    assert (item["status"], item["attempt"], item["worker_id"]) == ("processing", 1, "wrk_a")
-    assert item["lease_until"] == from_ms(rows.now + LEASE_MS)
-    assert item["started_at"] == batch["started_at"] == from_ms(rows.now)
-    assert batch["run_started_at"] == from_ms(rows.now)
-    assert (batch["status"], rows.counts()) == ("processing", {"processing": 1})
-    assert (claimed.position, claimed.total, claimed.owner_id) == (0, 1, OWNER)
-    assert (claimed.tier, claimed.claim.attempt) == ("free", 1)
+    ids = rows.batch(3)
+    claimed = rows.take("wrk_a", most=2)
+    assert [each.claim.item_id for each in claimed] == ids[:2], "in the order of the files"
+    item, batch = rows.item(ids[0]), rows.batch_row()
+    assert (item["status"], item["attempt"], item["worker_id"]) == ("queued", 1, "wrk_a")
+    assert (item["queued_at"], item["started_at"]) == (from_ms(rows.now), None)
+    assert batch["started_at"] == batch["run_started_at"] == from_ms(rows.now)
+    assert (batch["status"], rows.counts()) == ("processing", {"queued": 2, "pending": 1})
+    assert [(each.position, each.total) for each in claimed] == [(0, 3), (1, 3)]
+    assert (claimed[0].owner_id, claimed[0].tier, claimed[0].claim.attempt) == (OWNER, "free", 1)
 
 
 def test_only_the_first_claim_starts_the_batch(database: Database) -> None:
     rows = Rows(database)
-    first, second = rows.batch(2)
-    rows.claimed(first)
+    rows.batch(2)
+    rows.take(most=1)
     began = rows.now
     rows.now += 5_000
-    rows.claimed(second)
+    rows.take(most=1)
     batch = rows.batch_row()
     assert batch["started_at"] == batch["run_started_at"] == from_ms(began)
+
+
+def test_a_begin_is_noted_once_with_the_time_at_which_it_was(database: Database) -> None:
+    rows = Rows(database)
+    rows.batch(2)
+    claimed, _ = rows.take()
+    rows.now += 3_000
+    assert rows.begin(claimed, age_ms=1_200) == 1
+    item = rows.item(claimed.claim.item_id)
+    assert (item["status"], item["started_at"]) == ("processing", from_ms(rows.now - 1_200))
+    assert rows.counts() == {"queued": 1, "processing": 1}
+    rows.now += 1_000
+    assert rows.begin(claimed, age_ms=0) == 0
+    assert rows.item(claimed.claim.item_id) == item
+    assert rows.finish(claimed) is not None
+    assert rows.item(claimed.claim.item_id)["started_at"] == item["started_at"]
+    assert rows.counts() == {"queued": 1, "completed": 1}
 
 
 def test_an_item_is_claimed_once_whoever_asks(database: Database) -> None:
     rows = Rows(database)
     (item_id,) = rows.batch()
-    assert rows.claim(item_id) is None, "it is not queued"
-    rows.claimed(item_id, "wrk_a")
+    assert len(rows.take("wrk_a")) == 1
     before = rows.item(item_id), rows.batch_row()
-    assert rows.claim(item_id, "wrk_b") is None
+    assert rows.take("wrk_b") == []
     assert (rows.item(item_id), rows.batch_row()) == before
-    assert rows.claim(ItemId("itm_of_none")) is None
 
 
-def test_of_two_claims_that_saw_the_same_item_one_wins(database: Database) -> None:
+def test_of_two_claims_at_once_each_gets_items_of_its_own(database: Database) -> None:
     rows = Rows(database)
-    (item_id,) = rows.batch()
-    same = {"seen": 0, "worker_id": "wrk_a", "lease_ms": LEASE_MS}
-    assert not rows.do(items.claim, item_id, **same), "it was taken back since it was seen"
-    rows.take()
-    assert rows.do(items.claim, item_id, **same)
-    assert not rows.do(items.claim, item_id, **same)
-    rows.at_any_time(items.hand_back, Claim(item_id, BATCH, 1))
-    rows.take()
-    assert not rows.do(items.claim, item_id, **same), "it was claimed and given back meanwhile"
+    ids = rows.batch(4)
+    for worker in ("wrk_a", "wrk_b"):
+        rows.enter(worker)
+
+    def claim(conn: Connection, worker: str) -> list[str]:
+        asking = transitions.Asking(WorkerId(worker), slots=2, most=lambda _: 2)
+        return [each.claim.item_id for each in transitions.claim(conn, asking, now=at(rows.now))]
+
+    taken = both_at_once(
+        database, lambda conn: claim(conn, "wrk_a"), lambda conn: claim(conn, "wrk_b")
+    )
+    assert sorted(each for chunk in taken for each in chunk) == sorted(ids)
+    assert rows.counts() == {"queued": 4}
+
+
+def test_a_worker_whose_lease_is_over_claims_nothing(database: Database) -> None:
+    rows = Rows(database)
+    rows.batch(2)
+    worker_id = rows.enter("wrk_a")
+    asking = transitions.Asking(worker_id, slots=2, most=lambda _: 1)
+    rows.now += LEASE_MS
+    assert rows.do(transitions.claim, asking) == ()
+    assert not rows.do(workers.renew, worker_id, slots=2, stats={}, lease_ms=LEASE_MS)
+    assert rows.do(transitions.claim, asking) == (), "a lease that has ended never lives again"
 
 
 @pytest.mark.parametrize(
@@ -93,16 +123,30 @@ def test_of_two_claims_that_saw_the_same_item_one_wins(database: Database) -> No
     [{"paused": True}, {"status": BatchStatus.CANCELLING}, {"status": BatchStatus.COMPLETED}],
     ids=["paused", "being cancelled", "ended"],
 )
-def test_nothing_of_a_batch_that_must_not_run_is_queued_or_claimed(
+def test_nothing_of_a_batch_that_must_not_run_is_claimed(
     database: Database, change: dict[str, object]
 ) -> None:
     rows = Rows(database)
-    first, _ = rows.batch(2)
-    assert len(rows.take(window=1)) == 1
+    rows.batch(2)
+    assert len(rows.take(most=1)) == 1
     rows.at_any_time(batches.change, BATCH, **change)
-    assert rows.claim(first) is None
     assert rows.take() == []
     assert rows.counts() == {"pending": 1, "queued": 1}
+
+
+def test_a_batch_that_was_paused_since_it_was_chosen_is_passed_over(database: Database) -> None:
+    rows = Rows(database)
+    rows.batch(1)
+    rows.batch(1, batch_id="bat_2")
+    asked: list[str] = []
+
+    def most(batch: Batch) -> int:
+        asked.append(batch.id)
+        return 0
+
+    asking = transitions.Asking(rows.enter("wrk_a"), slots=2, most=most)
+    assert len(rows.do(transitions.claim, asking)) == 1, "never less than one, whoever asks"
+    assert asked == [BATCH]
 
 
 def test_each_attempt_has_a_number_of_its_own_however_the_last_one_ended(
@@ -110,20 +154,52 @@ def test_each_attempt_has_a_number_of_its_own_however_the_last_one_ended(
 ) -> None:
     rows = Rows(database)
     (item_id,) = rows.batch()
-    numbers = []
+    numbers, begun = [], []
     for end in ("handed back", "rescued", "retried"):
         claimed = rows.claimed(item_id)
         numbers.append(claimed.claim.attempt)
-        rows.now += LEASE_MS + 1
         if end == "handed back":
-            assert rows.at_any_time(transitions.hand_back, claimed.claim)
+            assert rows.hand_back(claimed) == 1
         elif end == "rescued":
+            rows.now += LEASE_MS + 1
             assert rows.rescue() == 1
         else:
             rows.finish(claimed, AWAY)
             rows.now += 2_000
+        begun.append(rows.item(item_id)["begun"])
     assert [*numbers, rows.claimed(item_id).claim.attempt] == [1, 2, 3, 4]
-    assert rows.item(item_id)["dispatch_no"] == 4
+    assert begun == [0, 0, 1], "an attempt that was handed back is none"
+
+
+def test_a_claim_takes_no_more_bytes_than_a_worker_should_hold(database: Database) -> None:
+    rows = Rows(database)
+    ids = rows.batch(5)
+    sizes = (1, transitions.CHUNK_BYTES, 1, 1, 1)
+    for item_id, size in zip(ids, sizes, strict=True):
+        row = update(schema.items).where(schema.items.c.id == item_id)
+        rows.at_any_time(
+            lambda conn, row=row, size=size: conn.execute(row.values(input_bytes=size))
+        )
+    taken = [len(rows.take()) for _ in range(3)]
+    assert taken == [1, 1, 3]
+
+
+def test_an_item_whose_earlier_attempt_may_have_left_files_says_so(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    tried = []
+    for end in ("handed back", "rescued", "retried"):
+        claimed = rows.claimed(item_id)
+        tried.append(claimed.was_tried)
+        if end == "handed back":
+            rows.hand_back(claimed)
+        elif end == "rescued":
+            rows.now += LEASE_MS + 1
+            rows.rescue()
+        else:
+            rows.finish(claimed, AWAY)
+            rows.now += 2_000
+    assert [*tried, rows.claimed(item_id).was_tried] == [False, False, True, True]
 
 
 # Finish
@@ -132,7 +208,7 @@ def test_each_attempt_has_a_number_of_its_own_however_the_last_one_ended(
 def test_a_finish_writes_the_result_and_counts_it_once(database: Database) -> None:
     rows = Rows(database)
     first, _ = rows.batch(2)
-    claimed = rows.claimed(first)
+    claimed, _ = rows.take()
     rows.now += 7_000
     result = Result(outputs=(an_output(4),), warnings=("It is small.",), step_ms={"resize": 3.0})
     settled = rows.finish(claimed, Completed(result), run_ms=6_000)
@@ -141,7 +217,8 @@ def test_a_finish_writes_the_result_and_counts_it_once(database: Database) -> No
     assert (settled.counts.completed, settled.counts.queued) == (1, 1)
     item, batch = rows.item(first), rows.batch_row()
     assert (item["status"], item["progress"], item["run_ms"]) == ("completed", 1.0, 6_000)
-    assert (item["lease_until"], item["worker_id"]) == (None, None)
+    assert (item["worker_id"], item["begun"]) == (None, 1)
+    assert item["started_at"] == from_ms(rows.now - 6_000)
     assert item["ended_at"] == batch["settled_at"] == from_ms(rows.now)
     assert [output["bytes"] for output in item["outputs"]] == [4]
     assert (item["warnings"], item["step_ms"]) == (["It is small."], {"resize": 3.0})
@@ -178,7 +255,7 @@ def test_a_file_that_succeeds_after_a_retry_has_no_error_any_more(database: Data
     rows.finish(rows.claimed(item_id), AWAY)
     item = rows.item(item_id)
     assert (item["status"], item["error_code"], item["errors"]) == ("retrying", "outage", 1)
-    assert (item["lease_until"], item["worker_id"], item["progress"]) == (None, None, 0.0)
+    assert (item["worker_id"], item["progress"]) == (None, 0.0)
     rows.now += 2_000
     rows.finish(rows.claimed(item_id))
     item = rows.item(item_id)
@@ -199,7 +276,7 @@ def test_a_failed_file_says_what_was_wrong_and_where(database: Database) -> None
     )
     assert (item["error_message"], item["error_retryable"]) == ("x" * 1_000, False)
     assert (item["run_ms"], item["ended_at"]) == (9, from_ms(rows.now))
-    assert (item["lease_until"], item["worker_id"]) == (None, None)
+    assert item["worker_id"] is None
     assert rows.batch_row()["bytes_done"] == FILE_BYTES
 
 
@@ -264,10 +341,9 @@ def test_of_the_finishes_of_the_last_two_items_at_once_one_ends_the_batch(
     claimed = [rows.claimed(each) for each in rows.batch(2)]
 
     def finish(conn: Connection, which: int) -> transitions.FinishedItem | None:
-        held = claimed[which]
-        return transitions.finish(
-            conn, held, DONE, run_ms=1, retention_ms=WEEK_MS, now=at(rows.now)
-        )
+        ended = [transitions.EndedAttempt(claimed[which], DONE, 1)]
+        (done,) = transitions.finish(conn, BATCH, ended, retention_ms=WEEK_MS, now=at(rows.now))
+        return done
 
     settled = both_at_once(database, lambda conn: finish(conn, 0), lambda conn: finish(conn, 1))
     assert sorted(str(each.ended) for each in settled if each) == ["None", "completed"]
@@ -289,7 +365,8 @@ def test_a_kill_before_the_commit_of_a_finish_leaves_all_to_the_next_worker(
     before = rows.item(item_id), rows.batch_row()
 
     def killed(conn: Connection) -> None:
-        transitions.finish(conn, claimed, DONE, run_ms=1, retention_ms=WEEK_MS, now=at(rows.now))
+        ended = [transitions.EndedAttempt(claimed, DONE, 1)]
+        transitions.finish(conn, BATCH, ended, retention_ms=WEEK_MS, now=at(rows.now))
         raise KilledError
 
     with pytest.raises(KilledError):
@@ -350,13 +427,12 @@ def test_a_lease_is_over_after_its_last_millisecond_and_not_in_it(database: Data
     (item_id,) = rows.batch()
     rows.claimed(item_id)
     rows.now += LEASE_MS
-    assert rows.do(items.expired, BATCH, limit=9) == []
     assert rows.rescue() == 0
-    assert rows.item(item_id)["status"] == "processing"
+    assert rows.item(item_id)["status"] == "queued"
     rows.now += 1
     assert rows.rescue() == 1
     item = rows.item(item_id)
-    assert (item["status"], item["lease_until"], item["worker_id"]) == ("pending", None, None)
+    assert (item["status"], item["worker_id"], item["lost"]) == ("pending", None, 1)
     assert (item["attempt"], item["errors"], item["crashes"], item["timeouts"]) == (1, 0, 0, 0)
     assert rows.counts() == {"pending": 1}
 
@@ -366,79 +442,148 @@ def test_a_renewed_lease_counts_from_its_renewal(database: Database) -> None:
     (item_id,) = rows.batch()
     claimed = rows.claimed(item_id)
     rows.now += LEASE_MS - 1
-    rows.do(items.renew, [claimed.claim], lease_ms=LEASE_MS)
-    assert rows.item(item_id)["lease_until"] == from_ms(rows.now + LEASE_MS)
+    rows.enter("wrk_a")
     rows.now += LEASE_MS
     assert rows.rescue() == 0
     assert rows.finish(claimed) is not None
     assert rows.item(item_id)["attempt"] == 1
 
 
-def test_what_was_renewed_after_it_was_found_expired_is_left_alone(database: Database) -> None:
-    rows = Rows(database)
-    one, two = rows.batch(2)
-    claimed = rows.claimed(one)
-    rows.claimed(two)
-    rows.now += LEASE_MS + 1
-    assert set(rows.do(items.expired, BATCH, limit=10)) == {one, two}
-    rows.do(items.renew, [claimed.claim], lease_ms=LEASE_MS)
-    assert rows.do(items.rescue, [one, two]) == 1
-    assert [rows.item(each)["status"] for each in (one, two)] == ["processing", "pending"]
-
-
-def test_a_rescue_is_not_filled_with_leases_that_hold(database: Database) -> None:
-    rows = Rows(database)
-    living, over = rows.batch(2)
-    claimed = rows.claimed(living)
-    rows.claimed(over)
-    rows.now += LEASE_MS + 1
-    rows.do(items.renew, [claimed.claim], lease_ms=LEASE_MS)
-    assert rows.rescue(limit=1) == 1
-    assert [rows.item(each)["status"] for each in (living, over)] == ["processing", "pending"]
-
-
-def test_a_rescue_takes_no_more_than_it_is_told_and_of_no_other_batch(database: Database) -> None:
-    rows = Rows(database)
-    for each in rows.batch(3):
-        rows.claimed(each)
-    (other,) = rows.batch(batch_id="bat_2")
-    rows.claimed(other)
-    rows.now += LEASE_MS + 1
-    assert rows.rescue(limit=2) == 2
-    assert rows.counts() == {"pending": 2, "processing": 1}
-    assert rows.rescue() == 1
-    assert rows.counts() == {"pending": 3}
-    assert rows.counts("bat_2") == {"processing": 1}
-
-
-def test_an_item_that_is_handed_back_is_due_at_once_and_has_used_nothing(
+def test_what_a_worker_has_whose_lease_stands_is_left_alone_whoever_was_asked_to_rescue_it(
     database: Database,
 ) -> None:
     rows = Rows(database)
     (item_id,) = rows.batch()
     claimed = rows.claimed(item_id)
-    rows.at_any_time(items.report_progress, claimed.claim, 0.5)
+    assert rows.do(transitions.rescue, BATCH, WorkerId("wrk_a"), [claimed.claim]) == 0
+    assert rows.item(item_id)["status"] == "queued"
+
+
+def test_a_rescue_takes_what_a_worker_that_is_gone_had_of_every_batch_and_of_no_other(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    for batch_id in (BATCH, "bat_2"):
+        gone, begun, living = rows.batch(3, batch_id=batch_id)
+        rows.claimed(gone, "wrk_gone")
+        rows.begin(rows.claimed(begun, "wrk_gone"))
+        rows.claimed(living, "wrk_living")
+    rows.now += LEASE_MS - 1
+    rows.enter("wrk_living")
+    rows.now += 2
+    assert rows.rescue() == 4
+    for batch_id in (BATCH, "bat_2"):
+        assert rows.counts(batch_id) == {"pending": 2, "queued": 1}
+
+
+def test_a_worker_that_has_left_leaves_its_items_to_others(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    rows.claimed(item_id)
+    rows.at_any_time(workers.leave, WorkerId("wrk_a"))
+    assert rows.rescue() == 1
+
+
+def test_a_worker_is_not_forgotten_while_it_has_items_that_nobody_rescued(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    rows.claimed(item_id)
+    rows.now += LEASE_MS + 1
+    assert rows.do(workers.forget_dead) == 0
+    rows.rescue()
+    assert rows.do(workers.forget_dead) == 1
+
+
+def test_items_that_are_handed_back_are_due_at_once_and_have_used_nothing(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    rows.batch(2)
+    claimed, waiting = rows.take()
+    rows.begin(claimed)
+    rows.do(items.report_progress, {claimed.claim: 0.5, waiting.claim: 0.5})
+    item_id = claimed.claim.item_id
     assert rows.item(item_id)["progress"] == 0.5
-    assert rows.at_any_time(transitions.hand_back, claimed.claim)
+    assert rows.item(waiting.claim.item_id)["progress"] == 0.0, "it has not begun"
+    held = [claimed.claim, waiting.claim]
+    assert rows.at_any_time(transitions.hand_back, BATCH, held) == 2
     item = rows.item(item_id)
     assert (item["status"], item["progress"], item["errors"]) == ("pending", 0.0, 0)
-    assert (item["lease_until"], item["worker_id"]) == (None, None)
-    assert rows.counts() == {"pending": 1}
-    assert not rows.at_any_time(transitions.hand_back, claimed.claim)
-    assert [each.item_id for each in rows.take()] == [item_id]
+    assert (item["worker_id"], item["begun"], item["lost"]) == (None, 0, 0)
+    assert rows.counts() == {"pending": 2}
+    assert rows.at_any_time(transitions.hand_back, BATCH, held) == 0
+    assert [each.claim.item_id for each in rows.take()] == [each.item_id for each in held]
 
 
-def test_all_leases_of_a_batch_end_at_once_and_those_of_others_do_not(database: Database) -> None:
+def test_every_lease_ends_at_a_start_that_knows_of_no_other_process(database: Database) -> None:
     rows = Rows(database)
-    first, second = rows.batch(2)
-    (other,) = rows.batch(batch_id="bat_2")
-    for each in (first, other):
-        rows.claimed(each)
-    rows.take()
-    assert rows.at_any_time(items.expire_leases, BATCH) == 1
-    assert rows.rescue() == 1
-    assert rows.rescue("bat_2") == 0
-    assert [rows.item(each)["status"] for each in (first, second)] == ["pending", "queued"]
+    for number, worker in enumerate(("wrk_a", "wrk_b")):
+        rows.batch(batch_id=f"bat_{number}")
+        rows.take(worker)
+    rows.at_any_time(workers.end_all)
+    assert rows.rescue() == 2
+
+
+# Chunks
+
+
+def test_attempts_that_end_together_are_each_recorded_for_what_they_are(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    rows.batch(7)
+    done, skipped, failed, away, crashed, stale, last = rows.take()
+    rows.begin(done)
+    rows.hand_back(stale)
+    outcomes: list[tuple[transitions.Claimed, transitions.Outcome]] = [
+        (done, Completed(Result((an_output(4),), warnings=("Ä 'quoted\\' text",)))),
+        (skipped, Completed(Result(skipped=SkipReason.UNCHANGED))),
+        (failed, UNREADABLE),
+        (away, AWAY),
+        (crashed, CRASHED),
+        (stale, DONE),
+        (last, Completed(Result(data={"faces": [1, 2.5, None, True], "name": "Zoë"}))),
+    ]
+    ended = [transitions.EndedAttempt(each, what, 5) for each, what in outcomes]
+    found = rows.finish_all(ended)
+    assert [each and each.status for each in found] == [
+        *("completed", "skipped", "failed", "retrying", "retrying"),
+        None,
+        "completed",
+    ]
+    assert rows.counts() == {
+        **{"completed": 2, "skipped": 1, "failed": 1, "retrying": 2, "pending": 1},
+    }
+    row = rows.item(done.claim.item_id)
+    assert row["warnings"] == ["Ä 'quoted\\' text"]
+    assert [output["bytes"] for output in row["outputs"]] == [4]
+    assert rows.item(skipped.claim.item_id)["outputs"] == []
+    assert rows.item(last.claim.item_id)["data"] == {
+        "faces": [1, 2.5, None, True],
+        "name": "Zoë",
+    }
+    (waits, dies) = (rows.item(each.claim.item_id) for each in (away, crashed))
+    assert (waits["errors"], waits["crashes"], dies["errors"], dies["crashes"]) == (1, 0, 0, 1)
+    assert (waits["data"], waits["outputs"], waits["error_retryable"]) == (None, None, True)
+    assert waits["due_at"] == rows.batch_row()["retry_due_at"] == from_ms(rows.now + 2_000)
+    assert rows.batch_row()["bytes_done"] == 4 * FILE_BYTES
+    assert groups(rows) == [("unreadable_file", "The picture ends early.", 1)]
+    assert rows.finish_all(ended) == [None] * 7
+    assert rows.counts()["completed"] == 2
+
+
+def test_a_batch_ends_when_its_last_items_end_together_and_the_last_one_says_so(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    a_webhook(rows)
+    rows.batch(3)
+    found = rows.finish_all([transitions.EndedAttempt(each, DONE, 5) for each in rows.take()])
+    assert [each and each.ended for each in found] == [None, None, BatchStatus.COMPLETED]
+    assert rows.batch_row()["status"] == "completed"
+    assert notices(rows) == [("wh_1", "completed")]
 
 
 # Failures by cause, and batches that stop

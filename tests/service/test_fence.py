@@ -36,15 +36,15 @@ def test_a_worker_whose_item_was_taken_over_settles_nothing_and_its_successor_do
     assert rows.item(b.claim.item_id)["attempt"] == 2
 
 
-def test_a_worker_whose_item_was_taken_over_neither_hands_it_back_nor_prolongs_it(
+def test_a_worker_whose_item_was_taken_over_neither_hands_it_back_nor_begins_it(
     database: Database,
 ) -> None:
     rows = Rows(database)
     a, _ = taken_over(rows)
     before = rows.item(a.claim.item_id)
-    assert not rows.at_any_time(transitions.hand_back, a.claim)
-    assert not rows.at_any_time(items.report_progress, a.claim, 0.9)
-    rows.do(items.renew, [a.claim], lease_ms=10 * LEASE_MS)
-    assert rows.at_any_time(items.held, [a.claim]) == set()
+    assert not rows.hand_back(a)
+    assert not rows.begin(a)
+    assert not rows.do(items.report_progress, {a.claim: 0.9})
+    assert rows.at_any_time(items.held, [a.claim]) == {}
     assert rows.item(a.claim.item_id) == before
-    assert rows.counts() == {"processing": 1}
+    assert rows.counts() == {"queued": 1}

@@ -4,34 +4,38 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 from sqlalchemy.engine import make_url
 
 import databases
 from batchmill.attempt.run import Finished
-from batchmill.db import items
+from batchmill.db import workers
 from batchmill.db.connect import Database
 from batchmill.db.schema import items as item_rows
-from batchmill.db.types import NOW, to_ms
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.model.batch import BatchId
-from batchmill.model.item import ItemId, Result, Spent, WorkerId
-from batchmill.service import sweep
+from batchmill.model.item import IN_FLIGHT, ItemId, Result, Spent, WorkerId
+from batchmill.service import batch_control
 from batchmill.service.context import ServerContext
-from batchmill.service.execution.process_item import Attempt, process_item
 from batchmill.service.scheduling import transitions
-from batchmill.service.scheduling.leases import TICK_S, LeaseKeeper
+from batchmill.service.scheduling.leases import TICK_S
 from batchmill.service.scheduling.transitions import Claimed
-from batchmill.worker import background
 from support.line import line_to
 from support.pool_session import opened
-from support.rows import LEASE_MS
-from support.server_contexts import items_of, new_context, scripted, send
+from support.server_contexts import (
+    items_of,
+    new_context,
+    nothing_special,
+    scripted,
+    send,
+    until,
+    until_ended,
+    working,
+)
 
 # SQL is the subject: all databases
 
@@ -72,86 +76,64 @@ class Held:
             raise
 
 
-@asynccontextmanager
-async def working_on(
-    context: ServerContext, attempt: Attempt, item_id: ItemId
-) -> AsyncIterator[asyncio.Task[None]]:
-    """Work on one item beside the block, with its lease kept."""
-    keeper = LeaseKeeper(context)
-    async with background(keeper.run()), asyncio.timeout(WAIT_S):
-        work = asyncio.create_task(process_item(context, keeper, attempt, item_id))
-        try:
-            yield work
-        finally:
-            work.cancel()
-            await asyncio.wait({work})
-
-
 async def one_item(context: ServerContext) -> tuple[BatchId, ItemId]:
     batch_id = await send(context, 1)
     (item,) = await items_of(context, batch_id)
     return batch_id, item.id
 
 
-async def lease_of(database: Database, item_id: ItemId) -> tuple[datetime | None, int]:
-    """Return until when an item's lease holds, and the database's time."""
-
-    def look(conn: Connection) -> tuple[datetime | None, int]:
-        query = select(item_rows.c.lease_until, NOW).where(item_rows.c.id == item_id)
-        row = conn.execute(query).one()
-        return row[0], row[1]
-
-    return await database.read(look)
-
-
-async def take_over(database: Database, batch_id: BatchId, item_id: ItemId) -> None:
-    """Let the lease end and another worker claim the item."""
-    await database.run(items.expire_leases, batch_id)
-    assert await database.run(transitions.rescue, batch_id, limit=10) == 1
-    await database.run(transitions.queue_items, batch_id, window=9)
-    claimed = await database.run(
-        transitions.claim, item_id, worker_id=WorkerId("wrk_b"), lease_ms=LEASE_MS
-    )
-    assert claimed is not None
-
-
 def retake(conn: Connection, item_id: ItemId) -> None:
     """Make the claim of an item another worker's, as a rescue and a new claim do."""
+    lease: dict[str, Any] = {"slots": 1, "stats": {}, "lease_ms": 600_000}
+    workers.enter(conn, WorkerId("wrk_b"), host="h", pid=1, **lease)
     again = {"attempt": item_rows.c.attempt + 1, "worker_id": "wrk_b"}
     conn.execute(update(item_rows).where(item_rows.c.id == item_id).values(again))
 
 
-async def test_an_attempt_that_takes_longer_than_its_lease_stays_one_attempt(
+async def test_an_attempt_that_takes_longer_than_a_lease_stays_one_attempt(
     database: Database, tmp_path: Path
 ) -> None:
     context, held = new_context(database, tmp_path, **SHORT), Held()
-    batch_id, item_id = await one_item(context)
-    async with working_on(context, scripted(tmp_path, held), item_id) as work:
+    async with working(context, scripted(tmp_path, held)):
+        batch_id, _ = await one_item(context)
         await held.begun.wait()
-        first, now_ms = await lease_of(database, item_id)
-        assert first is not None
-        while now_ms <= to_ms(first):
-            await asyncio.sleep(0.05)
-            _, now_ms = await lease_of(database, item_id)
-        await sweep.rescue_expired(context)
+        await asyncio.sleep(2 * SHORT["lease_s"])
         held.let_go.set()
-        await work
+        await until_ended(context, batch_id)
     (item,) = await items_of(context, batch_id)
     assert (item.status, item.attempt) == ("completed", 1)
+
+
+async def test_an_attempt_that_runs_for_more_than_a_moment_is_shown_as_processing(
+    database: Database, tmp_path: Path
+) -> None:
+    context, held = new_context(database, tmp_path), Held()
+    async with working(context, scripted(tmp_path, held), slots=1):
+        batch_id = await send(context, 2)
+        await held.begun.wait()
+        batch = await until(context, batch_id, lambda batch: batch.counts.processing == 1)
+        assert batch.counts.queued + batch.counts.pending == 1
+        held.let_go.set()
+        await until_ended(context, batch_id)
+    first, second = await items_of(context, batch_id)
+    assert first.started_at is not None
+    assert first.run_ms is not None
+    assert second.started_at is not None
+    assert first.run_ms >= 1_000 > (second.run_ms or 0)
 
 
 async def test_an_attempt_whose_item_was_taken_over_is_stopped_and_leaves_the_new_claim_alone(
     database: Database, tmp_path: Path
 ) -> None:
     context, held = new_context(database, tmp_path), Held()
-    batch_id, item_id = await one_item(context)
-    async with working_on(context, scripted(tmp_path, held), item_id) as work:
+    async with working(context, scripted(tmp_path, held)):
+        batch_id, item_id = await one_item(context)
         await held.begun.wait()
-        await take_over(database, batch_id, item_id)
-        await held.stopped.wait()
-        await work
-    (item,) = await items_of(context, batch_id)
-    assert (item.status, item.attempt, item.spent) == ("processing", 2, Spent())
+        await database.run(retake, item_id)
+        await asyncio.wait_for(held.stopped.wait(), WAIT_S)
+        (item,) = await items_of(context, batch_id)
+        assert (item.attempt, item.spent) == (2, Spent())
+        assert item.status in IN_FLIGHT
 
 
 async def test_attempts_that_take_long_to_end_are_stopped_once_and_the_worker_goes_on(
@@ -160,10 +142,12 @@ async def test_attempts_that_take_long_to_end_are_stopped_once_and_the_worker_go
     """The first is lost to another worker, the second when the database is away too."""
     away = Unreachable(database.engine.url.render_as_string(hide_password=False))
     context = new_context(away, tmp_path, **SHORT)
-    batch_id = await send(context, 2)
     begun, stopped = asyncio.Queue[ItemId](), asyncio.Queue[ItemId]()
+    is_over = False
 
     async def slow_to_end(claimed: Claimed) -> None:
+        if is_over:
+            return
         begun.put_nowait(claimed.claim.item_id)
         try:
             await asyncio.Event().wait()
@@ -172,22 +156,18 @@ async def test_attempts_that_take_long_to_end_are_stopped_once_and_the_worker_go
             await asyncio.sleep(5 * TICK_S)
             raise
 
-    keeper = LeaseKeeper(context)
-    attempt = scripted(tmp_path, slow_to_end)
-    async with background(keeper.run()), asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(2 * WAIT_S), working(context, scripted(tmp_path, slow_to_end)):
+        batch_id = await send(context, 2)
         first, second = [item.id for item in await items_of(context, batch_id)]
-        works = [
-            asyncio.create_task(process_item(context, keeper, attempt, item_id))
-            for item_id in (first, second)
-        ]
         assert {await begun.get(), await begun.get()} == {first, second}
         await database.run(retake, first)
         assert await stopped.get() == first
         away.away = True
         assert await stopped.get() == second
-        await asyncio.wait(works)
-        away.away = False
-    assert [work.exception() for work in works] == [None, None]
+        is_over, away.away = True, False
+        await database.run(lambda conn: conn.execute(update(item_rows).values(worker_id="gone")))
+        batch = await until_ended(context, batch_id)
+    assert batch.counts.completed == 2
     assert stopped.empty()
     await away.aclose()
 
@@ -195,8 +175,7 @@ async def test_attempts_that_take_long_to_end_are_stopped_once_and_the_worker_go
 async def test_how_far_an_attempt_is_reaches_the_row_and_never_goes_back(
     database: Database, tmp_path: Path
 ) -> None:
-    context = new_context(database, tmp_path)
-    batch_id, item_id = await one_item(context)
+    context = new_context(database, tmp_path, drain_s=0)
     told: asyncio.Queue[float] = asyncio.Queue()
 
     @asynccontextmanager
@@ -208,7 +187,8 @@ async def test_how_far_an_attempt_is_reaches_the_row_and_never_goes_back(
             told.task_done()
         yield Finished(Result(), (), tmp_path)
 
-    async with working_on(context, attempt, item_id):
+    async with asyncio.timeout(WAIT_S), working(context, attempt):
+        batch_id, _ = await one_item(context)
         for fractions, stored in (((0.4, 0.2), 0.4), ((7.0,), 1.0)):
             for fraction in fractions:
                 told.put_nowait(fraction)
@@ -217,22 +197,126 @@ async def test_how_far_an_attempt_is_reaches_the_row_and_never_goes_back(
                 await asyncio.sleep(0.05)
 
 
-async def test_a_worker_without_its_database_stops_its_attempt_and_the_next_one_finishes_the_item(
+async def test_a_worker_without_its_database_stops_its_attempt_and_does_it_anew_once_it_is_back(
     tmp_path: Path, database: Database
 ) -> None:
     away = Unreachable(database.engine.url.render_as_string(hide_password=False))
     context, held = new_context(away, tmp_path, **SHORT), Held()
-    batch_id, item_id = await one_item(context)
-    async with working_on(context, scripted(tmp_path, held), item_id) as work:
+    async with asyncio.timeout(WAIT_S), working(context, scripted(tmp_path, held)):
+        batch_id, _ = await one_item(context)
         await held.begun.wait()
         away.away = True
         await held.stopped.wait()
-        await asyncio.wait({work})
-        assert work.exception() is None, "an outage is no fault of the worker"
+        held.let_go.set()
         away.away = False
+        batch = await until_ended(context, batch_id)
+    assert batch.counts.completed == 1
     (item,) = await items_of(context, batch_id)
-    assert (item.status, item.attempt) == ("processing", 1)
-    await take_over(database, batch_id, item_id)
+    assert item.attempt > 1
+    assert item.spent == Spent()
+    await away.aclose()
+
+
+async def test_a_worker_whose_lease_was_over_goes_on_under_another_id(
+    database: Database, tmp_path: Path
+) -> None:
+    """As one that was stopped for a while: what it had is no longer its own."""
+    context, held = new_context(database, tmp_path, **SHORT), Held()
+    async with asyncio.timeout(WAIT_S), working(context, scripted(tmp_path, held)):
+        batch_id, _ = await one_item(context)
+        await held.begun.wait()
+        before = context.worker_id
+        await database.run(workers.end_all)
+        await held.stopped.wait()
+        held.let_go.set()
+        await until_ended(context, batch_id)
+        assert context.worker_id != before
+        alive = [row.id for row in await database.read(workers.alive)]
+        assert alive == [context.worker_id]
+    (item,) = await items_of(context, batch_id)
+    assert (item.status, item.begun) == ("completed", 1)
+
+
+async def test_what_a_worker_has_not_begun_of_a_paused_batch_goes_back(
+    database: Database, tmp_path: Path
+) -> None:
+    context, held = new_context(database, tmp_path), Held()
+    async with asyncio.timeout(WAIT_S), working(context, scripted(tmp_path, held), slots=1):
+        batch_id = await send(context, 5)
+        await held.begun.wait()
+        await batch_control.pause(context, batch_id, owner_id=None)
+        batch = await until(context, batch_id, lambda batch: batch.counts.pending == 4)
+        assert batch.counts.in_flight == 1
+        held.let_go.set()
+        await until(context, batch_id, lambda batch: batch.counts.completed == 1)
+        await batch_control.resume(context, batch_id, owner_id=None)
+        await until_ended(context, batch_id)
+
+
+async def test_what_waits_behind_a_long_file_goes_back_to_others(
+    database: Database, tmp_path: Path
+) -> None:
+    context, held = new_context(database, tmp_path), Held()
+    async with asyncio.timeout(WAIT_S), working(context, scripted(tmp_path, held), slots=1):
+        batch_id = await send(context, 5)
+        await held.begun.wait()
+        await until(context, batch_id, lambda batch: batch.counts.queued > 0)
+        batch = await until(context, batch_id, lambda batch: batch.counts.pending == 4)
+        assert batch.counts.in_flight == 1
+        held.let_go.set()
+        await until_ended(context, batch_id)
+
+
+class Forgetful(Database):
+    """A database whose answers to some calls get lost, each once."""
+
+    def __init__(self, url: str, *functions: Callable[..., Any]) -> None:
+        super().__init__(url)
+        self.to_lose = list(functions)
+
+    async def run(self, function: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        answer = await super().run(function, *args, **more)
+        if function in self.to_lose and answer:
+            self.to_lose.remove(function)
+            raise DatabaseUnavailableError("The line broke.")
+        return answer
+
+
+@pytest.mark.parametrize("function", [transitions.claim, transitions.finish])
+async def test_an_answer_that_is_lost_loses_no_item_and_no_output(
+    database: Database, tmp_path: Path, function: Callable[..., Any]
+) -> None:
+    url = database.engine.url.render_as_string(hide_password=False)
+    forgetful = Forgetful(url, function)
+    context = new_context(forgetful, tmp_path)
+    async with asyncio.timeout(WAIT_S), working(context, scripted(tmp_path, nothing_special)):
+        batch_id = await send(context, 3)
+        batch = await until_ended(context, batch_id)
+    assert forgetful.to_lose == []
+    assert batch.counts.completed == 3
+    for item in await items_of(context, batch_id):
+        assert item.begun == 1
+        assert item.result is not None
+        for output in item.result.outputs:
+            assert (tmp_path / "storage" / output.key).exists()
+    await forgetful.aclose()
+
+
+async def test_what_ended_while_the_database_was_away_is_kept_and_written_once_it_is_back(
+    database: Database, tmp_path: Path
+) -> None:
+    away = Unreachable(database.engine.url.render_as_string(hide_password=False))
+    context, held = new_context(away, tmp_path), Held()
+    async with asyncio.timeout(WAIT_S), working(context, scripted(tmp_path, held)):
+        batch_id, _ = await one_item(context)
+        await held.begun.wait()
+        away.away = True
+        held.let_go.set()
+        await asyncio.sleep(2)
+        away.away = False
+        await until_ended(context, batch_id)
+    (item,) = await items_of(context, batch_id)
+    assert (item.status, item.attempt) == ("completed", 1)
     await away.aclose()
 
 
@@ -264,8 +348,7 @@ async def test_a_worker_that_loses_the_line_to_its_database_kills_the_child_that
         far = Database(
             url.set(host="127.0.0.1", port=line.port).render_as_string(hide_password=False)
         )
-        context = new_context(far, tmp_path, **SHORT)
-        _, item_id = await one_item(context)
+        context = new_context(far, tmp_path, **SHORT, drain_s=0)
 
         @asynccontextmanager
         async def attempt(
@@ -274,12 +357,13 @@ async def test_a_worker_that_loses_the_line_to_its_database_kills_the_child_that
             await pool.run("hang")
             yield Finished(Result(), (), tmp_path)
 
-        async with working_on(context, attempt, item_id) as work:
+        async with working(context, attempt):
+            await one_item(context)
             await pool.busy()
             (child,) = pool.pids()
             getattr(line, how)()
             while is_alive(child):
                 await asyncio.sleep(0.05)
             line.mend()
-            await asyncio.wait({work})
+            await pool.busy()
         await far.aclose()

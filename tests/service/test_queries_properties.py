@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import Connection
 
 import databases
-from batchmill.db import batches, items
+from batchmill.db import batches, items, workers
 from batchmill.db.connect import Database
 from batchmill.db.schema import failures as failures_table
 from batchmill.db.schema import items as items_table
@@ -25,7 +25,6 @@ from batchmill.model.item import (
     ItemId,
     ItemStatus,
     NewItem,
-    QueueMessage,
     Result,
     WorkerId,
 )
@@ -44,6 +43,7 @@ Row = tuple[str, ItemStatus, int]
 """Name, status and failure group of an item."""
 BATCH = BatchId("bat_1")
 NUMBER = 7
+WORKER = WorkerId("wrk")
 ORDER = BatchDraft(
     pipeline={}, pipeline_name="p", family="images", tier="free", priority=1050, keep_open=True
 )
@@ -63,7 +63,6 @@ class Percent(RuleBasedStateMachine):
         super().__init__()
         self.do(databases.empty)
         self.now = 1_800_000_000_000
-        self.rung: list[QueueMessage] = []
         self.seen: dict[int, float] = {}
 
     def do(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -80,6 +79,8 @@ class Percent(RuleBasedStateMachine):
         self.do(items.insert, BATCH, new, first_position=0)
         self.do(batches.count, BATCH, {ItemStatus.PENDING: NUMBER})
         self.do(batches.start, BATCH, status=BatchStatus.QUEUED, open=keep_open)
+        lease: dict[str, Any] = {"slots": 1, "stats": {}, "lease_ms": 10**12}
+        self.do(workers.enter, WORKER, host="h", pid=1, now=at(self.now), **lease)
 
     @rule()
     def close(self) -> None:
@@ -91,21 +92,11 @@ class Percent(RuleBasedStateMachine):
 
     @rule(outcome=st.sampled_from(OUTCOMES), run_ms=st.integers(0, 10_000))
     def work_one(self, outcome: Completed | Failed, run_ms: int) -> None:
-        taken = self.do(transitions.queue_items, BATCH, window=3, now=at(self.now))
-        self.rung += taken.messages
-        if not self.rung:
-            return
-        claimed = self.do(
-            transitions.claim,
-            self.rung.pop(0).item_id,
-            worker_id=WorkerId("wrk"),
-            lease_ms=1_000,
-            now=at(self.now),
-        )
-        if claimed is not None:
+        asking = transitions.Asking(WORKER, slots=1, most=lambda _: 1)
+        for claimed in self.do(transitions.claim, asking, now=at(self.now)):
             self.now += run_ms
-            times = {"run_ms": run_ms, "retention_ms": 1_000, "now": at(self.now)}
-            self.do(transitions.finish, claimed, outcome, **times)
+            ended = [transitions.EndedAttempt(claimed, outcome, run_ms)]
+            self.do(transitions.finish, BATCH, ended, retention_ms=1_000, now=at(self.now))
 
     @rule(numbers=st.sets(st.integers(0, NUMBER - 1), min_size=1), is_first=st.booleans())
     def retry_some(self, numbers: set[int], *, is_first: bool) -> None:

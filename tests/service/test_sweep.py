@@ -29,6 +29,7 @@ from support.server_contexts import (
     a_day_later,
     a_file,
     batch_of,
+    claim_as,
     items_of,
     marked,
     new_context,
@@ -45,16 +46,16 @@ from support.server_contexts import (
 pytestmark = pytest.mark.all_databases
 
 
-async def test_an_item_whose_worker_went_silent_is_delivered_again(
+async def test_an_item_whose_worker_went_silent_waits_for_another(
     database: Database, tmp_path: Path
 ) -> None:
     context = new_context(database, tmp_path)
     batch_id = await send(context, 1)
-    (item,) = await items_of(context, batch_id)
-    await database.run(transitions.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000)
+    await claim_as(context, "wrk_dead")
+    await database.run(workers.end_all)
     await swept(context)
     (item,) = await items_of(context, batch_id)
-    assert (item.status, item.attempt, item.spent.crashes) == (ItemStatus.QUEUED, 1, 0)
+    assert (item.status, item.attempt, item.spent.crashes) == (ItemStatus.PENDING, 1, 0)
 
 
 async def test_a_storage_that_hangs_holds_up_tidying_but_not_the_sweep(
@@ -72,11 +73,9 @@ async def test_a_storage_that_hangs_holds_up_tidying_but_not_the_sweep(
     batch_id = await send(context, 1)
     async with background(sweep.run(context)):
         await asyncio.wait_for(asked.wait(), 30)
-        (item,) = await items_of(context, batch_id)
-        await database.run(
-            transitions.claim, item.id, worker_id=WorkerId("wrk_dead"), lease_ms=-1000
-        )
-        await until(context, batch_id, lambda batch: batch.counts.queued == 1)
+        await claim_as(context, "wrk_dead")
+        await database.run(workers.end_all)
+        await until(context, batch_id, lambda batch: batch.counts.pending == 1)
         assert (await items_of(context, batch_id))[0].attempt == 1
 
 
@@ -109,7 +108,9 @@ async def test_a_file_that_cannot_be_removed_ends_neither_the_sweep_nor_the_remo
             while stored_batches(tmp_path) != {first, orphans[0]}:
                 await asyncio.sleep(0.02)
         batch = await send(context, 1)
-        await until(context, batch, lambda batch: batch.counts.queued == 1)
+        await claim_as(context, "wrk_dead")
+        await database.run(workers.end_all)
+        await until(context, batch, lambda batch: batch.counts.pending == 1)
 
 
 def stored_batches(folder: Path) -> set[str]:
@@ -119,12 +120,9 @@ def stored_batches(folder: Path) -> set[str]:
 async def test_a_living_lease_is_left_alone(database: Database, tmp_path: Path) -> None:
     context = new_context(database, tmp_path)
     batch_id = await send(context, 1)
-    (item,) = await items_of(context, batch_id)
-    await database.run(
-        transitions.claim, item.id, worker_id=context.process_id, lease_ms=context.lease_ms
-    )
+    await claim_as(context, "wrk_living")
     await swept(context)
-    assert (await batch_of(context, batch_id)).counts.processing == 1
+    assert (await batch_of(context, batch_id)).counts.queued == 1
 
 
 async def test_a_start_after_a_kill_takes_everything_over_at_once(
@@ -132,10 +130,7 @@ async def test_a_start_after_a_kill_takes_everything_over_at_once(
 ) -> None:
     killed = new_context(database, tmp_path)
     batch_id = await send(killed, 6)
-    for item in (await items_of(killed, batch_id))[:2]:
-        await database.run(
-            transitions.claim, item.id, worker_id=killed.process_id, lease_ms=3_600_000
-        )
+    await claim_as(killed, "wrk_killed", most=2)
     started = new_context(database, tmp_path)
     await sweep.take_over(started)
     async with working(started, scripted(tmp_path, nothing_special)):
@@ -246,7 +241,7 @@ async def test_slots_of_dead_workers_are_forgotten(database: Database, tmp_path:
     context = new_context(database, tmp_path)
     for name, lease_ms in (("wrk_a", 60_000), ("wrk_b", -1)):
         await database.run(
-            workers.record_heartbeat,
+            workers.enter,
             WorkerId(name),
             host="h",
             pid=1,
@@ -254,7 +249,7 @@ async def test_slots_of_dead_workers_are_forgotten(database: Database, tmp_path:
             stats={},
             lease_ms=lease_ms,
         )
-    assert await database.read(workers.known_slots) == 4
+    assert await database.read(workers.known_slots) == (4, 1)
     await swept(context)
     assert [worker.id for worker in await database.read(workers.alive)] == ["wrk_a"]
     assert await database.run(workers.forget_dead) == 0, "the sweep has removed its row"
@@ -265,24 +260,20 @@ async def test_a_retrying_item_is_not_taken_before_it_is_due(
 ) -> None:
     context = new_context(database, tmp_path)
     batch_id = await send(context, 1)
-    (item,) = await items_of(context, batch_id)
-    claimed = await database.run(
-        transitions.claim, item.id, worker_id=context.process_id, lease_ms=1000
-    )
-    assert claimed is not None
+    (claimed,) = await claim_as(context, "wrk_a")
     failed = transitions.Failed(
         Failure("outage", "away", retryable=True),
         "errors",
         RetryPolicy(),
         retry_after_s=600,
     )
-    await database.run(transitions.finish, claimed, failed, run_ms=1, retention_ms=10**9)
+    ended = [transitions.EndedAttempt(claimed, failed, 1)]
+    await database.run(transitions.finish, batch_id, ended, retention_ms=10**9)
     await swept(context)
     assert (await batch_of(context, batch_id)).counts.retrying == 1
-    taken = await database.run(
-        transitions.queue_next_turn, claimed.owner_id, window=8, now=at(4_000_000_000_000)
-    )
-    assert [each.item_id for each in taken.messages] == [item.id]
+    assert not await claim_as(context, "wrk_b")
+    await database.run(batches.change, batch_id, retry_due_at=at(0))
+    assert not await claim_as(context, "wrk_c"), "the item itself says when it is due"
 
 
 def batches_draft() -> BatchDraft:

@@ -1,97 +1,88 @@
-"""What is queued next, and whose turn it is: windows, shares, caps and priorities, as rows."""
+"""Whose turn it is and what a worker gets: tiers, shares, ageing and limits, as rows."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection
 
-from batchmill.db import batches, turns
+from batchmill.db import batches, shares, turns
 from batchmill.db.connect import Database
+from batchmill.db.shares import Share
 from batchmill.db.types import at, from_ms
 from batchmill.model.batch import BatchId, OwnerId
-from batchmill.model.item import Claim
+from batchmill.model.item import WorkerId
 from batchmill.service.scheduling import transitions
 from support.rows import AWAY, BATCH, OWNER, Rows, both_at_once
 
 # SQL is the subject: all databases
 
-
-# Queueing
-
-
-def test_what_is_due_is_queued_in_order_as_far_as_the_window_has_room(database: Database) -> None:
-    rows = Rows(database)
-    ids = rows.batch(5)
-    taken = rows.take(window=3)
-    assert [(each.item_id, each.dispatch_no, each.priority) for each in taken] == [
-        (item_id, 1, 1050) for item_id in ids[:3]
-    ]
-    assert rows.item(ids[0])["queued_at"] == from_ms(rows.now)
-    assert rows.counts() == {"pending": 2, "queued": 3}
-    assert rows.take(window=3) == []
-    assert rows.claim(ids[0]) is not None
-    assert rows.take(window=3) == [], "a running item fills the window too"
+ANNA, BERTA, CARLA = OwnerId("anna"), OwnerId("berta"), OwnerId("carla")
 
 
-def test_a_batch_keeps_its_own_window_below_that_of_its_owner(database: Database) -> None:
-    rows = Rows(database)
-    rows.batch(5, concurrency=2)
-    assert len(rows.take(window=4)) == 2
-    assert rows.take(window=4) == []
+def ids_of(claimed: Sequence[transitions.Claimed]) -> list[str]:
+    return [each.claim.item_id for each in claimed]
 
 
-def test_batches_of_an_owner_share_what_may_be_queued_and_others_have_their_own(
+# What is claimed
+
+
+def test_what_is_due_is_claimed_in_order_as_far_as_the_worker_can_use_it(
     database: Database,
 ) -> None:
     rows = Rows(database)
-    first, *_ = rows.batch(3)
-    rows.batch(3, batch_id="bat_2")
-    rows.batch(3, batch_id="bat_3", owner_id=OwnerId("berta"))
-    assert len(rows.take(window=3)) == 3
-    assert rows.take("bat_2", window=3) == []
-    assert len(rows.take("bat_3", window=3)) == 3
-    rows.claim(first)
-    assert len(rows.take("bat_2", window=3)) == 1
+    ids = rows.batch(5)
+    assert ids_of(rows.take(most=3)) == ids[:3]
+    assert rows.item(ids[0])["queued_at"] == from_ms(rows.now)
+    assert rows.counts() == {"pending": 2, "queued": 3}
+    assert ids_of(rows.take(most=3)) == ids[3:]
 
 
-def test_who_has_little_left_stands_before_who_has_much(database: Database) -> None:
+def test_a_batch_with_a_limit_has_no_more_in_hand_whoever_asks(database: Database) -> None:
     rows = Rows(database)
-    rows.batch(2)
-    rows.batch(50, batch_id="bat_2", owner_id=OwnerId("berta"))
-    assert [each.ahead for each in rows.take(window=2)] == [0, 1]
-    assert [each.ahead for each in rows.take("bat_2", window=2)] == [8, 9]
+    rows.batch(5, concurrency=2)
+    first, second = rows.take("wrk_a", most=9)
+    assert rows.take("wrk_b", most=9) == []
+    rows.begin(first)
+    assert rows.take("wrk_b", most=9) == [], "one that has begun counts too"
+    rows.finish(first)
+    assert len(rows.take("wrk_b", most=9)) == 1
+    rows.hand_back(second)
+    assert len(rows.take("wrk_b", most=9)) == 1
 
 
-def test_a_retry_is_queued_in_its_millisecond_and_not_before_and_goes_first(
+def test_a_retry_is_claimed_in_its_millisecond_and_not_before_and_goes_first(
     database: Database,
 ) -> None:
     rows = Rows(database)
     ids = rows.batch(3)
-    rows.finish(rows.claimed(ids[1]), AWAY)
+    first, retried, third = rows.take()
+    rows.finish(retried, AWAY)
     assert rows.batch_row()["retry_due_at"] == from_ms(rows.now + 2_000)
-    for item_id in (ids[0], ids[2]):
-        assert rows.claim(item_id) is not None
-        rows.at_any_time(transitions.hand_back, Claim(item_id, BATCH, 1))
+    for each in (first, third):
+        rows.hand_back(each)
     rows.now += 1_999
-    assert [each.item_id for each in rows.take(window=1)] == [ids[0]]
+    assert ids_of(rows.take(most=1)) == [ids[0]]
     rows.now += 1
-    assert [(each.item_id, each.dispatch_no) for each in rows.take(window=2)] == [(ids[1], 2)]
+    assert ids_of(rows.take(most=2)) == [ids[1], ids[2]]
     assert rows.item(ids[1])["status"] == "queued"
     assert rows.batch_row()["retry_due_at"] is None
-    assert rows.counts() == {"pending": 1, "queued": 2}
+    assert rows.counts() == {"queued": 3}
 
 
 def test_the_batch_knows_its_earliest_retry(database: Database) -> None:
     rows = Rows(database)
-    one, two, three = rows.batch(3)
-    rows.finish(rows.claimed(one), replace(AWAY, retry_after_s=30.0))
+    rows.batch(3)
+    one, two, three = rows.take()
+    rows.finish(one, replace(AWAY, retry_after_s=30.0))
     assert rows.batch_row()["retry_due_at"] == from_ms(rows.now + 30_000)
-    rows.finish(rows.claimed(two), replace(AWAY, retry_after_s=10.0))
-    rows.finish(rows.claimed(three), replace(AWAY, retry_after_s=20.0))
+    waits = [replace(AWAY, retry_after_s=10.0), replace(AWAY, retry_after_s=20.0)]
+    ended = zip((two, three), waits, strict=True)
+    rows.finish_all([transitions.EndedAttempt(each, wait, 1) for each, wait in ended])
     assert rows.batch_row()["retry_due_at"] == from_ms(rows.now + 10_000)
     rows.now += 10_000
-    assert [each.item_id for each in rows.take()] == [two]
+    assert ids_of(rows.take()) == [two.claim.item_id]
     assert rows.batch_row()["retry_due_at"] == from_ms(rows.now + 10_000)
 
 
@@ -101,52 +92,64 @@ def test_the_batch_knows_its_earliest_retry(database: Database) -> None:
 CAPS = {"images": 2}
 
 
-def test_a_family_has_no_more_in_flight_than_its_cap_over_all_batches_and_owners(
+def test_a_family_has_no_more_in_hand_than_its_cap_over_all_batches_and_owners(
     database: Database,
 ) -> None:
     rows = Rows(database)
-    (first,) = rows.batch()
-    rows.batch(3, batch_id="bat_2", owner_id=OwnerId("berta"))
-    rows.batch(3, batch_id="bat_3", family="document-jobs")
-    assert len(rows.take(caps=CAPS)) == 1
-    claimed = rows.claim(first)
-    assert claimed is not None
-    assert len(rows.take("bat_2", caps=CAPS)) == 1
-    assert rows.take("bat_2", caps=CAPS) == []
-    assert len(rows.take("bat_3", caps=CAPS)) == 3, "another family is not capped"
-    rows.finish(claimed)
-    assert len(rows.take("bat_2", caps=CAPS)) == 1
+    rows.batch()
+    rows.batch(3, batch_id="bat_2", owner_id=BERTA)
+    rows.batch(3, batch_id="bat_3", family="document-jobs", owner_id=CARLA)
+    taken = [rows.take(caps=CAPS) for _ in range(4)]
+    assert [[each.claim.batch_id for each in chunk] for chunk in taken] == [
+        ["bat_1"],
+        ["bat_2"],
+        ["bat_3"] * 3,
+        [],
+    ]
+    rows.finish(taken[0][0])
+    assert [each.claim.batch_id for each in rows.take(caps=CAPS)] == ["bat_2"]
 
 
-def test_two_owners_who_are_served_at_once_do_not_pass_the_cap_together(
-    database: Database,
-) -> None:
+def test_two_workers_that_ask_at_once_do_not_pass_the_cap_together(database: Database) -> None:
     rows = Rows(database)
     rows.batch(3)
-    rows.batch(3, batch_id="bat_2", owner_id=OwnerId("berta"))
+    rows.batch(3, batch_id="bat_2", owner_id=BERTA)
+    for worker in ("wrk_a", "wrk_b"):
+        rows.enter(worker)
 
-    def take(conn: Connection, batch_id: str) -> int:
-        taken = transitions.queue_items(
-            conn, BatchId(batch_id), window=9, caps=CAPS, now=at(rows.now)
-        )
-        return len(taken.messages)
+    def take(conn: Connection, worker: str) -> int:
+        asking = transitions.Asking(WorkerId(worker), slots=2, most=lambda _: 9, caps=CAPS)
+        return len(transitions.claim(conn, asking, now=at(rows.now)))
 
-    taken = both_at_once(database, lambda conn: take(conn, BATCH), lambda conn: take(conn, "bat_2"))
-    assert sorted(taken) == [0, 2]
+    taken = both_at_once(
+        database, lambda conn: take(conn, "wrk_a"), lambda conn: take(conn, "wrk_b")
+    )
+    assert sum(taken) == 2
+
+
+def test_a_family_that_is_full_hides_no_other_batch_of_its_owner(database: Database) -> None:
+    rows = Rows(database)
+    rows.batch(3, priority=1010)
+    rows.batch(batch_id="bat_2", family="document-jobs")
+    caps = {"images": 1}
+    assert [each.claim.batch_id for each in rows.take(caps=caps)] == [BATCH]
+    assert [each.claim.batch_id for each in rows.take(caps=caps)] == ["bat_2"]
 
 
 # Turns and priorities
 
 
-def turn(rows: Rows, owner_id: OwnerId = OWNER, **more: Any) -> list[str]:
-    """Let a batch of the owner have its turn for one item; return which it was."""
-    queued = rows.do(transitions.queue_next_turn, owner_id, **{"window": 1, **more}).messages
-    for each in queued:
-        claimed = rows.claim(each.item_id)
-        assert claimed is not None
-        rows.finish(claimed)
+def turn(rows: Rows, **more: Any) -> list[str]:
+    """Let one item be claimed and finished; return of which batch it was."""
+    claimed = rows.take(most=1, **more)
+    for each in claimed:
+        rows.finish(each)
     rows.now += 1
-    return [rows.item(each.item_id)["batch_id"] for each in queued]
+    return [each.claim.batch_id for each in claimed]
+
+
+def turns_of(rows: Rows, number: int) -> list[str]:
+    return list(chain.from_iterable(turn(rows) for _ in range(number)))
 
 
 def test_batches_of_one_priority_take_turns(database: Database) -> None:
@@ -154,9 +157,7 @@ def test_batches_of_one_priority_take_turns(database: Database) -> None:
     for batch_id in ("bat_1", "bat_2", "bat_3"):
         rows.batch(2, batch_id=batch_id)
         rows.now += 1
-    assert (
-        list(chain.from_iterable(turn(rows) for _ in range(6))) == ["bat_1", "bat_2", "bat_3"] * 2
-    )
+    assert turns_of(rows, 6) == ["bat_1", "bat_2", "bat_3"] * 2
     assert turn(rows) == []
 
 
@@ -166,50 +167,160 @@ def test_a_batch_of_higher_priority_has_every_turn_of_its_owner_until_it_is_done
     rows = Rows(database)
     for batch_id, priority in (("bat_1", 1090), ("bat_2", 1010), ("bat_3", 1050)):
         rows.batch(2, batch_id=batch_id, priority=priority)
-    expected = ["bat_2"] * 2 + ["bat_3"] * 2 + ["bat_1"] * 2
-    assert list(chain.from_iterable(turn(rows) for _ in range(6))) == expected
+    assert turns_of(rows, 6) == ["bat_2"] * 2 + ["bat_3"] * 2 + ["bat_1"] * 2
 
 
-def test_a_turn_is_for_batches_of_the_owner_that_may_run_and_have_something_due(
-    database: Database,
-) -> None:
+def test_a_turn_is_for_batches_that_may_run_and_have_something_due(database: Database) -> None:
     rows = Rows(database)
-    rows.batch(batch_id="bat_1")
-    rows.batch(batch_id="bat_2")
-    rows.batch(batch_id="bat_3", owner_id=OwnerId("berta"))
     (later,) = rows.batch(batch_id="bat_4")
     rows.finish(rows.claimed(later), AWAY)
+    for batch_id in ("bat_1", "bat_2"):
+        rows.batch(batch_id=batch_id)
     rows.at_any_time(batches.change, BatchId("bat_1"), paused=True)
-    assert list(chain.from_iterable(turn(rows) for _ in range(3))) == ["bat_2"]
+    assert turns_of(rows, 3) == ["bat_2"]
     rows.now += 2_000
     assert turn(rows) == ["bat_4"]
 
 
-def test_a_batch_whose_window_is_full_holds_up_no_other(database: Database) -> None:
+def test_a_batch_whose_limit_is_reached_holds_up_no_other(database: Database) -> None:
     rows = Rows(database)
-    first, *_ = rows.batch(2, concurrency=1, priority=1010)
+    rows.batch(2, concurrency=1, priority=1010)
     rows.batch(batch_id="bat_2")
-    rows.take(window=9)
-    assert rows.claim(first) is not None
-    assert turn(rows, window=9) == ["bat_2"]
+    assert [each.claim.batch_id for each in rows.take(most=9)] == [BATCH]
+    assert [each.claim.batch_id for each in rows.take(most=9)] == ["bat_2"]
 
 
-def test_a_turn_passes_over_a_family_that_is_full(database: Database) -> None:
+# Owners
+
+
+def uses(rows: Rows, owner_id: OwnerId, *, worker: str = "wrk_a", **more: int) -> None:
+    """Say what an owner has of a worker."""
+    share = {"slots": 0, "aged_slots": 0, "served_ms": 0, **more}
+    rows.at_any_time(shares.write, WorkerId(worker), [Share(owner_id, **share)])
+
+
+def next_owner(rows: Rows, **more: Any) -> str | None:
+    worker_id = rows.enter("wrk_a")
+    found = rows.do(turns.next_turn, worker_id, **{"slots": 4, **more})
+    return None if found is None else found.owner_id
+
+
+def owners(rows: Rows, *names: OwnerId, **more: Any) -> None:
+    """Let each of these owners send a batch."""
+    for number, name in enumerate(names):
+        rows.batch(9, batch_id=f"bat_{name}_{number}", owner_id=name, **more)
+        rows.now += 1
+
+
+def test_who_has_the_fewest_slots_comes_first_then_who_was_served_least(
+    database: Database,
+) -> None:
     rows = Rows(database)
-    rows.batch(3, priority=1010)
-    rows.batch(batch_id="bat_2", family="document-jobs")
-    caps = {"images": 1}
-    assert len(rows.take(caps=caps)) == 1
-    assert turn(rows, window=9, caps=caps) == ["bat_2"]
+    owners(rows, ANNA, BERTA, CARLA)
+    assert next_owner(rows) == ANNA, "nobody has anything: who sent first"
+    uses(rows, ANNA, slots=1)
+    assert next_owner(rows) == BERTA
+    uses(rows, BERTA, served_ms=500)
+    assert next_owner(rows) == CARLA
+    uses(rows, CARLA, served_ms=600)
+    assert next_owner(rows) == BERTA
+    uses(rows, BERTA, worker="wrk_b", slots=1)
+    assert next_owner(rows) == CARLA, "what an owner has of other workers counts too"
 
 
-def test_owners_wait_while_something_of_theirs_is_due(database: Database) -> None:
+def test_a_newcomer_has_no_more_than_ten_seconds_a_slot_to_catch_up(database: Database) -> None:
     rows = Rows(database)
-    names = [OwnerId(name) for name in ("anna", "berta", "carla", "dora")]
-    ids = {name: rows.batch(batch_id=f"bat_{name}", owner_id=name)[0] for name in names}
-    rows.finish(rows.claimed(ids[names[1]]), AWAY)
-    rows.at_any_time(batches.change, BatchId("bat_carla"), paused=True)
-    rows.take("bat_dora")
-    assert set(rows.do(turns.owners_waiting)) == {"anna"}
-    rows.now += 2_000
-    assert set(rows.do(turns.owners_waiting)) == {"anna", "berta"}
+    owners(rows, ANNA, BERTA)
+    uses(rows, ANNA, served_ms=1_000_000)
+    assert next_owner(rows) == BERTA
+    uses(rows, BERTA, served_ms=960_000)
+    assert next_owner(rows, slots=4) == BERTA
+    rows.batch(9, batch_id="bat_of_carla", owner_id=CARLA)
+    assert next_owner(rows, slots=4) == BERTA, "Carla counts as if served as much, and sent later"
+    uses(rows, BERTA, served_ms=1)
+    assert next_owner(rows, slots=4) == CARLA
+
+
+def test_a_higher_tier_goes_before_who_was_served_less(database: Database) -> None:
+    rows = Rows(database)
+    owners(rows, ANNA, priority=1050)
+    owners(rows, BERTA, priority=190)
+    uses(rows, BERTA, slots=3, served_ms=9_000)
+    assert next_owner(rows) == BERTA
+
+
+def test_a_rank_within_a_tier_is_for_ones_own_batches_alone(database: Database) -> None:
+    rows = Rows(database)
+    owners(rows, ANNA, priority=1090)
+    owners(rows, BERTA, priority=1010)
+    uses(rows, BERTA, slots=1)
+    assert next_owner(rows) == ANNA
+
+
+def test_only_who_has_no_slot_anywhere_is_asked_for_in_between(database: Database) -> None:
+    rows = Rows(database)
+    owners(rows, ANNA, BERTA)
+    uses(rows, ANNA, slots=1, worker="wrk_b")
+    asked = turns.Passed(only_unserved=True)
+    assert next_owner(rows, passed=asked) == BERTA
+    assert next_owner(rows, passed=replace(asked, owners=(BERTA,))) is None
+
+
+def test_what_owners_had_of_a_worker_goes_with_it(database: Database) -> None:
+    rows = Rows(database)
+    owners(rows, ANNA, BERTA)
+    rows.enter("wrk_b")
+    uses(rows, ANNA, slots=1, worker="wrk_gone")
+    uses(rows, BERTA, served_ms=1, worker="wrk_b")
+    assert next_owner(rows) == BERTA
+    assert rows.at_any_time(shares.forget_gone) == 1
+    assert next_owner(rows) == ANNA
+
+
+# Ageing
+
+
+def test_a_batch_that_waited_for_a_minute_goes_before_a_higher_tier(database: Database) -> None:
+    rows = Rows(database)
+    owners(rows, ANNA, priority=1050)
+    rows.now += turns.AGED_MS - 2
+    owners(rows, BERTA, priority=110)
+    assert next_owner(rows) == BERTA
+    rows.now += 2
+    assert next_owner(rows) == ANNA
+    (claimed,) = rows.take(most=1)
+    assert claimed.is_aged
+    assert next_owner(rows) == BERTA, "it has had its turn"
+
+
+def test_what_has_waited_too_long_gets_no_more_than_a_quarter_of_the_slots(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    owners(rows, ANNA, CARLA, priority=1050)
+    rows.now += turns.AGED_MS + 1
+    owners(rows, BERTA, priority=110)
+    assert next_owner(rows, slots=8) == ANNA
+    uses(rows, ANNA, slots=1, aged_slots=1)
+    assert next_owner(rows, slots=8) == ANNA, "two of eight"
+    uses(rows, CARLA, slots=1, aged_slots=1)
+    assert next_owner(rows, slots=8) == BERTA
+    assert next_owner(rows, slots=12) == ANNA
+
+
+def test_among_batches_that_waited_too_long_the_longest_goes_first(database: Database) -> None:
+    rows = Rows(database)
+    owners(rows, ANNA, BERTA)
+    rows.now += turns.AGED_MS + 1
+    uses(rows, ANNA, slots=3, served_ms=99_000)
+    assert next_owner(rows) == ANNA
+
+
+def test_a_batch_that_is_resumed_or_sent_just_now_has_not_waited(database: Database) -> None:
+    rows = Rows(database)
+    rows.batch(2, owner_id=OWNER, priority=1050)
+    rows.at_any_time(batches.change, BATCH, paused=True)
+    rows.now += 10 * turns.AGED_MS
+    owners(rows, BERTA, priority=110)
+    rows.do(batches.resume, BATCH)
+    assert next_owner(rows) == BERTA

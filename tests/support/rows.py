@@ -6,30 +6,33 @@ The clock is an argument of each of them, so a story says when something happens
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, func, select, update
 
-from batchmill.db import batches, items, schema
+from batchmill.db import batches, items, schema, workers
 from batchmill.db.connect import Database
+from batchmill.db.turns import Passed
 from batchmill.db.types import at
 from batchmill.model.batch import BatchDraft, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import (
+    Claim,
     Failure,
     Input,
     ItemId,
     ItemStatus,
     NewItem,
-    QueueMessage,
     Result,
     WorkerId,
 )
 from batchmill.model.retry import RetryPolicy
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.transitions import (
+    Asking,
     Claimed,
     Completed,
+    EndedAttempt,
     Failed,
     FinishedItem,
     Outcome,
@@ -41,6 +44,9 @@ BATCH = BatchId("bat_1")
 LEASE_MS = 12_000
 WEEK_MS = 7 * 86_400_000
 FILE_BYTES = 10
+FAR = 10**13
+FORGET = schema.workers.delete()
+OF_WORKER = schema.workers.c.id
 POLICY = RetryPolicy(errors=2, crashes=1, timeouts=1)
 DONE = Completed(Result())
 UNREADABLE = Failed(Failure("unreadable_file", "The picture ends early."), "errors", POLICY)
@@ -84,40 +90,91 @@ class Rows:
         if new:
             self.at_any_time(items.insert, own, new, first_position=0)
             self.at_any_time(batches.count, own, {ItemStatus.PENDING: number})
-        self.at_any_time(batches.start, own, status=BatchStatus.QUEUED)
+        self.at_any_time(batches.start, own, status=BatchStatus.QUEUED, turn_at=at(self.now))
         return ids
+
+    def enter(self, worker: str = "wrk_a", lease_ms: int = LEASE_MS) -> WorkerId:
+        """Give a worker a lease from now on, or renew the one that it has."""
+        worker_id = WorkerId(worker)
+        lease: dict[str, Any] = {"slots": 2, "stats": {}, "lease_ms": lease_ms}
+        if not self.do(workers.renew, worker_id, **lease):
+            self.at_any_time(lambda conn: conn.execute(FORGET.where(OF_WORKER.in_([worker]))))
+            self.do(workers.enter, worker_id, host="h", pid=1, **lease)
+        return worker_id
 
     def take(
         self,
-        batch_id: str = BATCH,
+        worker: str = "wrk_a",
         *,
-        window: int = 100,
-        caps: Mapping[str, int] = transitions.NO_CAPS,
-    ) -> list[QueueMessage]:
-        """Queue what is due of a batch."""
-        taken = self.do(transitions.queue_items, BatchId(batch_id), window=window, caps=caps)
-        return list(taken.messages)
-
-    def claim(self, item_id: ItemId, worker: str = "wrk_a") -> Claimed | None:
-        """Claim an item."""
-        return self.do(transitions.claim, item_id, worker_id=WorkerId(worker), lease_ms=LEASE_MS)
+        most: int = 100,
+        caps: Mapping[str, int] | None = None,
+        **passed: Any,
+    ) -> list[Claimed]:
+        """Claim what is due of the batch whose turn it is."""
+        asking = Asking(
+            worker_id=self.enter(worker),
+            slots=2,
+            most=lambda _: most,
+            caps=caps or {},
+            passed=Passed(**passed),
+        )
+        return list(self.do(transitions.claim, asking))
 
     def claimed(self, item_id: ItemId, worker: str = "wrk_a") -> Claimed:
-        """Queue and claim an item that is due."""
-        self.take(self.item(item_id)["batch_id"])
-        claimed = self.claim(item_id, worker)
-        assert claimed is not None
+        """Claim one item that is due, and nothing beside it."""
+        with_it = self.item(item_id)["batch_id"]
+        held_back = update(schema.items).where(
+            schema.items.c.id != item_id, schema.items.c.status.in_(["pending", "retrying"])
+        )
+        others = update(schema.batches).where(schema.batches.c.id.not_in([with_it]))
+        self.at_any_time(
+            lambda conn: conn.execute(held_back.values(due_at=schema.items.c.due_at + at(FAR)))
+        )
+        self.at_any_time(lambda conn: conn.execute(others.values(paused=True)))
+        try:
+            (claimed,) = self.take(worker)
+        finally:
+            self.at_any_time(lambda conn: conn.execute(others.values(paused=False)))
+            let_go = update(schema.items).where(schema.items.c.due_at >= at(FAR))
+            let_go = let_go.values(due_at=schema.items.c.due_at - at(FAR))
+            self.at_any_time(lambda conn: conn.execute(let_go))
+            due_at = self.at_any_time(items.earliest_due, with_it)
+            self.at_any_time(batches.change, with_it, retry_due_at=due_at)
+        assert claimed.claim.item_id == item_id
         return claimed
+
+    def begin(self, claimed: Claimed, age_ms: int = 0) -> int:
+        """Note that an attempt has begun."""
+        held = claimed.claim
+        return self.do(transitions.begin, held.batch_id, {held: age_ms})
 
     def finish(
         self, claimed: Claimed, outcome: Outcome = DONE, run_ms: int = 5
     ) -> FinishedItem | None:
         """Finish an attempt."""
-        return self.do(transitions.finish, claimed, outcome, run_ms=run_ms, retention_ms=WEEK_MS)
+        (done,) = self.finish_all([EndedAttempt(claimed, outcome, run_ms)])
+        return done
 
-    def rescue(self, batch_id: str = BATCH, limit: int = 100) -> int:
-        """Return to pending what has an expired lease."""
-        return self.do(transitions.rescue, BatchId(batch_id), limit=limit)
+    def finish_all(self, ended: Sequence[EndedAttempt]) -> Sequence[FinishedItem | None]:
+        """Finish attempts of one batch together."""
+        batch_id = ended[0].claimed.claim.batch_id
+        return self.do(transitions.finish, batch_id, ended, retention_ms=WEEK_MS)
+
+    def hand_back(self, claimed: Claimed) -> int:
+        """Give a claimed item back unfinished."""
+        held = claimed.claim
+        return self.at_any_time(transitions.hand_back, held.batch_id, [held])
+
+    def rescue(self) -> int:
+        """Return to pending what workers had whose lease is over; return how many items."""
+        rescued = 0
+        for worker_id in self.do(workers.gone):
+            by_batch: dict[BatchId, list[Claim]] = {}
+            for row in self.at_any_time(items.of_worker, worker_id):
+                by_batch.setdefault(row.claim.batch_id, []).append(row.claim)
+            for batch_id, claims in by_batch.items():
+                rescued += self.do(transitions.rescue, batch_id, worker_id, claims)
+        return rescued
 
     def item(self, item_id: ItemId) -> dict[str, Any]:
         """Read the row of an item."""

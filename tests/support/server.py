@@ -28,11 +28,11 @@ from batchmill.attempt.run import Finished
 from batchmill.db import batches
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
-from batchmill.engines.memory import MemoryEngine
 from batchmill.errors.item import UnreadableFileError
 from batchmill.model import ids
 from batchmill.model.batch import BatchId
 from batchmill.model.item import Output, Result
+from batchmill.notifiers.local import LocalNotifier
 from batchmill.service.context import ServerContext
 from batchmill.service.execution.process_item import Attempt
 from batchmill.service.scheduling.transitions import Claimed
@@ -130,10 +130,10 @@ def running(folder: Path, *, slots: int = 2, **settings: Any) -> Iterator[Server
             app = create_app(context)
             answering = answer(app, sock, stopping=stopping, on_ready=lambda _: ready.set())
             attempt = _turning_around(context, folder, gate)
+            working = worker.WorkLoop(context, attempt, slots=slots)
             async with (
-                worker.upkeep(context, slots=slots),
+                worker.at_work(context, working, slots=slots, stopping=stopping),
                 worker.background(answering) as serving,
-                worker.background(worker.work(context, attempt, slots=slots, stopping=stopping)),
             ):
                 loop = asyncio.get_running_loop()
                 live, draining = app.state.event_hub, app.state.draining
@@ -166,7 +166,7 @@ async def _new_context(folder: Path, settings: dict[str, object]) -> AsyncIterat
     context = ServerContext(
         database=database,
         storage=LocalStorage(folder / "storage"),
-        engine=MemoryEngine(),
+        notifier=LocalNotifier(),
         settings=chosen,
         family_rules=family_rules(chosen),
         process_id=process_id,

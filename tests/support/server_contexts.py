@@ -1,4 +1,4 @@
-"""A real server context: real database, local storage, memory engine, attempts that misbehave."""
+"""A real server context: real database, local storage, attempts that misbehave."""
 
 import asyncio
 import hashlib
@@ -12,26 +12,29 @@ from sqlalchemy import update
 
 from batchmill.api.compat.dialects import family_rules
 from batchmill.attempt.run import Finished
-from batchmill.db import batches, listing
+from batchmill.db import batches, listing, workers
 from batchmill.db.connect import Database
 from batchmill.db.schema import orphans
 from batchmill.db.types import NOW
-from batchmill.engines.base import Engine
-from batchmill.engines.memory import MemoryEngine
 from batchmill.model import ids
 from batchmill.model.batch import Batch, BatchId
-from batchmill.model.item import Item, NewItem, Output, Result
+from batchmill.model.item import Item, NewItem, Output, Result, WorkerId
 from batchmill.model.pipeline import Pipeline, parse
+from batchmill.notifiers.base import Notifier
+from batchmill.notifiers.local import LocalNotifier
 from batchmill.service import batch_control, stores, sweep
 from batchmill.service.context import ServerContext, Vitals
-from batchmill.service.execution.process_item import Attempt
+from batchmill.service.execution.process_item import Attempt, process_item
 from batchmill.service.orphans import DAY_MS
+from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling.finishing import Finisher
+from batchmill.service.scheduling.leases import LeaseKeeper
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.service.submission.store_files import SentFile
 from batchmill.service.submission.submit import Caller, Order, accept, append, drafted
 from batchmill.settings.fields import Settings
 from batchmill.storage.local import LocalStorage
-from batchmill.worker import background, upkeep, work
+from batchmill.worker import WorkLoop, at_work
 
 PIPELINE = parse({"name": "test", "steps": [{"use": "resize"}], "retries": 2})
 Script = Callable[[Claimed], Any]
@@ -39,7 +42,7 @@ Script = Callable[[Claimed], Any]
 
 
 def new_context(
-    database: Database, folder: Path, *, engine: Engine | None = None, **settings: Any
+    database: Database, folder: Path, *, notifier: Notifier | None = None, **settings: Any
 ) -> ServerContext:
     """Return a context with short times over an empty database."""
     uploads = folder / "uploads"
@@ -49,7 +52,7 @@ def new_context(
     return ServerContext(
         database=database,
         storage=LocalStorage(folder / "storage"),
-        engine=engine or MemoryEngine(),
+        notifier=notifier or LocalNotifier(),
         settings=chosen,
         family_rules=family_rules(chosen),
         process_id=ids.worker_id(),
@@ -120,13 +123,26 @@ async def working(
 ) -> AsyncIterator[asyncio.Event]:
     """Run a worker with its sweep beside the block; then let it drain."""
     stopping = asyncio.Event()
-    async with (
-        upkeep(context, slots=slots),
-        background(work(context, attempt, slots=slots, stopping=stopping)) as worker,
-    ):
+    worker = WorkLoop(context, attempt, slots=slots)
+    async with at_work(context, worker, slots=slots, stopping=stopping):
         yield stopping
-        stopping.set()
-        await asyncio.wait({worker})
+
+
+async def claim_as(context: ServerContext, worker: str, *, most: int = 1) -> Sequence[Claimed]:
+    """Claim as another worker does, which never says a word again."""
+    worker_id = WorkerId(worker)
+    lease: dict[str, Any] = {"slots": 1, "stats": {}, "lease_ms": 600_000}
+    await context.database.run(workers.enter, worker_id, host="h", pid=1, **lease)
+    asking = transitions.Asking(worker_id, slots=1, most=lambda _: most)
+    return await context.database.run(transitions.claim, asking)
+
+
+async def carry(context: ServerContext, claimed: Claimed, attempt: Attempt) -> None:
+    """Carry one claimed item, and write what came of it, as a worker does."""
+    keeper = LeaseKeeper(context)
+    finisher = Finisher(context, keeper)
+    await process_item(context, claimed, attempt, keeper=keeper, finisher=finisher)
+    await finisher.write_all()
 
 
 async def batch_of(context: ServerContext, batch_id: BatchId) -> Batch:

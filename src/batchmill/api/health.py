@@ -7,7 +7,6 @@ from pathlib import Path
 
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.request import ConflictError, NotFoundError
-from batchmill.model.item import ItemId, QueueMessage
 from batchmill.sandbox.confine import Sandbox
 from batchmill.service import figures
 from batchmill.service.context import ServerContext
@@ -15,7 +14,7 @@ from batchmill.storage.disk import FreeSpace
 from batchmill.wire import system
 
 _PROBE = "probe"
-"""An object, and an item, that there never is."""
+"""An object that there never is."""
 PATIENCE_S = 2.0
 """How long one check may take before it counts as failed."""
 
@@ -92,8 +91,7 @@ async def _storage(server: ServerContext) -> str:
 
 
 async def _queue(server: ServerContext) -> str:
-    await server.engine.missing([QueueMessage(ItemId(_PROBE), 1, 1)])
-    return "answers"
+    return await server.notifier.check()
 
 
 async def _cleanup(server: ServerContext) -> str:

@@ -100,7 +100,7 @@ def item(row: Item, of: model.Batch, base_url: str, *, with_data: bool = True) -
         position=row.position,
         status=row.status,
         progress=row.progress,
-        attempts=row.attempt,
+        attempts=_attempts(row),
         input=_input(row),
         outputs=_outputs(row, of, base_url),
         data=dict(result.data) if with_data else None,
@@ -124,7 +124,7 @@ def item_event(row: Item) -> responses.ItemEvent:
         name=row.input.name,
         status=row.status,
         progress=row.progress,
-        attempts=row.attempt,
+        attempts=_attempts(row),
         error=_error(row),
     )
 
@@ -139,7 +139,7 @@ def result_line(row: Item, of: model.Batch, base_url: str) -> responses.ResultLi
         outputs=_outputs(row, of, base_url),
         data=dict(row.result.data) if row.result else {},
         error=_error(row),
-        attempts=row.attempt,
+        attempts=_attempts(row),
         timings=_timings(row),
     )
 
@@ -240,6 +240,11 @@ def _outputs(row: Item, of: model.Batch, base_url: str) -> list[responses.Output
     ]
 
 
+def _attempts(row: Item) -> int:
+    """Return how often an item was begun: a claim that was handed back is no attempt."""
+    return row.begun + (row.status is ItemStatus.PROCESSING)
+
+
 def _error(row: Item) -> responses.ItemFailure | None:
     if row.error is None:
         return None
@@ -249,7 +254,7 @@ def _error(row: Item) -> responses.ItemFailure | None:
         remedy=remedy_of(row.error.code),
         retryable=row.error.retryable,
         step=row.error.step,
-        attempt=row.attempt,
+        attempt=row.begun,
     )
 
 

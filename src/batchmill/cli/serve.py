@@ -109,17 +109,17 @@ def serve(options: ServeOptions) -> int:
 def worker(options: WorkerOptions) -> int:
     """Work on files for servers elsewhere; start as many as you like, on any machine.
 
-    Shares with the servers a database (BATCHMILL_DATABASE_URL), a queue (BATCHMILL_REDIS_URL)
-    and a storage (BATCHMILL_STORAGE_URL, or a folder that all of them reach). SIGTERM lets
-    running files end, for up to 25 s, and hands back what did not.
+    Shares with the servers a database (BATCHMILL_DATABASE_URL) and a storage
+    (BATCHMILL_STORAGE_URL, or a folder that all of them reach), and needs nothing else. SIGTERM
+    lets running files end, for up to 25 s, and hands back what did not.
 
     [bold]Examples[/bold]
 
-        export BATCHMILL_DATABASE_URL=postgresql://mill@db/mill BATCHMILL_REDIS_URL=redis://queue
+        export BATCHMILL_DATABASE_URL=postgresql://mill@db/mill
 
         batchmill worker -j 8
 
-        batchmill serve --no-worker                 # the server that hands it work
+        batchmill serve --no-worker                 # the server whose work it does
     """
     import asyncio
 

@@ -216,7 +216,7 @@ def start_cancelling(conn: Connection, batch_id: BatchId, *, reason: str | None 
 def resume(conn: Connection, batch_id: BatchId, *, now: Clock = NOW) -> bool:
     """Let a batch go on; the pause does not count as busy time."""
     settled = case((batches.c.run_started_at.is_(None), None), else_=now)
-    return change(conn, batch_id, paused=False, pause_reason=None, settled_at=settled)
+    return change(conn, batch_id, paused=False, pause_reason=None, settled_at=settled, turn_at=now)
 
 
 def count(
@@ -236,14 +236,14 @@ def add(column: str, amount: int) -> Formula:
     return plus(batches.c[column], amount)
 
 
-def pace(batch: Batch, *, run_ms: int, now: Clock = NOW) -> dict[str, Any]:
-    """Return the columns that add a settled attempt to what the batch knows about its pace.
+def pace(batch: Batch, *, run_ms: Sequence[int], now: Clock = NOW) -> dict[str, Any]:
+    """Return the columns that add attempts to what the batch knows about its pace.
 
     `batch` is locked. A standstill, as while the server was off, does not count as busy time.
     """
     settled = {
-        "run_ms": add("run_ms", run_ms),
-        "run_s2": plus(batches.c.run_s2, (run_ms / 1000) ** 2),
+        "run_ms": add("run_ms", sum(run_ms)),
+        "run_s2": plus(batches.c.run_s2, sum((each / 1000) ** 2 for each in run_ms)),
         "settled_at": now,
     }
     since = batch.settled_at or batch.run_started_at

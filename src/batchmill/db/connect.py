@@ -70,6 +70,12 @@ class Database:
         """True where all callers live on one machine."""
         return self.engine.dialect.name == "sqlite"
 
+    @property
+    def address(self) -> str:
+        """The URL by which the database's own clients reach it, with its password."""
+        url = self.engine.url.set(drivername=self.engine.dialect.name)
+        return url.render_as_string(hide_password=False)
+
     async def run(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:

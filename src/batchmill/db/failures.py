@@ -39,22 +39,40 @@ def group_of(batch_id: BatchId, failure: Failure, name: str) -> tuple[int, str]:
     return int.from_bytes(digest[:8], "big") >> 1, message[:1000]
 
 
-def count_one(
-    conn: Connection,
-    no: int,
-    *,
-    batch_id: BatchId,
-    failure: Failure,
-    message: str,
-    now: Clock = NOW,
-) -> None:
-    """Add one to a group and create it where it is new; the batch row's lock prevents a race."""
-    known = update(failures).where(failures.c.no == no)
-    if conn.execute(known.values(count=failures.c.count + 1, last_at=now)).rowcount:
-        return
-    row = {"no": no, "batch_id": batch_id, "code": failure.code, "message": message}
-    more = {"retryable": failure.retryable, "count": 1, "first_at": now, "last_at": now}
-    conn.execute(failures.insert().values(**row, **more))
+@dataclass(frozen=True, slots=True)
+class _Group:
+    failure: Failure
+    message: str
+    items: int
+
+
+class Tally:
+    """Failures that are to be counted together, by the group that they belong to."""
+
+    def __init__(self) -> None:
+        self.groups: dict[int, _Group] = {}
+
+    def add(self, batch_id: BatchId, failure: Failure, name: str) -> int:
+        """Add the failure of file `name`; return the number of its group."""
+        no, message = group_of(batch_id, failure, name)
+        known = self.groups.get(no)
+        self.groups[no] = _Group(failure, message, known.items + 1 if known else 1)
+        return no
+
+
+def count(conn: Connection, batch_id: BatchId, tally: Tally, *, now: Clock = NOW) -> None:
+    """Count failures in their groups and create those that are new.
+
+    The batch row's lock prevents a race.
+    """
+    for no, group in sorted(tally.groups.items()):
+        more = {"count": failures.c.count + group.items, "last_at": now}
+        if conn.execute(update(failures).where(failures.c.no == no).values(**more)).rowcount:
+            continue
+        row = {"no": no, "batch_id": batch_id, "code": group.failure.code, "count": group.items}
+        first = {"message": group.message, "retryable": group.failure.retryable}
+        times = {"first_at": now, "last_at": now}
+        conn.execute(failures.insert().values(**row, **first, **times))
 
 
 def discount(conn: Connection, no: int, amount: int) -> None:

@@ -1,32 +1,36 @@
 """Every statement that reads or writes items.
 
 Each function is one statement, takes the connection first and never commits. State changes are
-compare-and-set: the WHERE clause holds the status (and the attempt) that the caller believes
-in, and the row count says whether it was right. The caller holds the batch row's lock.
+compare-and-set: the WHERE clause holds the status or the attempt that the caller believes in, and
+the row count says whether it was right. The caller holds the batch row's lock.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    and_,
+    Update,
+    bindparam,
     func,
     literal,
-    or_,
+    null,
     select,
     update,
 )
 
-from batchmill.db import bulk, prepared
-from batchmill.db.prepared import plus
-from batchmill.db.schema import items
-from batchmill.db.types import NOW, Clock
+from batchmill.db import bulk
+from batchmill.db.bulk import Derived, Part
+from batchmill.db.schema import batches, items
+from batchmill.db.types import NOW, Clock, one_of
 from batchmill.model.batch import BatchId
 from batchmill.model.item import (
+    IN_FLIGHT,
+    WAITING,
     ArchiveEntry,
     Claim,
     Failure,
@@ -37,6 +41,9 @@ from batchmill.model.item import (
     Spent,
     WorkerId,
 )
+
+CLOCKS: Final = 8
+"""Most statements that are kept for clocks of tests."""
 
 
 def insert(
@@ -64,154 +71,176 @@ def insert(
     bulk.insert(conn, items, rows)
 
 
-def claim(
-    conn: Connection,
-    item_id: ItemId,
-    *,
-    seen: int,
-    worker_id: WorkerId,
-    lease_ms: int,
-    now: Clock = NOW,
-) -> bool:
-    """Take a queued item for one attempt; False: somebody was faster, or it moved on."""
-    same = {"id": item_id, "status": ItemStatus.QUEUED, "attempt": seen}
-    values = {
-        "status": ItemStatus.PROCESSING,
-        "attempt": seen + 1,
-        "lease_until": plus(now, lease_ms),
-        "worker_id": worker_id,
-        "started_at": now,
-        "progress": 0.0,
-    }
-    return prepared.change(conn, items, same, values) == 1
+def take(conn: Connection, ids: Sequence[ItemId], *, worker_id: WorkerId, now: Clock = NOW) -> int:
+    """Claim waiting items for one attempt each: they are queued with this worker."""
+    return conn.execute(_taking(now), {"ids": list(ids), "worker": worker_id}).rowcount
 
 
-def renew(conn: Connection, claims: Sequence[Claim], *, lease_ms: int, now: Clock = NOW) -> None:
-    """Prolong the leases of claims that still hold; `held` tells which do."""
-    statement = update(items).where(_any_held(claims)).values(lease_until=now + lease_ms)
-    conn.execute(statement)
+@lru_cache(maxsize=CLOCKS)
+def _taking(now: Clock) -> Update:
+    waiting = one_of(items.c.status, WAITING)
+    return (
+        update(items)
+        .where(items.c.id.in_(bindparam("ids", expanding=True)), waiting)
+        .values(
+            status=literal(str(ItemStatus.QUEUED)),
+            attempt=items.c.attempt + 1,
+            worker_id=bindparam("worker"),
+            queued_at=now,
+            started_at=null(),
+            due_at=literal(0),
+            progress=literal(0.0),
+        )
+    )
 
 
-def held(conn: Connection, claims: Sequence[Claim]) -> set[ItemId]:
+def held(conn: Connection, claims: Sequence[Claim]) -> Mapping[ItemId, ItemStatus]:
     """Return the items whose claim still stands: not cancelled, not taken over."""
-    return set(conn.scalars(select(items.c.id).where(_any_held(claims))))
-
-
-def report_progress(conn: Connection, claim: Claim, fraction: float) -> bool:
-    """Store how far the running attempt is, 0…1."""
-    return _change_held(conn, claim, progress=fraction)
-
-
-def finish(
-    conn: Connection, claim: Claim, result: Result, *, run_ms: int, now: Clock = NOW
-) -> bool:
-    """Record the one result of an item. False: the claim is stale, drop the outputs."""
-    status = ItemStatus.SKIPPED if result.skipped else ItemStatus.COMPLETED
-    return _finish(
-        conn,
-        claim,
-        now,
-        status=status,
-        skip_reason=result.skipped,
-        outputs=[asdict(output) for output in result.outputs],
-        data=result.data or None,
-        warnings=list(result.warnings) or None,
-        step_ms=result.step_ms or None,
-        progress=1.0,
-        run_ms=run_ms,
-        **_NO_ERROR,
+    query = select(items.c.id, items.c.attempt, items.c.status).where(
+        items.c.id.in_([claim.item_id for claim in claims]), _in_flight()
     )
+    attempts = {claim.item_id: claim.attempt for claim in claims}
+    return {
+        ItemId(item_id): ItemStatus(status)
+        for item_id, attempt, status in conn.execute(query)
+        if attempts[item_id] == attempt
+    }
 
 
-def fail(  # noqa: PLR0913 - each is a column of one statement
-    conn: Connection,
-    claim: Claim,
-    failure: Failure,
-    *,
-    status: ItemStatus,
-    spent: Spent,
-    failure_no: int,
-    run_ms: int,
-    now: Clock = NOW,
-) -> bool:
-    """End an item as failed or quarantined. False: the claim is stale."""
-    return _finish(
-        conn,
-        claim,
-        now,
-        status=status,
-        failure_no=failure_no,
-        run_ms=run_ms,
-        **_error_values(failure),
-        **asdict(spent),
+def superseded(conn: Connection, claims: Sequence[Claim]) -> set[ItemId]:
+    """Return the items whose files of these attempts no row will ever name.
+
+    They are gone, cancelled, or claimed anew. All others may be recorded: the answer to a finish
+    can get lost.
+    """
+    query = select(items.c.id, items.c.attempt, items.c.status).where(
+        items.c.id.in_([claim.item_id for claim in claims])
     )
+    rows = {row[0]: (row[1], row[2]) for row in conn.execute(query)}
+    gone = {claim.item_id for claim in claims if claim.item_id not in rows}
+    return gone | {
+        claim.item_id
+        for claim in claims
+        if claim.item_id in rows
+        and (
+            rows[claim.item_id][0] > claim.attempt or rows[claim.item_id][1] == ItemStatus.CANCELLED
+        )
+    }
 
 
-def retry_later(
-    conn: Connection,
-    claim: Claim,
-    failure: Failure,
-    *,
-    spent: Spent,
-    wait_ms: int,
-    now: Clock = NOW,
-) -> bool:
-    """Let an item wait for `wait_ms` before its next attempt. False: the claim is stale."""
-    return _change_held(
-        conn,
-        claim,
-        status=ItemStatus.RETRYING,
-        due_at=plus(now, wait_ms),
-        progress=0.0,
-        **_RELEASED,
-        **_error_values(failure),
-        **asdict(spent),
-    )
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """A claim as the database has it. `waits`: its batch is paused, so it must not begin."""
+
+    claim: Claim
+    waits: bool
 
 
-def hand_back(conn: Connection, claim: Claim) -> bool:
-    """Return a claimed item unfinished, as at shutdown; no budget changes."""
-    return _change_held(conn, claim, **_HANDED_BACK)
-
-
-def expired(
-    conn: Connection, batch_id: BatchId, *, limit: int, now: Clock = NOW
-) -> Sequence[ItemId]:
-    """Name processing items of a batch whose worker went silent."""
+def of_worker(conn: Connection, worker_id: WorkerId, *, limit: int = -1) -> Sequence[HeldRow]:
+    """Return what a worker has claimed and not ended, by id."""
     query = (
-        select(items.c.id)
-        .where(
-            items.c.batch_id == batch_id,
-            items.c.status == ItemStatus.PROCESSING,
-            items.c.lease_until < now,
-        )
-        .limit(limit)
+        select(items.c.id, items.c.batch_id, items.c.attempt, batches.c.paused)
+        .join(batches, batches.c.id == items.c.batch_id)
+        .where(items.c.worker_id == worker_id, _in_flight())
+        .order_by(items.c.id)
     )
-    return list(conn.scalars(query))
+    if limit >= 0:
+        query = query.limit(limit)
+    return [
+        HeldRow(Claim(ItemId(row[0]), BatchId(row[1]), row[2]), bool(row[3]))
+        for row in conn.execute(query)
+    ]
 
 
-def rescue(conn: Connection, ids: Sequence[ItemId], *, now: Clock = NOW) -> int:
-    """Return items with an expired lease to pending; a renewed one is left alone."""
-    statement = (
-        update(items)
-        .where(
-            items.c.id.in_(ids),
-            items.c.status == ItemStatus.PROCESSING,
-            items.c.lease_until < now,
-        )
-        .values(**_HANDED_BACK)
-    )
-    return conn.execute(statement).rowcount
+def begin(conn: Connection, ages_ms: Mapping[Claim, int], *, now: Clock = NOW) -> int:
+    """Note that attempts have begun, each so long ago; the caller knows that they are held."""
+    rows = [
+        {
+            "id": claim.item_id,
+            "attempt": claim.attempt,
+            "status": str(ItemStatus.PROCESSING),
+            "age_ms": age_ms,
+        }
+        for claim, age_ms in ages_ms.items()
+    ]
+    derived = (("started_at", _began_at),)
+    return bulk.change(conn, items, rows, same=_FENCE, now=now, derived=derived)
 
 
-def expire_leases(conn: Connection, batch_id: BatchId) -> int:
-    """End every lease of a batch at once: for a start-up that knows no other worker lives."""
-    statement = (
-        update(items)
-        .where(items.c.batch_id == batch_id, items.c.status == ItemStatus.PROCESSING)
-        .values(lease_until=literal(0))
-    )
-    return conn.execute(statement).rowcount
+def report_progress(conn: Connection, fractions: Mapping[Claim, float], *, now: Clock = NOW) -> int:
+    """Store how far running attempts are, 0…1; those whose claim is lost stay as they are."""
+    rows = [
+        {
+            "id": claim.item_id,
+            "attempt": claim.attempt,
+            "status": str(ItemStatus.PROCESSING),
+            "progress": fraction,
+        }
+        for claim, fraction in fractions.items()
+    ]
+    return bulk.change(conn, items, rows, same=(*_FENCE, "status"), now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What an attempt leaves behind. `run_ms` is how long it took."""
+
+    claim: Claim
+    run_ms: int
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """How an attempt failed; the item ends in `status`, or waits `wait_ms` for its retry."""
+
+    claim: Claim
+    run_ms: int
+    failure: Failure
+    status: ItemStatus
+    spent: Spent
+    failure_no: int | None = None
+    wait_ms: int = 0
+
+
+def finish(conn: Connection, endings: Sequence[Ending], *, now: Clock = NOW) -> int:
+    """Record the one result of items; the caller knows that they are held."""
+    rows = [
+        {
+            **_fenced(each.claim),
+            "status": str(ItemStatus.SKIPPED if each.result.skipped else ItemStatus.COMPLETED),
+            "skip_reason": each.result.skipped and str(each.result.skipped),
+            "outputs": [output.to_json() for output in each.result.outputs],
+            "data": each.result.data or None,
+            "warnings": list(each.result.warnings) or None,
+            "step_ms": each.result.step_ms or None,
+            "run_ms": each.run_ms,
+        }
+        for each in endings
+    ]
+    return bulk.change(conn, items, rows, same=_FENCE, now=now, derived=_FINISHED)
+
+
+def fail(conn: Connection, failings: Sequence[Failing], *, now: Clock = NOW) -> int:
+    """End items as failed or quarantined; the caller knows that they are held."""
+    rows = [{**_failed(each), "failure_no": each.failure_no} for each in failings]
+    return bulk.change(conn, items, rows, same=_FENCE, now=now, derived=_GIVEN_UP)
+
+
+def retry_later(conn: Connection, failings: Sequence[Failing], *, now: Clock = NOW) -> int:
+    """Let items wait before their next attempt; the caller knows that they are held."""
+    rows = [{**_failed(each), "wait_ms": each.wait_ms} for each in failings]
+    return bulk.change(conn, items, rows, same=_FENCE, now=now, derived=_PUT_OFF)
+
+
+def hand_back(conn: Connection, ids: Sequence[ItemId], *, lost: bool = False) -> int:
+    """Return claimed items to pending; the caller knows whose they are. No budget changes.
+
+    `lost`: their worker has gone, and may have left files behind.
+    """
+    more: dict[str, Any] = {"lost": items.c.lost + 1} if lost else {}
+    statement = update(items).where(items.c.id.in_(ids), _in_flight())
+    return conn.execute(statement.values(**_HANDED_BACK, **more)).rowcount
 
 
 def in_status(
@@ -229,11 +258,6 @@ def in_status(
 def cancel(conn: Connection, ids: Sequence[ItemId], *, seen: ItemStatus, now: Clock = NOW) -> int:
     """Cancel items that are still in the status seen; a running one loses its claim."""
     return _move(conn, ids, seen, status=ItemStatus.CANCELLED, ended_at=now, **_RELEASED)
-
-
-def withdraw(conn: Connection, ids: Sequence[ItemId]) -> int:
-    """Return queued items to pending, as a pause does."""
-    return _move(conn, ids, ItemStatus.QUEUED, status=ItemStatus.PENDING, due_at=literal(0))
 
 
 def failed_ids(
@@ -259,26 +283,10 @@ def failed_ids(
 
 
 def reset(conn: Connection, ids: Sequence[ItemId], *, seen: ItemStatus) -> int:
-    """Make ended items pending again with fresh budgets; `attempt` keeps rising."""
+    """Make ended items pending again with fresh budgets; `attempt` and `begun` keep rising."""
     fresh = {"errors": 0, "crashes": 0, "timeouts": 0, "failure_no": None, "ended_at": None}
     values = {**_NO_ERROR, **fresh, **_RELEASED}
     return _move(conn, ids, seen, status=ItemStatus.PENDING, due_at=literal(0), **values)
-
-
-def waiting_deliveries(
-    conn: Connection, batch_id: BatchId, *, older_ms: int, limit: int, now: Clock = NOW
-) -> Sequence[tuple[ItemId, int]]:
-    """Return `(id, dispatch_no)` of items that have been queued for longer than `older_ms`."""
-    query = (
-        select(items.c.id, items.c.dispatch_no)
-        .where(
-            items.c.batch_id == batch_id,
-            items.c.status == ItemStatus.QUEUED,
-            items.c.queued_at <= now - older_ms,
-        )
-        .limit(limit)
-    )
-    return [(row[0], row[1]) for row in conn.execute(query)]
 
 
 def earliest_due(conn: Connection, batch_id: BatchId) -> datetime | None:
@@ -306,29 +314,26 @@ def _entry(entry: ArchiveEntry | None) -> dict[str, int] | None:
     return {name: getattr(entry, name) for name in ArchiveEntry.__slots__}
 
 
+_FENCE = ("id", "attempt")
+"""What an attempt must still be for its finish to count."""
 _NO_ERROR: dict[str, Any] = {
     "error_code": None,
     "error_message": None,
     "error_step": None,
     "error_retryable": None,
 }
-_RELEASED: dict[str, Any] = {"lease_until": None, "worker_id": None}
+_RELEASED: dict[str, Any] = {"worker_id": None}
 _HANDED_BACK: dict[str, Any] = {
     "status": ItemStatus.PENDING,
     "due_at": literal(0),
     "progress": 0.0,
+    "started_at": None,
     **_RELEASED,
 }
 
 
-def _finish(conn: Connection, claim: Claim, now: ColumnElement[int], **values: Any) -> bool:  # noqa: ANN401
-    return _change_held(conn, claim, ended_at=now, **_RELEASED, **values)
-
-
-def _change_held(conn: Connection, claim: Claim, **values: Any) -> bool:  # noqa: ANN401
-    """Change an item whose claim still stands."""
-    held = {"id": claim.item_id, "attempt": claim.attempt, "status": ItemStatus.PROCESSING}
-    return prepared.change(conn, items, held, values) == 1
+def _in_flight() -> ColumnElement[bool]:
+    return one_of(items.c.status, IN_FLIGHT)
 
 
 def _move(conn: Connection, ids: Sequence[ItemId], seen: ItemStatus, **values: Any) -> int:  # noqa: ANN401
@@ -336,22 +341,65 @@ def _move(conn: Connection, ids: Sequence[ItemId], seen: ItemStatus, **values: A
     return conn.execute(statement).rowcount
 
 
-def _held(claim: Claim) -> ColumnElement[bool]:
-    return and_(
-        items.c.id == claim.item_id,
-        items.c.attempt == claim.attempt,
-        items.c.status == ItemStatus.PROCESSING,
-    )
+def _fenced(claim: Claim) -> dict[str, Any]:
+    return {"id": claim.item_id, "attempt": claim.attempt}
 
 
-def _any_held(claims: Sequence[Claim]) -> ColumnElement[bool]:
-    return or_(*(_held(claim) for claim in claims))
-
-
-def _error_values(failure: Failure) -> dict[str, Any]:
+def _failed(each: Failing) -> dict[str, Any]:
     return {
-        "error_code": failure.code,
-        "error_message": failure.message[:1000],
-        "error_step": failure.step,
-        "error_retryable": failure.retryable,
+        **_fenced(each.claim),
+        "status": str(each.status),
+        "error_code": each.failure.code,
+        "error_message": each.failure.message[:1000],
+        "error_step": each.failure.step,
+        "error_retryable": each.failure.retryable,
+        "run_ms": each.run_ms,
+        **asdict(each.spent),
     }
+
+
+def _nothing(_part: Part, _now: Clock) -> ColumnElement[Any]:
+    return null()
+
+
+def _began_at(part: Part, now: Clock) -> ColumnElement[Any]:
+    return now - part("age_ms")
+
+
+def _ended_at(_part: Part, now: Clock) -> ColumnElement[Any]:
+    return now
+
+
+def _started_at(part: Part, now: Clock) -> ColumnElement[Any]:
+    """Return when an attempt began that was too short for its begin to be noted."""
+    return func.coalesce(items.c.started_at, now - part("run_ms"))
+
+
+def _one_more(_part: Part, _now: Clock) -> ColumnElement[Any]:
+    return items.c.begun + 1
+
+
+def _due_at(part: Part, now: Clock) -> ColumnElement[Any]:
+    return now + part("wait_ms")
+
+
+def _all(_part: Part, _now: Clock) -> ColumnElement[Any]:
+    return literal(1.0)
+
+
+def _none(_part: Part, _now: Clock) -> ColumnElement[Any]:
+    return literal(0.0)
+
+
+_RELEASE: tuple[Derived, ...] = (
+    ("worker_id", _nothing),
+    ("begun", _one_more),
+    ("started_at", _started_at),
+)
+_GIVEN_UP: tuple[Derived, ...] = (*_RELEASE, ("ended_at", _ended_at))
+_FINISHED: tuple[Derived, ...] = (
+    *_GIVEN_UP,
+    ("progress", _all),
+    *((name, _nothing) for name in _NO_ERROR),
+)
+_PUT_OFF: tuple[Derived, ...] = (*_RELEASE, ("due_at", _due_at), ("progress", _none))

@@ -149,10 +149,10 @@ def _select() -> Select[Any]:
 
 # fmt: off
 _COLUMNS = (
-    "id", "batch_id", "position", "status", "name", "custom_id", "attempt", "errors",
-    "crashes", "timeouts", "due_at", "input_key", "input_bytes", "input_sha256", "input_type",
-    "input_absent",
-    "entry", "options", "progress", "error_code", "error_message", "error_step", "error_retryable",
+    "id", "batch_id", "position", "status", "name", "custom_id", "attempt", "begun",
+    "errors", "crashes", "timeouts", "due_at", "input_key", "input_bytes", "input_sha256",
+    "input_type", "input_absent", "entry", "options", "progress", "error_code",
+    "error_message", "error_step", "error_retryable",
     "skip_reason", "outputs", "data", "warnings", "step_ms", "queued_at", "started_at",
     "ended_at", "run_ms",
 )
@@ -166,8 +166,9 @@ def _item(row: Row[Any]) -> Item:
         batch_id=BatchId(row.batch_id),
         position=row.position,
         status=status,
-        input=_input(row),
+        input=input_of(row),
         attempt=row.attempt,
+        begun=row.begun,
         spent=Spent(row.errors, row.crashes, row.timeouts),
         custom_id=row.custom_id,
         options=row.options,
@@ -182,7 +183,8 @@ def _item(row: Row[Any]) -> Item:
     )
 
 
-def _input(row: Row[Any]) -> Input:
+def input_of(row: Row[Any]) -> Input:
+    """Return where the bytes of a row's item lie."""
     return Input(
         key=row.input_key,
         name=row.name,

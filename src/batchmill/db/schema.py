@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     Table,
 )
+from sqlalchemy import text as sql
 
 from batchmill.db.types import Instant, text
 
@@ -94,6 +95,8 @@ items = Table(
     Column("custom_id", text(200)),
     Column("status", text(12), nullable=False),
     Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("begun", Integer, nullable=False, server_default="0"),
+    Column("lost", Integer, nullable=False, server_default="0"),
     Column("dispatch_no", Integer, nullable=False, server_default="0"),
     Column("errors", Integer, nullable=False, server_default="0"),
     Column("crashes", Integer, nullable=False, server_default="0"),
@@ -128,7 +131,14 @@ items = Table(
     Index("items_by_batch_ended", "batch_id", "ended_at"),
     Index("items_by_batch_name", "batch_id", "name", mysql_length={"name": 200}),
     Index("items_by_failure", "failure_no", "position"),
+    Index(
+        "items_by_worker",
+        "worker_id",
+        postgresql_where=sql("worker_id IS NOT NULL"),
+        sqlite_where=sql("worker_id IS NOT NULL"),
+    ),
 )
+"""`dispatch_no` and `lease_until` are of older versions, and go with the next release."""
 
 failures = Table(
     "failures",
@@ -172,6 +182,18 @@ workers = Table(
     Column("lease_until", Instant, nullable=False),
     Column("stats", JSON, nullable=False),
 )
+
+shares = Table(
+    "shares",
+    metadata,
+    Column("owner_id", _ID, primary_key=True),
+    Column("worker_id", _ID, primary_key=True),
+    Column("slots", Integer, nullable=False),
+    Column("aged_slots", Integer, nullable=False),
+    Column("served_ms", BigInteger, nullable=False),
+    Index("shares_by_worker", "worker_id"),
+)
+"""What an owner has of a worker; written by that worker alone."""
 
 idempotency = Table(
     "idempotency",

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, case, func, select, true
 
 from batchmill.db.schema import batches, items
-from batchmill.db.types import NOW, Clock
+from batchmill.db.types import NOW, Clock, one_of
 from batchmill.model.batch import RUNNABLE, BatchStatus, Counts, OwnerId
-from batchmill.model.item import ItemStatus, WorkerId
+from batchmill.model.item import IN_FLIGHT, ItemStatus, WorkerId
 
 
 def totals(conn: Connection, owner_id: OwnerId | None) -> Counts:
@@ -111,8 +111,7 @@ def running_of_workers(conn: Connection) -> Mapping[WorkerId, int]:
     """Count the items that each worker has in hand."""
     query = (
         select(items.c.worker_id, func.count())
-        .join(batches, batches.c.id == items.c.batch_id)
-        .where(batches.c.n_processing > 0, items.c.status == ItemStatus.PROCESSING)
+        .where(items.c.worker_id.is_not(None), one_of(items.c.status, IN_FLIGHT))
         .group_by(items.c.worker_id)
     )
     return {WorkerId(worker_id): number for worker_id, number in conn.execute(query)}

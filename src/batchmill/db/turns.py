@@ -1,58 +1,110 @@
-"""Whose turn it is: what an owner and a family have under way, which batch and items are next.
+"""Whose turn it is: which batch a worker claims from next, and what of it is due.
 
-The hot path asks these after every few items, so their statements are built once.
+    tier ─► fewest slots in use ─► least slot time served ─► the batch that waited longest
+
+A batch that waited for `AGED_MS` while something of it was due goes before all others, on at most
+a quarter of the slots. Statements are built once, because workers ask them all the time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    Update,
+    and_,
     bindparam,
+    case,
+    exists,
     func,
     literal,
     select,
-    update,
 )
 
-from batchmill.db.schema import batches, items
+from batchmill.db.listing import input_of
+from batchmill.db.schema import batches, items, shares, workers
 from batchmill.db.types import NOW, Clock, one_of
 from batchmill.model.batch import RUNNABLE, BatchId, OwnerId
-from batchmill.model.item import WAITING, ItemId, ItemStatus
+from batchmill.model.item import Input, ItemId, ItemStatus, Spent, StepOptions, WorkerId
 
-CLOCKS = 8
+CLOCKS: Final = 8
 """Most statements that are kept for clocks of tests."""
+AGED_MS: Final = 60_000
+"""After so long without a turn a batch goes first."""
+AGED_SHARE: Final = 4
+"""A quarter of all slots, and at least one, may work for such batches at once."""
+BEHIND_MS: Final = 10_000
+"""No owner counts as more slot time a slot behind than this: else newcomers would have all."""
+TIER: Final = 100
+"""A batch's priority is its tier times this, plus its own rank; see `model.priority`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The batch whose turn it is. `is_aged`: it had waited too long."""
+
+    batch_id: BatchId
+    owner_id: OwnerId
+    family: str
+    is_aged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An item that may be claimed now, with all that its attempt needs.
+
+    `begun` attempts were begun, and `lost` times its worker was gone.
+    """
+
+    id: ItemId
+    status: ItemStatus
+    position: int
+    attempt: int
+    spent: Spent
+    begun: int
+    lost: int
+    input: Input
+    options: StepOptions | None
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Whom a worker does not ask for now; with `only_unserved` all who have a slot anywhere."""
+
+    batches: Collection[BatchId] = ()
+    families: Collection[str] = ()
+    owners: Collection[OwnerId] = ()
+    only_unserved: bool = False
 
 
 def next_turn(
     conn: Connection,
-    owner_id: OwnerId,
+    worker_id: WorkerId,
     *,
-    window: int,
-    without: Sequence[str] = (),
+    slots: int,
+    passed: Passed = Passed(),
     now: Clock = NOW,
-) -> tuple[BatchId, str] | None:
-    """Name the owner's batch whose turn it is: due items, room in its window, longest waiting.
+) -> Turn | None:
+    """Name the batch whose turn it is; None: nothing is due, or the worker's lease is over.
 
-    Returns its id and family.
-
-    Batches of the families in `without` have to wait whatever room they have.
+    `slots` are those of all living workers.
     """
-    query = _next_turn(now)
-    if without:
-        query = query.where(batches.c.family.not_in(without))
-    row = conn.execute(query, {"owner_id": owner_id, "window": window}).one_or_none()
-    return None if row is None else (row.id, row.family)
-
-
-def load_of_owner(conn: Connection, owner_id: OwnerId) -> tuple[int, int, int]:
-    """Sum the owner's pending, queued and processing items over all batches that still run."""
-    pending, queued, processing = conn.execute(_load_of_owner(), {"owner_id": owner_id}).one()
-    return int(pending), int(queued), int(processing)
+    given = {
+        "worker_id": worker_id,
+        "behind_ms": BEHIND_MS * max(1, slots),
+        "aged_slots": max(1, slots // AGED_SHARE),
+        "passed_batches": list(passed.batches),
+        "passed_families": list(passed.families),
+        "passed_owners": list(passed.owners),
+    }
+    query = _next_turn(now, only_unserved=passed.only_unserved)
+    row = conn.execute(query, given).one_or_none()
+    if row is None:
+        return None
+    return Turn(BatchId(row.id), OwnerId(row.owner_id), row.family, bool(row.is_aged))
 
 
 def in_flight_of_family(conn: Connection, family: str) -> int:
@@ -72,45 +124,78 @@ def waiting_of_family(conn: Connection, family: str, *, tier: str) -> int:
 
 
 def due(
-    conn: Connection, batch_id: BatchId, *, limit: int, now: Clock = NOW
-) -> Sequence[tuple[ItemId, ItemStatus, int]]:
-    """Return `(id, status, dispatch_no)` of what to queue next: due retries, then by position."""
-    found: list[tuple[ItemId, ItemStatus, int]] = []
-    for status in (ItemStatus.RETRYING, ItemStatus.PENDING):
+    conn: Connection, batch_id: BatchId, *, limit: int, retrying: bool, now: Clock = NOW
+) -> Sequence[Due]:
+    """Return what may be claimed of a batch: retries that are due first, then by position.
+
+    `retrying` says whether there is any item that waits for its retry.
+    """
+    statuses = [ItemStatus.RETRYING, ItemStatus.PENDING] if retrying else [ItemStatus.PENDING]
+    found: list[Due] = []
+    for status in statuses:
         given = {"batch_id": batch_id, "status": status, "most": limit - len(found)}
-        found += [(row[0], status, row[1]) for row in conn.execute(_due_items(now), given)]
+        found += [_due(row, status) for row in conn.execute(_due_items(now), given)]
         if len(found) >= limit:
             break
     return found
 
 
-def mark_queued(conn: Connection, ids: Sequence[ItemId], *, now: Clock = NOW) -> int:
-    """Move pending or retrying items to `queued` and give each a new dispatch number."""
-    return conn.execute(_marking_queued(now), {"ids": ids}).rowcount
-
-
-def owners_waiting(conn: Connection, *, now: Clock = NOW) -> Sequence[OwnerId]:
-    """Name the owners who have items that dispatch could take now."""
-    query = select(batches.c.owner_id).where(_runnable(), _due(now)).distinct()
-    return list(conn.scalars(query))
-
-
 @lru_cache(maxsize=CLOCKS)
-def _next_turn(now: Clock) -> Select[Any]:
-    in_flight = batches.c.n_queued + batches.c.n_processing
-    room = in_flight < func.coalesce(batches.c.concurrency, bindparam("window"))
-    return (
-        select(batches.c.id, batches.c.family)
-        .where(batches.c.owner_id == bindparam("owner_id"), _runnable(), _due(now), room)
-        .order_by(batches.c.priority, batches.c.turn_at, batches.c.id)
+def _next_turn(now: Clock, *, only_unserved: bool) -> Select[Any]:
+    usage = _usage()
+    in_use = func.coalesce(usage.c.slots, 0)
+    living = exists().where(workers.c.id == bindparam("worker_id"), workers.c.lease_until > now)
+    is_aged = and_(
+        batches.c.turn_at < now - AGED_MS,
+        select(func.coalesce(func.sum(shares.c.aged_slots), 0)).scalar_subquery()
+        < bindparam("aged_slots"),
+    )
+    tier = batches.c.priority - batches.c.priority % TIER
+    query = (
+        select(
+            batches.c.id,
+            batches.c.owner_id,
+            batches.c.family,
+            case((is_aged, 1), else_=0).label("is_aged"),
+        )
+        .select_from(batches.outerjoin(usage, usage.c.owner_id == batches.c.owner_id))
+        .where(_running(), batches.c.paused.is_(False), _has_due(now), _room(), living)
+        .where(batches.c.id.not_in(bindparam("passed_batches", expanding=True)))
+        .where(batches.c.family.not_in(bindparam("passed_families", expanding=True)))
+        .where(batches.c.owner_id.not_in(bindparam("passed_owners", expanding=True)))
+        .order_by(
+            case((is_aged, literal(0)), else_=tier),
+            case((is_aged, batches.c.turn_at), else_=literal(0)),
+            in_use,
+            _served(usage),
+            batches.c.priority,
+            batches.c.turn_at,
+            batches.c.id,
+        )
         .limit(1)
     )
+    return query.where(in_use == 0) if only_unserved else query
+
+
+@cache
+def _usage() -> Any:  # noqa: ANN401 - a subquery
+    """Return what each owner has of all workers together."""
+    sums = (func.sum(shares.c[name]).label(name) for name in ("slots", "served_ms"))
+    return select(shares.c.owner_id, *sums).group_by(shares.c.owner_id).subquery("in_use")
+
+
+def _served(usage: Any) -> ColumnElement[int]:  # noqa: ANN401 - a subquery
+    """Return the slot time that an owner counts as having got."""
+    each = _usage().alias("each_owner")
+    least = select(func.max(each.c.served_ms)).scalar_subquery() - bindparam("behind_ms")
+    served = func.coalesce(usage.c.served_ms, 0)
+    return case((served < least, least), else_=served)
 
 
 @lru_cache(maxsize=CLOCKS)
 def _due_items(now: Clock) -> Select[Any]:
     return (
-        select(items.c.id, items.c.dispatch_no)
+        select(*(items.c[name] for name in _COLUMNS))
         .where(items.c.batch_id == bindparam("batch_id"), items.c.status == bindparam("status"))
         .where(items.c.due_at <= now)
         .order_by(items.c.due_at, items.c.position)
@@ -118,29 +203,34 @@ def _due_items(now: Clock) -> Select[Any]:
     )
 
 
-@lru_cache(maxsize=CLOCKS)
-def _marking_queued(now: Clock) -> Update:
-    ids = items.c.id.in_(bindparam("ids", expanding=True))
-    return (
-        update(items)
-        .where(ids, one_of(items.c.status, WAITING))
-        .values(
-            status=ItemStatus.QUEUED,
-            dispatch_no=items.c.dispatch_no + 1,
-            queued_at=now,
-            due_at=literal(0),
-        )
+# fmt: off
+_COLUMNS = (
+    "id", "position", "attempt", "errors", "crashes", "timeouts", "begun", "lost", "input_key",
+    "name", "input_bytes", "input_sha256", "input_type", "input_absent", "entry", "options",
+)
+# fmt: on
+
+
+def _due(row: Any, status: ItemStatus) -> Due:  # noqa: ANN401 - a row of `_COLUMNS`
+    return Due(
+        id=ItemId(row.id),
+        status=status,
+        position=row.position,
+        attempt=row.attempt,
+        spent=Spent(row.errors, row.crashes, row.timeouts),
+        begun=row.begun,
+        lost=row.lost,
+        input=input_of(row),
+        options=row.options,
     )
 
 
-@cache
-def _load_of_owner() -> Select[Any]:
-    columns = (batches.c.n_pending, batches.c.n_queued, batches.c.n_processing)
-    sums = (func.coalesce(func.sum(column), 0) for column in columns)
-    return select(*sums).where(batches.c.owner_id == bindparam("owner_id"), _running())
+def _room() -> ColumnElement[bool]:
+    in_flight = batches.c.n_queued + batches.c.n_processing
+    return batches.c.concurrency.is_(None) | (in_flight < batches.c.concurrency)
 
 
-def _due(now: Clock) -> ColumnElement[bool]:
+def _has_due(now: Clock) -> ColumnElement[bool]:
     return (batches.c.n_pending > 0) | (
         (batches.c.n_retrying > 0) & (batches.c.retry_due_at <= now)
     )
@@ -148,7 +238,3 @@ def _due(now: Clock) -> ColumnElement[bool]:
 
 def _running() -> ColumnElement[bool]:
     return one_of(batches.c.status, RUNNABLE)
-
-
-def _runnable() -> ColumnElement[bool]:
-    return _running() & batches.c.paused.is_(False)

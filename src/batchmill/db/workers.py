@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from batchmill.db.schema import leaders, workers
+from batchmill.db.schema import items, leaders, workers
 from batchmill.db.types import NOW, Clock, at
 from batchmill.model.item import WorkerId
 
@@ -28,7 +28,7 @@ class WorkerRow:
     stats: dict[str, Any]
 
 
-def record_heartbeat(  # noqa: PLR0913 - the columns of one row
+def enter(  # noqa: PLR0913 - the columns of one row
     conn: Connection,
     worker_id: WorkerId,
     *,
@@ -39,13 +39,28 @@ def record_heartbeat(  # noqa: PLR0913 - the columns of one row
     lease_ms: int,
     now: Clock = NOW,
 ) -> None:
-    """Say that a process is alive for another `lease_ms`; the first call enters it."""
-    known = update(workers).where(workers.c.id == worker_id)
+    """Enter a process under an id that no other had: it is alive for `lease_ms`."""
+    row = {"id": worker_id, "host": host, "pid": pid, "started_at": now}
+    lease = {"lease_until": now + lease_ms, "stats": stats, "slots": slots}
+    conn.execute(workers.insert().values(**row, **lease))
+
+
+def renew(
+    conn: Connection,
+    worker_id: WorkerId,
+    *,
+    slots: int,
+    stats: dict[str, Any],
+    lease_ms: int,
+    now: Clock = NOW,
+) -> bool:
+    """Say that a process is alive for another `lease_ms`. False: its lease was over.
+
+    A lease that has ended never lives again: others may have its items.
+    """
+    standing = update(workers).where(workers.c.id == worker_id, workers.c.lease_until > now)
     alive = {"lease_until": now + lease_ms, "stats": stats, "slots": slots}
-    if conn.execute(known.values(**alive)).rowcount:
-        return
-    row = {"id": worker_id, "host": host, "pid": pid, "started_at": now, **alive}
-    conn.execute(workers.insert().values(**row))
+    return conn.execute(standing.values(**alive)).rowcount == 1
 
 
 def start_draining(conn: Connection, worker_id: WorkerId) -> None:
@@ -65,17 +80,32 @@ def alive(conn: Connection, *, now: Clock = NOW) -> Sequence[WorkerRow]:
     return [WorkerRow(*row) for row in conn.execute(query)]
 
 
-def known_slots(conn: Connection, *, now: Clock = NOW) -> int:
-    """Sum the slots of all living workers that are not draining."""
-    query = select(func.coalesce(func.sum(workers.c.slots), 0)).where(
-        workers.c.lease_until >= now, workers.c.draining.is_(False)
-    )
-    return int(conn.scalar(query) or 0)
+def known_slots(conn: Connection, *, now: Clock = NOW) -> tuple[int, int]:
+    """Return the slots of all living workers that are not draining, and how many have any."""
+    taking = (workers.c.lease_until >= now, workers.c.draining.is_(False), workers.c.slots > 0)
+    query = select(func.coalesce(func.sum(workers.c.slots), 0), func.count()).where(*taking)
+    slots, number = conn.execute(query).one()
+    return int(slots), int(number)
+
+
+def gone(conn: Connection, *, now: Clock = NOW) -> Sequence[WorkerId]:
+    """Name the workers that have items in hand although their lease is over, or they have left."""
+    living = select(workers.c.id).where(workers.c.lease_until >= now)
+    held = items.c.worker_id.is_not(None) & items.c.worker_id.not_in(living)
+    return [
+        WorkerId(each) for each in conn.scalars(select(items.c.worker_id).where(held).distinct())
+    ]
 
 
 def forget_dead(conn: Connection, *, now: Clock = NOW) -> int:
-    """Remove processes whose lease ended; return how many."""
-    return conn.execute(workers.delete().where(workers.c.lease_until < now)).rowcount
+    """Remove processes whose lease ended and that have no items in hand; return how many."""
+    idle = ~exists().where(items.c.worker_id == workers.c.id)
+    return conn.execute(workers.delete().where(workers.c.lease_until < now, idle)).rowcount
+
+
+def end_all(conn: Connection) -> None:
+    """End every lease: for a start that knows that no other process is alive."""
+    conn.execute(update(workers).values(lease_until=at(0)))
 
 
 def lead(

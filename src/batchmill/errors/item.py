@@ -160,6 +160,16 @@ class OperationFailedError(ItemError):
         super().__init__(f"{operation} could not process {name}", detail=detail)
 
 
+class ResultUnstorableError(ItemError):
+    """The database refuses what an attempt found out about a file."""
+
+    code = "result_unstorable"
+    remedy = "Report it with the file; another pipeline may do what you need meanwhile."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"what was found out about {name} can't be kept in the database")
+
+
 class NoFaceError(ItemError):
     """No face was found, and the pipeline asked to fail then."""
 

@@ -1,5 +1,7 @@
 """What is away for a while: disk space, databases, brokers, servers."""
 
+from collections.abc import Sequence
+
 from batchmill.errors.base import BatchmillError
 
 
@@ -72,6 +74,23 @@ class DatabaseMismatchError(OutageError):
         )
 
 
+class OldProcessesError(OutageError):
+    """Processes of an older version are at work on a database that is to get a new schema."""
+
+    code = "old_processes"
+    retryable = False
+    remedy = (
+        "Stop all servers and workers of the older version (`systemctl stop`, `batchmill workers"
+        " drain`), then start this one again; nothing is lost."
+    )
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            "The database needs a new schema, and processes of an older version still work on it:"
+            f" {', '.join(names)}."
+        )
+
+
 class SecretKeyMissingError(OutageError):
     """A secret in the database is sealed with a key that this process does not have."""
 
@@ -96,11 +115,11 @@ class SecretDamagedError(OutageError):
         super().__init__("The secret of a webhook was damaged in the database.", detail=webhook_id)
 
 
-class EngineUnavailableError(OutageError):
-    """The engine's broker does not answer."""
+class NotifierUnavailableError(OutageError):
+    """Redis, which tells workers of new work, does not answer."""
 
     code = "engine_unavailable"
-    remedy = "Start Redis, or correct BATCHMILL_REDIS_URL; queued work is not lost."
+    remedy = "Start Redis, or correct BATCHMILL_REDIS_URL; workers ask by themselves meanwhile."
 
     def __init__(self, *, detail: str | None = None) -> None:
         super().__init__("The queue does not answer; try again later.", detail=detail)

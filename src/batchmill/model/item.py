@@ -6,7 +6,9 @@
                                ▼
                             retrying ──► queued, once due
 
-Only dispatch makes an item queued. `retrying` is a pending item that waits for `due_at`.
+`queued` is claimed: a worker has the item and begins it soon. That it has begun is written for
+those that run longer than a second; all others go from `queued` to their end. `retrying` is a
+pending item that waits for `due_at`.
 """
 
 from collections.abc import Mapping
@@ -61,19 +63,6 @@ StepOptions = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class QueueMessage:
-    """What an engine carries. Lower `priority` runs first; `dispatch_no` tells repeats apart.
-
-    `ahead` says how far back in a line that all owners share it should stand.
-    """
-
-    item_id: ItemId
-    dispatch_no: int
-    priority: int
-    ahead: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Spent:
     """How often each retry budget of an item was used."""
 
@@ -94,6 +83,14 @@ class Claim:
     batch_id: BatchId
     attempt: int
     spent: Spent = field(default_factory=Spent)
+
+    @property
+    def key(self) -> "AttemptKey":
+        """What tells attempts apart: one item may be in hand twice while an old attempt stops."""
+        return self.item_id, self.attempt
+
+
+AttemptKey = tuple[ItemId, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +133,10 @@ class Output:
     frames: int | None = None
     key: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """Return its fields, as the database keeps them."""
+        return {name: getattr(self, name) for name in Output.__slots__}
+
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
@@ -170,7 +171,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item as the database holds it."""
+    """An item as the database holds it.
+
+    `attempt` is the fence and rises with every claim; `begun` counts attempts that a child began.
+    """
 
     id: ItemId
     batch_id: BatchId
@@ -178,6 +182,7 @@ class Item:
     status: ItemStatus
     input: Input
     attempt: int = 0
+    begun: int = 0
     spent: Spent = field(default_factory=Spent)
     custom_id: str | None = None
     options: StepOptions | None = None

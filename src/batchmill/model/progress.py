@@ -8,9 +8,9 @@ they differ, and whether the files ahead are larger than the files behind.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import exp, log, sqrt
+from math import ceil, exp, log, sqrt
 
-from batchmill.model.batch import RUNNABLE, Batch, BatchStatus
+from batchmill.model.batch import RUNNABLE, Batch, BatchStatus, Counts
 
 LEAST_DONE = 3
 """With fewer items done nothing is said about the end."""
@@ -100,16 +100,22 @@ class _Known:
         spread = batch.run_s2 / max(1, done) - mean_s**2
         seen = max(0.0, spread) / mean_s**2 if mean_s else 0.0
         age_s = (now - batch.settled_at).total_seconds() if batch.settled_at else 0.0
+        age_s, busy_s = max(0.0, age_s), batch.busy_ms / 1000  # two clocks may differ
         return cls(
             done=done,
             left=counts.unfinished,
-            running=counts.processing,
-            busy_s=batch.busy_ms / 1000,
-            age_s=max(0.0, age_s),  # the clocks of two machines may differ
+            running=_running(counts, done * mean_s / max(0.001, busy_s + age_s)),
+            busy_s=busy_s,
+            age_s=age_s,
             mean_s=mean_s,
             cv2=(seen * done + PRIOR_CV2 * PRIOR_ITEMS) / (done + PRIOR_ITEMS),
             shift=_shift(batch),
         )
+
+
+def _running(counts: Counts, side_by_side: float) -> int:
+    """Return how many items run now: short ones are not told apart from those claimed with them."""
+    return max(counts.processing, min(counts.in_flight, ceil(side_by_side)))
 
 
 def _shift(batch: Batch) -> float:

@@ -12,14 +12,14 @@ from typing import Any
 from batchmill import logs
 from batchmill.db import batches, failures, items, pauses
 from batchmill.db.connect import Connection
+from batchmill.db.types import NOW
 from batchmill.errors.request import ConflictError, NotFoundError
 from batchmill.logs import Event
-from batchmill.model.batch import RUNNABLE, Batch, BatchId, BatchStatus, OwnerId
+from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import FINAL, ItemId, ItemStatus
 from batchmill.service import webhook_outbox
 from batchmill.service.context import ServerContext
 from batchmill.service.scheduling import transitions
-from batchmill.service.scheduling.dispatch import dispatch, dispatch_owner, dispatch_waiting
 from batchmill.storage import keys
 
 CHUNK_ROWS = 1_000
@@ -51,6 +51,8 @@ async def pause(
 ) -> Batch:
     """Stop starting items of a batch; running ones finish. Pausing twice changes nothing.
 
+    What workers have claimed and not begun they give back within two seconds.
+
     Raises:
         NotFoundError: there is no such batch. ConflictError: it has ended.
     """
@@ -58,9 +60,6 @@ async def pause(
     _refuse_ended(batch, "pause")
     await server.database.run(batches.change, batch_id, paused=True, pause_reason=reason)
     logs.info(Event.BATCH_PAUSED, batch=batch_id, reason=reason)
-    while await server.database.run(_withdraw_chunk, batch_id):
-        pass
-    await dispatch_owner(server, batch.owner_id)
     return await _own(server, batch_id, owner_id)
 
 
@@ -72,11 +71,9 @@ async def resume(server: ServerContext, batch_id: BatchId, *, owner_id: OwnerId 
     """
     batch = await _own(server, batch_id, owner_id)
     _refuse_ended(batch, "resume")
-    while await server.database.run(_withdraw_chunk, batch_id):
-        pass
     await server.database.run(batches.resume, batch_id)
     logs.info(Event.BATCH_RESUMED, batch=batch_id)
-    await dispatch(server, batch_id)
+    await server.notify([batch_id])
     return await _own(server, batch_id, owner_id)
 
 
@@ -93,7 +90,6 @@ async def cancel(server: ServerContext, batch_id: BatchId, *, owner_id: OwnerId 
     await server.database.run(batches.start_cancelling, batch_id)
     logs.info(Event.BATCH_CANCELLING, batch=batch_id)
     await finish_cancelling(server, batch_id)
-    await dispatch_owner(server, batch.owner_id)
     return await _own(server, batch_id, owner_id)
 
 
@@ -119,7 +115,8 @@ async def retry(
     while moved := await server.database.run(_retry_chunk, batch_id, scope, is_first=not total):
         total += moved
     logs.info(Event.BATCH_RETRIED, batch=batch_id, items=total)
-    await dispatch(server, batch_id)
+    if total:
+        await server.notify([batch_id])
     return total
 
 
@@ -131,7 +128,6 @@ async def pause_queue(server: ServerContext, reason: str) -> None:
     await server.database.run(pauses.begin, pauses.QUEUE, reason)
     server.vitals.paused = reason
     logs.info(Event.QUEUE_PAUSED, reason=reason)
-    await withdraw_all(server)
 
 
 async def resume_queue(server: ServerContext) -> None:
@@ -139,14 +135,6 @@ async def resume_queue(server: ServerContext) -> None:
     if await server.database.run(pauses.end, pauses.QUEUE):
         logs.info(Event.QUEUE_RESUMED)
     server.vitals.paused = None
-    await dispatch_waiting(server)
-
-
-async def withdraw_all(server: ServerContext) -> None:
-    """Return every item that is queued to pending, so that no worker can claim it; idempotent."""
-    for batch in await server.database.read(batches.with_status, *sorted(RUNNABLE)):
-        while batch.counts.queued and await server.database.run(_withdraw_chunk, batch.id):
-            pass
 
 
 async def close(server: ServerContext, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
@@ -183,7 +171,8 @@ async def describe(
     await _own(server, batch_id, owner_id)
     if values:
         await server.database.run(batches.change, batch_id, **values)
-        await dispatch(server, batch_id)
+    if "concurrency" in values:
+        await server.notify([batch_id])
     return await _own(server, batch_id, owner_id)
 
 
@@ -222,16 +211,6 @@ async def _own(server: ServerContext, batch_id: BatchId, owner_id: OwnerId | Non
 def _refuse_ended(batch: Batch, verb: str) -> None:
     if batch.status.ended:
         raise ConflictError(f"The batch is {batch.status}; there is nothing to {verb}.")
-
-
-def _withdraw_chunk(conn: Connection, batch_id: BatchId) -> int:
-    if batches.lock(conn, batch_id) is None:
-        return 0
-    rows = items.in_status(conn, batch_id, [ItemStatus.QUEUED], limit=CHUNK_ROWS)
-    moved = items.withdraw(conn, [item_id for item_id, _ in rows]) if rows else 0
-    if moved:
-        batches.count(conn, batch_id, {ItemStatus.QUEUED: -moved, ItemStatus.PENDING: moved})
-    return moved
 
 
 def _cancel_chunk(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> int:
@@ -289,7 +268,7 @@ def _run(batch: Batch, finished: int, *, is_first: bool) -> dict[str, Any]:
     It is run n+1, but for further chunks of a retry of which nothing has been done yet.
     """
     begun = batch.counts.finished > batch.run_base or batch.run_started_at is not None
-    run = {"run_no": batch.run_no + (is_first or begun), "run_base": finished}
+    run = {"run_no": batch.run_no + (is_first or begun), "run_base": finished, "turn_at": NOW}
     pace = {"run_started_at": None, "settled_at": None, "run_ms": 0, "run_s2": 0.0, "busy_ms": 0}
     if not batch.status.ended:
         return {**run, **pace}

@@ -1,15 +1,17 @@
 """What every use case needs, wired once in `bootstrap`."""
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchmill import logs
 from batchmill.db.connect import Connection, Database
-from batchmill.engines.base import Engine
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
-from batchmill.model.item import QueueMessage, WorkerId
+from batchmill.model.batch import BatchId
+from batchmill.model.item import WorkerId
+from batchmill.notifiers.base import Notifier
 from batchmill.outgoing.calls import Outgoing
 from batchmill.service.family_rules import PLAIN, FamilyRules
 from batchmill.service.seals import Seals
@@ -25,13 +27,17 @@ Transaction = Connection
 class Vitals:
     """What this process knows for the moment; the heartbeat keeps most of it fresh.
 
-    `slots` counts the child slots of all living workers. Two are reasons why no item is
-    started, None while there is none: `short_of` says what this machine has too little of,
-    `paused` what the administrator said who paused the queue. Until `results_away_until_s` of the
-    monotonic clock the bucket for results is not asked.
+    `slots` counts the child slots of all living workers, of which there are `workers`. Two are
+    reasons why no item is started, None while there is none: `short_of` says what this machine has
+    too little of, `paused` what the administrator said who paused the queue. `worker_id` is the id
+    under which this process has a lease, asked for at `renewed_s` of the monotonic clock. Until
+    `results_away_until_s` of that clock the bucket for results is not asked.
     """
 
     slots: int = 1
+    workers: int = 1
+    worker_id: WorkerId | None = None
+    renewed_s: float = field(default_factory=time.monotonic)
     short_of: str | None = None
     paused: str | None = None
     results_away_until_s: float = 0.0
@@ -44,7 +50,7 @@ class Vitals:
 
 @dataclass(frozen=True, slots=True)
 class ServerContext:
-    """The truth, the bytes, the engine and the rules.
+    """The truth, the bytes, the notifier and the rules.
 
     `process_id` names this process, `uploads` is its own folder for files that are arriving;
     `outgoing` makes every call to an address that a user named, `signer` addresses of our own;
@@ -54,7 +60,7 @@ class ServerContext:
 
     database: Database
     storage: Storage
-    engine: Engine
+    notifier: Notifier
     settings: Settings
     process_id: WorkerId
     uploads: Path
@@ -65,9 +71,9 @@ class ServerContext:
     vitals: Vitals = field(default_factory=Vitals)
 
     @property
-    def window(self) -> int:
-        """Most items in flight of a batch that sets no concurrency, and queued of an owner."""
-        return self.settings.window_factor * max(1, self.vitals.slots)
+    def worker_id(self) -> WorkerId:
+        """The id under which this process claims; another one once its lease was over."""
+        return self.vitals.worker_id or self.process_id
 
     def rules_for(self, family: str) -> FamilyRules:
         """Return what holds for batches of this family; most have nothing of their own."""
@@ -75,7 +81,7 @@ class ServerContext:
 
     @property
     def caps(self) -> Mapping[str, int]:
-        """Most items in flight over all batches, for the families that have such a limit."""
+        """Most items in hand over all batches, for the families that have such a limit."""
         return {
             family: rules.concurrency
             for family, rules in self.family_rules.items()
@@ -84,14 +90,12 @@ class ServerContext:
 
     @property
     def lease_ms(self) -> int:
-        """How long a claim holds without being renewed."""
+        """How long a worker counts as alive without a word from it."""
         return round(self.settings.lease_s * 1000)
 
-    async def notify(self, messages: Iterable[QueueMessage]) -> None:
-        """Tell the engine; what it loses, or can't be told now, the sweep submits again."""
-        wanted = list(messages)
+    async def notify(self, batch_ids: Collection[BatchId]) -> None:
+        """Tell the workers that these batches have work; who does not hear it asks by itself."""
         try:
-            if wanted:
-                await self.engine.submit(wanted)
+            await self.notifier.notify(batch_ids)
         except OutageError as error:
-            logs.warning(Event.ENGINE_AWAY, code=error.code, detail=error.detail)
+            logs.warning(Event.NOTIFIER_AWAY, code=error.code, detail=error.detail)

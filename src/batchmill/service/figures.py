@@ -69,7 +69,8 @@ async def running_of_workers(server: ServerContext) -> Mapping[WorkerId, int]:
 
 async def known_slots(server: ServerContext) -> int:
     """Return how many items can be processed at once."""
-    return await server.database.read(workers.known_slots)
+    slots, _ = await server.database.read(workers.known_slots)
+    return slots
 
 
 async def cleanup_pause(server: ServerContext) -> Pause | None:

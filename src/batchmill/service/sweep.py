@@ -1,4 +1,4 @@
-"""The sweep: every two seconds one process looks for what a kill or a lost message left behind.
+"""The sweep: every two seconds one process looks for what a kill left behind.
 
 It never decides anything that the database doesn't say: no file times, no memory of its own.
 """
@@ -9,26 +9,22 @@ from contextlib import contextmanager
 from functools import partial
 
 from batchmill import logs
-from batchmill.db import access, batches, idempotency, items, webhooks, workers
-from batchmill.db.connect import Connection
+from batchmill.db import access, batches, idempotency, items, shares, webhooks, workers
 from batchmill.db.orphans import BATCHES
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
-from batchmill.model.batch import RUNNABLE, BatchId, BatchStatus
-from batchmill.model.item import QueueMessage
+from batchmill.model.batch import BatchId, BatchStatus
+from batchmill.model.item import Claim
 from batchmill.service import batch_control, orphans, stores
 from batchmill.service.context import ServerContext
 from batchmill.service.orphans import StoreKind
 from batchmill.service.scheduling import transitions
-from batchmill.service.scheduling.dispatch import dispatch_waiting
 from batchmill.storage import keys
 
 Step = Callable[[ServerContext], Awaitable[None]]
 
 LEADER = "sweep"
 CHUNK_ROWS = 1_000
-MISSED_AFTER_S = 3.0
-"""A queued item this old is checked against the engine."""
 
 
 async def run(server: ServerContext) -> None:
@@ -83,22 +79,26 @@ async def sweep(server: ServerContext) -> None:
 
 async def take_over(server: ServerContext) -> None:
     """Take up all that another process had: only where no other process can be alive."""
-    for batch in await server.database.read(batches.with_status, BatchStatus.PROCESSING):
-        await server.database.run(_expire, batch.id)
-    await rescue_expired(server)
-    await submit_missing(server, older_s=0)
+    await server.database.run(workers.end_all)
+    await rescue_lost(server)
 
 
-async def rescue_expired(server: ServerContext) -> None:
-    """Return items to pending whose worker has not renewed its lease."""
-    running = (*sorted(RUNNABLE), BatchStatus.CANCELLING)
-    for batch in await server.database.read(batches.with_status, *running):
-        while batch.counts.processing:
-            rescued = await server.database.run(transitions.rescue, batch.id, limit=CHUNK_ROWS)
-            if rescued:
-                logs.warning(Event.ITEM_RESCUED, batch=batch.id, items=rescued)
-            if rescued < CHUNK_ROWS:
+async def rescue_lost(server: ServerContext) -> None:
+    """Return to pending what workers had whose lease is over, or who have left."""
+    for worker_id in await server.database.read(workers.gone):
+        while rows := await server.database.read(items.of_worker, worker_id, limit=CHUNK_ROWS):
+            by_batch: dict[BatchId, list[Claim]] = {}
+            for row in rows:
+                by_batch.setdefault(row.claim.batch_id, []).append(row.claim)
+            rescued = 0
+            for batch_id, claims in by_batch.items():
+                rescued += await server.database.run(
+                    transitions.rescue, batch_id, worker_id, claims
+                )
+            if not rescued:
                 break
+            logs.warning(Event.ITEM_RESCUED, worker=worker_id, items=rescued)
+            await server.notify(list(by_batch))
 
 
 async def finish_cancelled(server: ServerContext) -> None:
@@ -107,33 +107,10 @@ async def finish_cancelled(server: ServerContext) -> None:
         await batch_control.finish_cancelling(server, batch.id)
 
 
-async def hold_back(server: ServerContext) -> None:
-    """Take back what another server queued before it learnt that the queue is paused."""
-    if server.vitals.paused is not None:
-        await batch_control.withdraw_all(server)
-
-
-async def submit_missing(server: ServerContext, *, older_s: float = MISSED_AFTER_S) -> None:
-    """Ring again for queued items that the engine has lost."""
-    for batch in await server.database.read(batches.with_status, *sorted(RUNNABLE)):
-        if not batch.counts.queued:
-            continue
-        rows = await server.database.read(
-            items.waiting_deliveries,
-            batch.id,
-            older_ms=round(older_s * 1000),
-            limit=CHUNK_ROWS,
-        )
-        known = [QueueMessage(item_id, number, batch.priority) for item_id, number in rows]
-        lost = await server.engine.missing(known) if known else ()
-        if lost:
-            logs.warning(Event.ENGINE_LOST, batch=batch.id, items=len(lost))
-            await server.notify(lost)
-
-
 async def forget_dead(server: ServerContext) -> None:
-    """Remove the rows of processes that stopped without saying so."""
+    """Remove the rows of processes that stopped without saying so, and what owners had of them."""
     await server.database.run(workers.forget_dead)
+    await server.database.run(shares.forget_gone)
 
 
 async def remove_abandoned(server: ServerContext) -> None:
@@ -181,12 +158,9 @@ async def stop_overdue(server: ServerContext) -> None:
 
 
 STEPS: tuple[Step, ...] = (
-    rescue_expired,
+    rescue_lost,
     stop_overdue,
     finish_cancelled,
-    hold_back,
-    dispatch_waiting,
-    submit_missing,
 )
 TIDY_STEPS: tuple[Step, ...] = (
     forget_dead,
@@ -195,8 +169,3 @@ TIDY_STEPS: tuple[Step, ...] = (
     remove_outdated,
     remove_orphans,
 )
-
-
-def _expire(conn: Connection, batch_id: BatchId) -> None:
-    if batches.lock(conn, batch_id) is not None:
-        items.expire_leases(conn, batch_id)

@@ -137,7 +137,7 @@ class Settings(Group):
     public_url: str | None = Field(None, description="Address under which people reach the server")
     database_url: SecretStr | None = Field(None, description="Database; unset: SQLite in data_dir")
     redis_url: SecretStr | None = Field(
-        None, description="Redis or Valkey; unset: in-process queue"
+        None, description="Redis or Valkey that tells workers of new work; optional"
     )
     redis_queue: str = Field(
         "batchmill",
@@ -218,12 +218,11 @@ class Settings(Group):
         (), description="Folders of the storage whose objects may be named as inputs"
     )
 
-    lease_s: float = Field(12, gt=0, description="How long a claim holds without renewal")
-    renew_s: float = Field(4, gt=0, description="How often a claim is renewed")
+    lease_s: float = Field(12, gt=0, description="How long a worker counts as alive without a word")
+    renew_s: float = Field(4, gt=0, description="How often a worker says that it is alive")
     sweep_s: float = Field(2, gt=0, description="How often the sweep looks for lost work")
     leader_s: float = Field(6, gt=0, description="How long one process stays the sweeper")
     drain_s: float = Field(25, ge=0, description="Time to finish running items at shutdown")
-    window_factor: int = Field(4, ge=1, description="Queued items per slot, batch and owner")
     child_items: int = Field(200, ge=1, description="Items after which a child is replaced")
     retention_s: int = Field(604_800, ge=60, description="How long an ended batch is kept")
     cleanup_interval_ms: int = Field(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from batchmill.api.health import readiness
-from batchmill.engines.bullmq import BullmqEngine
+from batchmill.notifiers.bullmq import BullmqNotifier
 from batchmill.service.context import ServerContext
 from batchmill.storage import keys
 from batchmill.storage.objects import Bucket, ObjectStorage
@@ -57,11 +57,11 @@ def test_a_queue_that_is_away_is_told_and_work_is_accepted_all_the_same(
     server: servers.Server,
 ) -> None:
     async def story() -> Readiness:
-        engine = BullmqEngine("redis://127.0.0.1:9", queue="away")
+        notifier = BullmqNotifier("redis://127.0.0.1:9", queue="away")
         try:
-            return await _ready(replace(server.context, engine=engine))
+            return await _ready(replace(server.context, notifier=notifier))
         finally:
-            await engine.aclose()
+            await notifier.aclose()
 
     found = server.run(story())
 

@@ -1,8 +1,8 @@
-"""Many finishers and dispatchers at once: the batch row first, then items; nobody stands still."""
+"""Many workers at once: the batch row first, then items; nobody stands still."""
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,33 +10,18 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 import databases
-from batchmill.db import batches
+from batchmill.db import batches, workers
 from batchmill.db.connect import Database
-from batchmill.engines.memory import MemoryEngine
 from batchmill.model.batch import BatchId
-from batchmill.model.item import ItemId, QueueMessage, Result
+from batchmill.model.item import Result, WorkerId
+from batchmill.service import sweep
 from batchmill.service.context import ServerContext
 from batchmill.service.scheduling import transitions
-from batchmill.service.scheduling.transitions import Completed
+from batchmill.service.scheduling.transitions import Asking, Completed, EndedAttempt
 from support.server_contexts import batch_of, new_context, send_many
 
-FINISHERS = DISPATCHERS = 8
-ITEMS = 30
-
-
-class Notifications(MemoryEngine):
-    """An engine that keeps what it is told where finishers take it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.queue: asyncio.Queue[ItemId] = asyncio.Queue()
-
-    async def submit(self, messages: Sequence[QueueMessage]) -> None:
-        for each in messages:
-            self.queue.put_nowait(each.item_id)
-
-    async def aclose(self) -> None:
-        pass
+WORKERS = 8
+ITEMS = 60
 
 
 @pytest.fixture(params=databases.SERVERS)
@@ -51,43 +36,47 @@ def two_databases(
         asyncio.run(two.aclose())
 
 
-async def finish_all(context: ServerContext, notifications: Notifications) -> None:
-    """Claim and settle whatever is rung for, until cancelled."""
+async def work_on_all(context: ServerContext, number: int) -> None:
+    """Claim, begin and finish a few items again and again, until cancelled."""
+    run, worker_id = context.database.run, WorkerId(f"wrk_{number}")
+    await run(workers.enter, worker_id, host="h", pid=1, slots=1, stats={}, lease_ms=600_000)
+    asking = Asking(worker_id, slots=1, most=lambda _: 1 + number % 4)
     while True:
-        item_id = await notifications.queue.get()
-        claimed = await context.database.run(
-            transitions.claim, item_id, worker_id=context.process_id, lease_ms=context.lease_ms
-        )
-        if claimed is not None:
-            done = Completed(Result(outputs=()))
-            settled = await context.database.run(
-                transitions.finish, claimed, done, run_ms=1, retention_ms=60_000
-            )
-            assert settled is not None
+        claimed = await run(transitions.claim, asking)
+        if not claimed:
+            await asyncio.sleep(0.01)
+            continue
+        batch_id = claimed[0].claim.batch_id
+        await run(transitions.begin, batch_id, {each.claim: 0 for each in claimed[::2]})
+        back = len(claimed) > 1 and number % 2
+        if back:
+            assert await run(transitions.hand_back, batch_id, [claimed[0].claim]) == 1
+        ended = claimed[1:] if back else claimed
+        done = [EndedAttempt(each, Completed(Result()), 1) for each in ended]
+        found = await run(transitions.finish, batch_id, done[::-1], retention_ms=60_000)
+        assert None not in found
 
 
-async def dispatch_all(context: ServerContext, ids: list[BatchId]) -> None:
-    """Dispatch every batch again and again, each dispatcher from another end, until cancelled."""
+async def look_after_all(context: ServerContext, ids: list[BatchId]) -> None:
+    """Rescue, and change the row of every batch, each from another end, until cancelled."""
     while True:
+        await sweep.rescue_lost(context)
         for batch_id in ids:
-            taken = await context.database.run(transitions.queue_items, batch_id, window=7)
-            await context.notify(taken.messages)
-            await context.database.run(transitions.rescue, batch_id, limit=100)
+            await context.database.run(batches.change, batch_id, concurrency=None)
 
 
-async def test_eight_finishers_and_eight_dispatchers_end_every_item_once(
+async def test_eight_workers_and_those_who_look_after_them_end_every_item_once(
     two_databases: tuple[Database, Database], tmp_path: Path
 ) -> None:
-    notifications = Notifications()
-    contexts = [new_context(each, tmp_path, engine=notifications) for each in two_databases]
+    contexts = [new_context(each, tmp_path) for each in two_databases]
     ids = [await send_many(contexts[0], ITEMS) for _ in range(3)]
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(finish_all(contexts[number % 2], notifications))
-            for number in range(FINISHERS)
+            group.create_task(work_on_all(contexts[number % 2], number))
+            for number in range(WORKERS)
         ] + [
-            group.create_task(dispatch_all(contexts[number % 2], ids[:: 1 - number % 2 * 2]))
-            for number in range(DISPATCHERS)
+            group.create_task(look_after_all(contexts[number % 2], ids[:: 1 - number % 2 * 2]))
+            for number in range(2)
         ]
         while not all([(await batch_of(contexts[0], each)).status.ended for each in ids]):
             await asyncio.sleep(0.05)

@@ -1,7 +1,7 @@
 """Whatever is lost, repeated, delayed or killed, each item ends once and the counters are right.
 
 The machine drives the very transactions that the product runs, on a real SQLite database, as
-an engine and workers that misbehave in every way that the architecture allows.
+workers that misbehave in every way that the architecture allows.
 """
 
 import tempfile
@@ -15,38 +15,50 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import databases
-from batchmill.db import batches, items, listing, turns
+from batchmill.db import batches, items, listing, workers
 from batchmill.db.connect import Database
 from batchmill.db.types import at
 from batchmill.model.batch import Batch, BatchDraft, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import (
     FINAL,
+    IN_FLIGHT,
     Failure,
     Input,
     ItemId,
     ItemStatus,
     NewItem,
-    QueueMessage,
     Result,
     WorkerId,
 )
 from batchmill.model.retry import RetryPolicy
 from batchmill.service.scheduling import transitions
-from batchmill.service.scheduling.transitions import Claimed, Completed, Failed
+from batchmill.service.scheduling.transitions import (
+    Asking,
+    Claimed,
+    Completed,
+    EndedAttempt,
+    Failed,
+)
 from support.ring import ALL
 from support.rows import count_by_status
 
 T = TypeVar("T")
 OWNER = OwnerId("somebody")
-SIZES = {"bat_one_by_one": (4, 1), "bat_open_window": (5, None)}
-WINDOW = 3
+SIZES = {"bat_one_by_one": (4, 1), "bat_without_limit": (5, None)}
 LEASE_MS = 12_000
 POLICY = RetryPolicy(errors=2, crashes=1, timeouts=1)
 WEEK_MS = 7 * 86_400_000
+OUTCOMES: list[transitions.Outcome] = [
+    Completed(Result()),
+    Failed(Failure("unreadable_file", "bad"), "errors", POLICY),
+    Failed(Failure("outage", "away", retryable=True), "errors", POLICY),
+    Failed(Failure("child_crashed", "died", retryable=True), "crashes", POLICY),
+    Failed(Failure("attempt_timeout", "slow", retryable=True), "timeouts", POLICY),
+]
 
 
 class Deliveries(RuleBasedStateMachine):
-    """Two batches of one owner: a sequential one and one with the default window."""
+    """Two batches of one owner, a sequential one and one without a limit, and a few workers."""
 
     database: Database
 
@@ -54,11 +66,11 @@ class Deliveries(RuleBasedStateMachine):
         super().__init__()
         self.do(databases.empty)
         self.now = 1_800_000_000_000
-        self.rung: list[QueueMessage] = []
         self.running: list[Claimed] = []
         self.zombies: list[Claimed] = []
         self.final: dict[str, tuple[ItemStatus, int]] = {}
         self.attempts: dict[str, int] = {}
+        self.lives = 0
 
     def do(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         with self.database.engine.begin() as conn:
@@ -83,76 +95,63 @@ class Deliveries(RuleBasedStateMachine):
             self.do(items.insert, batch_id, new, first_position=0)
             self.do(batches.count, batch_id, {ItemStatus.PENDING: number})
             self.do(batches.start, batch_id, status=BatchStatus.QUEUED, open=False)
-
-    def dispatch_a_turn(self) -> None:
-        taken = self.do(transitions.queue_next_turn, OWNER, window=WINDOW, now=at(self.now))
-        self.rung += taken.messages
-
-    @rule(batch_id=st.sampled_from(sorted(SIZES)))
-    def dispatch_a_batch(self, batch_id: str) -> None:
-        taken = self.do(transitions.queue_items, BatchId(batch_id), window=WINDOW, now=at(self.now))
-        self.rung += taken.messages
-
-    @precondition(lambda self: self.rung)
-    @rule(data=st.data(), repeat=st.booleans())
-    def deliver(self, data: st.DataObject, *, repeat: bool) -> None:
-        wanted = data.draw(st.sampled_from(self.rung))
-        if not repeat:
-            self.rung.remove(wanted)
-        self._claim(wanted)
-
-    def _claim(self, wanted: QueueMessage) -> None:
-        claimed = self.do(
-            transitions.claim,
-            wanted.item_id,
-            worker_id=WorkerId("wrk"),
-            lease_ms=LEASE_MS,
-            now=at(self.now),
-        )
-        if claimed is None:
-            return
-        attempt = claimed.claim.attempt
-        assert attempt > self.attempts.get(wanted.item_id, 0), "an attempt number came twice"
-        self.attempts[wanted.item_id] = attempt
-        self.running.append(claimed)
-
-    @precondition(lambda self: self.rung)
-    @rule(data=st.data())
-    def the_engine_loses_a_delivery(self, data: st.DataObject) -> None:
-        self.rung.remove(data.draw(st.sampled_from(self.rung)))
+        self.a_worker_starts_anew()
 
     @rule()
-    def the_sweep_runs(self) -> None:
-        self.the_sweep_rescues()
-        self.dispatch_a_turn()
-        self.dispatch_a_turn()
-        self.the_sweep_rings_again()
+    def a_worker_starts_anew(self) -> None:
+        """The next claims are those of another worker; the earlier one goes on beside it."""
+        self.lives += 1
+        self.worker_id = WorkerId(f"wrk_{self.lives}")
+        lease: dict[str, Any] = {"slots": 2, "stats": {}, "lease_ms": LEASE_MS}
+        self.do(workers.enter, self.worker_id, host="h", pid=1, now=at(self.now), **lease)
 
-    def the_sweep_rings_again(self) -> None:
-        for batch_id in SIZES:
-            rows = self.do(
-                items.waiting_deliveries, batch_id, older_ms=0, limit=100, now=at(self.now)
-            )
-            known = {message.item_id for message in self.rung}
-            self.rung += [QueueMessage(i, n, 1050) for i, n in rows if i not in known]
+    @rule(most=st.integers(1, 4))
+    def a_worker_claims(self, most: int) -> None:
+        self._claim(most)
+
+    def _claim(self, most: int) -> list[Claimed]:
+        asking = Asking(self.worker_id, slots=2, most=lambda _: most)
+        claimed = list(self.do(transitions.claim, asking, now=at(self.now)))
+        assert len(claimed) <= most
+        for each in claimed:
+            item_id, attempt = each.claim.item_id, each.claim.attempt
+            assert attempt > self.attempts.get(item_id, 0), "an attempt number came twice"
+            assert all(each.claim.item_id != other.claim.item_id for other in self.running)
+            self.attempts[item_id] = attempt
+        self.running += claimed
+        return claimed
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
-    def a_worker_goes_silent(self, data: st.DataObject) -> None:
+    def the_answer_to_a_claim_is_lost(self, data: st.DataObject) -> None:
+        """Nobody works on it, and its worker, which lives, finds it among its own."""
         claimed = data.draw(st.sampled_from(self.running))
         self.running.remove(claimed)
         self.zombies.append(claimed)
+        held = claimed.claim
+        self.do(transitions.hand_back, held.batch_id, [held])
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def a_begin_is_noted(self, data: st.DataObject) -> None:
+        held = data.draw(st.sampled_from(self.running + self.zombies)).claim
+        self.do(transitions.begin, held.batch_id, {held: 1_500}, now=at(self.now))
+
+    @rule()
+    def the_sweep_runs(self) -> None:
+        for worker_id in self.do(workers.gone, now=at(self.now)):
+            for row in self.do(items.of_worker, worker_id):
+                held = row.claim
+                self.do(transitions.rescue, held.batch_id, worker_id, [held], now=at(self.now))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
     def a_silent_worker_is_replaced(self, data: st.DataObject) -> None:
-        """Its lease ends, its item is rescued, and another claims it: what the fence is for."""
-        claimed = data.draw(st.sampled_from(self.running))
+        """Its lease ends, its items are rescued, and another claims them: what the fence is for."""
         self.time_passes(seconds=13)
         self.the_sweep_runs()
-        for wanted in [each for each in self.rung if each.item_id == claimed.claim.item_id]:
-            self.rung.remove(wanted)
-            self._claim(wanted)
+        self.a_worker_starts_anew()
+        self._claim(data.draw(st.integers(1, 4)))
 
     @rule(seconds=st.sampled_from([1, 5, 13, 700]))
     def time_passes(self, seconds: int) -> None:
@@ -161,53 +160,49 @@ class Deliveries(RuleBasedStateMachine):
             self.zombies += self.running
             self.running = []
 
-    def the_sweep_rescues(self) -> None:
-        for batch_id in SIZES:
-            self.do(transitions.rescue, BatchId(batch_id), limit=100, now=at(self.now))
-
     @precondition(lambda self: self.running or self.zombies)
-    @rule(
-        data=st.data(),
-        outcome=st.sampled_from(
-            [
-                Completed(Result()),
-                Failed(Failure("unreadable_file", "bad"), "errors", POLICY),
-                Failed(Failure("outage", "away", retryable=True), "errors", POLICY),
-                Failed(Failure("child_crashed", "died", retryable=True), "crashes", POLICY),
-                Failed(Failure("attempt_timeout", "slow", retryable=True), "timeouts", POLICY),
-            ]
-        ),
-    )
-    def a_worker_settles(self, data: st.DataObject, outcome: transitions.Outcome) -> None:
-        claimed = data.draw(st.sampled_from(self.running + self.zombies))
-        settled = self.do(
-            transitions.finish,
-            claimed,
-            outcome,
-            run_ms=5,
-            retention_ms=WEEK_MS,
-            now=at(self.now),
-        )
-        if claimed in self.running:
-            self.running.remove(claimed)
-        item_id, attempt = claimed.claim.item_id, claimed.claim.attempt
-        if settled is None:
-            return
-        assert attempt == self.attempts[item_id], "a stale worker settled an item"
-        assert item_id not in self.final, "an item ended twice"
-        row = self.do(listing.get, item_id)
+    @rule(data=st.data())
+    def workers_finish(self, data: st.DataObject) -> None:
+        """Some attempts of one batch, living ones and zombies, end in one transaction."""
+        known = self.running + self.zombies
+        batch_id = data.draw(st.sampled_from(sorted({each.claim.batch_id for each in known})))
+        own = [each for each in known if each.claim.batch_id == batch_id]
+        chosen = data.draw(st.lists(st.sampled_from(range(len(own))), min_size=1, unique=True))
+        outcomes = [data.draw(st.sampled_from(OUTCOMES)) for _ in chosen]
+        ended = [
+            EndedAttempt(own[number], outcome, 5)
+            for number, outcome in zip(chosen, outcomes, strict=True)
+        ]
+        # One worker never holds an item under two attempts.
+        ended = list({each.claimed.claim.item_id: each for each in ended}.values())
+        self._finish(batch_id, ended)
+
+    def _finish(self, batch_id: BatchId, ended: list[EndedAttempt]) -> None:
+        found = self.do(transitions.finish, batch_id, ended, retention_ms=WEEK_MS, now=at(self.now))
+        for each, done in zip(ended, found, strict=True):
+            if each.claimed in self.running:
+                self.running.remove(each.claimed)
+            if done is not None:
+                self._finished(each, done.status)
+
+    def _finished(self, ended: EndedAttempt, status: ItemStatus) -> None:
+        held = ended.claimed.claim
+        assert held.attempt == self.attempts[held.item_id], "a stale worker finished an item"
+        assert held.item_id not in self.final, "an item ended twice"
+        row = self.do(listing.get, held.item_id)
         assert row is not None
         used = (row.spent.errors, row.spent.crashes, row.spent.timeouts)
-        assert sum(used) == sum(astuple(claimed.claim.spent)) + isinstance(outcome, Failed)
-        if settled.status in FINAL:
-            self.final[item_id] = (settled.status, attempt)
+        assert sum(used) == sum(astuple(held.spent)) + isinstance(ended.outcome, Failed)
+        if status in FINAL:
+            self.final[held.item_id] = (status, held.attempt)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
-    def a_worker_shuts_down(self, data: st.DataObject) -> None:
+    def a_worker_hands_back(self, data: st.DataObject) -> None:
         claimed = data.draw(st.sampled_from(self.running))
         self.running.remove(claimed)
-        self.do(transitions.hand_back, claimed.claim)
+        held = claimed.claim
+        assert self.do(transitions.hand_back, held.batch_id, [held]) == 1
 
     @invariant()
     def counters_equal_the_rows(self) -> None:
@@ -218,7 +213,8 @@ class Deliveries(RuleBasedStateMachine):
             from_rows = self.do(count_by_status, batch_id)
             for status in ItemStatus:
                 assert getattr(batch.counts, status) == from_rows.get(status, 0), status
-            assert batch.counts.in_flight <= (batch.concurrency or WINDOW)
+            if batch.concurrency is not None:
+                assert batch.counts.in_flight <= batch.concurrency
             assert batch.status.ended == (batch.counts.unfinished == 0)
 
     @invariant()
@@ -226,8 +222,8 @@ class Deliveries(RuleBasedStateMachine):
         for claimed in self.running:
             held = self.do(listing.get, claimed.claim.item_id)
             assert held is not None
-            assert (held.status, held.attempt) == (ItemStatus.PROCESSING, claimed.claim.attempt)
-            assert held.spent == claimed.claim.spent
+            assert held.status in IN_FLIGHT
+            assert (held.attempt, held.spent) == (claimed.claim.attempt, claimed.claim.spent)
 
     @invariant()
     def final_items_never_change(self) -> None:
@@ -238,20 +234,17 @@ class Deliveries(RuleBasedStateMachine):
                 if item.id in self.final:
                     assert (item.status, item.attempt) == self.final[item.id]
 
-    @invariant()
-    def the_owner_has_no_more_than_a_share_queued(self) -> None:
-        assert self.do(turns.load_of_owner, OWNER)[1] <= WINDOW
-
     def teardown(self) -> None:
-        """From any state, an engine that works and a sweep bring every item to its end."""
+        """From any state, a worker that works and a sweep bring every item to its end."""
         for _ in range(60):
             self.now += 700_000
             self.zombies += self.running
             self.running = []
             self.the_sweep_runs()
-            for wanted in list(self.rung):
-                self.rung.remove(wanted)
-                self._work(wanted)
+            self.a_worker_starts_anew()
+            while claimed := self._claim(4):
+                ended = [EndedAttempt(each, Completed(Result()), 1) for each in claimed]
+                self._finish(claimed[0].claim.batch_id, ended)
             if all(batch.status.ended for batch in self._batches()):
                 return
         raise AssertionError(self._batches())
@@ -259,29 +252,6 @@ class Deliveries(RuleBasedStateMachine):
     def _batches(self) -> list[Batch]:
         found = [self.do(batches.get, BatchId(each), owner_id=OWNER) for each in SIZES]
         return [batch for batch in found if batch is not None]
-
-    def _work(self, wanted: QueueMessage) -> None:
-        claimed = self.do(
-            transitions.claim,
-            wanted.item_id,
-            worker_id=WorkerId("wrk"),
-            lease_ms=LEASE_MS,
-            now=at(self.now),
-        )
-        if claimed is None:
-            return
-        self.attempts[wanted.item_id] = claimed.claim.attempt
-        settled = self.do(
-            transitions.finish,
-            claimed,
-            Completed(Result()),
-            run_ms=1,
-            retention_ms=WEEK_MS,
-            now=at(self.now),
-        )
-        assert settled is not None
-        assert wanted.item_id not in self.final
-        self.final[wanted.item_id] = (settled.status, claimed.claim.attempt)
 
 
 # Hypothesis makes the base class when it is asked for.

@@ -7,15 +7,12 @@ from typing import Any
 
 import pytest
 
-from batchmill.db import batches, items, turns
+from batchmill.db import turns
 from batchmill.db.connect import Database
 from batchmill.model.batch import BatchStatus, OwnerId
-from batchmill.model.item import ItemStatus
-from batchmill.service.execution.process_item import process_item
 from batchmill.service.scheduling import heartbeat
-from batchmill.service.scheduling.dispatch import dispatch, dispatch_owner
+from batchmill.service.scheduling.claiming import POLL_S
 from batchmill.service.scheduling.heartbeat import shortage
-from batchmill.service.scheduling.leases import LeaseKeeper
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.service.submission.submit import Caller, Order, accept, drafted
 from batchmill.settings.compat import DocumentsSettings
@@ -26,9 +23,9 @@ from support.server_contexts import (
     batch_of,
     items_of,
     new_context,
-    nothing_special,
     scripted,
     send,
+    until,
     until_ended,
     working,
 )
@@ -50,27 +47,11 @@ async def test_a_family_never_has_more_items_in_flight_than_its_cap(
 
     owners = [Caller(OwnerId(name)) for name in ("anna", "berta")]
     sent = [await send(context, 6, caller=each, pipeline=DOCUMENTS) for each in owners]
-    assert [(await batch_of(context, each)).counts.in_flight for each in sent] == [2, 0]
     async with working(context, scripted(tmp_path, look), slots=6):
         for batch_id in sent:
             assert (await until_ended(context, batch_id)).counts.completed == 6
     assert len(seen) == 12
     assert max(seen) == 2
-
-
-async def test_a_full_family_holds_up_no_other_batch_of_its_owner(
-    database: Database, tmp_path: Path
-) -> None:
-    context = new_context(database, tmp_path, documents=DocumentsSettings(concurrency=2))
-    full = await send(context, 6, pipeline=DOCUMENTS, priority="high")
-    other = await send(context, 1, priority="low", keep_open=True)
-    await context.database.run(items.withdraw, [each.id for each in await items_of(context, other)])
-    counts = {ItemStatus.QUEUED: -1, ItemStatus.PENDING: 1}
-    await context.database.run(lambda conn: batches.count(conn, other, counts))
-
-    assert await dispatch_owner(context, Caller().owner_id) == 1
-    assert (await batch_of(context, full)).counts.queued == 2
-    assert (await batch_of(context, other)).counts.queued == 1
 
 
 async def test_a_batch_that_runs_past_its_time_limit_is_stopped_with_the_reason(
@@ -108,32 +89,21 @@ async def test_a_file_may_have_options_of_its_own(database: Database, tmp_path: 
     ]
 
 
-async def test_nothing_is_started_while_something_is_short(
+async def test_nothing_is_claimed_while_something_is_short_and_what_was_is_given_back(
     database: Database, tmp_path: Path
 ) -> None:
-    context = new_context(database, tmp_path)
-    context.vitals.short_of = "only 0.1 GB of disk are free"
-    batch_id = await send(context, 3)
-    assert (await batch_of(context, batch_id)).counts.pending == 3
-    context.vitals.short_of = None
-    await dispatch(context, batch_id)
-    async with working(context, scripted(tmp_path, nothing_special)):
-        assert (await until_ended(context, batch_id)).counts.completed == 3
-
-
-async def test_a_machine_that_is_short_leaves_what_it_is_given_to_others_and_takes_it_later(
-    database: Database, tmp_path: Path
-) -> None:
-    context = new_context(database, tmp_path, renew_s=1, lease_s=3)
-    batch_id = await send(context, 2)
-    context.vitals.short_of = "only 0.1 GB of disk are free"
-    (first, _) = await items_of(context, batch_id)
-    attempt = scripted(tmp_path, nothing_special)
-    await process_item(context, LeaseKeeper(context), attempt, first.id)
-    assert (await batch_of(context, batch_id)).counts.queued == 2
-    context.vitals.short_of = None
-    await process_item(context, LeaseKeeper(context), attempt, first.id)
-    assert (await batch_of(context, batch_id)).counts.completed == 1
+    context, gate = new_context(database, tmp_path), asyncio.Event()
+    async with working(context, scripted(tmp_path, lambda _: gate.wait()), slots=1):
+        batch_id = await send(context, 4)
+        await until(context, batch_id, lambda batch: batch.counts.processing == 1)
+        context.vitals.short_of = "only 0.1 GB of disk are free"
+        await until(context, batch_id, lambda batch: batch.counts.pending == 3)
+        gate.set()
+        await until(context, batch_id, lambda batch: batch.counts.completed == 1)
+        await asyncio.sleep(2 * POLL_S)
+        assert (await batch_of(context, batch_id)).counts.pending == 3
+        context.vitals.short_of = None
+        assert (await until_ended(context, batch_id)).counts.completed == 4
 
 
 def test_the_slots_of_a_machine_that_is_short_count_for_nothing(

@@ -1,9 +1,9 @@
-"""One item, from claim to finish: the heart of the product.
+"""One item, from its claim to its outcome: the heart of the product.
 
-    claim ──► attempt ──► finish ──► dispatch
+    Claimer ──► attempt ──► Finisher
 
-Each step hands on a value or ends the story. `process_item` never raises but on cancellation:
-an engine that saw an exception would retry on its own terms, and there is one retry policy.
+Each step hands on a value or ends the story. `process_item` never raises but on cancellation: there
+is one retry policy, and it stands in the database.
 """
 
 import asyncio
@@ -18,23 +18,21 @@ from batchmill.errors.item import Budget, ItemError, OperationFailedError
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model import pipeline as pipelines
-from batchmill.model.batch import Counts
-from batchmill.model.item import Claim, Failure, ItemId
+from batchmill.model.item import Failure
 from batchmill.model.retry import RetryPolicy
 from batchmill.service.context import ServerContext
 from batchmill.service.execution.store_results import store_results
 from batchmill.service.family_rules import FamilyRules
 from batchmill.service.scheduling import transitions
-from batchmill.service.scheduling.dispatch import dispatch_owner
-from batchmill.service.scheduling.leases import LeaseKeeper
+from batchmill.service.scheduling.finishing import Finisher, discard
+from batchmill.service.scheduling.leases import LeaseKeeper, hand_back
 from batchmill.service.scheduling.transitions import (
     Claimed,
     Completed,
+    EndedAttempt,
     Failed,
-    FinishedItem,
     Outcome,
 )
-from batchmill.storage import keys
 
 Attempt = Callable[[Claimed, Callable[[float], None]], AbstractAsyncContextManager[Finished]]
 """Takes one file through its pipeline; the files live as long as the context.
@@ -44,63 +42,39 @@ Raises ItemError for a bad file and OutageError when something else is away.
 
 
 async def process_item(
-    server: ServerContext, keeper: LeaseKeeper, attempt: Attempt, item_id: ItemId
+    server: ServerContext,
+    claimed: Claimed,
+    attempt: Attempt,
+    *,
+    keeper: LeaseKeeper,
+    finisher: Finisher,
 ) -> None:
-    """Carry one item as far as it will go. Safe to call any number of times."""
-    try:
-        if await _is_short(server):
-            logs.debug(Event.ITEM_LEFT, item=item_id)
-            return
-        claimed = await server.database.run(
-            transitions.claim, item_id, worker_id=server.process_id, lease_ms=server.lease_ms
-        )
-        if claimed is None:
-            logs.debug(Event.ITEM_IGNORED, item=item_id)
-            return
-        done = await _run(server, keeper, attempt, claimed)
-        if done is not None and not _is_fed(server, done.counts):
-            await dispatch_owner(server, claimed.owner_id)
-    except OutageError as error:
-        # The lease runs out and the sweep gives the item to whoever can reach the database.
-        logs.warning(Event.ITEM_INTERRUPTED, item=item_id, code=error.code, detail=error.detail)
-
-
-async def _is_short(server: ServerContext) -> bool:
-    """Tell whether this machine is short of memory or disk, now and one heartbeat later.
-
-    An item that is not claimed stays queued: the sweep delivers it again, to whoever asks first.
-    The wait keeps a machine that is short from going through the queue.
-    """
-    if server.vitals.short_of is not None:
-        await asyncio.sleep(server.settings.renew_s)
-    return server.vitals.short_of is not None
-
-
-def _is_fed(server: ServerContext, counts: Counts) -> bool:
-    """Tell whether more is queued than every slot's next item: an end to come dispatches in time.
-
-    So a dispatch queues several items at once; one for every item would cost more than a claim.
-    """
-    return counts.queued > server.vitals.slots
-
-
-async def _run(
-    server: ServerContext, keeper: LeaseKeeper, attempt: Attempt, claimed: Claimed
-) -> FinishedItem | None:
+    """Carry a claimed item to the end of its attempt, and pass on what came of it."""
     started = time.monotonic()
     try:
+        if claimed.is_sequential:  # who reads such a batch is told which file is its turn
+            held = {claimed.claim: 0}
+            await server.database.run(transitions.begin, claimed.claim.batch_id, held)
         async with asyncio.timeout(None) as scope:
-            with keeper.hold(claimed.claim, scope):
+            with keeper.running(claimed, scope):
                 async with _attempt(server, keeper, attempt, claimed) as outcome:
                     run_ms = round((time.monotonic() - started) * 1000)
     except TimeoutError:
-        await _discard(server, claimed)
-        return None
+        await _give_up(server, claimed)
     except asyncio.CancelledError:
-        await asyncio.shield(_hand_back(server, claimed))
+        await asyncio.shield(_return(server, claimed))
         raise
-    # Not within the hold: a settled item has no claim, and what it made must not be discarded.
-    return await _finish(server, claimed, outcome, run_ms)
+    except OutageError as error:  # forgotten here, the item is handed back
+        keeper.forget(claimed.claim)
+        logs.warning(
+            Event.ITEM_INTERRUPTED,
+            item=claimed.claim.item_id,
+            code=error.code,
+            detail=error.detail,
+        )
+    else:
+        # Not within the hold: what has ended must not be discarded when its claim is gone.
+        await finisher.add(EndedAttempt(claimed, outcome, run_ms))
 
 
 @asynccontextmanager
@@ -108,7 +82,7 @@ async def _attempt(
     server: ServerContext, keeper: LeaseKeeper, attempt: Attempt, claimed: Claimed
 ) -> AsyncIterator[Outcome]:
     def report(fraction: float) -> None:
-        keeper.report(claimed.claim.item_id, fraction)
+        keeper.report(claimed.claim, fraction)
 
     try:
         async with attempt(claimed, report) as finished:
@@ -156,62 +130,19 @@ def _rules(server: ServerContext, claimed: Claimed) -> FamilyRules:
     return server.rules_for(claimed.pipeline.get("family", ""))
 
 
-async def _finish(
-    server: ServerContext, claimed: Claimed, outcome: Outcome, run_ms: int
-) -> FinishedItem | None:
-    done = await server.database.run(
-        transitions.finish,
-        claimed,
-        outcome,
-        run_ms=run_ms,
-        retention_ms=server.settings.retention_s * 1000,
-    )
-    if done is None:
-        await _discard(server, claimed)
-        return None
-    await _remove_earlier(server, claimed.claim)
-    _log(claimed, done, run_ms)
-    return done
+async def _give_up(server: ServerContext, claimed: Claimed) -> None:
+    """Remove what an attempt stored whose claim was lost."""
+    try:
+        await discard(server, claimed.claim)
+    except (OutageError, OSError) as error:
+        detail = getattr(error, "detail", str(error))
+        logs.warning(Event.ITEM_INTERRUPTED, item=claimed.claim.item_id, detail=detail)
 
 
-def _log(claimed: Claimed, done: FinishedItem, run_ms: int) -> None:
-    """Say which file of how many this was, what came of it, and how the batch ended."""
-    logs.info(
-        Event.ITEM_FINISHED,
-        item=claimed.claim.item_id,
-        place=f"{claimed.position + 1}/{claimed.total}",
-        name=claimed.input.name,
-        status=done.status,
-        run_ms=run_ms,
-    )
-    if done.ended is not None:
-        counts = done.counts
-        logs.info(
-            Event.BATCH_ENDED,
-            batch=claimed.claim.batch_id,
-            status=done.ended,
-            succeeded=counts.completed + counts.skipped,
-            failed=counts.unsuccessful,
-        )
-
-
-async def _remove_earlier(server: ServerContext, held: Claim) -> None:
-    """Remove what attempts that were killed may have stored before they could settle."""
-    for attempt in range(1, held.attempt):
-        prefix = keys.attempt_prefix(held.batch_id, held.item_id, attempt)
-        await server.storage.delete_prefix(prefix)
-
-
-async def _discard(server: ServerContext, claimed: Claimed) -> None:
-    """Remove what a stale attempt stored; nobody else uses its folder."""
-    held = claimed.claim
-    logs.info(Event.ITEM_LOST, item=held.item_id, attempt=held.attempt)
-    await server.storage.delete_prefix(
-        keys.attempt_prefix(held.batch_id, held.item_id, held.attempt)
-    )
-
-
-async def _hand_back(server: ServerContext, claimed: Claimed) -> None:
-    if await server.database.run(transitions.hand_back, claimed.claim):
-        logs.info(Event.ITEM_HANDED_BACK, item=claimed.claim.item_id)
-    await _discard(server, claimed)
+async def _return(server: ServerContext, claimed: Claimed) -> None:
+    """Give an item back in the middle of its attempt, as at shutdown."""
+    try:
+        await hand_back(server, claimed.claim.batch_id, [claimed.claim])
+    except OutageError as error:
+        logs.warning(Event.ITEM_INTERRUPTED, item=claimed.claim.item_id, code=error.code)
+    await _give_up(server, claimed)

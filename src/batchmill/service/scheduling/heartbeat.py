@@ -4,7 +4,10 @@ import asyncio
 import os
 import shutil
 import socket
+import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +17,60 @@ from batchmill.db.connect import Connection
 from batchmill.db.pauses import Pause
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
+from batchmill.model import ids
 from batchmill.model.item import WorkerId
 from batchmill.service.context import ServerContext
 from batchmill.settings.fields import Settings
 
+OnLost = Callable[[], Awaitable[None]]
 
-async def keep_alive(server: ServerContext, *, slots: int) -> None:
-    """Enter this process now and every `renew_s`; takes it out when cancelled."""
+
+async def nothing() -> None:
+    """Have nothing to stop."""
+
+
+async def keep_alive(server: ServerContext, *, slots: int, on_lost: OnLost = nothing) -> None:
+    """Renew this process's lease every `renew_s`; takes it out when cancelled.
+
+    `on_lost` stops all that was done under a lease that is over, before there is another.
+    """
     try:
         while True:
-            await _enter_once(server, slots)
             await asyncio.sleep(server.settings.renew_s)
+            try:
+                await renew(server, slots=slots, on_lost=on_lost)
+            except OutageError as error:
+                logs.warning(Event.WORKER_SILENT, code=error.code, detail=error.detail)
     finally:
-        await asyncio.shield(server.database.run(workers.leave, server.process_id))
+        await asyncio.shield(server.database.run(workers.leave, server.worker_id))
 
 
 async def enter(server: ServerContext, *, slots: int) -> None:
-    """Enter this process once, before it takes its first item."""
-    short_of = await asyncio.to_thread(shortage, server.settings)
-    if short_of != server.vitals.short_of:
-        logs.warning(Event.WORK_PAUSED if short_of else Event.WORK_RESUMED, reason=short_of)
-        server.vitals.short_of = short_of
-    stats = {"short_of": short_of} if short_of else {}
-    slots = 0 if short_of else slots  # the others must not count on them
-    server.vitals.slots, pause = await server.database.run(
-        _record, server.process_id, slots=slots, lease_ms=server.lease_ms, stats=stats
-    )
-    server.vitals.paused = pause.reason if pause else None
+    """Enter this process, before it takes its first item."""
+    asked_s, stats = time.monotonic(), await _look(server)
+    lease = {"slots": 0 if stats else slots, "stats": stats, "lease_ms": server.lease_ms}
+    news = await server.database.run(_enter, server.worker_id, lease)
+    _note(server, news, asked_s)
+
+
+async def renew(server: ServerContext, *, slots: int, on_lost: OnLost = nothing) -> None:
+    """Renew the lease of this process; one that is over is replaced under another id."""
+    asked_s, stats = time.monotonic(), await _look(server)
+    lease = {"slots": 0 if stats else slots, "stats": stats, "lease_ms": server.lease_ms}
+    news = await server.database.run(_renew, server.worker_id, lease)
+    if news is None:
+        logs.warning(Event.WORKER_LOST, worker=server.worker_id)
+        await on_lost()
+        server.vitals.worker_id = ids.worker_id(server.settings.worker_id)
+        await enter(server, slots=slots)
+    else:
+        _note(server, news, asked_s)
 
 
 async def announce_drain(server: ServerContext) -> None:
     """Tell the others not to count on this process any more."""
     with suppress(OutageError):
-        await server.database.run(workers.start_draining, server.process_id)
+        await server.database.run(workers.start_draining, server.worker_id)
 
 
 def shortage(settings: Settings) -> str | None:
@@ -70,23 +94,38 @@ def _available_memory_bytes() -> int | None:
     return next((int(fields[1]) * 1024 for fields in found), None)
 
 
-async def _enter_once(server: ServerContext, slots: int) -> None:
-    try:
-        await enter(server, slots=slots)
-    except OutageError as error:
-        logs.warning(Event.WORKER_SILENT, code=error.code, detail=error.detail)
+async def _look(server: ServerContext) -> dict[str, Any]:
+    """Return what there is to tell of this machine."""
+    short_of = await asyncio.to_thread(shortage, server.settings)
+    if short_of != server.vitals.short_of:
+        logs.warning(Event.WORK_PAUSED if short_of else Event.WORK_RESUMED, reason=short_of)
+        server.vitals.short_of = short_of
+    return {"short_of": short_of} if short_of else {}
 
 
-def _record(
-    conn: Connection, worker_id: WorkerId, *, slots: int, lease_ms: int, stats: dict[str, Any]
-) -> tuple[int, Pause | None]:
-    workers.record_heartbeat(
-        conn,
-        worker_id,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        slots=slots,
-        stats=stats,
-        lease_ms=lease_ms,
-    )
-    return workers.known_slots(conn), pauses.standing(conn, pauses.QUEUE)
+@dataclass(frozen=True, slots=True)
+class _News:
+    slots: int
+    workers: int
+    pause: Pause | None
+
+
+def _note(server: ServerContext, news: _News, asked_s: float) -> None:
+    server.vitals.slots, server.vitals.workers = news.slots, news.workers
+    server.vitals.paused = news.pause.reason if news.pause else None
+    server.vitals.renewed_s = asked_s  # from before the request was sent: the safe side
+
+
+def _enter(conn: Connection, worker_id: WorkerId, lease: dict[str, Any]) -> _News:
+    workers.enter(conn, worker_id, host=socket.gethostname(), pid=os.getpid(), **lease)
+    return _news(conn)
+
+
+def _renew(conn: Connection, worker_id: WorkerId, lease: dict[str, Any]) -> _News | None:
+    """Return the news; None: the lease was over. `slots` 0: it takes no items now."""
+    return _news(conn) if workers.renew(conn, worker_id, **lease) else None
+
+
+def _news(conn: Connection) -> _News:
+    slots, number = workers.known_slots(conn)
+    return _News(slots, number, pauses.standing(conn, pauses.QUEUE))

@@ -1,43 +1,59 @@
-"""Keeps the leases of this process's running items, and stops work whose claim is lost."""
+"""What this worker holds: it stops work whose claim is lost, and gives back what is not worked on.
+
+One question a second asks which items the database says are this worker's. The answer decides only
+over what was held from before the question until the answer.
+"""
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Final
 
 from batchmill import logs
 from batchmill.db import items
-from batchmill.db.connect import Connection
+from batchmill.db.items import HeldRow
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
-from batchmill.model.item import Claim, ItemId
+from batchmill.model.batch import BatchId
+from batchmill.model.item import AttemptKey, Claim
 from batchmill.service.context import ServerContext
+from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling.transitions import Claimed
 
-T = TypeVar("T")
-
-TICK_S = 1.0
+TICK_S: Final = 1.0
 """How often claims are checked: a cancelled item's child is killed within about this time."""
+BEGUN_S: Final = 1.0
+"""Files that run for longer are shown as processing."""
 
 
 @dataclass(slots=True)
 class _Held:
-    claim: Claim
-    scope: asyncio.Timeout
+    claimed: Claimed
+    since_s: float = field(default_factory=time.monotonic)
+    scope: asyncio.Timeout | None = None
+    began_s: float | None = None
+    has_ended: bool = False
+    is_noted: bool = False
+    is_given_up: bool = False
     progress: float = 0.0
     stored: float = 0.0
-    is_given_up: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether its attempt has not begun."""
+        return self.began_s is None
 
     def give_up(self) -> None:
-        """End the attempt: `hold` raises TimeoutError in the task that runs it.
+        """End the attempt: `running` raises TimeoutError in the task that runs it.
 
         Once: a scope that is ending refuses a change, and the end may outlast the next ticks when
         a child dies slowly or a line is dead.
         """
-        if not self.is_given_up:
-            self.is_given_up = True
+        if not self.is_given_up and self.scope is not None:
             self.scope.reschedule(asyncio.get_running_loop().time())
+        self.is_given_up = True
 
 
 class LeaseKeeper:
@@ -45,90 +61,171 @@ class LeaseKeeper:
 
     def __init__(self, server: ServerContext) -> None:
         self._server_context = server
-        self._held: dict[ItemId, _Held] = {}
-        self._renewed = time.monotonic()
+        self._held: dict[AttemptKey, _Held] = {}
+        self._claims_on_the_way = 0
+        self.on_waiting_lost: Callable[[set[AttemptKey]], None] = lambda _: None
+        """Hears of items that have not begun and must not."""
 
     @contextmanager
-    def hold(self, claim: Claim, scope: asyncio.Timeout) -> Iterator[None]:
-        """Keep a claim alive for the length of the block; `scope` times out when it is lost."""
-        if all(held.is_given_up for held in self._held.values()):
-            self._renewed = time.monotonic()
-        self._held[claim.item_id] = _Held(claim, scope)
+    def claiming(self) -> Iterator[None]:
+        """Tell that a claim is on its way: what it brings is not known here yet."""
+        self._claims_on_the_way += 1
         try:
             yield
         finally:
-            del self._held[claim.item_id]
+            self._claims_on_the_way -= 1
 
-    def report(self, item_id: ItemId, fraction: float) -> None:
+    def take(self, claimed: Sequence[Claimed]) -> None:
+        """Hold what was claimed, from the moment of the answer."""
+        for each in claimed:
+            self._held[each.claim.key] = _Held(each)
+
+    @contextmanager
+    def running(self, claimed: Claimed, scope: asyncio.Timeout) -> Iterator[None]:
+        """Run an attempt for the length of the block; `scope` times out when the claim is lost."""
+        held = self._held.setdefault(claimed.claim.key, _Held(claimed))
+        held.scope, held.began_s = scope, time.monotonic()
+        held.is_noted = claimed.is_sequential
+        if held.is_given_up:
+            scope.reschedule(asyncio.get_running_loop().time())
+        try:
+            yield
+        except BaseException:
+            self.forget(claimed.claim)
+            raise
+        held.has_ended = True
+
+    def forget(self, claim: Claim) -> None:
+        """Hold an item no longer: it was finished, handed back or lost."""
+        self._held.pop(claim.key, None)
+
+    def report(self, claim: Claim, fraction: float) -> None:
         """Note how far an attempt is; stored at the next tick."""
-        held = self._held.get(item_id)
+        held = self._held.get(claim.key)
         if held is not None:
             held.progress = max(held.progress, min(1.0, fraction))
 
+    @property
+    def unfinished(self) -> int:
+        """How many items are held whose attempt has not ended."""
+        return sum(not held.has_ended for held in self._held.values())
+
+    def give_up_all(self) -> None:
+        """Stop all attempts: this worker's lease is over."""
+        waiting = {key for key, held in self._held.items() if held.waits}
+        for held in self._held.values():
+            if not held.has_ended:
+                held.give_up()
+        self._drop(waiting)
+
     async def run(self) -> None:
-        """Check every `TICK_S`, renew every `renew_s`; runs until cancelled."""
+        """Check every `TICK_S`; runs until cancelled."""
         while True:
             await asyncio.sleep(TICK_S)
-            claims = [held.claim for held in self._held.values() if not held.is_given_up]
-            if claims:
-                await self._tick(claims)
+            try:
+                async with asyncio.timeout(self._left_s()):
+                    await self._check()
+                    await self._note_begins()
+                    await self._store_progress()
+            except (OutageError, TimeoutError):
+                self._give_up_before_expiry()
 
-    async def _tick(self, claims: list[Claim]) -> None:
-        silent_s = time.monotonic() - self._renewed
+    def _left_s(self) -> float:
+        """Return how long a check may take before this worker must stop what it has."""
         settings = self._server_context.settings
-        try:
-            async with asyncio.timeout(max(TICK_S, settings.lease_s - settings.renew_s - silent_s)):
-                if silent_s >= settings.renew_s - TICK_S / 2:
-                    await self._renew(claims)
-                else:
-                    standing = await self._server_context.database.read(items.held, claims)
-                    self._drop_lost(claims, standing)
-                await self._store_progress()
-        except (OutageError, TimeoutError):
-            self._give_up_before_expiry()
-
-    async def _renew(self, claims: list[Claim]) -> None:
-        asked = time.monotonic()
-        renewing = self._server_context.database.run(
-            _renew, claims, lease_ms=self._server_context.lease_ms
-        )
-        standing = await _unheld(renewing)
-        self._renewed = asked
-        self._drop_lost(claims, standing)
-
-    async def _store_progress(self) -> None:
-        moved = [held for held in self._held.values() if held.progress > held.stored]
-        if moved:
-            values = [(held.claim, held.progress) for held in moved]
-            await _unheld(self._server_context.database.run(_store_progress, values))
-        for held in moved:
-            held.stored = held.progress
-
-    def _drop_lost(self, asked: list[Claim], standing: set[ItemId]) -> None:
-        for claim in asked:
-            held = self._held.get(claim.item_id)
-            if held is not None and held.claim == claim and claim.item_id not in standing:
-                logs.info(Event.ITEM_LOST, item=claim.item_id, attempt=claim.attempt)
-                held.give_up()
+        silent_s = time.monotonic() - self._server_context.vitals.renewed_s
+        return max(TICK_S, settings.lease_s - settings.renew_s - silent_s)
 
     def _give_up_before_expiry(self) -> None:
-        """Without the database nobody renews: stop before another worker may take over."""
-        left_s = self._server_context.settings.lease_s - (time.monotonic() - self._renewed)
-        if left_s < self._server_context.settings.renew_s:
-            for held in self._held.values():
-                held.give_up()
+        """Without the database no lease is renewed: stop before another worker may take over."""
+        settings = self._server_context.settings
+        silent_s = time.monotonic() - self._server_context.vitals.renewed_s
+        if settings.lease_s - silent_s < settings.renew_s:
+            self.give_up_all()
+
+    async def _check(self) -> None:
+        asked = {key: held for key, held in self._held.items() if not held.has_ended}
+        claiming = self._claims_on_the_way
+        worker_id = self._server_context.worker_id
+        rows = await self._server_context.database.read(items.of_worker, worker_id)
+        claiming += self._claims_on_the_way
+        mine = {row.claim.key: row for row in rows}
+        self._give_up_lost(asked, mine)
+        paused = {key for key, row in mine.items() if row.waits and self._waits(key)}
+        self._drop(paused)
+        # What a claim on the way brings is not known here yet.
+        unknown = set() if claiming else mine.keys() - self._held.keys()
+        await self._hand_back([mine[key].claim for key in paused | unknown])
+
+    def _give_up_lost(
+        self, asked: Mapping[AttemptKey, _Held], mine: Mapping[AttemptKey, HeldRow]
+    ) -> None:
+        lost = [
+            key
+            for key, held in asked.items()
+            if key not in mine and self._held.get(key) is held and not held.has_ended
+        ]
+        for item_id, attempt in lost:
+            logs.info(Event.ITEM_LOST, item=item_id, attempt=attempt)
+            asked[item_id, attempt].give_up()
+        self._drop({key for key in lost if self._waits(key)})
+
+    def _waits(self, key: AttemptKey) -> bool:
+        held = self._held.get(key)
+        return held is not None and held.waits
+
+    def _drop(self, waiting: set[AttemptKey]) -> None:
+        for key in waiting:
+            self._held.pop(key, None)
+        if waiting:
+            self.on_waiting_lost(waiting)
+
+    async def _hand_back(self, claims: Sequence[Claim]) -> None:
+        by_batch: dict[BatchId, list[Claim]] = {}
+        for claim in claims:
+            by_batch.setdefault(claim.batch_id, []).append(claim)
+        for batch_id, own in by_batch.items():
+            await hand_back(self._server_context, batch_id, own)
+
+    async def _note_begins(self) -> None:
+        now_s = time.monotonic()
+        by_batch: dict[BatchId, dict[Claim, int]] = {}
+        noted = []
+        for held in self._held.values():
+            if held.is_noted or held.has_ended or held.began_s is None:
+                continue
+            if now_s - held.began_s >= BEGUN_S:
+                claim = held.claimed.claim
+                age_ms = round((now_s - held.began_s) * 1000)
+                by_batch.setdefault(claim.batch_id, {})[claim] = age_ms
+                noted.append(held)
+        for batch_id, ages_ms in by_batch.items():
+            await self._server_context.database.run(transitions.begin, batch_id, ages_ms)
+        for held in noted:
+            held.is_noted = True
+
+    async def _store_progress(self) -> None:
+        moved = [
+            held
+            for held in self._held.values()
+            if held.is_noted and not held.has_ended and held.progress > held.stored
+        ]
+        if moved:
+            fractions = {held.claimed.claim: held.progress for held in moved}
+            await _unheld(self._server_context, fractions)
+        for held in moved:
+            held.stored = max(held.stored, fractions[held.claimed.claim])
 
 
-async def _unheld(writing: Coroutine[Any, Any, T]) -> T:
+async def _unheld(server: ServerContext, fractions: dict[Claim, float]) -> None:
     """Wait for a write, but no longer once cancelled: a dead line must not hold up giving up."""
-    return await asyncio.shield(writing)
+    await asyncio.shield(server.database.run(items.report_progress, fractions))
 
 
-def _renew(conn: Connection, claims: list[Claim], *, lease_ms: int) -> set[ItemId]:
-    items.renew(conn, claims, lease_ms=lease_ms)
-    return items.held(conn, claims)
-
-
-def _store_progress(conn: Connection, values: list[tuple[Claim, float]]) -> None:
-    for claim, fraction in values:
-        items.report_progress(conn, claim, fraction)
+async def hand_back(server: ServerContext, batch_id: BatchId, claims: Sequence[Claim]) -> int:
+    """Return items unfinished, and tell those who may take them; return how many there were."""
+    number = await server.database.run(transitions.hand_back, batch_id, claims)
+    if number:
+        logs.info(Event.ITEM_HANDED_BACK, batch=batch_id, items=number)
+        await server.notify([batch_id])
+    return number

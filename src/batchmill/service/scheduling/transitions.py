@@ -1,17 +1,19 @@
-"""The transactions of an item's way: queue, claim, finish, hand back, move.
+"""The transactions of an item's way: claim, begin, finish, hand back, rescue; each for many items.
 
 Each is run whole by `Database.run`, may run again after a deadlock, and locks the batch row
 before it touches items. A batch's counters change only here, beside the items they count.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
-from batchmill.db import batches, failures, items, listing, turns, workers
+from batchmill.db import batches, failures, items, shares, turns, workers
 from batchmill.db.connect import Connection
+from batchmill.db.items import Ending, Failing
 from batchmill.db.prepared import plus
+from batchmill.db.shares import Share
+from batchmill.db.turns import Due, Passed, Turn
 from batchmill.db.types import NOW, Clock
 from batchmill.errors.item import Budget
 from batchmill.model import pipeline as pipelines
@@ -28,23 +30,25 @@ from batchmill.model.item import (
     Claim,
     Failure,
     Input,
-    ItemId,
     ItemStatus,
-    QueueMessage,
     Result,
     Spent,
     WorkerId,
 )
 from batchmill.service import webhook_outbox
 
-PUT_OFF_WINDOWS = 4
-"""Windows of items by which an owner with much left stands behind one with little."""
-NO_CAPS: Mapping[str, int] = MappingProxyType({})
+CHUNK_ITEMS: Final = 200
+CHUNK_BYTES: Final = 64_000_000
+"""Most that a worker claims at once; one file may be larger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A claimed item with all that its attempt needs; it is one of `total` of its batch."""
+    """A claimed item with all that its attempt needs; it is one of `total` of its batch.
+
+    `is_capped`: only so many of its batch or family may be in hand at once. `was_tried`: an earlier
+    attempt may have left files behind. `is_aged`: its batch had waited too long.
+    """
 
     claim: Claim
     input: Input
@@ -53,6 +57,27 @@ class Claimed:
     owner_id: OwnerId
     tier: str
     pipeline: dict[str, Any]
+    is_capped: bool = False
+    is_sequential: bool = False
+    was_tried: bool = False
+    is_aged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A worker that asks for items, and what it has to say meanwhile.
+
+    `slots` are those of all living workers. `most` says how many items of a batch it could use.
+    `caps` limits the items in hand of a family, over all batches and owners. `passed` are those
+    that it does not ask for now; `usage` is what has changed of what owners have of it.
+    """
+
+    worker_id: WorkerId
+    slots: int
+    most: Callable[[Batch], int]
+    caps: Mapping[str, int] = field(default_factory=dict)
+    passed: Passed = field(default_factory=Passed)
+    usage: Sequence[Share] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +104,15 @@ Outcome = Completed | Failed
 
 
 @dataclass(frozen=True, slots=True)
+class EndedAttempt:
+    """An attempt that has ended, after `run_ms`."""
+
+    claimed: Claimed
+    outcome: Outcome
+    run_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class FinishedItem:
     """What became of the item; `ended` is the batch's final status if this was its last item."""
 
@@ -87,186 +121,194 @@ class FinishedItem:
     ended: BatchStatus | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedItems:
-    """Items that were queued just now; `more`: another batch of the owner may have its turn."""
+def claim(conn: Connection, asking: Asking, *, now: Clock = NOW) -> Sequence[Claimed]:
+    """Claim items of the batch whose turn it is, in their order; none when nothing is due."""
+    shares.write(conn, asking.worker_id, asking.usage)
+    passed = asking.passed
+    while True:
+        turn = turns.next_turn(conn, asking.worker_id, slots=asking.slots, passed=passed, now=now)
+        if turn is None:
+            return ()
+        room = _room_in_family(conn, turn.family, asking.caps)
+        if room <= 0:
+            passed = replace(passed, families=(*passed.families, turn.family))
+        elif taken := _take(conn, turn, asking, room=room, now=now):
+            return taken
+        else:  # another worker was faster
+            passed = replace(passed, batches=(*passed.batches, turn.batch_id))
 
-    messages: tuple[QueueMessage, ...] = ()
-    more: bool = False
+
+def _room_in_family(conn: Connection, family: str, caps: Mapping[str, int]) -> int:
+    """Return how many items of a family may be claimed; those who ask wait for each other."""
+    if family not in caps:
+        return CHUNK_ITEMS
+    workers.go_alone(conn, f"cap {family}")
+    return caps[family] - turns.in_flight_of_family(conn, family)
 
 
-def queue_items(
-    conn: Connection,
-    batch_id: BatchId,
-    *,
-    window: int,
-    caps: Mapping[str, int] = NO_CAPS,
-    now: Clock = NOW,
-) -> QueuedItems:
-    """Queue as many due items of a batch as its window and its owner's share have room for.
-
-    `caps` limits the items in flight of a family, over all batches and owners.
-    """
-    batch = batches.lock(conn, batch_id)
+def _take(
+    conn: Connection, turn: Turn, asking: Asking, *, room: int, now: Clock
+) -> Sequence[Claimed]:
+    batch = batches.lock(conn, turn.batch_id)
     if batch is None or not batch.runnable:
-        return QueuedItems()
-    pending, queued, processing = turns.load_of_owner(conn, batch.owner_id)
-    share = window - queued
-    free = min(share, batch.window(window) - batch.counts.in_flight)
-    if batch.family in caps:
-        workers.go_alone(conn, cap_name(batch.family))
-        free = min(free, caps[batch.family] - turns.in_flight_of_family(conn, batch.family))
-    rows = turns.due(conn, batch_id, limit=free, now=now) if free > 0 else []
-    if rows:
-        turns.mark_queued(conn, [item_id for item_id, _, _ in rows], now=now)
-    if rows or batch.counts.retrying:
-        _count_queued(conn, batch, [status for _, status, _ in rows], now)
-    # Who has little left goes before who has much, within bounds: nobody is put off for ever.
-    first = queued + processing + min(pending - len(rows), PUT_OFF_WINDOWS * window)
-    messages = (
-        QueueMessage(item_id, number + 1, batch.priority, ahead)
-        for ahead, (item_id, _, number) in enumerate(rows, start=first)
-    )
-    return QueuedItems(tuple(messages), more=len(rows) < share)
+        return ()
+    if batch.concurrency is not None:
+        room = min(room, batch.concurrency - batch.counts.in_flight)
+    most = min(room, CHUNK_ITEMS, max(1, asking.most(batch)))
+    waits = batch.counts.retrying > 0
+    found = turns.due(conn, batch.id, limit=most, retrying=waits, now=now) if most > 0 else ()
+    taken = _within_bytes(found)
+    if taken:
+        ids = [each.id for each in taken]
+        items.take(conn, ids, worker_id=asking.worker_id, now=now)
+    _count_taken(conn, batch, taken, now)
+    is_capped = batch.concurrency is not None or turn.family in asking.caps
+    return [_claimed(batch, each, turn, is_capped=is_capped) for each in taken]
 
 
-def cap_name(family: str) -> str:
-    """Return the name under which those who take items of a capped family wait for each other."""
-    return f"cap {family}"
+def _within_bytes(found: Sequence[Due]) -> Sequence[Due]:
+    size = 0
+    for number, each in enumerate(found):
+        size += each.input.bytes
+        if size > CHUNK_BYTES and number:
+            return found[:number]
+    return found
 
 
-def queue_next_turn(
-    conn: Connection,
-    owner_id: OwnerId,
-    *,
-    window: int,
-    caps: Mapping[str, int] = NO_CAPS,
-    now: Clock = NOW,
-) -> QueuedItems:
-    """Take items of the owner's batch that has waited longest for its turn."""
-    full: list[str] = []
-    while turn := turns.next_turn(conn, owner_id, window=window, without=full, now=now):
-        batch_id, family = turn
-        if family not in caps or turns.in_flight_of_family(conn, family) < caps[family]:
-            return queue_items(conn, batch_id, window=window, caps=caps, now=now)
-        full.append(family)
-    return QueuedItems()
-
-
-def _count_queued(conn: Connection, batch: Batch, statuses: list[ItemStatus], now: Clock) -> None:
-    retried = statuses.count(ItemStatus.RETRYING)
+def _count_taken(conn: Connection, batch: Batch, taken: Sequence[Due], now: Clock) -> None:
+    retried = sum(each.status is ItemStatus.RETRYING for each in taken)
     deltas = {
         ItemStatus.RETRYING: -retried,
-        ItemStatus.PENDING: retried - len(statuses),
-        ItemStatus.QUEUED: len(statuses),
+        ItemStatus.PENDING: retried - len(taken),
+        ItemStatus.QUEUED: len(taken),
     }
     # The turn moves on even when nothing was due, so that no batch is asked twice in a row.
     values: dict[str, Any] = {"turn_at": now}
     if batch.counts.retrying:
         values["retry_due_at"] = items.earliest_due(conn, batch.id)
+    if taken:
+        values["status"] = BatchStatus.PROCESSING
+        values |= {
+            name: now for name in ("started_at", "run_started_at") if not getattr(batch, name)
+        }
     batches.count(conn, batch.id, deltas, **values)
 
 
-def claim(
-    conn: Connection,
-    item_id: ItemId,
-    *,
-    worker_id: WorkerId,
-    lease_ms: int,
-    now: Clock = NOW,
-) -> Claimed | None:
-    """Take a queued item for one attempt; None when there is nothing to do.
-
-    A lost, late or repeated delivery finds the item running, ended, paused or gone.
-    """
-    item = listing.get(conn, item_id)
-    if item is None or item.status is not ItemStatus.QUEUED:
-        return None
-    batch = batches.lock(conn, item.batch_id)
-    if batch is None or not batch.runnable:
-        return None
-    won = items.claim(
-        conn, item_id, seen=item.attempt, worker_id=worker_id, lease_ms=lease_ms, now=now
-    )
-    if not won:
-        return None
-    started: dict[str, Any] = {"status": BatchStatus.PROCESSING}
-    if batch.started_at is None:
-        started["started_at"] = now
-    if batch.run_started_at is None:
-        started["run_started_at"] = now
-    move_one(conn, batch.id, ItemStatus.QUEUED, ItemStatus.PROCESSING, **started)
-    held = Claim(item_id, batch.id, item.attempt + 1, item.spent)
-    pipeline = pipelines.with_options(batch.pipeline, item.options)
+def _claimed(batch: Batch, each: Due, turn: Turn, *, is_capped: bool) -> Claimed:
     return Claimed(
-        claim=held,
-        input=item.input,
-        position=item.position,
+        claim=Claim(each.id, batch.id, each.attempt + 1, each.spent),
+        input=each.input,
+        position=each.position,
         total=batch.counts.total,
         owner_id=batch.owner_id,
         tier=batch.tier,
-        pipeline=pipeline,
+        pipeline=pipelines.with_options(batch.pipeline, each.options),
+        is_capped=is_capped,
+        is_sequential=batch.concurrency == 1,
+        was_tried=each.begun + each.lost > 0,
+        is_aged=turn.is_aged,
     )
+
+
+def begin(
+    conn: Connection, batch_id: BatchId, ages_ms: Mapping[Claim, int], *, now: Clock = NOW
+) -> int:
+    """Note that attempts of a batch have begun, each so long ago; return of how many it is news."""
+    if batches.lock(conn, batch_id) is None:
+        return 0
+    held = items.held(conn, list(ages_ms))
+    news = {
+        claim: age_ms
+        for claim, age_ms in ages_ms.items()
+        if held.get(claim.item_id) is ItemStatus.QUEUED
+    }
+    if news:
+        items.begin(conn, news, now=now)
+        deltas = {ItemStatus.QUEUED: -len(news), ItemStatus.PROCESSING: len(news)}
+        batches.count(conn, batch_id, deltas)
+    return len(news)
 
 
 def finish(
     conn: Connection,
-    claimed: Claimed,
-    outcome: Outcome,
+    batch_id: BatchId,
+    ended: Sequence[EndedAttempt],
     *,
-    run_ms: int,
     retention_ms: int,
     now: Clock = NOW,
-) -> FinishedItem | None:
-    """Record what became of an attempt, exactly once. None: the claim is stale, drop the work."""
-    batch = batches.lock(conn, claimed.claim.batch_id)
+) -> Sequence[FinishedItem | None]:
+    """Record what became of attempts of one batch, each exactly once.
+
+    None: that claim is stale, drop the work. The last one may end the batch.
+    """
+    batch = batches.lock(conn, batch_id)
     if batch is None:
-        return None
-    match outcome:
-        case Completed(result):
-            status, values = _complete(conn, claimed, result, run_ms=run_ms, now=now)
-        case Failed():
-            status, values = _fail(conn, batch, claimed, outcome, run_ms=run_ms, now=now)
-    if status is None:
-        return None
-    values |= batches.pace(batch, run_ms=run_ms, now=now)
-    deltas = {ItemStatus.PROCESSING: -1, status: 1}
-    ended = finish_values(batch, deltas, retention_ms=retention_ms, now=now)
-    batches.count(conn, batch.id, deltas, **{**_halted(batch, deltas), **values, **ended})
-    if ended:
+        return [None] * len(ended)
+    held = items.held(conn, [each.claimed.claim for each in ended])
+    mine = [each for each in ended if each.claimed.claim.item_id in held]
+    if not mine:
+        return [None] * len(ended)
+    statuses, values = _write(conn, batch, mine, now)
+    deltas = dict.fromkeys(ItemStatus, 0)
+    for each, status in zip(mine, statuses, strict=True):
+        deltas[held[each.claimed.claim.item_id]] -= 1
+        deltas[status] += 1
+    values |= batches.pace(batch, run_ms=[each.run_ms for each in mine], now=now)
+    over = finish_values(batch, deltas, retention_ms=retention_ms, now=now)
+    batches.count(conn, batch.id, deltas, **{**_halted(batch, deltas), **values, **over})
+    if over:
         webhook_outbox.announce(conn, batch.id)
-    return FinishedItem(status, counts_after(batch.counts, deltas), ended.get("status"))
+    counts, final = counts_after(batch.counts, deltas), over.get("status")
+    done = dict(zip((each.claimed.claim.item_id for each in mine), statuses, strict=True))
+    last = mine[-1].claimed.claim.item_id
+    return [
+        FinishedItem(done[item_id], counts, final if item_id == last else None)
+        if item_id in done
+        else None
+        for item_id in (each.claimed.claim.item_id for each in ended)
+    ]
 
 
-def hand_back(conn: Connection, held: Claim) -> bool:
-    """Return an item unfinished, as at shutdown: no attempt is counted. False: it was stale."""
-    if batches.lock(conn, held.batch_id) is None or not items.hand_back(conn, held):
-        return False
-    move_one(conn, held.batch_id, ItemStatus.PROCESSING, ItemStatus.PENDING)
-    return True
+def hand_back(conn: Connection, batch_id: BatchId, claims: Sequence[Claim]) -> int:
+    """Return items of a batch unfinished, as at shutdown: no attempt is counted.
 
-
-def rescue(conn: Connection, batch_id: BatchId, *, limit: int, now: Clock = NOW) -> int:
-    """Return items whose worker went silent to pending; the sweep calls it for each batch."""
+    Returns how many there were; those whose claim was stale stay as they are.
+    """
     if batches.lock(conn, batch_id) is None:
         return 0
-    ids = items.expired(conn, batch_id, limit=limit, now=now)
-    rescued = items.rescue(conn, ids, now=now) if ids else 0
-    if rescued:
-        deltas = {ItemStatus.PROCESSING: -rescued, ItemStatus.PENDING: rescued}
-        batches.count(conn, batch_id, deltas)
-    return rescued
+    return _return(conn, batch_id, items.held(conn, claims))
 
 
-def move_one(
+def rescue(
     conn: Connection,
     batch_id: BatchId,
-    source: ItemStatus,
-    target: ItemStatus,
-    **values: Any,  # noqa: ANN401
-) -> None:
-    """Count one item from one status to another."""
-    batches.count(conn, batch_id, {source: -1, target: 1}, **values)
+    worker_id: WorkerId,
+    claims: Sequence[Claim],
+    *,
+    now: Clock = NOW,
+) -> int:
+    """Return what a worker that is gone had of a batch to pending; return how many."""
+    if batches.lock(conn, batch_id) is None or worker_id not in workers.gone(conn, now=now):
+        return 0
+    return _return(conn, batch_id, items.held(conn, claims), lost=True)
+
+
+def _return(
+    conn: Connection, batch_id: BatchId, held: Mapping[Any, ItemStatus], *, lost: bool = False
+) -> int:
+    if held:
+        items.hand_back(conn, list(held), lost=lost)
+        deltas = _deltas(held.values(), to=ItemStatus.PENDING)
+        batches.count(conn, batch_id, deltas)
+    return len(held)
+
+
+def _deltas(before: Collection[ItemStatus], *, to: ItemStatus) -> dict[ItemStatus, int]:
+    deltas = dict.fromkeys(ItemStatus, 0)
+    for status in before:
+        deltas[status] -= 1
+        deltas[to] += 1
+    return deltas
 
 
 def counts_after(counts: Counts, deltas: Mapping[ItemStatus, int]) -> Counts:
@@ -287,44 +329,63 @@ def finish_values(
     return {"status": status, "ended_at": now, "expires_at": kept, "paused": False}
 
 
-def _complete(
-    conn: Connection, claimed: Claimed, result: Result, *, run_ms: int, now: Clock
-) -> tuple[ItemStatus | None, dict[str, Any]]:
-    if not items.finish(conn, claimed.claim, result, run_ms=run_ms, now=now):
-        return None, {}
-    status = ItemStatus.SKIPPED if result.skipped else ItemStatus.COMPLETED
+def _write(
+    conn: Connection, batch: Batch, mine: Sequence[EndedAttempt], now: Clock
+) -> tuple[Sequence[ItemStatus], dict[str, Any]]:
+    """Write the items; return the status of each, and what the batch's sums change by."""
+    statuses: list[ItemStatus] = []
+    endings: list[Ending] = []
+    failings: list[Failing] = []
+    groups = failures.Tally()
+    sums = dict.fromkeys(("bytes_done", "bytes_out", "bytes_saved"), 0)
+    for each in mine:
+        if isinstance(each.outcome, Completed):
+            ending = Ending(each.claimed.claim, each.run_ms, each.outcome.result)
+            endings.append(ending)
+            statuses.append(_status_of(ending.result))
+            _add_bytes(sums, each.claimed.input.bytes, ending.result)
+        else:
+            failing = _failing(batch, each, each.outcome, groups)
+            failings.append(failing)
+            statuses.append(failing.status)
+            if failing.status is not ItemStatus.RETRYING:
+                sums["bytes_done"] += each.claimed.input.bytes
+    over = [each for each in failings if each.status is not ItemStatus.RETRYING]
+    again = [each for each in failings if each.status is ItemStatus.RETRYING]
+    items.finish(conn, endings, now=now)
+    items.fail(conn, over, now=now)
+    items.retry_later(conn, again, now=now)
+    failures.count(conn, batch.id, groups, now=now)
+    values: dict[str, Any] = {name: batches.add(name, size) for name, size in sums.items() if size}
+    if again:
+        soonest_ms = min(each.wait_ms for each in again)
+        values["retry_due_at"] = batches.earliest_retry(now, soonest_ms)
+    return statuses, values
+
+
+def _status_of(result: Result) -> ItemStatus:
+    return ItemStatus.SKIPPED if result.skipped else ItemStatus.COMPLETED
+
+
+def _add_bytes(sums: dict[str, int], input_bytes: int, result: Result) -> None:
     bytes_out = sum(output.bytes for output in result.outputs)
+    sums["bytes_done"] += input_bytes
+    sums["bytes_out"] += bytes_out
     # What is told about a file, or cut out of it, is no copy of it that saves bytes.
-    is_copy = bool(result.outputs) and not result.data
-    bytes_saved = claimed.input.bytes - bytes_out if is_copy else 0
-    return status, {
-        "bytes_done": batches.add("bytes_done", claimed.input.bytes),
-        "bytes_out": batches.add("bytes_out", bytes_out),
-        "bytes_saved": batches.add("bytes_saved", bytes_saved),
-    }
+    if result.outputs and not result.data:
+        sums["bytes_saved"] += input_bytes - bytes_out
 
 
-def _fail(
-    conn: Connection, batch: Batch, claimed: Claimed, failed: Failed, *, run_ms: int, now: Clock
-) -> tuple[ItemStatus | None, dict[str, Any]]:
-    held, failure = claimed.claim, failed.failure
+def _failing(batch: Batch, ended: EndedAttempt, failed: Failed, groups: failures.Tally) -> Failing:
+    held, failure = ended.claimed.claim, failed.failure
     used = getattr(held.spent, failed.budget) + 1
     spent: Spent = replace(held.spent, **{failed.budget: used})
     status = retry.verdict(spent, failed.budget, failed.policy, retryable=failure.retryable)
     if status is ItemStatus.RETRYING:
         wait_s = max(failed.retry_after_s, retry.backoff_s(used))
-        wait_ms = round(wait_s * 1000)
-        if not items.retry_later(conn, held, failure, spent=spent, wait_ms=wait_ms, now=now):
-            return None, {}
-        return status, {"retry_due_at": batches.earliest_retry(now, wait_ms)}
-    no, message = failures.group_of(batch.id, failure, claimed.input.name)
-    kept = items.fail(
-        conn, held, failure, status=status, spent=spent, failure_no=no, run_ms=run_ms, now=now
-    )
-    if not kept:
-        return None, {}
-    failures.count_one(conn, no, batch_id=batch.id, failure=failure, message=message, now=now)
-    return status, {"bytes_done": batches.add("bytes_done", claimed.input.bytes)}
+        return Failing(held, ended.run_ms, failure, status, spent, wait_ms=round(wait_s * 1000))
+    no = groups.add(batch.id, failure, ended.claimed.input.name)
+    return Failing(held, ended.run_ms, failure, status, spent, failure_no=no)
 
 
 def _halted(batch: Batch, deltas: Mapping[ItemStatus, int]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Submit: files become a batch. The answer is given after the bytes and the rows are durable.
 
-    begin ──► (bytes arrive) ──► accept ──► dispatch
+    begin ──► (bytes arrive) ──► accept ──► notify
 
 A batch row exists, in status `uploading`, before its first byte is stored, so that the sweep
 can tell from the database alone what a broken upload left behind.
@@ -33,7 +33,6 @@ from batchmill.model.pipeline import Pipeline
 from batchmill.model.priority import engine_priority
 from batchmill.service import batch_control, webhooks
 from batchmill.service.context import ServerContext
-from batchmill.service.scheduling.dispatch import dispatch
 from batchmill.service.submission.store_files import AnySent, SentFile, stored
 
 Also = Callable[[Connection], None]
@@ -143,7 +142,7 @@ async def accept(
         position, last = position + len(last), page.items
     await server.database.run(_start, batch_id, started, last, first_position=position, also=also)
     logs.info(Event.BATCH_ACCEPTED, batch=batch_id, items=position + len(last))
-    await dispatch(server, batch_id)
+    await server.notify([batch_id])
 
 
 async def add_files(
@@ -175,7 +174,7 @@ async def add_files(
             also = take(page.files)
             await server.database.run(append, batch_id, page.items, open_ms=open_ms, also=also)
             total += len(page.items)
-    await dispatch(server, batch_id)
+    await server.notify([batch_id])
     return total
 
 
@@ -255,6 +254,7 @@ def _started(new_batch: BatchDraft, server: ServerContext) -> dict[str, Any]:
         **batches.order_values(new_batch),
         "status": BatchStatus.QUEUED,
         "created_at": NOW,
+        "turn_at": NOW,
         "upload_until": NOW + _open_ms(server) if new_batch.keep_open else None,
     }
 

@@ -1,4 +1,4 @@
-"""The engine is only a notification: what was accepted is done although it was away or forgot."""
+"""A notifier may be away or forget everything: what was accepted is done all the same."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -8,8 +8,8 @@ import pytest
 
 import databases
 from batchmill.db.connect import Database
-from batchmill.engines.bullmq import BullmqEngine
 from batchmill.model.batch import Batch
+from batchmill.notifiers.bullmq import BullmqNotifier
 from batchmill.service.context import ServerContext
 from support import redis_server
 from support.redis_server import PrivateRedis
@@ -44,21 +44,20 @@ def completed(number: int) -> Callable[[Batch], bool]:
 
 
 def on_redis(database: Database, folder: Path, redis: PrivateRedis) -> ServerContext:
-    return new_context(database, folder, engine=BullmqEngine(redis.url, queue="q"))
+    return new_context(database, folder, notifier=BullmqNotifier(redis.url, queue="q"))
 
 
-async def test_what_is_accepted_without_redis_is_done_once_it_is_back(
+async def test_what_is_accepted_without_redis_is_done_without_it(
     shared_database: Database, redis: PrivateRedis, tmp_path: Path
 ) -> None:
     context = on_redis(shared_database, tmp_path, redis)
     redis.kill()
     batch_id = await send(context, 5)
-    assert (await batch_of(context, batch_id)).counts.queued == 5
+    assert (await batch_of(context, batch_id)).counts.pending == 5
     async with working(context, scripted(tmp_path, nothing_special)):
-        await asyncio.to_thread(redis.start)
         batch = await until_ended(context, batch_id)
     assert batch.counts.completed == 5
-    await context.engine.aclose()
+    await context.notifier.aclose()
 
 
 async def test_nothing_is_lost_when_redis_forgets_everything_again_and_again(
@@ -72,4 +71,4 @@ async def test_nothing_is_lost_when_redis_forgets_everything_again_and_again(
             await asyncio.to_thread(redis.client().flushall)
         batch = await until_ended(context, batch_id)
     assert batch.counts.completed == batch.counts.total == 60
-    await context.engine.aclose()
+    await context.notifier.aclose()

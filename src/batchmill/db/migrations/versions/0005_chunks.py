@@ -1,0 +1,71 @@
+"""Workers claim items in chunks: shares of owners, attempts that began, and items by worker."""
+
+import time
+
+import sqlalchemy as sa
+from alembic import op
+
+from batchmill.db.types import NOW, text
+from batchmill.errors.outage import OldProcessesError
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    """Apply the change.
+
+    Raises:
+        OldProcessesError: a process of an older version is at work on this database.
+    """
+    _wait_for_others()
+    op.add_column("items", _count("begun"))
+    op.add_column("items", _count("lost"))
+    op.execute("UPDATE items SET begun = attempt")
+    op.create_index(
+        "items_by_worker",
+        "items",
+        ["worker_id"],
+        postgresql_where=sa.text("worker_id IS NOT NULL"),
+        sqlite_where=sa.text("worker_id IS NOT NULL"),
+    )
+    op.create_table(
+        "shares",
+        sa.Column("owner_id", text(40), nullable=False),
+        sa.Column("worker_id", text(40), nullable=False),
+        sa.Column("slots", sa.Integer(), nullable=False),
+        sa.Column("aged_slots", sa.Integer(), nullable=False),
+        sa.Column("served_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("owner_id", "worker_id"),
+    )
+    op.create_index("shares_by_worker", "shares", ["worker_id"])
+    # What an engine was told of has no worker yet: it waits again.
+    op.execute("UPDATE items SET status = 'pending', due_at = 0 WHERE status = 'queued'")
+    op.execute("UPDATE batches SET n_pending = n_pending + n_queued, n_queued = 0")
+
+
+def _count(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer(), server_default="0", nullable=False)
+
+
+def _wait_for_others() -> None:
+    """Wait until the lease of every process has run out; none that is renewed does.
+
+    No process of this version can be alive yet, so each is of an older one. On SQLite there is
+    none: the process that migrates holds the data folder.
+    """
+    if op.get_bind().dialect.name == "sqlite":
+        return
+    first = dict(_living())
+    while living := dict(_living()):
+        renewed = sorted(worker for worker, until in living.items() if until != first.get(worker))
+        if renewed:
+            raise OldProcessesError(renewed)
+        time.sleep(0.5)
+
+
+def _living() -> list[tuple[str, int]]:
+    query = sa.text("SELECT id, lease_until FROM workers WHERE lease_until > :now")
+    connection = op.get_bind()
+    now = connection.scalar(sa.select(NOW))
+    return [(row[0], row[1]) for row in connection.execute(query, {"now": now})]

@@ -1,0 +1,41 @@
+"""What each owner has of each worker: slots in use, and slot time. By it they take turns."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from batchmill.db import prepared
+from batchmill.db.prepared import plus
+from batchmill.db.schema import shares, workers
+from batchmill.model.batch import OwnerId
+from batchmill.model.item import WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What an owner has of one worker now, and the slot time it got since the last word.
+
+    `aged_slots` of the `slots` work for batches that had waited too long.
+    """
+
+    owner_id: OwnerId
+    slots: int
+    aged_slots: int
+    served_ms: int
+
+
+def write(conn: Connection, worker_id: WorkerId, changed: Iterable[Share]) -> None:
+    """Write what has changed for a worker, which alone writes its rows."""
+    for share in changed:
+        same = {"owner_id": share.owner_id, "worker_id": worker_id}
+        values = {"slots": share.slots, "aged_slots": share.aged_slots}
+        served = plus(shares.c.served_ms, share.served_ms)
+        if not prepared.change(conn, shares, same, {**values, "served_ms": served}):
+            conn.execute(shares.insert().values(**same, **values, served_ms=share.served_ms))
+
+
+def forget_gone(conn: Connection) -> int:
+    """Remove the shares of workers that have left; return how many."""
+    gone = shares.c.worker_id.not_in(select(workers.c.id))
+    return conn.execute(shares.delete().where(gone)).rowcount

@@ -1,0 +1,186 @@
+"""Claims chunks of items for this worker's slots, and gives back what they do not get to."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from batchmill import logs
+from batchmill.db.turns import Passed
+from batchmill.errors.outage import OutageError
+from batchmill.logs import Event
+from batchmill.model.batch import Batch, BatchId
+from batchmill.model.item import AttemptKey, Claim
+from batchmill.service.context import ServerContext
+from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling.leases import LeaseKeeper, hand_back
+from batchmill.service.scheduling.transitions import Asking, Claimed
+from batchmill.service.scheduling.usage import AHEAD_S, SlotUsage
+
+POLL_S: Final = 0.5
+"""How often a worker asks that has nothing to do and is not notified."""
+PATIENCE_S: Final = 4.0
+"""What waits here for longer goes back: a long file is in its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    claimed: Claimed
+    expected_s: float
+    since_s: float = field(default_factory=time.monotonic)
+
+
+class Claimer:
+    """One per worker process; `run` claims for those who call `next`."""
+
+    def __init__(self, server: ServerContext, keeper: LeaseKeeper, usage: SlotUsage) -> None:
+        self._server_context = server
+        self._keeper = keeper
+        self._usage = usage
+        self._waiting: deque[_Waiting] = deque()
+        self._filled = asyncio.Condition()
+        self._woken = asyncio.Event()
+        self._notified = True
+        self._nothing_until_s = 0.0
+        self._rests = False
+        self._stopped = False
+        keeper.on_waiting_lost = self._remove
+
+    async def next(self) -> Claimed | None:
+        """Wait for the next item; it has a slot from now until `left`. None: there are no more."""
+        async with self._filled:
+            await self._filled.wait_for(lambda: self._waiting or self._stopped)
+            if self._stopped:
+                return None
+            claimed = self._waiting.popleft().claimed
+        self._usage.begin(claimed)
+        self._woken.set()
+        return claimed
+
+    def left(self, claimed: Claimed) -> None:
+        """Note that an item has left its slot."""
+        self._usage.end(claimed)
+        self._rests = False
+        self._woken.set()
+
+    def wake(self, *, ask: bool) -> None:
+        """Look whether more is needed; `ask` even if there was nothing a moment ago."""
+        if ask:
+            self._notified = True
+        self._woken.set()
+
+    async def stop(self) -> None:
+        """Claim nothing more, end every wait, and give back what has not begun."""
+        async with self._filled:
+            self._stopped = True
+            self._filled.notify_all()
+        await self._give_back(self._take_out(lambda _: True))
+
+    async def run(self) -> None:
+        """Claim whenever a slot is short of work, until `stop` was called."""
+        while not self._stopped:
+            self._woken.clear()
+            try:
+                if await self._step():
+                    continue
+            except OutageError as error:
+                logs.warning(Event.ITEM_INTERRUPTED, code=error.code, detail=error.detail)
+                self._nothing_until_s = time.monotonic() + POLL_S
+            try:
+                async with asyncio.timeout(POLL_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+
+    async def _step(self) -> bool:
+        """Give back or claim, where there is reason to; return whether something was claimed."""
+        if self._server_context.vitals.holding:
+            await self._give_back(self._take_out(lambda _: True))
+            return False
+        late_s = time.monotonic() - PATIENCE_S
+        late = self._take_out(lambda each: each.since_s < late_s)
+        if late:
+            self._rests = True
+            await self._give_back(late)
+        notified, self._notified = self._notified, False
+        if self._rests:
+            return False
+        slots = self._short()
+        if slots and (notified or time.monotonic() >= self._nothing_until_s):
+            claimed = await self._claim(slots, Passed())
+            if not claimed:
+                self._nothing_until_s = time.monotonic() + POLL_S
+            await self._put(claimed, first=False)
+            return bool(claimed)
+        if notified and not slots:
+            owners = self._usage.owners_of([each.claimed for each in self._waiting])
+            passed = Passed(owners=tuple(owners), only_unserved=True)
+            claimed = await self._claim(1, passed)
+            await self._put(claimed, first=True)
+            return bool(claimed)
+        return False
+
+    def _short(self) -> int:
+        """Return how many slots have too little work ahead."""
+        slots = self._usage.free_soon
+        ahead_s = sum(each.expected_s for each in self._waiting)
+        return slots if ahead_s < AHEAD_S * slots else 0
+
+    async def _claim(self, slots: int, passed: Passed) -> Sequence[Claimed]:
+        vitals, changes = self._server_context.vitals, self._usage.changes()
+
+        def most(batch: Batch) -> int:
+            return self._usage.most(batch, slots=slots, workers=vitals.workers)
+
+        asking = Asking(
+            worker_id=self._server_context.worker_id,
+            slots=vitals.slots,
+            most=most,
+            caps=self._server_context.caps,
+            passed=passed,
+            usage=changes,
+        )
+        with self._keeper.claiming():
+            claimed = await self._server_context.database.run(transitions.claim, asking)
+            self._keeper.take(claimed)
+        self._usage.written(changes)
+        return claimed
+
+    async def _put(self, claimed: Sequence[Claimed], *, first: bool) -> None:
+        if not claimed:
+            return
+        new = [_Waiting(each, self._expected_s(each)) for each in claimed]
+        async with self._filled:
+            if self._stopped:
+                await self._give_back(new)
+                return
+            if first:
+                self._waiting.extendleft(reversed(new))
+            else:
+                self._waiting.extend(new)
+            self._filled.notify(len(new))
+
+    def _expected_s(self, claimed: Claimed) -> float:
+        return self._usage.expected_s(claimed.claim.batch_id, claimed.pipeline)
+
+    def _remove(self, lost: Collection[AttemptKey]) -> None:
+        self._take_out(lambda each: each.claimed.claim.key in lost)
+
+    def _take_out(self, wanted: Callable[[_Waiting], bool]) -> Sequence[_Waiting]:
+        taken = [each for each in self._waiting if wanted(each)]
+        if taken:
+            self._waiting = deque(each for each in self._waiting if not wanted(each))
+        return taken
+
+    async def _give_back(self, waiting: Sequence[_Waiting]) -> None:
+        by_batch: dict[BatchId, list[Claim]] = {}
+        for each in waiting:
+            by_batch.setdefault(each.claimed.claim.batch_id, []).append(each.claimed.claim)
+        for batch_id, claims in by_batch.items():
+            try:
+                await hand_back(self._server_context, batch_id, claims)
+            finally:  # where the database is away, what is forgotten here goes back later
+                for claim in claims:
+                    self._keeper.forget(claim)
