@@ -49,8 +49,10 @@ export function ItemRow({ row, item, top, active, chosen, onClick }: ItemRowProp
 }
 
 function Waiting({ row }: { row: number }) {
+  // What is read out begins with what is shown.
+  const label = `${row + 1} ${texts.list.loading}`
   return (
-    <span role="gridcell" class="cell-name quiet" aria-label={texts.list.loading}>
+    <span role="gridcell" class="cell-name quiet" aria-label={label}>
       <span class="thumbnail" />
       {row + 1}
     </span>
