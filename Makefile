@@ -7,8 +7,8 @@ PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 PHOTOS ?= build/photos
 FACES ?= build/photos
-# Half of a test's time is waiting for a process, so there are more workers than cores.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+# A third of the tests' time is waiting for a process, so there are more workers than cores.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(3 * (os.cpu_count() or 1))')
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --max-worker-restart 0 --durations 20
 MUTANTS ?= *
 

@@ -84,7 +84,7 @@ def test_other_files_are_worked_on_while_the_model_is_slow(
         assert all(five.acquire(timeout=60) for _ in range(5))
         quick = send(server, picture, 3, pipeline="web")
         assert ended(server, quick)["counts"]["completed"] == 3
-        assert server.client.get(f"/v1/batches/{waiting}").json()["counts"]["processing"] == 5
+        server.until(f"/v1/batches/{waiting}", lambda told: told["counts"]["processing"] == 5)
         server.client.post(f"/v1/batches/{waiting}/cancel")
         assert ended(server, waiting)["counts"]["cancelled"] == 5
         assert all(asked.closed.wait(60) for asked in vision.asked)

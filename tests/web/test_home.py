@@ -14,6 +14,8 @@ from support.browser import PHONE, OpenPage, axe_violations, send, shoot, until
 from support.pictures import scene
 from support.processes import Process, serving
 
+PAINTED = """() => new Promise(done =>
+  requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50))))"""
 GIVE = """([files, pasted]) => {
   const given = new DataTransfer()
   for (const [name, text] of files) {
@@ -82,6 +84,7 @@ def paths(server: Process, batch: dict[str, Any]) -> list[str]:
 
 def drop(page: Page, *files: tuple[str, bytes], paste: bool = False) -> None:
     sent = [[name, base64.b64encode(body).decode()] for name, body in files]
+    page.evaluate(PAINTED)  # it listens from then on
     page.evaluate(GIVE, [sent, paste])
     page.locator(".order").wait_for()
 
