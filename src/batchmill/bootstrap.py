@@ -107,6 +107,7 @@ async def working(server: ServerContext, *, stopping: asyncio.Event) -> AsyncIte
         settings.children,
         settings.data_dir / "tmp",
         recycling=Recycling(jobs=settings.child_items),
+        spare=lambda: heartbeat.spare_children(settings),
     )
     # One item more than children, so that none waits while another's files are being stored.
     slots = settings.children + 1

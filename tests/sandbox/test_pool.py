@@ -70,6 +70,39 @@ def test_child_of_one_owner_never_works_for_another(
     with_server_context(story)
 
 
+def test_owners_who_take_turns_find_their_own_children_again_where_there_is_room(
+    with_server_context: RunStory,
+) -> None:
+    async def story(context: PoolSession) -> None:
+        pids: dict[str, set[int]] = {}
+        for owner in ["anna", "berta", "carl"] * 3:
+            pid = (await context.run("tell_pid", owner=owner)).data["pid"]
+            pids.setdefault(owner, set()).add(pid)
+        assert [len(own) for own in pids.values()] == [1, 1, 1]
+        assert len(set.union(*pids.values())) == context.pool.stats().started == 3
+        dora = (await context.run("tell_pid", owner="dora")).data["pid"]
+        assert len(context.pids()) == 3
+        assert dora in context.pids()
+        assert not _exists(next(iter(pids["anna"]))), "the eldest"
+
+    with_server_context(story, spare=lambda: 2)
+
+
+def test_idle_children_go_when_there_is_no_room_for_them_any_more(
+    with_server_context: RunStory,
+) -> None:
+    room = [2]
+
+    async def story(context: PoolSession) -> None:
+        for owner in ("anna", "berta", "carl"):
+            await context.run("tell_pid", owner=owner)
+        room[0] = 0
+        await context.run("tell_pid", owner="dora")
+        assert len(context.pids()) == 1
+
+    with_server_context(story, spare=lambda: room[0])
+
+
 def test_child_is_replaced_after_its_number_of_jobs(
     with_server_context: RunStory,
 ) -> None:

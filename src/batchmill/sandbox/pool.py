@@ -4,7 +4,8 @@
                                                                 │
                          crash · hang · garbage · cancelled     └─► kill, forget
 
-A child serves one owner until another needs its slot. It is replaced after an error of a
+A child serves one owner and never another; idle ones wait for their owner as long as there is room
+for them beside the slots, and the eldest goes first. A child is replaced after an error of a
 decoder, after `Recycling.jobs` jobs, or when it has grown over `Recycling.rss_bytes`. Whatever
 goes wrong costs the one job that was running. A child that a kill does not end, for it hangs in
 the kernel, keeps its slot until it has ended; its job ends at once.
@@ -12,7 +13,7 @@ the kernel, keeps its slot until it has ended; its job ends at once.
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,8 @@ class PoolStats:
 class Pool:
     """Runs jobs in at most `size` children at once; `scratch` holds their folders.
 
-    `executor` names the module whose `execute` the children call.
+    `executor` names the module whose `execute` the children call. `spare` says how many idle
+    children there may be beside the slots: they spare owners who take turns a start each time.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Pool:
         executor: str = EXECUTOR,
         environ: Mapping[str, str] | None = None,
         recycling: Recycling | None = None,
+        spare: Callable[[], int] = lambda: 0,
     ) -> None:
         self.size = size
         self.scratch = Scratch.open(scratch)
@@ -74,6 +77,7 @@ class Pool:
         self._executor = executor
         self._environ = os.environ if environ is None else environ
         self._recycling = recycling or Recycling()
+        self._spare = spare
         self._slots = asyncio.Semaphore(size)
         self._starting = asyncio.Lock()
         self._fork_server: ForkServer | None = None
@@ -180,7 +184,7 @@ class Pool:
                 await self._end(child)
 
     async def _take(self, owner: str) -> Child:
-        """Return a child for `owner`: its own, else a fresh one, else in place of the eldest."""
+        """Return a child for `owner`: its own, else a fresh one, for which the eldest may go."""
         while dead := next((child for child in self._idle if not child.alive), None):
             self._idle.remove(dead)  # looked for anew: another run may have ended its fellows
             await self._end(dead)
@@ -189,7 +193,7 @@ class Pool:
                 self._idle.remove(child)
                 break
         else:
-            if self._population >= self.size:
+            while self._idle and self._population >= self.size + self._spare():
                 await self._end(self._idle.pop(0))
             child = await self._start_child()
         child.owner = owner

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from batchmill import logs
 from batchmill.db import pauses, workers
@@ -22,6 +22,9 @@ from batchmill.model.item import WorkerId
 from batchmill.service.context import ServerContext
 from batchmill.settings.fields import Settings
 
+SPARE_PER_SLOT: Final = 2
+CHILD_BYTES: Final = 512 * 2**20
+"""What a child may grow to before it is replaced: memory that each must have room for."""
 OnLost = Callable[[], Awaitable[None]]
 
 
@@ -82,6 +85,16 @@ def shortage(settings: Settings) -> str | None:
     if available_bytes is not None and available_bytes < settings.memory_reserve_bytes:
         return f"only {available_bytes / 1e6:.0f} MB of memory are free"
     return None
+
+
+def spare_children(settings: Settings) -> int:
+    """Return how many idle children this machine has memory for: at most two for each slot."""
+    most = SPARE_PER_SLOT * settings.children
+    available_bytes = _available_memory_bytes()
+    if available_bytes is None:
+        return most
+    room = (available_bytes - settings.memory_reserve_bytes) // CHILD_BYTES
+    return max(0, min(most, room - settings.children))
 
 
 def _available_memory_bytes() -> int | None:
