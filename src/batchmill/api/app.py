@@ -19,6 +19,7 @@ from batchmill.api.http import openapi_bodies, problems, query_parameters
 from batchmill.api.http.forwarded import Proxies
 from batchmill.api.http.host_guard import Guard
 from batchmill.api.http.metrics import Measured, Requests
+from batchmill.api.http.snapshots import Snapshots
 from batchmill.api.signed import router as signed_router
 from batchmill.api.v1 import (
     batches,
@@ -108,6 +109,7 @@ def create_app(
 
 
 def _install_guards(app: FastAPI, settings: Settings) -> None:
+    app.add_middleware(Snapshots)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
