@@ -2,15 +2,18 @@
 
 from architecture import meters
 
-SERVER_FUNCTIONS, SERVER_FILES = 450, 78
-"""The aim is 220 and 45. Which threads meet within the photo's time differs a little each time."""
+SERVER_FUNCTIONS, SERVER_FILES = 525, 80
+"""The aim is 220 and 45. Which threads meet within the photo's time differs a little each time.
+
+Before workers claimed in chunks it was 450 and 78: `docs/decisions/chunks.md`, the price.
+"""
 RUN_FUNCTIONS, RUN_FILES = 320, 50
 """The aim is 160 and 35."""
 PUBLIC_DUPLICATES = 5
 """The aim is 5, each with a reason."""
 CIRCLES = 0
 """The aim is none."""
-SETTINGS = 238
+SETTINGS = 237
 """The aim is 80."""
 BANNED_WORDS = 164
 """The aim is none."""

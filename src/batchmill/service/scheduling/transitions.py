@@ -353,9 +353,10 @@ def _write(
     over = [each for each in failings if each.status is not ItemStatus.RETRYING]
     again = [each for each in failings if each.status is ItemStatus.RETRYING]
     items.finish(conn, endings, now=now)
-    items.fail(conn, over, now=now)
-    items.retry_later(conn, again, now=now)
-    failures.count(conn, batch.id, groups, now=now)
+    if failings:
+        items.fail(conn, over, now=now)
+        items.retry_later(conn, again, now=now)
+        failures.count(conn, batch.id, groups, now=now)
     values: dict[str, Any] = {name: batches.add(name, size) for name, size in sums.items() if size}
     if again:
         soonest_ms = min(each.wait_ms for each in again)
