@@ -158,6 +158,7 @@ async def serve(
     stopping = asyncio.Event()
     stop_at_signals(stopping)
     with listening(settings.host, settings.port) as listener:
+        address = url(listener)  # a server that is stopped soon closes the socket
         async with opened(settings, adopt=adopt) as server, AsyncExitStack() as stack:
             await _let_somebody_in(server)
             app = create_app(server, page.routes(), origins)
@@ -172,7 +173,7 @@ async def serve(
                 await stack.enter_async_context(upkeep(server, slots=0))
             if on_admin_link is not None and is_loopback(settings.host):
                 token = await api_keys.offer_admin_link(server.database)
-                on_admin_link(f"{url(listener)}/login?token={token}")
+                on_admin_link(f"{address}/login?token={token}")
             await stopping.wait()
             app.state.draining.set()
             await asyncio.wait({answering})
