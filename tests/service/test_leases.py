@@ -302,6 +302,25 @@ async def test_an_answer_that_is_lost_loses_no_item_and_no_output(
     await forgetful.aclose()
 
 
+async def test_what_could_not_be_given_back_while_the_database_was_away_is_done_once_it_is_back(
+    database: Database, tmp_path: Path
+) -> None:
+    away = Unreachable(database.engine.url.render_as_string(hide_password=False))
+    context, held = new_context(away, tmp_path), Held()
+    ids = [await send(context, 1) for _ in range(3)]
+    async with asyncio.timeout(WAIT_S), working(context, scripted(tmp_path, held), slots=1):
+        await held.begun.wait()
+        for batch_id in ids:
+            await until(context, batch_id, lambda batch: batch.counts.in_flight == 1)
+        away.away, context.vitals.short_of = True, "only 0.1 GB of disk are free"
+        await asyncio.sleep(1.5)
+        away.away, context.vitals.short_of = False, None
+        held.let_go.set()
+        for batch_id in ids:
+            assert (await until_ended(context, batch_id)).counts.completed == 1
+    await away.aclose()
+
+
 async def test_what_ended_while_the_database_was_away_is_kept_and_written_once_it_is_back(
     database: Database, tmp_path: Path
 ) -> None:

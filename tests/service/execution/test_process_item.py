@@ -21,7 +21,7 @@ from batchmill.model.item import ItemStatus, Result, Spent
 from batchmill.notifiers.local import LocalNotifier
 from batchmill.service import batch_control
 from batchmill.service.scheduling import leases, transitions
-from batchmill.service.scheduling.transitions import Claimed
+from batchmill.service.scheduling.transitions import CHUNK_ITEMS, Claimed
 from batchmill.settings.compat import SequentialSettings
 from batchmill.storage import keys
 from support.server_contexts import (
@@ -34,6 +34,7 @@ from support.server_contexts import (
     nothing_special,
     scripted,
     send,
+    send_many,
     stored_files,
     until,
     until_ended,
@@ -274,11 +275,12 @@ async def test_a_batch_stops_when_more_failed_than_its_sender_allows(
         raise UnreadableFileError(claimed.input.name, "no picture")
 
     context = new_context(database, tmp_path)
+    batch_id = await send_many(context, 1_000, halt_after_pct=10)
     async with working(context, scripted(tmp_path, script)):
-        batch_id = await send(context, 50, halt_after_pct=10)
         batch = await until_ended(context, batch_id)
     assert batch.status is BatchStatus.CANCELLED
-    assert 5 < batch.counts.failed < 30
+    # What fails at once is written together with what failed beside it.
+    assert 100 < batch.counts.failed < 100 + 2 * CHUNK_ITEMS
     assert batch.pause_reason == "stopped: more than 10 % of the files failed"
 
 

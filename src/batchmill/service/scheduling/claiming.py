@@ -88,6 +88,9 @@ class Claimer:
             except OutageError as error:
                 logs.warning(Event.ITEM_INTERRUPTED, code=error.code, detail=error.detail)
                 self._nothing_until_s = time.monotonic() + POLL_S
+            except Exception as error:  # a fault of ours must not end the worker
+                logs.error(Event.INTERNAL_ERROR, exc_info=error)
+                self._nothing_until_s = time.monotonic() + POLL_S
             try:
                 async with asyncio.timeout(POLL_S):
                     await self._woken.wait()
@@ -178,9 +181,9 @@ class Claimer:
         by_batch: dict[BatchId, list[Claim]] = {}
         for each in waiting:
             by_batch.setdefault(each.claimed.claim.batch_id, []).append(each.claimed.claim)
-        for batch_id, claims in by_batch.items():
-            try:
+        try:
+            for batch_id, claims in by_batch.items():
                 await hand_back(self._server_context, batch_id, claims)
-            finally:  # where the database is away, what is forgotten here goes back later
-                for claim in claims:
-                    self._keeper.forget(claim)
+        finally:  # where the database is away, what is forgotten here goes back later
+            for each in waiting:
+                self._keeper.forget(each.claimed.claim)

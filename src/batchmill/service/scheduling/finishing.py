@@ -68,7 +68,12 @@ class Finisher:
                     await self._due.wait()
             except TimeoutError:
                 pass
-            if not await self.write_all():
+            try:
+                is_written = await self.write_all()
+            except Exception as error:  # a fault of ours must not end the worker
+                logs.error(Event.INTERNAL_ERROR, exc_info=error)
+                is_written = False
+            if not is_written:
                 await asyncio.sleep(PAUSE_S)
 
     async def write_all(self) -> bool:

@@ -129,6 +129,8 @@ class LeaseKeeper:
                     await self._store_progress()
             except (OutageError, TimeoutError):
                 self._give_up_before_expiry()
+            except Exception as error:  # a fault of ours must not end the worker
+                logs.error(Event.INTERNAL_ERROR, exc_info=error)
 
     def _left_s(self) -> float:
         """Return how long a check may take before this worker must stop what it has."""

@@ -333,7 +333,10 @@ def append(
     if batch is None:
         raise NotFoundError("batch", batch_id)
     _refuse_closed(batch)
-    _add(conn, batch_id, new, first_position=batch.counts.total, upload_until=NOW + open_ms)
+    waits = {"upload_until": NOW + open_ms}
+    if not batch.counts.waiting:
+        waits["turn_at"] = NOW  # nothing of it has waited until now
+    _add(conn, batch_id, new, first_position=batch.counts.total, **waits)
     also(conn)
 
 
