@@ -2,31 +2,34 @@
 
     make bench-pollers
 
-`serve` with its own worker and SQLite, as it is started with one command. Every caller has a
-connection of its own and asks every BENCH_EVERY seconds; every listener holds a stream of events.
-The callers run in one process beside the server, on the same cores, and answers are timed there:
-the figures include what that process itself waits for. Writes benchmarks/results/pollers.md.
+`serve` with its own worker and SQLite, as it is started with one command, works on a ZIP of files
+that take no time: first alone, then before the crowd. Every caller has a connection of its own and
+asks every BENCH_EVERY seconds; every listener holds a stream of events. The callers run in one
+process beside the server, on the same cores, and answers are timed there: the figures include what
+that process itself waits for. Writes benchmarks/results/pollers.md.
 """
 
 import asyncio
+import io
 import os
 import statistics
 import tempfile
 import time
+import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from systems import System, batchmill, circumstances
+from systems import NOOP, System, batchmill, circumstances
 
 HERE = Path(__file__).parent
 CALLERS = int(os.environ.get("BENCH_CALLERS", "1000"))
 LISTENERS = int(os.environ.get("BENCH_LISTENERS", "200"))
-EVERY_S = float(os.environ.get("BENCH_EVERY", "5"))
+EVERY_S = float(os.environ.get("BENCH_EVERY", "2"))
 SECONDS = float(os.environ.get("BENCH_SECONDS", "60"))
-ITEM_S = 0.5
-SLOW = f'{{"name": "slow", "steps": [{{"use": "faulty", "with": {{"seconds": {ITEM_S}}}}}]}}'
+FILES = int(os.environ.get("BENCH_FILES", "60000"))
+"""Enough for the whole time."""
 
 
 @dataclass
@@ -46,21 +49,35 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, batchmill(Path(name) / "data") as system:
         batch = _running_batch(system)
         quiet_bytes = _rss_bytes(system)
-        spent = system.cpu_s()["server"]
+        before = _done(system, batch)
+        time.sleep(SECONDS)
+        alone = (_done(system, batch) - before) / SECONDS
+        spent, before = system.cpu_s()["server"], _done(system, batch)
         seen = asyncio.run(_crowd(system, batch))
+        beside = (_done(system, batch) - before) / SECONDS
         spent = system.cpu_s()["server"] - spent
-    table = _table(seen, quiet_bytes, spent)
+    table = _table(seen, quiet_bytes, spent, (alone, beside))
     print(table)
     (HERE / "results/pollers.md").write_text(table, encoding="utf-8")
 
 
 def _running_batch(system: System) -> str:
-    """Send a batch that runs for longer than the crowd stays."""
-    number = round(3 * SECONDS / ITEM_S) * (os.cpu_count() or 1)
-    files = [("files", (f"slow-{n}.csv", b"a\n")) for n in range(number)]
-    answer = system.client.post("/v1/batches", files=files, data={"pipeline": SLOW})
+    """Send a batch that runs for longer than the crowd stays, and wait until it is under way."""
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w") as archive:
+        for number in range(FILES):
+            archive.writestr(zipfile.ZipInfo(f"{number:06}.csv"), b"a\n")
+    files = [("files", ("files.zip", body.getvalue()))]
+    answer = system.client.post("/v1/batches", files=files, data={"pipeline": NOOP})
     assert answer.status_code == 202, answer.text
-    return str(answer.json()["id"])
+    batch = str(answer.json()["id"])
+    while _done(system, batch) < FILES // 100:
+        time.sleep(0.2)
+    return batch
+
+
+def _done(system: System, batch: str) -> int:
+    return int(system.client.get(f"/v1/batches/{batch}").json()["counts"]["completed"])
 
 
 async def _crowd(system: System, batch: str) -> Seen:
@@ -125,10 +142,13 @@ def _rss_bytes(system: System) -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _table(seen: Seen, quiet_bytes: int, cpu_s: float) -> str:
+def _table(seen: Seen, quiet_bytes: int, cpu_s: float, rates: tuple[float, float]) -> str:
     p50, p95 = statistics.median(seen.ms), statistics.quantiles(seen.ms, n=20)[-1]
     heard = seen.events / SECONDS / LISTENERS
+    alone, beside = rates
+    share = beside / alone if alone else 0.0
     facts = {
+        "files a second alone, and beside the crowd": f"{alone:.0f}, {beside:.0f}: {share:.2f} ×",
         "answers": f"{len(seen.ms):,} ({len(seen.ms) / SECONDS:.0f} a second)",
         "by status": ", ".join(f"{n} × {status}" for status, n in seen.statuses.items()),
         "answered after, p50": f"{p50:.0f} ms",
