@@ -61,8 +61,8 @@ MUTANTS = (
     Mutant(
         "lease-no-give-up",
         _LEASES,
-        "self._give_up_before_expiry()\n\n",
-        "pass\n\n",
+        "self._give_up_before_expiry()\n            except",
+        "pass\n            except",
         "without its database a worker gives up",
         (_KEEPING,),
     ),
