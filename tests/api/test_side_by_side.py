@@ -1,11 +1,13 @@
 """Two API servers and a worker on one database: whoever is asked gives the same answer."""
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -158,8 +160,18 @@ def mixed(servers: Servers) -> str:
 def test_every_question_is_answered_whoever_is_asked(
     servers: Servers, mixed: str, question: str
 ) -> None:
-    answers = [server.client.get(question.format(batch=mixed)) for server in servers]
+    answers = [answered(server, question.format(batch=mixed)) for server in servers]
     assert {(answer.status_code, bool(answer.content)) for answer in answers} == {(200, True)}
+
+
+def answered(server: WholeServer, question: str) -> httpx.Response:
+    """Ask again where a check of /readyz took longer beside load than it has."""
+    for _ in range(60):
+        answer = server.client.get(question)
+        if answer.status_code != 503:
+            break
+        threading.Event().wait(0.5)
+    return answer
 
 
 def test_an_admin_link_of_one_server_opens_the_other_once(servers: Servers) -> None:
