@@ -172,8 +172,8 @@ MUTANTS = (
     Mutant(
         "stale-failure-counts",
         _DELIVERY,
-        "mine = [each for each in ended if each.claimed.claim.item_id in held]",
-        "mine = [each for each in ended if held]",
+        "if each.claimed.claim.item_id in held and each.claimed.claim.key in newest",
+        "if held",
         "a stale failure is in no group",
         (_STORIES,),
     ),

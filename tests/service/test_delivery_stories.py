@@ -574,6 +574,25 @@ def test_attempts_that_end_together_are_each_recorded_for_what_they_are(
     assert rows.counts()["completed"] == 2
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_of_two_attempts_of_an_item_that_end_together_the_newest_alone_counts(
+    database: Database, *, newest_first: bool
+) -> None:
+    rows = Rows(database)
+    item_id, _ = rows.batch(2)
+    older = rows.claimed(item_id)
+    rows.now += LEASE_MS + 1
+    rows.rescue()
+    newer = rows.claimed(item_id)
+    ended = [transitions.EndedAttempt(each, DONE, 5) for each in (older, newer)]
+    found = rows.finish_all(ended[::-1] if newest_first else ended)
+    assert sum(each is not None for each in found) == 1
+    assert found[0 if newest_first else 1] is not None
+    assert rows.counts() == {"completed": 1, "pending": 1}
+    assert rows.batch_row()["status"] == "processing"
+    assert rows.batch_row()["bytes_done"] == FILE_BYTES
+
+
 def test_a_batch_ends_when_its_last_items_end_together_and_the_last_one_says_so(
     database: Database,
 ) -> None:

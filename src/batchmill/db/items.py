@@ -95,11 +95,16 @@ def _taking(now: Clock) -> Update:
 
 
 def held(conn: Connection, claims: Sequence[Claim]) -> Mapping[ItemId, ItemStatus]:
-    """Return the items whose claim still stands: not cancelled, not taken over."""
+    """Return the items whose claim still stands: not cancelled, not taken over.
+
+    Of several attempts of one item only the newest can.
+    """
     query = select(items.c.id, items.c.attempt, items.c.status).where(
         items.c.id.in_([claim.item_id for claim in claims]), _in_flight()
     )
-    attempts = {claim.item_id: claim.attempt for claim in claims}
+    attempts = {
+        claim.item_id: claim.attempt for claim in sorted(claims, key=lambda claim: claim.attempt)
+    }
     return {
         ItemId(item_id): ItemStatus(status)
         for item_id, attempt, status in conn.execute(query)

@@ -4,7 +4,7 @@ Each is run whole by `Database.run`, may run again after a deadlock, and locks t
 before it touches items. A batch's counters change only here, beside the items they count.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -27,9 +27,11 @@ from batchmill.model.batch import (
     final_status,
 )
 from batchmill.model.item import (
+    AttemptKey,
     Claim,
     Failure,
     Input,
+    ItemId,
     ItemStatus,
     Result,
     Spent,
@@ -220,7 +222,7 @@ def begin(
     news = {
         claim: age_ms
         for claim, age_ms in ages_ms.items()
-        if held.get(claim.item_id) is ItemStatus.QUEUED
+        if held.get(claim.item_id) is ItemStatus.QUEUED and claim.key in _newest(ages_ms)
     }
     if news:
         items.begin(conn, news, now=now)
@@ -244,8 +246,13 @@ def finish(
     batch = batches.lock(conn, batch_id)
     if batch is None:
         return [None] * len(ended)
-    held = items.held(conn, [each.claimed.claim for each in ended])
-    mine = [each for each in ended if each.claimed.claim.item_id in held]
+    claims = [each.claimed.claim for each in ended]
+    held, newest = items.held(conn, claims), _newest(claims)
+    mine = [
+        each
+        for each in ended
+        if each.claimed.claim.item_id in held and each.claimed.claim.key in newest
+    ]
     if not mine:
         return [None] * len(ended)
     statuses, values = _write(conn, batch, mine, now)
@@ -259,14 +266,22 @@ def finish(
     if over:
         webhook_outbox.announce(conn, batch.id)
     counts, final = counts_after(batch.counts, deltas), over.get("status")
-    done = dict(zip((each.claimed.claim.item_id for each in mine), statuses, strict=True))
-    last = mine[-1].claimed.claim.item_id
+    done = dict(zip((each.claimed.claim.key for each in mine), statuses, strict=True))
+    last = mine[-1].claimed.claim.key
     return [
-        FinishedItem(done[item_id], counts, final if item_id == last else None)
-        if item_id in done
+        FinishedItem(done[claim.key], counts, final if claim.key == last else None)
+        if claim.key in done
         else None
-        for item_id in (each.claimed.claim.item_id for each in ended)
+        for claim in claims
     ]
+
+
+def _newest(claims: Iterable[Claim]) -> set[AttemptKey]:
+    """Return the newest attempt of each item: one process may hold an older one that ended late."""
+    newest: dict[ItemId, int] = {}
+    for claim in claims:
+        newest[claim.item_id] = max(claim.attempt, newest.get(claim.item_id, 0))
+    return set(newest.items())
 
 
 def hand_back(conn: Connection, batch_id: BatchId, claims: Sequence[Claim]) -> int:
