@@ -115,7 +115,7 @@ def held(conn: Connection, claims: Sequence[Claim]) -> Mapping[ItemId, ItemStatu
 def superseded(conn: Connection, claims: Sequence[Claim]) -> set[ItemId]:
     """Return the items whose files of these attempts no row will ever name.
 
-    They are gone, cancelled, or claimed anew. All others may be recorded: the answer to a finish
+    They are gone, cancelled, or claimed again. All others may be recorded: the answer to a finish
     can get lost.
     """
     query = select(items.c.id, items.c.attempt, items.c.status).where(

@@ -38,7 +38,7 @@ WINDOW_BYTES = 4 * disk.PIECE_BYTES
 PART_BYTES = 8 * 2**20
 PARTS_AT_ONCE = 4
 ENDING_S = 10.0
-"""How long a request that is on its way may take when nobody wants its answer any more."""
+"""How long a request that is on its way may take after its caller was cancelled."""
 LONGEST_SIGNATURE_S = 604_800
 
 CACHING = "public, max-age=3600"
