@@ -1,8 +1,9 @@
 """Answers a crowd that asks for the same status from one reading, so that reads never delay work.
 
-Below `BUSY` such questions a second each gets a reading of its own. Above it those that are alike, down to the
-caller's key and the tag that it has, share an answer that is at most `FRESH_S` old; those that come
-while it is being read wait for it. A change that this process makes ends what it shares.
+Below `BUSY` such questions a second each gets a reading of its own. Above it those that are alike,
+down to the caller's key and the tag that it has, share an answer that is at most `FRESH_S` old;
+those that come while it is being read wait for it. A change that this process makes ends what it
+shares.
 """
 
 import asyncio
