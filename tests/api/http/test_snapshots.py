@@ -1,13 +1,12 @@
 """A crowd that asks the same shares an answer, and nobody gets what is not theirs or is old."""
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from batchmill.api.http.snapshots import BUSY, FRESH_S, Snapshots
+from batchmill.api.http.snapshots import BUSY, FRESH_S, MOST_BYTES, Snapshots
 
 BATCH = "/v1/batches/bat_1"
 
@@ -18,12 +17,13 @@ class Handlers:
     def __init__(self) -> None:
         self.readings = 0
         self.status = 200
+        self.padding = b""
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         self.readings += 1
-        body = b"%d" % self.readings
+        body = b"%d" % self.readings + self.padding
         await self.gate.wait()
         scope["route"] = "the route"
         await send({"type": "http.response.start", "status": self.status, "headers": []})
@@ -31,13 +31,14 @@ class Handlers:
 
 
 class Asked:
-    """A server under test, already asked so often in this second that it is busy."""
+    """A server with a clock that the test turns; it begins in a second in which it is busy."""
 
     def __init__(self, *, busy: bool = True) -> None:
+        self.now_s = 1_000.0
         self.handlers = Handlers()
-        self.snapshots = Snapshots(self.handlers)
+        self.snapshots = Snapshots(self.handlers, lambda: self.now_s)
         if busy:
-            self.snapshots._second = int(time.monotonic())
+            self.snapshots._second = int(self.now_s)
             self.snapshots._asked = 10**6
 
     async def ask(self, path: str = BATCH, method: str = "GET", **headers: str) -> bytes:
@@ -77,7 +78,6 @@ async def test_a_crowd_shares_one_reading() -> None:
 
 async def test_below_a_crowd_each_question_is_read_anew() -> None:
     asked = Asked(busy=False)
-    asked.snapshots._second = int(time.monotonic()) + 10**6  # no second passes meanwhile
     answers = [await asked.ask() for _ in range(5)]
     assert answers == [b"1", b"2", b"3", b"4", b"5"]
     assert len(answers) < BUSY
@@ -86,10 +86,33 @@ async def test_below_a_crowd_each_question_is_read_anew() -> None:
 async def test_an_answer_is_read_anew_when_it_is_old() -> None:
     asked = Asked()
     assert await asked.ask() == b"1"
-    asked.snapshots._asked = 10**6
-    await asyncio.sleep(FRESH_S)
-    asked.snapshots._second, asked.snapshots._asked = int(time.monotonic()), 10**6
+    asked.now_s += FRESH_S / 2
+    assert await asked.ask() == b"1"
+    asked.now_s += FRESH_S / 2
     assert await asked.ask() == b"2"
+
+
+async def test_a_crowd_that_goes_on_is_one_in_the_next_second_too() -> None:
+    asked = Asked()
+    assert await asked.ask() == b"1"
+    asked.now_s += 1
+    assert [await asked.ask(), await asked.ask()] == [b"2", b"2"]
+
+
+async def test_nothing_is_kept_once_the_crowd_has_gone() -> None:
+    asked = Asked()
+    await asked.ask()
+    asked.now_s += 2
+    assert await asked.ask() == b"2"
+    assert not asked.snapshots._answers
+
+
+async def test_large_answers_do_not_gather() -> None:
+    asked = Asked()
+    asked.handlers.padding = b"." * (MOST_BYTES // 4)
+    for number in range(20):
+        await asked.ask(f"{BATCH}{number}")
+    assert len(asked.snapshots._answers) <= 5
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ shares.
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
@@ -17,8 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BUSY: Final = 50
 FRESH_S: Final = 0.25
-MOST: Final = 1_000
-"""Different answers that are kept at once."""
+MOST_ANSWERS: Final = 1_000
+"""How many different answers are kept at once; all of them go when there would be more."""
+MOST_BYTES: Final = 8 << 20
+"""How much all the answers that are kept may hold; so much together, they all go."""
 SHARED: Final = frozenset({200, 304})
 _STATUS: Final = re.compile(r"/v1/(batches|items)/[0-9a-z_]+")
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -36,13 +39,19 @@ class _Answer:
     def is_shared(self) -> bool:
         return self.messages[0].get("status") in SHARED
 
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(message.get("body", b"")) for message in self.messages)
+
 
 class Snapshots:
     """Stands before the handlers, behind everything that refuses or measures."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
+        self._clock = clock
         self._answers: dict[object, asyncio.Future[_Answer]] = {}
+        self._bytes = 0
         self._second = 0
         self._asked = 0
 
@@ -61,22 +70,28 @@ class Snapshots:
         try:
             await self._app(scope, receive, send)
         finally:
-            self._answers.clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._answers.clear()
+        self._bytes = 0
 
     def _is_busy(self) -> bool:
         """Count a question; say whether there are many in this second."""
-        second = int(time.monotonic())
+        second = int(self._clock())
         if second != self._second:
             # The first questions of a second are as many as there were in the one before.
             was_busy = self._asked > BUSY and second == self._second + 1
             self._second, self._asked = second, BUSY if was_busy else 0
+            if not was_busy:
+                self._forget()
         self._asked += 1
         return self._asked > BUSY
 
     async def _share(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = _key(scope)
         known = self._answers.get(key)
-        answer = None if known is None else await _shared(known)
+        answer = None if known is None else await self._shared(known)
         if answer is None:
             await self._read(key, scope, receive, send)
             return
@@ -86,8 +101,8 @@ class Snapshots:
 
     async def _read(self, key: object, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the handler answer, and those who ask the same meanwhile wait for it."""
-        if len(self._answers) >= MOST:
-            self._answers.clear()
+        if len(self._answers) >= MOST_ANSWERS or self._bytes >= MOST_BYTES:
+            self._forget()
         reading: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._answers[key] = reading
         messages: list[Message] = []
@@ -96,25 +111,25 @@ class Snapshots:
             messages.append(dict(message))
             await send(message)
 
-        began_s = time.monotonic()
+        began_s = self._clock()
         try:
             await self._app(scope, receive, sending)
         except BaseException:
             reading.cancel()
             raise
-        reading.set_result(_Answer(tuple(messages), scope.get("route"), began_s))
+        answer = _Answer(tuple(messages), scope.get("route"), began_s)
+        reading.set_result(answer)
+        self._bytes += answer.size_bytes
 
+    async def _shared(self, known: asyncio.Future[_Answer]) -> _Answer | None:
+        """Return an answer that is young enough, or is just being read; None: it can't be used."""
+        if known.done() and (known.cancelled() or self._is_old(known.result())):
+            return None
+        await asyncio.wait({known})
+        return None if known.cancelled() or not known.result().is_shared else known.result()
 
-async def _shared(known: "asyncio.Future[_Answer]") -> _Answer | None:
-    """Return an answer that is young enough, or is just being read; None: it can't be used."""
-    if known.done() and (known.cancelled() or _age_s(known.result()) >= FRESH_S):
-        return None
-    await asyncio.wait({known})
-    return None if known.cancelled() or not known.result().is_shared else known.result()
-
-
-def _age_s(answer: _Answer) -> float:
-    return time.monotonic() - answer.read_s
+    def _is_old(self, answer: _Answer) -> bool:
+        return self._clock() - answer.read_s >= FRESH_S
 
 
 def _key(scope: Scope) -> object:
