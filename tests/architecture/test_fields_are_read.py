@@ -18,10 +18,7 @@ from batchmill.wire import requests
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "batchmill"
-TREES = {
-    path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
-    for path in sorted(SOURCE.rglob("*.py"))
-}
+PATHS = [path.relative_to(SOURCE).as_posix() for path in sorted(SOURCE.rglob("*.py"))]
 DECLARED = ("settings/fields.py", "settings/compat.py")
 STEPS, BATCHES, PAGES = "local/test_steps.py::", "api/v1/test_batches.py::", "api/test_pages.py::"
 
@@ -84,10 +81,14 @@ def _settings(group: type[BaseModel] = Settings, place: str = "") -> Iterator[st
             yield f"{place}{name}"
 
 
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 @functools.cache
 def _names_read(path: str) -> frozenset[str]:
     """Return the names of attributes that a file reads, and its texts."""
-    return frozenset(_reads(TREES[path]))
+    return frozenset(_reads(_tree(SOURCE / path)))
 
 
 def _reads(tree: ast.AST) -> Iterator[str]:
@@ -99,15 +100,17 @@ def _reads(tree: ast.AST) -> Iterator[str]:
 
 
 def _readers(name: str, *, declared_in: Collection[str]) -> list[str]:
-    return [path for path in TREES if path not in declared_in and name in _names_read(path)]
+    return [path for path in PATHS if path not in declared_in and name in _names_read(path)]
 
 
-@pytest.mark.parametrize("field", sorted(_fields()))
-def test_a_field_is_read_outside_of_its_declaration(field: str) -> None:
+def test_every_field_is_read_outside_of_its_declaration() -> None:
+    assert [field for field in _fields() if not _is_field_read(field)] == []
+
+
+def _is_field_read(field: str) -> bool:
     kind, _, name = field.partition(".")
     declared_in = "wire/requests.py" if kind == "BatchOptions" else "model/pipeline.py"
-
-    assert _readers(name, declared_in=[declared_in]) != []
+    return bool(_readers(name, declared_in=[declared_in]))
 
 
 def test_every_field_has_a_test() -> None:
@@ -117,34 +120,33 @@ def test_every_field_has_a_test() -> None:
 @pytest.mark.parametrize("test", sorted(set(TESTS.values())))
 def test_a_test_that_a_field_names_exists(test: str) -> None:
     path, _, name = test.partition("::")
-    tree = ast.parse((ROOT / "tests" / path).read_text(encoding="utf-8"))
 
     assert name in {
         node.name
-        for node in ast.walk(tree)
+        for node in ast.walk(_tree(ROOT / "tests" / path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
 
 
-@pytest.mark.parametrize("setting", sorted(set(_settings())))
-def test_a_setting_is_read(setting: str) -> None:
+def test_every_setting_is_read() -> None:
+    assert [setting for setting in _settings() if not _is_setting_read(setting)] == []
+
+
+def _is_setting_read(setting: str) -> bool:
     group, _, name = setting.rpartition(".")
     own = _members_of_config(name)
-    readers = [
-        path
+    return any(
+        not group or group in _names_read(path)
         for read in (name, *own)
         for path in _readers(read, declared_in=DECLARED)
-        if not group or group in _names_read(path)
-    ]
-
-    assert readers != []
+    )
 
 
 def _members_of_config(name: str) -> list[str]:
     """Return the properties and functions of the settings that read `self.<name>`."""
     return [
         node.name
-        for node in ast.walk(TREES["settings/fields.py"])
+        for node in ast.walk(_tree(SOURCE / "settings/fields.py"))
         if isinstance(node, ast.FunctionDef)
         and not node.name.startswith("_")
         and name in set(_reads(node))

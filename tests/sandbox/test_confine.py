@@ -184,7 +184,9 @@ async def story(sandbox):
     assert on_old_kernel(tmp_path, story) == [f"5|landlock: {missing}|seccomp: {missing}"]
 
 
-@pytest.mark.parametrize(("use", "number"), [("breed", 1), ("breed_far", 4)])
+@pytest.mark.parametrize(
+    ("use", "number"), [pytest.param("breed", 1, marks=pytest.mark.long), ("breed_far", 4)]
+)
 def test_old_kernel_kills_all_descendants_of_a_child_at_its_limit(
     tmp_path: Path, use: str, number: int
 ) -> None:

@@ -188,6 +188,7 @@ def test_job_over_its_wall_time_is_killed(with_server_context: RunStory, use: st
     with_server_context(story)
 
 
+@pytest.mark.long
 def test_job_ends_at_its_limit_although_the_fork_server_has_stopped(
     with_server_context: RunStory,
 ) -> None:

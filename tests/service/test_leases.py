@@ -136,6 +136,7 @@ async def test_an_attempt_whose_item_was_taken_over_is_stopped_and_leaves_the_ne
         assert item.status in IN_FLIGHT
 
 
+@pytest.mark.long
 async def test_attempts_that_take_long_to_end_are_stopped_once_and_the_worker_goes_on(
     database: Database, tmp_path: Path
 ) -> None:
@@ -354,7 +355,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]
         yield database
 
 
-@pytest.mark.parametrize("how", ["cut", "go_dead"])
+@pytest.mark.parametrize("how", ["cut", pytest.param("go_dead", marks=pytest.mark.long)])
 async def test_a_worker_that_loses_the_line_to_its_database_kills_the_child_that_works_for_it(
     server: Database, tmp_path: Path, how: str
 ) -> None:

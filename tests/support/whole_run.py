@@ -1,6 +1,7 @@
 """What holds for a whole run of tests, as a plugin of pytest: its end, and what it left out."""
 
 import faulthandler
+import gc
 import os
 import sys
 from collections import Counter
@@ -41,6 +42,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(parts.long_ring)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the tests and the processes that they fork a look at all that collecting left."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -119,7 +119,7 @@ def test_a_server_that_never_answers_is_hung_up_on(
 ) -> None:
     vision.usual = "never"
 
-    item = described(timeout_s=5)
+    item = described(timeout_s=3)
 
     assert item.error is not None
     assert (item.error.code, item.attempts) == ("attempt_timeout", 1)

@@ -43,7 +43,6 @@ from support.server_contexts import (
 
 P = ParamSpec("P")
 T = TypeVar("T")
-pytestmark = pytest.mark.all_databases
 
 
 class DeafNotifier(LocalNotifier):
@@ -88,6 +87,7 @@ async def test_what_a_settled_item_made_is_kept_while_the_worker_is(
     await database.aclose()
 
 
+@pytest.mark.all_databases
 async def test_every_item_of_a_batch_is_completed_once(database: Database, tmp_path: Path) -> None:
     context = new_context(database, tmp_path)
     seen: Counter[str] = Counter()
@@ -102,6 +102,7 @@ async def test_every_item_of_a_batch_is_completed_once(database: Database, tmp_p
     assert batch.bytes_in == batch.bytes_done == 125
 
 
+@pytest.mark.all_databases
 async def test_a_sequential_batch_never_has_two_items_processing(
     database: Database, tmp_path: Path
 ) -> None:
@@ -136,6 +137,7 @@ async def test_nothing_stalls_when_no_notification_arrives(
     assert batch.counts.completed == 3
 
 
+@pytest.mark.all_databases
 async def test_a_bad_file_fails_alone_with_its_reason(database: Database, tmp_path: Path) -> None:
     def script(claimed: Claimed) -> None:
         if claimed.input.name == "1.txt":
@@ -203,6 +205,7 @@ async def test_a_timeout_uses_its_own_budget(database: Database, tmp_path: Path)
         )
 
 
+@pytest.mark.all_databases
 async def test_a_stale_worker_cannot_finish_an_item_and_leaves_no_file(
     database: Database, tmp_path: Path
 ) -> None:
@@ -250,6 +253,7 @@ async def test_an_attempt_whose_batch_is_cancelled_is_stopped(
     assert (await batch_of(context, batch_id)).counts.cancelled == 5
 
 
+@pytest.mark.all_databases
 async def test_a_worker_that_stops_hands_back_without_counting_an_attempt(
     database: Database, tmp_path: Path
 ) -> None:

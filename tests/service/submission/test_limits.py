@@ -30,11 +30,10 @@ from support.server_contexts import (
     working,
 )
 
-pytestmark = pytest.mark.all_databases
-
 DOCUMENTS = replace(PIPELINE, family="document-jobs")
 
 
+@pytest.mark.all_databases
 async def test_a_family_never_has_more_items_in_flight_than_its_cap(
     database: Database, tmp_path: Path
 ) -> None:
