@@ -105,7 +105,10 @@ def test_a_worker_that_died_is_known_to_have_died_and_replaced(
     batchmill: Run, shared: dict[str, str], tmp_path: Path
 ) -> None:
     batchmill("workers", "scale", "1", "-j", "1", **shared)
-    os.kill(int((tmp_path / "batchmill-data/workers/worker-1.lock").read_text()), signal.SIGKILL)
+    held = tmp_path / "batchmill-data/workers/worker-1.lock"
+    os.kill(int(held.read_text()), signal.SIGKILL)
+    with held.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the kernel has cleared the process away
     assert "(ended)" in batchmill("workers", "logs", **shared).stdout
     assert "worker-1 takes" in batchmill("workers", "scale", "1", "-j", "1", **shared).stdout
     batchmill("workers", "drain", **shared)
