@@ -117,14 +117,24 @@ async def working(server: ServerContext, *, stopping: asyncio.Event) -> AsyncIte
             attempt = attempts_in(server, pool, remote, on_remote=places.leave)
             worker = WorkLoop(server, attempt, slots=slots, places=places)
             running = at_work(server, worker, slots=settings.children, stopping=stopping)
-            async with running, background(_warm_up(pool)):
+            async with running, background(_keep_children(pool, settings.renew_s)):
                 yield pool
     finally:
         await pool.aclose()
 
 
+async def _keep_children(pool: Pool, every_s: float) -> None:
+    """Start the children ahead of the first files; end idle ones when memory gets short.
+
+    Runs until cancelled.
+    """
+    await _warm_up(pool)
+    while True:
+        await asyncio.sleep(every_s)
+        await pool.trim()
+
+
 async def _warm_up(pool: Pool) -> None:
-    """Start the children ahead of the first files, whose attempts otherwise start them."""
     try:
         await pool.start()
         if pool.sandbox is not None and not pool.sandbox.complete:

@@ -92,7 +92,7 @@ class WorkLoop:
                     await heartbeat.announce_drain(server)
                     await self._stop_claiming()
                     await self._drain()
-            await self._finisher.write_all()
+            await self._finisher.end()
         logs.info(Event.WORKER_STOPPED, worker=server.worker_id)
 
     async def stop_all(self) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from batchmill.attempt.reported import MESSAGE_CHARACTERS, exception
+from batchmill.attempt.reported import MESSAGE_CHARACTERS, STEP_CHARACTERS, exception
 from batchmill.errors.item import ItemError, OutOfMemoryError, UnreadableFileError
 from batchmill.errors.outage import StorageFullError
 from batchmill.sandbox.messages import ReportedError
@@ -31,6 +31,11 @@ def test_error_that_no_operation_could_have_reported_is_a_plain_item_error(
     code: str, budget: str
 ) -> None:
     assert type(exception(ReportedError(code, "", retryable=True, budget=budget))) is ItemError
+
+
+def test_endless_name_of_a_step_is_cut() -> None:
+    error = exception(ReportedError("unreadable_file", "", retryable=False, step="x" * 10_000))
+    assert error.step == "x" * STEP_CHARACTERS
 
 
 def test_endless_message_is_cut() -> None:

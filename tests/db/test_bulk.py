@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
+import databases
 from batchmill.db import batches, bulk, items, listing
 from batchmill.db.connect import Database
 from batchmill.db.schema import secrets
+from batchmill.db.types import NOW
 from batchmill.model import ids
 from batchmill.model.batch import LOCAL_OWNER, BatchDraft, BatchId
 from batchmill.model.item import ArchiveEntry, Input, Item, NewItem
@@ -61,3 +64,25 @@ def test_a_row_that_is_there_already_is_refused_among_many_as_alone(database: Da
         asyncio.run(database.run(bulk.insert, secrets, [*rows, rows[0]]))
 
     assert asyncio.run(database.read(lambda conn: conn.execute(select(secrets)).all())) == []
+
+
+def changed(conn: Connection, values: Sequence[str]) -> Sequence[str]:
+    """Set rows to these values at once, and read them."""
+    names = [f"n{at}" for at in range(len(values))]
+    bulk.insert(conn, secrets, [{"name": name, "value": ""} for name in names])
+    rows = [{"name": name, "value": value} for name, value in zip(names, values, strict=True)]
+    assert bulk.change(conn, secrets, rows, same=("name",), now=NOW) == len(rows)
+    return list(conn.scalars(select(secrets.c.value).order_by(secrets.c.name)))
+
+
+def test_many_are_changed_to_what_they_are_told(database: Database) -> None:
+    assert asyncio.run(database.run(changed, NAMES)) == NAMES
+
+
+@pytest.mark.parametrize("kind", databases.SERVERS)
+def test_what_no_server_stores_is_left_out_of_what_is_stored(kind: str, tmp_path: Path) -> None:
+    with databases.new_database(kind, tmp_path) as database:
+        given = ["a\0b", "half \ud83e", "🦊", "\\u0000", "\\ud800"]
+        kept = ["ab", "half ?", "🦊", "\\u0000", "\\ud800"]
+
+        assert asyncio.run(database.run(changed, given)) == kept

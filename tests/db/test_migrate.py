@@ -95,6 +95,21 @@ def test_what_was_queued_in_an_older_version_waits_and_what_ran_is_left_to_the_r
         database.engine.dispose()
 
 
+BEGUN_OF_THEN = "ALTER TABLE items ADD COLUMN begun INTEGER DEFAULT 0 NOT NULL"
+
+
+def test_a_migration_that_was_broken_off_goes_on(tmp_path: Path) -> None:
+    """MariaDB can't take a change of a table back: what was done before the end stays."""
+    with databases.new_url("mariadb", tmp_path) as url:
+        database = Database(url)
+        with database.engine.begin() as conn:
+            _bring_to(conn, "0004")
+            conn.exec_driver_sql(BEGUN_OF_THEN)
+        assert migrate(database.engine)
+        assert not migrate(database.engine)
+        database.engine.dispose()
+
+
 @pytest.mark.parametrize("kind", databases.SERVERS)
 def test_a_process_of_an_older_version_at_work_is_named_and_one_that_is_gone_is_waited_for(
     kind: str, tmp_path: Path

@@ -14,6 +14,7 @@ _STORIES = "tests/service/test_delivery_stories.py"
 _KEEPING = "tests/service/test_leases.py"
 _OVER = "tests/service/test_boundaries.py"
 _SWEPT = "tests/service/test_sweep.py"
+_WRITING = "tests/service/scheduling/test_finishing.py"
 _WORK = "tests/service/execution/test_process_item.py"
 
 MUTANTS = (
@@ -77,8 +78,8 @@ MUTANTS = (
     Mutant(
         "lease-dead-line",
         _LEASES,
-        "await asyncio.shield(server.database.run(items.report_progress, fractions))",
-        "await server.database.run(items.report_progress, fractions)",
+        "await asyncio.shield(writing)",
+        "await writing",
         "a dead line does not hold up giving up",
         equivalent="the check before it waits in a read, which a cancellation ends; the write that"
         " follows is spared waiting for, which only a line that dies in between would show",
@@ -227,7 +228,7 @@ MUTANTS = (
     Mutant(
         "stale-outputs",
         _FINISHING,
-        "await discard(self._server_context, ended.claimed.claim)\n",
+        "await discard(self._server_context, claim)\n",
         "pass\n",
         "a stale worker leaves no file",
         equivalent="an attempt whose claim was taken over is stopped before it ends, and its files"
@@ -244,8 +245,8 @@ MUTANTS = (
     Mutant(
         "ended-dropped",
         _FINISHING,
-        "self._waiting = [*left, *self._waiting]",
-        "self._waiting = [*self._waiting]",
+        "self._waiting, self._being_written = [*left.values(), *self._waiting], 0",
+        "self._being_written = 0",
         "what ended while the database was away is written once it is back",
         (_KEEPING,),
     ),
@@ -256,6 +257,70 @@ MUTANTS = (
         "if False:",
         "what killed attempts stored is removed",
         (_WORK,),
+    ),
+    Mutant(
+        "stopped-batch-goes-on",
+        _FINISHING,
+        "self._keeper.begin_no_more(batch_id)",
+        "pass",
+        "nothing more begins of a batch that is stopped",
+        (_WORK,),
+    ),
+    Mutant(
+        "write-has-no-size",
+        _FINISHING,
+        "if portion and size_bytes + each_bytes > WRITE_BYTES:",
+        "if False:",
+        "no statement says more than a server takes",
+        (_WRITING,),
+    ),
+    Mutant(
+        "outage-of-one-stops-all",
+        _FINISHING,
+        "            return False\n        for each in ended:",
+        "            raise\n        for each in ended:",
+        "what ends of other batches is written while one is locked",
+        (_WRITING,),
+    ),
+    Mutant(
+        "usage-by-claims-alone",
+        "src/batchmill/service/scheduling/claiming.py",
+        "await self._tell_usage()",
+        "pass",
+        "what owners have is known although nothing more is claimed",
+        (_KEEPING,),
+    ),
+    Mutant(
+        "dead-worker-counts",
+        "src/batchmill/db/shares.py",
+        "shares.c.worker_id.not_in(living) & (shares.c.slots > 0)",
+        "shares.c.worker_id.not_in(living) & (shares.c.slots > 99)",
+        "slots of a worker that is gone count as free",
+        ("tests/service/test_turns.py",),
+    ),
+    Mutant(
+        "handed-back-leaves-files",
+        _ITEMS,
+        "rows[claim.item_id][1] in _WITHOUT_RESULT",
+        "rows[claim.item_id][1] == ItemStatus.CANCELLED",
+        "files of an attempt that was handed back are removed",
+        ("tests/service/test_fence.py",),
+    ),
+    Mutant(
+        "refused-is-outage",
+        "src/batchmill/db/connect.py",
+        "return isinstance(error, OperationalError) and not is_refused",
+        "return isinstance(error, OperationalError)",
+        "what a server refuses is no outage",
+        ("tests/db/test_connect.py",),
+    ),
+    Mutant(
+        "frozen-holds-locks",
+        "src/batchmill/db/connect.py",
+        """yield f"SET idle_in_transaction_session_timeout = '{IDLE_S}s'\"""",
+        'yield "SELECT 1"',
+        "a frozen process holds its locks for seconds",
+        ("tests/db/test_connect.py",),
     ),
     Mutant(
         "retention-of-settings",

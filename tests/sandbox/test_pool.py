@@ -103,6 +103,23 @@ def test_idle_children_go_when_there_is_no_room_for_them_any_more(
     with_server_context(story, spare=lambda: room[0])
 
 
+def test_idle_children_are_ended_when_memory_gets_short(with_server_context: RunStory) -> None:
+    room = [2]
+
+    async def story(context: PoolSession) -> None:
+        for owner in ("anna", "berta", "carl"):
+            await context.run("tell_pid", owner=owner)
+        room[0] = 0
+        await context.pool.trim()
+        assert len(context.pids()) == 1
+        room[0] = -1
+        await context.pool.trim()
+        assert context.pids() == []
+        await context.run("tell_pid", owner="anna")
+
+    with_server_context(story, spare=lambda: room[0])
+
+
 def test_child_is_replaced_after_its_number_of_jobs(
     with_server_context: RunStory,
 ) -> None:

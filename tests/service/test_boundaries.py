@@ -13,8 +13,6 @@ from batchmill.model.item import WorkerId
 from batchmill.model.webhook import DeliveryId, WebhookId
 from support.rows import BATCH, OWNER, WEEK_MS, Rows
 
-# SQL is the subject: all databases
-
 DAY_MS = 86_400_000
 
 

@@ -29,8 +29,6 @@ from batchmill.settings.fields import TierLimits, Tiers
 from support.rows import AWAY, BATCH, CRASHED, SLOW, Rows
 from support.server_contexts import Script, carry, new_context, scripted
 
-# SQL is the subject: all databases
-
 TIERS = Tiers(
     free=TierLimits(retries_errors=2, retries_timeouts=1, retries_crashes=1),
     premium=TierLimits(retries_errors=3, retries_timeouts=2, retries_crashes=0),

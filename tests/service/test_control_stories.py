@@ -17,8 +17,6 @@ from batchmill.service.batch_control import RetryScope
 from support.rows import AWAY, BATCH, CRASHED, DONE, LEASE_MS, SLOW, UNREADABLE, WEEK_MS, Rows
 from support.server_contexts import new_context
 
-# SQL is the subject: all databases
-
 Act = Callable[..., Awaitable[object]]
 
 

@@ -29,7 +29,7 @@ from support.rows import (
     both_at_once,
 )
 
-# SQL is the subject: all databases
+pytestmark = pytest.mark.all_databases
 
 
 def an_output(size: int) -> Output:

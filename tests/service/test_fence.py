@@ -7,7 +7,7 @@ from batchmill.db.connect import Database
 from batchmill.service.scheduling import transitions
 from support.rows import AWAY, CRASHED, DONE, LEASE_MS, SLOW, UNREADABLE, Rows
 
-# SQL is the subject: all databases
+pytestmark = pytest.mark.all_databases
 
 OUTCOMES = {"done": DONE, "unreadable": UNREADABLE, "away": AWAY, "crashed": CRASHED, "slow": SLOW}
 
@@ -48,3 +48,17 @@ def test_a_worker_whose_item_was_taken_over_neither_hands_it_back_nor_begins_it(
     assert rows.at_any_time(items.held, [a.claim]) == {}
     assert rows.item(a.claim.item_id) == before
     assert rows.counts() == {"queued": 1}
+
+
+def test_files_of_an_attempt_are_nobodys_once_no_finish_of_it_can_count(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    first, second, third, fourth = rows.batch(4)
+    done, again, back, running = (rows.claimed(each) for each in (first, second, third, fourth))
+    rows.finish(done)
+    rows.hand_back(again)
+    rows.claimed(second)
+    rows.hand_back(back)
+    claims = [each.claim for each in (done, again, back, running)]
+    assert rows.at_any_time(items.superseded, claims) == {second, third}

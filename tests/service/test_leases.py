@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.engine import make_url
 
 import databases
@@ -16,6 +16,7 @@ from batchmill.attempt.run import Finished
 from batchmill.db import workers
 from batchmill.db.connect import Database
 from batchmill.db.schema import items as item_rows
+from batchmill.db.schema import shares
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.model.batch import BatchId
 from batchmill.model.item import IN_FLIGHT, ItemId, Result, Spent, WorkerId
@@ -36,8 +37,6 @@ from support.server_contexts import (
     until_ended,
     working,
 )
-
-# SQL is the subject: all databases
 
 WAIT_S = 60
 SHORT: dict[str, Any] = {"lease_s": 3, "renew_s": 1}
@@ -266,6 +265,27 @@ async def test_what_waits_behind_a_long_file_goes_back_to_others(
         assert batch.counts.in_flight == 1
         held.let_go.set()
         await until_ended(context, batch_id)
+
+
+async def test_what_owners_have_of_a_worker_is_known_although_it_may_claim_nothing_more(
+    database: Database, tmp_path: Path
+) -> None:
+    def in_use(conn: Connection) -> int:
+        return int(conn.scalar(select(func.sum(shares.c.slots))) or 0)
+
+    async def until_in_use(number: int) -> None:
+        while await database.read(in_use) != number:
+            await asyncio.sleep(0.05)
+
+    context, held = new_context(database, tmp_path, lease_s=180, renew_s=60), Held()
+    async with asyncio.timeout(WAIT_S), working(context, scripted(tmp_path, held), slots=1):
+        batch_id, _ = await one_item(context)
+        await until_in_use(1)
+        context.vitals.short_of = "only 0.1 GB of disk are free"
+        held.let_go.set()
+        batch = await until_ended(context, batch_id)
+        await until_in_use(0)
+    assert batch.counts.completed == 1
 
 
 class Forgetful(Database):

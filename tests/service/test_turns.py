@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+import pytest
 from sqlalchemy import Connection
 
 from batchmill.db import batches, shares, turns
@@ -16,7 +17,7 @@ from batchmill.model.item import WorkerId
 from batchmill.service.scheduling import transitions
 from support.rows import AWAY, BATCH, OWNER, Rows, both_at_once
 
-# SQL is the subject: all databases
+pytestmark = pytest.mark.all_databases
 
 ANNA, BERTA, CARLA = OwnerId("anna"), OwnerId("berta"), OwnerId("carla")
 
@@ -275,6 +276,20 @@ def test_what_owners_had_of_a_worker_goes_with_it(database: Database) -> None:
     assert next_owner(rows) == BERTA
     assert rows.at_any_time(shares.forget_gone) == 1
     assert next_owner(rows) == ANNA
+
+
+def test_slots_of_a_worker_whose_lease_is_over_count_as_free_and_what_it_served_stays(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    owners(rows, ANNA, BERTA)
+    rows.enter("wrk_b")
+    uses(rows, ANNA, slots=1, worker="wrk_gone")
+    uses(rows, BERTA, served_ms=1, worker="wrk_b")
+    assert rows.do(shares.free_gone) == 1
+    assert next_owner(rows) == ANNA
+    uses(rows, BERTA, slots=1, worker="wrk_b")
+    assert rows.do(shares.free_gone) == 0
 
 
 # Ageing

@@ -142,7 +142,7 @@ async def carry(context: ServerContext, claimed: Claimed, attempt: Attempt) -> N
     keeper = LeaseKeeper(context)
     finisher = Finisher(context, keeper)
     await process_item(context, claimed, attempt, keeper=keeper, finisher=finisher)
-    await finisher.write_all()
+    await finisher.end()
 
 
 async def batch_of(context: ServerContext, batch_id: BatchId) -> Batch:

@@ -9,6 +9,7 @@ from batchmill.errors.outage import OutageError
 from batchmill.sandbox.messages import ReportedError
 
 MESSAGE_CHARACTERS = 500
+STEP_CHARACTERS = 200
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -17,7 +18,7 @@ def exception(error: ReportedError) -> ItemError | OutageError:
     kind = _class_of(error)
     found = kind.__new__(kind)
     BatchmillError.__init__(found, error.message[:MESSAGE_CHARACTERS], detail=error.detail)
-    found.step = error.step
+    found.step = None if error.step is None else error.step[:STEP_CHARACTERS]
     if isinstance(found, ItemError):
         found.keeps_original = error.keep_original
     return found

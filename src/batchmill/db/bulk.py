@@ -1,6 +1,7 @@
 """Adds and changes many rows at once, in the way in which each database is fastest."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from batchmill.db.types import Clock
+from batchmill.model.storable import storable
 
 FEW = 50
 """Up to so many rows the ordinary way has fewer round trips."""
@@ -73,8 +75,18 @@ def change(
     if name == "sqlite":
         given = [{f"row_{key}": value for key, value in row.items()} for row in rows]
         return conn.execute(statement, given).rowcount
-    document = [{key: _json(name, table, key, row[key]) for key in row} for row in rows]
-    return conn.execute(statement, {"rows": json.dumps(document)}).rowcount
+    document = _document(name, table, rows)
+    if _UNSTORABLE.search(document):
+        document = _document(name, table, storable(rows))
+    return conn.execute(statement, {"rows": document}).rowcount
+
+
+_UNSTORABLE = re.compile(r"\\u(0000|d[89a-f])")
+"""U+0000 or half a character, or a text that looks like it."""
+
+
+def _document(dialect: str, table: Table, rows: Sequence[Mapping[str, Any]]) -> str:
+    return json.dumps([{key: _json(dialect, table, key, row[key]) for key in row} for row in rows])
 
 
 def _json(dialect: str, table: Table, key: str, value: Any) -> Any:  # noqa: ANN401 - a column's

@@ -41,7 +41,22 @@ SERVER_THREADS = 8
 GROUP_LIMIT = 128
 """Most calls that share one commit on SQLite."""
 
-_DEADLOCKS = frozenset({"40P01", "40001", "1205", "1213"})
+IDLE_S: Final = 5
+"""A server ends a transaction that asks nothing for this long: its process is frozen or cut off."""
+SILENCE_S: Final = 60
+"""A line on which nothing comes for this long counts as dead; no statement of ours takes longer."""
+_MYSQL_LINE: Final = {"read_timeout": SILENCE_S, "write_timeout": SILENCE_S}
+_POSTGRESQL_LINE: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": SILENCE_S // 3,
+    "keepalives_interval": SILENCE_S // 6,
+    "keepalives_count": 3,
+    "tcp_user_timeout": SILENCE_S * 1000,
+}
+LOCK_WAIT_S: Final = 10
+"""How long a call waits for a lock: twice what one who holds it may idle."""
+
+_DEADLOCKS = frozenset({"40P01", "40001", "1213"})
 _DEADLOCK_TRIES = 12
 
 
@@ -284,11 +299,32 @@ def _public(error: DBAPIError) -> BaseException:
         return StorageFullError()
     if _sql_state(error) in _MISSING or _MISSING_IN_SQLITE.match(str(error.orig)):
         return DatabaseMismatchError(detail=str(error.orig))
-    if isinstance(error, OperationalError) or error.connection_invalidated:
+    if error.connection_invalidated or _is_outage(error):
         return DatabaseUnavailableError("The database does not answer.", detail=str(error.orig))
     return error
 
 
+def _is_outage(error: DBAPIError) -> bool:
+    """Say whether the database is short of something, and not the row of what it allows.
+
+    The drivers count both as operational: MariaDB a document that is no JSON or breaks a
+    constraint, PostgreSQL what goes past a limit of the program (its class 54).
+    """
+    state = _sql_state(error)
+    is_refused = state.startswith("54") if len(state) == SQLSTATE else _is_refused(state)
+    return isinstance(error, OperationalError) and not is_refused
+
+
+def _is_refused(number: str) -> bool:
+    return number.isdecimal() and (int(number) in _TOO_LARGE or int(number) in _NO_JSON)
+
+
+SQLSTATE: Final = 5
+"""Characters of PostgreSQL's codes; MariaDB's numbers have four."""
+_TOO_LARGE: Final = frozenset({1118, 1153, 1162, 1301, 4025})
+"""A row, a packet or a text over its limit, and a CHECK that does not hold."""
+_NO_JSON: Final = frozenset({*range(3140, 3160), *range(4035, 4050), 4174})
+"""MySQL's and MariaDB's numbers for a document that they can't read."""
 _MISSING: Final = frozenset({"42P01", "42703", "42P07", "1146", "1054", "1050"})
 """A table or a column is not there, or a table to be made is: PostgreSQL, then MariaDB."""
 _MISSING_IN_SQLITE: Final = re.compile(r"no such (table|column)|table \S+ (already exists|has no)")
@@ -337,10 +373,37 @@ def _sqlite_engine(path: str, *, begin: str) -> Engine:
 
 
 def _server_engine(url: str) -> Engine:
-    return create_engine(
+    parsed = make_url(url)
+    is_postgresql = parsed.get_backend_name() == "postgresql"
+    bounds = _postgresql_bounds if is_postgresql else _mysql_bounds
+    line = _POSTGRESQL_LINE if is_postgresql else _MYSQL_LINE
+    engine = create_engine(
         url,
         pool_size=SERVER_THREADS,
         max_overflow=SERVER_THREADS,
         pool_recycle=1800,
         isolation_level="READ COMMITTED",
+        connect_args={key: value for key, value in line.items() if key not in parsed.query},
     )
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's own
+        with connection.cursor() as cursor:
+            for statement in bounds(connection):
+                cursor.execute(statement)
+        connection.commit()
+
+    return engine
+
+
+def _postgresql_bounds(_connection: object) -> Iterator[str]:
+    yield f"SET idle_in_transaction_session_timeout = '{IDLE_S}s'"
+    yield f"SET lock_timeout = '{LOCK_WAIT_S}s'"
+
+
+def _mysql_bounds(connection: Any) -> Iterator[str]:  # noqa: ANN401 - PyMySQL's
+    yield f"SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}"
+    if "mariadb" in connection.get_server_info().lower():
+        yield f"SET SESSION idle_transaction_timeout = {IDLE_S}"
+    else:  # MySQL knows no bound but that of every silence; what dies in the pool is replaced
+        yield f"SET SESSION wait_timeout = {6 * IDLE_S}"

@@ -115,8 +115,8 @@ def held(conn: Connection, claims: Sequence[Claim]) -> Mapping[ItemId, ItemStatu
 def superseded(conn: Connection, claims: Sequence[Claim]) -> set[ItemId]:
     """Return the items whose files of these attempts no row will ever name.
 
-    They are gone, cancelled, or claimed again. All others may be recorded: the answer to a finish
-    can get lost.
+    They are gone, cancelled, handed back, or claimed again. All others may be recorded: the answer
+    to a finish can get lost.
     """
     query = select(items.c.id, items.c.attempt, items.c.status).where(
         items.c.id.in_([claim.item_id for claim in claims])
@@ -127,9 +127,7 @@ def superseded(conn: Connection, claims: Sequence[Claim]) -> set[ItemId]:
         claim.item_id
         for claim in claims
         if claim.item_id in rows
-        and (
-            rows[claim.item_id][0] > claim.attempt or rows[claim.item_id][1] == ItemStatus.CANCELLED
-        )
+        and (rows[claim.item_id][0] > claim.attempt or rows[claim.item_id][1] in _WITHOUT_RESULT)
     }
 
 
@@ -319,6 +317,8 @@ def _entry(entry: ArchiveEntry | None) -> dict[str, int] | None:
     return {name: getattr(entry, name) for name in ArchiveEntry.__slots__}
 
 
+_WITHOUT_RESULT = frozenset({ItemStatus.CANCELLED, ItemStatus.PENDING})
+"""What an item is in that no finish of its newest attempt has made."""
 _FENCE = ("id", "attempt")
 """What an attempt must still be for its finish to count."""
 _NO_ERROR: dict[str, Any] = {

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
 
 from batchmill.db.connect import translated
 from batchmill.db.schema import metadata
@@ -40,7 +40,7 @@ def migrate(engine: Engine) -> bool:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with translated(), engine.connect() as conn, _alone(conn), conn.begin():
+    with translated(), _patient(engine) as conn, _alone(conn), conn.begin():
         if is_current(conn):
             return False
         config.attributes["connection"] = conn
@@ -62,10 +62,24 @@ def _refuse_others(conn: Connection) -> None:
 
 
 @contextmanager
+def _patient(engine: Engine) -> Iterator[Connection]:
+    """Open a connection that waits for as long as a change of large tables takes."""
+    is_sqlite = engine.dialect.name == "sqlite"
+    own = engine if is_sqlite else create_engine(engine.url, isolation_level="READ COMMITTED")
+    try:
+        with own.connect() as conn:
+            yield conn
+    finally:
+        if own is not engine:
+            own.dispose()
+
+
+@contextmanager
 def _alone(conn: Connection) -> Iterator[None]:
     """Let one process at a time go on: servers and workers may all start at once."""
     lock, unlock = _LOCKS.get(conn.dialect.name, ("SELECT 1", "SELECT 1"))
-    conn.execute(text(lock))
+    while conn.scalar(text(lock)) == 0:  # MariaDB gives up after a minute
+        pass
     conn.commit()
     try:
         yield

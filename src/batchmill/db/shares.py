@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from batchmill.db import prepared
 from batchmill.db.prepared import plus
 from batchmill.db.schema import shares, workers
+from batchmill.db.types import NOW, Clock
 from batchmill.model.batch import OwnerId
 from batchmill.model.item import WorkerId
 
@@ -33,6 +34,13 @@ def write(conn: Connection, worker_id: WorkerId, changed: Iterable[Share]) -> No
         served = plus(shares.c.served_ms, share.served_ms)
         if not prepared.change(conn, shares, same, {**values, "served_ms": served}):
             conn.execute(shares.insert().values(**same, **values, served_ms=share.served_ms))
+
+
+def free_gone(conn: Connection, *, now: Clock = NOW) -> int:
+    """Count the slots of workers as free whose lease is over; return how many rows changed."""
+    living = select(workers.c.id).where(workers.c.lease_until >= now)
+    dead = shares.c.worker_id.not_in(living) & (shares.c.slots > 0)
+    return conn.execute(update(shares).where(dead).values(slots=0, aged_slots=0)).rowcount
 
 
 def forget_gone(conn: Connection) -> int:

@@ -106,9 +106,9 @@ async def _next(worker: Worker) -> Job:
         try:
             async with _answered(within_s=IDLE_S + PATIENCE_S):
                 job = await worker.getNextJob(f"{worker.id}:{time.monotonic_ns()}")
-        except NotifierUnavailableError as error:
+        except Exception as error:  # BullMQ raises what it likes for a job that it can't read
             if not is_away:
-                logs.warning(Event.NOTIFIER_AWAY, code=error.code, detail=error.detail)
+                logs.warning(Event.NOTIFIER_AWAY, detail=getattr(error, "detail", str(error)))
             is_away = True
             await asyncio.sleep(PAUSE_S)
             continue
@@ -127,11 +127,9 @@ async def _check_stalled(worker: Worker) -> None:
 
 
 async def _say(saying: Awaitable[object]) -> None:
-    """Tell Redis something that may get lost: a job that it keeps stalls, and comes once more.
-
-    A TypeError is what BullMQ raises for a job or a lock that is gone.
-    """
-    with suppress(NotifierUnavailableError, TypeError):
+    """Tell Redis something that may get lost: a job that it keeps stalls, and comes once more."""
+    # BullMQ raises what it likes, a TypeError for a lock that is gone: no job may end the worker.
+    with suppress(Exception):
         async with _answered():
             await saying
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from batchmill.model.item import Output, SkipReason
 from batchmill.model.limits import Limits
+from batchmill.model.storable import storable
 
 OUT = "out"
 """Folder, inside the job's, in which outputs are left."""
@@ -131,7 +132,7 @@ def job_from(body: dict[str, Any]) -> Job:
 
 
 def report_from(body: dict[str, Any]) -> Report:
-    """Rebuild a `Report` from its JSON.
+    """Rebuild a `Report` from its JSON; what it tells of the file can be stored.
 
     Raises:
         TypeError, ValueError, KeyError: the body is not a report.
@@ -140,11 +141,11 @@ def report_from(body: dict[str, Any]) -> Report:
     skipped = body.get("skipped")
     return Report(
         outputs=tuple(Output(**output) for output in body["outputs"]),
-        data=dict(body["data"]),
-        warnings=tuple(body["warnings"]),
+        data=dict(storable(body["data"])),
+        warnings=tuple(storable(body["warnings"])),
         skipped=SkipReason(skipped) if skipped else None,
         step_ms=dict(body["step_ms"]),
         rss_bytes=int(body["rss_bytes"]),
-        error=ReportedError(**error) if error else None,
+        error=ReportedError(**storable(error)) if error else None,
         number=int(body["number"]),
     )

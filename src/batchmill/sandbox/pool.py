@@ -124,6 +124,11 @@ class Pool:
         finally:
             self._leave(child)
 
+    async def trim(self, *, room: int = 0) -> None:
+        """End the eldest idle children until there is memory for all, and for `room` more."""
+        while self._idle and self._population + room > self.size + self._spare():
+            await self._end(self._idle.pop(0))
+
     async def aclose(self) -> None:
         """Kill all children, end all runs, and remove all folders. Safe to call twice."""
         if self._closed:
@@ -193,8 +198,7 @@ class Pool:
                 self._idle.remove(child)
                 break
         else:
-            while self._idle and self._population >= self.size + self._spare():
-                await self._end(self._idle.pop(0))
+            await self.trim(room=1)
             child = await self._start_child()
         child.owner = owner
         return child

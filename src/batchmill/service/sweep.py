@@ -63,6 +63,8 @@ def _survived(**fields: str) -> Iterator[None]:
         logs.warning(Event.SWEEP_INTERRUPTED, code=error.code, detail=error.detail, **fields)
     except OSError as error:
         logs.warning(Event.SWEEP_INTERRUPTED, detail=str(error), **fields)
+    except Exception as error:  # a fault of ours must not end the process
+        logs.error(Event.INTERNAL_ERROR, exc_info=error, **fields)
 
 
 async def lead(server: ServerContext) -> bool:
@@ -84,7 +86,11 @@ async def take_over(server: ServerContext) -> None:
 
 
 async def rescue_lost(server: ServerContext) -> None:
-    """Return to pending what workers had whose lease is over, or who have left."""
+    """Return to pending what workers had whose lease is over, or who have left.
+
+    What they had counts against their owners' turns no longer.
+    """
+    await server.database.run(shares.free_gone)
     for worker_id in await server.database.read(workers.gone):
         while rows := await server.database.read(items.of_worker, worker_id, limit=CHUNK_ROWS):
             by_batch: dict[BatchId, list[Claim]] = {}

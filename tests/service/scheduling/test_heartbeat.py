@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from batchmill.db.connect import Database
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.service.scheduling import heartbeat
+from batchmill.settings.fields import Settings
 from support.server_contexts import new_context
 
 
@@ -25,3 +26,17 @@ async def test_a_heartbeat_goes_on_while_the_database_is_away(tmp_path: Path) ->
         with pytest.raises(DatabaseUnavailableError):
             await beating
     assert {line["event"] for line in lines} == {"worker.silent"}
+
+
+def test_while_memory_is_short_no_idle_child_is_kept(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, children=3, memory_reserve_bytes=2**60)
+    assert heartbeat.spare_children(settings) == -3
+    settings = Settings(data_dir=tmp_path, children=3, memory_reserve_bytes=0)
+    assert heartbeat.spare_children(settings) >= 0
+
+
+def test_a_data_folder_that_is_away_is_a_shortage_and_no_crash(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "unmounted")
+    assert (
+        heartbeat.shortage(settings) == "the data folder can't be read: No such file or directory"
+    )

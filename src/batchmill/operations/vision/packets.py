@@ -6,8 +6,8 @@ a Photoshop resource, which is where JPEG has it.
 
 import struct
 from collections.abc import Iterable, Mapping
+from html import escape
 from typing import Any, Final
-from xml.sax.saxutils import escape
 
 from batchmill.operations.picture import Packets
 
@@ -49,12 +49,14 @@ def _xmp(described: Mapping[str, Any]) -> str:
 def _in_language(name: str, text: str, language: str) -> str:
     """Return a text as the default, as XMP wants one, and in its language."""
     lines = dict.fromkeys(("x-default", language))
-    alternatives = "".join(f'<rdf:li xml:lang="{each}">{escape(text)}</rdf:li>' for each in lines)
+    alternatives = "".join(
+        f'<rdf:li xml:lang="{each}">{escape(text, quote=False)}</rdf:li>' for each in lines
+    )
     return f"<{name}><rdf:Alt>{alternatives}</rdf:Alt></{name}>"
 
 
 def _bag(name: str, texts: Iterable[str]) -> str:
-    lines = "".join(f"<rdf:li>{escape(text)}</rdf:li>" for text in texts)
+    lines = "".join(f"<rdf:li>{escape(text, quote=False)}</rdf:li>" for text in texts)
     return f"<{name}><rdf:Bag>{lines}</rdf:Bag></{name}>" if lines else ""
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from batchmill import logs
+from batchmill.db import shares
+from batchmill.db.shares import Share
 from batchmill.db.turns import Passed
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
@@ -19,6 +21,8 @@ from batchmill.service.scheduling.leases import LeaseKeeper, hand_back
 from batchmill.service.scheduling.transitions import Asking, Claimed
 from batchmill.service.scheduling.usage import AHEAD_S, SlotUsage
 
+TELL_S: Final = 1.0
+"""How old what the others know of this worker's slots may be."""
 POLL_S: Final = 0.5
 """How often a worker asks that has nothing to do and is not notified."""
 PATIENCE_S: Final = 4.0
@@ -44,6 +48,7 @@ class Claimer:
         self._woken = asyncio.Event()
         self._notified = True
         self._nothing_until_s = 0.0
+        self._told_s = 0.0
         self._rests = False
         self._stopped = False
         keeper.on_waiting_lost = self._remove
@@ -85,6 +90,7 @@ class Claimer:
             try:
                 if await self._step():
                     continue
+                await self._tell_usage()
             except OutageError as error:
                 logs.warning(Event.ITEM_INTERRUPTED, code=error.code, detail=error.detail)
                 self._nothing_until_s = time.monotonic() + POLL_S
@@ -148,8 +154,20 @@ class Claimer:
         with self._keeper.claiming():
             claimed = await self._server_context.database.run(transitions.claim, asking)
             self._keeper.take(claimed)
-        self._usage.written(changes)
+        self._written(changes)
         return claimed
+
+    async def _tell_usage(self) -> None:
+        """Write what owners have here, where no claim has done so."""
+        changes = self._usage.changes()
+        if changes and time.monotonic() - self._told_s >= TELL_S:
+            worker_id = self._server_context.worker_id
+            await self._server_context.database.run(shares.write, worker_id, changes)
+            self._written(changes)
+
+    def _written(self, changes: Sequence[Share]) -> None:
+        self._usage.written(changes)
+        self._told_s = time.monotonic()
 
     async def _put(self, claimed: Sequence[Claimed], *, first: bool) -> None:
         if not claimed:

@@ -5,7 +5,9 @@ back, what still counts.
 """
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from batchmill import logs
@@ -14,7 +16,7 @@ from batchmill.errors.item import ResultUnstorableError
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.batch import BatchId
-from batchmill.model.item import Claim, Failure
+from batchmill.model.item import AttemptKey, Claim, Failure
 from batchmill.model.retry import RetryPolicy
 from batchmill.service.context import ServerContext
 from batchmill.service.scheduling import transitions
@@ -32,10 +34,16 @@ WRITE_S: Final = 0.1
 """How long an item that has ended may wait for others, while others are at work."""
 WRITE_ITEMS: Final = 50
 """With so many it waits no longer."""
+WRITE_BYTES: Final = 4_000_000
+"""No statement says more at once: MariaDB takes 16 MB."""
 MOST_WAITING: Final = 200
-"""With more to be written nothing new is begun."""
+"""With more to be written, or being written, nothing new is begun."""
 PAUSE_S: Final = 0.5
 """Time between two tries while the database is away."""
+MOST_LEFT_BEHIND: Final = 10_000
+"""Of more attempts than this, which left files behind, the batch's own clean-up takes care."""
+LAST_S: Final = 5.0
+"""How long a worker that stops removes what was left behind."""
 
 
 class Finisher:
@@ -45,9 +53,13 @@ class Finisher:
         self._server_context = server
         self._keeper = keeper
         self._waiting: list[EndedAttempt] = []
+        self._being_written = 0
         self._came, self._due, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._room.set()
         self._writing = asyncio.Lock()
+        self._left_behind: deque[tuple[EndedAttempt, bool]] = deque(maxlen=MOST_LEFT_BEHIND)
+        self._clearing = asyncio.Lock()
+        self._leaves = asyncio.Event()
 
     async def add(self, ended: EndedAttempt) -> None:
         """Write an item soon; returns at once unless too much waits already."""
@@ -55,12 +67,25 @@ class Finisher:
         self._came.set()
         if self._is_due():
             self._due.set()
-        if len(self._waiting) >= MOST_WAITING:
-            self._room.clear()
+        self._make_room()
         await self._room.wait()
 
     async def run(self) -> None:
-        """Write what has ended; runs until cancelled."""
+        """Write what has ended, and beside it clear away; runs until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_clearing())
+            group.create_task(self._keep_writing())
+
+    async def end(self) -> None:
+        """Write and clear away all that is left, as far as the database and the storage answer."""
+        await self.write_all()
+        try:
+            async with asyncio.timeout(LAST_S):
+                await self._clear()
+        except TimeoutError:
+            pass  # the batch's own clean-up has the rest
+
+    async def _keep_writing(self) -> None:
         while True:
             await self._came.wait()
             try:
@@ -77,7 +102,7 @@ class Finisher:
                 await asyncio.sleep(PAUSE_S)
 
     async def write_all(self) -> bool:
-        """Write all that waits, and clear away. False: the database is away; the rest waits on."""
+        """Write all that waits. False: the database is away; what it did not take waits on."""
         async with self._writing:
             return await self._write_all()
 
@@ -85,24 +110,44 @@ class Finisher:
         self._came.clear()
         self._due.clear()
         taken, self._waiting = self._waiting, []
+        self._being_written = len(taken)
         by_batch: dict[BatchId, list[EndedAttempt]] = {}
         for ended in taken:
             by_batch.setdefault(ended.claimed.claim.batch_id, []).append(ended)
+        left = {each.claimed.claim.key: each for each in taken}
+        is_written = True
         try:
-            for batch_id in list(by_batch):
-                await self._write(batch_id, by_batch[batch_id])
-                del by_batch[batch_id]
-        except OutageError as error:
-            logs.warning(Event.ITEM_INTERRUPTED, code=error.code, detail=error.detail)
-            return False
+            for batch_id, own in by_batch.items():
+                for portion in _portions(own):
+                    is_written &= await self._try_write(batch_id, portion, left)
         finally:
-            left = [ended for each in by_batch.values() for ended in each]
-            self._waiting = [*left, *self._waiting]
+            self._waiting, self._being_written = [*left.values(), *self._waiting], 0
             if self._waiting:
                 self._came.set()
-            if len(self._waiting) < MOST_WAITING:
-                self._room.set()
+            self._make_room()
+        return is_written
+
+    async def _try_write(
+        self,
+        batch_id: BatchId,
+        ended: Sequence[EndedAttempt],
+        left: dict[AttemptKey, EndedAttempt],
+    ) -> bool:
+        """Write attempts and take them out of `left`; False: not now."""
+        try:
+            await self._write(batch_id, ended)
+        except OutageError as error:  # of this batch's row perhaps alone: the others go on
+            logs.warning(Event.ITEM_INTERRUPTED, code=error.code, detail=error.detail)
+            return False
+        for each in ended:
+            del left[each.claimed.claim.key]
         return True
+
+    def _make_room(self) -> None:
+        if len(self._waiting) + self._being_written < MOST_WAITING:
+            self._room.set()
+        else:
+            self._room.clear()
 
     def _is_due(self) -> bool:
         """Say whether waiting longer would bring no more, or holds up too much."""
@@ -123,42 +168,95 @@ class Finisher:
         except OutageError:
             raise
         except Exception as error:
-            if len(ended) > 1:
-                half = len(ended) // 2
-                await self._write(batch_id, ended[:half])
-                await self._write(batch_id, ended[half:])
-                return
-            (one,) = ended
-            logs.error(Event.INTERNAL_ERROR, exc_info=error, item=one.claimed.claim.item_id)
-            if isinstance(one.outcome, Failed):  # nothing is left to say: another attempt may
-                self._keeper.forget(one.claimed.claim)
-            else:
-                await self._write(batch_id, [_unstorable(one)])
+            await self._write_refused(batch_id, ended, error)
             return
         for each, done in zip(ended, finished, strict=True):
-            self._keeper.forget(each.claimed.claim)
-            await self._tidy(each, done)
+            self._note_written(each, done)
+        if any(done.is_stopping for done in finished if done is not None):
+            self._keeper.begin_no_more(batch_id)
         if any(each.claimed.is_capped for each in ended):
             await self._server_context.notify([batch_id])
 
-    async def _tidy(self, ended: EndedAttempt, done: FinishedItem | None) -> None:
-        """Remove files that are not needed; the batch's clean-up has what could not be removed."""
-        try:
-            if done is None:
-                await discard(self._server_context, ended.claimed.claim)
-                return
-            if ended.claimed.was_tried:
-                await _remove_earlier(self._server_context, ended.claimed.claim)
-        except (OutageError, OSError) as error:
-            detail = getattr(error, "detail", str(error))
-            logs.warning(Event.ITEM_INTERRUPTED, item=ended.claimed.claim.item_id, detail=detail)
+    async def _write_refused(
+        self, batch_id: BatchId, ended: Sequence[EndedAttempt], refusal: Exception
+    ) -> None:
+        """Find the one that the database does not take, and write that in its place."""
+        if len(ended) > 1:
+            half = len(ended) // 2
+            await self._write(batch_id, ended[:half])
+            await self._write(batch_id, ended[half:])
+            return
+        (one,) = ended
+        logs.error(Event.INTERNAL_ERROR, exc_info=refusal, item=one.claimed.claim.item_id)
+        if _is_unstorable(one):  # nothing is left to say: another attempt may
+            self._keeper.forget(one.claimed.claim)
+        else:
+            await self._write(batch_id, [_unstorable(one)])
+
+    def _note_written(self, ended: EndedAttempt, done: FinishedItem | None) -> None:
+        self._keeper.forget(ended.claimed.claim)
         if done is not None:
             _log(ended.claimed, done, ended.run_ms)
+        if done is None or ended.claimed.was_tried:
+            self._left_behind.append((ended, done is None))
+            self._leaves.set()
+
+    async def _keep_clearing(self) -> None:
+        while True:
+            await self._leaves.wait()
+            self._leaves.clear()
+            await self._clear()
+
+    async def _clear(self) -> None:
+        """Remove files that no row names or will name.
+
+        Never beside a write's lock: a bucket may hang. The batch's own clean-up has what could
+        not be removed.
+        """
+        async with self._clearing:
+            while self._left_behind:
+                ended, is_stale = self._left_behind.popleft()
+                claim = ended.claimed.claim
+                try:
+                    if is_stale:
+                        await discard(self._server_context, claim)
+                    if ended.claimed.was_tried:
+                        await _remove_earlier(self._server_context, claim)
+                except (OutageError, OSError) as error:
+                    detail = getattr(error, "detail", str(error))
+                    logs.warning(Event.ITEM_INTERRUPTED, item=claim.item_id, detail=detail)
+                except Exception as error:  # a fault of ours must not end the worker
+                    logs.error(Event.INTERNAL_ERROR, exc_info=error, item=claim.item_id)
+
+
+def _portions(ended: Iterable[EndedAttempt]) -> Iterator[Sequence[EndedAttempt]]:
+    """Split what is to be written into statements of at most `WRITE_BYTES`, or one attempt."""
+    portion: list[EndedAttempt] = []
+    size_bytes = 0
+    for each in ended:
+        each_bytes = _size_bytes(each)
+        if portion and size_bytes + each_bytes > WRITE_BYTES:
+            yield portion
+            portion, size_bytes = [], 0
+        portion.append(each)
+        size_bytes += each_bytes
+    yield portion
+
+
+def _size_bytes(ended: EndedAttempt) -> int:
+    """Estimate how long the row is as JSON: only what operations tell of a file has no bound."""
+    is_told = isinstance(ended.outcome, Completed) and ended.outcome.result.data
+    return len(json.dumps(is_told)) if is_told else 0
 
 
 def _is_paid(ended: EndedAttempt) -> bool:
     """Say whether an attempt asked a model: what was paid for is written at once."""
     return isinstance(ended.outcome, Completed) and "usage" in ended.outcome.result.data
+
+
+def _is_unstorable(ended: EndedAttempt) -> bool:
+    outcome = ended.outcome
+    return isinstance(outcome, Failed) and outcome.failure.code == ResultUnstorableError.code
 
 
 def _unstorable(ended: EndedAttempt) -> EndedAttempt:

@@ -78,7 +78,10 @@ async def announce_drain(server: ServerContext) -> None:
 
 def shortage(settings: Settings) -> str | None:
     """Say what this machine is short of; None while there is enough of everything."""
-    free_bytes = shutil.disk_usage(settings.data_dir).free
+    try:
+        free_bytes = shutil.disk_usage(settings.data_dir).free
+    except OSError as error:
+        return f"the data folder can't be read: {error.strerror}"
     if free_bytes < settings.disk_reserve_bytes:
         return f"only {free_bytes / 1e9:.1f} GB of disk are free"
     available_bytes = _available_memory_bytes()
@@ -88,11 +91,17 @@ def shortage(settings: Settings) -> str | None:
 
 
 def spare_children(settings: Settings) -> int:
-    """Return how many idle children this machine has memory for: at most two for each slot."""
+    """Return how many idle children beside the slots this machine has memory for.
+
+    At most two for each slot. Below 0 those of the slots are too many too: while memory is so
+    short that no item is started, none is kept.
+    """
     most = SPARE_PER_SLOT * settings.children
     available_bytes = _available_memory_bytes()
     if available_bytes is None:
         return most
+    if available_bytes < settings.memory_reserve_bytes:
+        return -settings.children
     room = (available_bytes - settings.memory_reserve_bytes) // CHILD_BYTES
     return max(0, min(most, room - settings.children))
 

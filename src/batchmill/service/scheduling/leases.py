@@ -6,10 +6,10 @@ over what was held from before the question until the answer.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from batchmill import logs
 from batchmill.db import items
@@ -99,6 +99,11 @@ class LeaseKeeper:
         """Hold an item no longer: it was finished, handed back or lost."""
         self._held.pop(claim.key, None)
 
+    def begin_no_more(self, batch_id: BatchId) -> None:
+        """Let go of what has not begun of a batch that stops; the next check gives it back."""
+        held = self._held.items()
+        self._drop({key for key, each in held if each.waits and _is_of(each, batch_id)})
+
     def report(self, claim: Claim, fraction: float) -> None:
         """Note how far an attempt is; stored at the next tick."""
         held = self._held.get(claim.key)
@@ -187,7 +192,7 @@ class LeaseKeeper:
         for claim in claims:
             by_batch.setdefault(claim.batch_id, []).append(claim)
         for batch_id, own in by_batch.items():
-            await hand_back(self._server_context, batch_id, own)
+            await _unheld(hand_back(self._server_context, batch_id, own))
 
     async def _note_begins(self) -> None:
         now_s = time.monotonic()
@@ -202,7 +207,7 @@ class LeaseKeeper:
                 by_batch.setdefault(claim.batch_id, {})[claim] = age_ms
                 noted.append(held)
         for batch_id, ages_ms in by_batch.items():
-            await self._server_context.database.run(transitions.begin, batch_id, ages_ms)
+            await _unheld(self._server_context.database.run(transitions.begin, batch_id, ages_ms))
         for held in noted:
             held.is_noted = True
 
@@ -214,14 +219,18 @@ class LeaseKeeper:
         ]
         if moved:
             fractions = {held.claimed.claim: held.progress for held in moved}
-            await _unheld(self._server_context, fractions)
+            await _unheld(self._server_context.database.run(items.report_progress, fractions))
         for held in moved:
             held.stored = max(held.stored, fractions[held.claimed.claim])
 
 
-async def _unheld(server: ServerContext, fractions: dict[Claim, float]) -> None:
+def _is_of(held: _Held, batch_id: BatchId) -> bool:
+    return held.claimed.claim.batch_id == batch_id
+
+
+async def _unheld(writing: Coroutine[Any, Any, object]) -> None:
     """Wait for a write, but no longer once cancelled: a dead line must not hold up giving up."""
-    await asyncio.shield(server.database.run(items.report_progress, fractions))
+    await asyncio.shield(writing)
 
 
 async def hand_back(server: ServerContext, batch_id: BatchId, claims: Sequence[Claim]) -> int:

@@ -116,11 +116,15 @@ class EndedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class FinishedItem:
-    """What became of the item; `ended` is the batch's final status if this was its last item."""
+    """What became of the item; `ended` is the batch's final status if this was its last item.
+
+    `is_stopping`: what the batch has left must not begin.
+    """
 
     status: ItemStatus
     counts: Counts
     ended: BatchStatus | None = None
+    is_stopping: bool = False
 
 
 def claim(conn: Connection, asking: Asking, *, now: Clock = NOW) -> Sequence[Claimed]:
@@ -262,14 +266,16 @@ def finish(
         deltas[status] += 1
     values |= batches.pace(batch, run_ms=[each.run_ms for each in mine], now=now)
     over = finish_values(batch, deltas, retention_ms=retention_ms, now=now)
-    batches.count(conn, batch.id, deltas, **{**_halted(batch, deltas), **values, **over})
+    values = {**_halted(batch, deltas), **values, **over}
+    is_stopping = values.get("status", batch.status) is BatchStatus.CANCELLING
+    batches.count(conn, batch.id, deltas, **values)
     if over:
         webhook_outbox.announce(conn, batch.id)
     counts, final = counts_after(batch.counts, deltas), over.get("status")
     done = dict(zip((each.claimed.claim.key for each in mine), statuses, strict=True))
     last = mine[-1].claimed.claim.key
     return [
-        FinishedItem(done[claim.key], counts, final if claim.key == last else None)
+        FinishedItem(done[claim.key], counts, final if claim.key == last else None, is_stopping)
         if claim.key in done
         else None
         for claim in claims
