@@ -15,6 +15,7 @@ _KEEPING = "tests/service/test_leases.py"
 _OVER = "tests/service/test_boundaries.py"
 _SWEPT = "tests/service/test_sweep.py"
 _WRITING = "tests/service/scheduling/test_finishing.py"
+_AWAY = "tests/service/execution/test_outages.py"
 _WORK = "tests/service/execution/test_process_item.py"
 
 MUTANTS = (
@@ -321,6 +322,38 @@ MUTANTS = (
         'yield "SELECT 1"',
         "a frozen process holds its locks for seconds",
         ("tests/db/test_connect.py",),
+    ),
+    Mutant(
+        "outage-uses-budget",
+        _PROCESS,
+        "if outages.is_passing(server, error, is_made=is_made):",
+        "if False:",
+        "a storage that is away uses up no budget",
+        (_AWAY,),
+    ),
+    Mutant(
+        "outage-claims-on",
+        "src/batchmill/service/outages.py",
+        "vitals.storage_is_away = True",
+        "vitals.storage_is_away = False",
+        "a worker whose storage is away claims nothing",
+        (_AWAY,),
+    ),
+    Mutant(
+        "outage-for-ever",
+        "src/batchmill/service/context.py",
+        "time.monotonic() - since_s >= LONGEST_OUTAGE_S",
+        "time.monotonic() - since_s >= 10**9",
+        "a storage that took nothing for a day fails its files",
+        (_AWAY,),
+    ),
+    Mutant(
+        "forsaken-is-listed",
+        "src/batchmill/db/batches.py",
+        ".where(~forsaken)",
+        "",
+        "a submission that an outage refused is in no list",
+        (_AWAY,),
     ),
     Mutant(
         "retention-of-settings",

@@ -6,15 +6,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from batchmill.errors.base import BatchmillError
-from batchmill.errors.request import ConflictError, NotFoundError
+from batchmill.errors.request import ConflictError
 from batchmill.sandbox.confine import Sandbox
-from batchmill.service import figures
+from batchmill.service import figures, outages
 from batchmill.service.context import ServerContext
 from batchmill.storage.disk import FreeSpace
 from batchmill.wire import system
 
-_PROBE = "probe"
-"""An object that there never is."""
 PATIENCE_S = 2.0
 """How long one check may take before it counts as failed."""
 
@@ -78,18 +76,6 @@ async def _disk(server: ServerContext) -> str:
     return f"{await asyncio.to_thread(space.free_bytes) / 1e9:.1f} GB free"
 
 
-async def _storage(server: ServerContext) -> str:
-    free = await server.storage.free_bytes()
-    if free is not None:
-        return f"{free / 1e9:.1f} GB free"
-    try:
-        async for _ in server.storage.read(_PROBE, start=0, stop=1):
-            break
-    except NotFoundError:  # who says that it is not there has answered
-        pass
-    return "answers"
-
-
 async def _queue(server: ServerContext) -> str:
     return await server.notifier.check()
 
@@ -111,7 +97,7 @@ async def _secrets(server: ServerContext) -> str:
 CHECKS: dict[str, Callable[[ServerContext], Awaitable[str]]] = {
     "database": _database,
     "disk": _disk,
-    "storage": _storage,
+    "storage": outages.ask_storage,
 }
 TOLD: dict[str, Callable[[ServerContext], Awaitable[str]]] = {
     "queue": _queue,

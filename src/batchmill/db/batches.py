@@ -131,11 +131,12 @@ def page(
     skip: int = 0,
     only: BatchFilter = BatchFilter(),
 ) -> Sequence[Batch]:
-    """Return batches newest first (ids sort by time), those before `before`.
+    """Return batches newest first (ids sort by time), those before `before`; no forsaken draft.
 
     `skip` is for a dialect whose pages are numbered; it gets slower with every page.
     """
-    query = _select().order_by(batches.c.id.desc()).limit(limit).offset(skip)
+    forsaken = (batches.c.status == BatchStatus.UPLOADING) & (batches.c.upload_until == at(0))
+    query = _select().where(~forsaken).order_by(batches.c.id.desc()).limit(limit).offset(skip)
     same = {"owner_id": owner_id, "status": only.status, "tag": only.tag, "family": only.family}
     query = query.filter_by(**{name: value for name, value in same.items() if value is not None})
     if before is not None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from batchmill import logs
 from batchmill.db.connect import Connection, Database
@@ -23,6 +24,10 @@ Transaction = Connection
 """An open transaction, for those who only pass it on."""
 
 
+LONGEST_OUTAGE_S: Final = 86_400
+"""A storage that is away for longer than a day is not waited for any more."""
+
+
 @dataclass(slots=True)
 class Vitals:
     """What this process knows for the moment; the heartbeat keeps most of it fresh.
@@ -31,7 +36,8 @@ class Vitals:
     reasons why no item is started, None while there is none: `short_of` says what this machine has
     too little of, `paused` what the administrator said who paused the queue. `worker_id` is the id
     under which this process has a lease, asked for at `renewed_s` of the monotonic clock. Until
-    `results_away_until_s` of that clock the bucket for results is not asked.
+    `results_away_until_s` of that clock the bucket for results is not asked. The main storage does
+    not answer while `storage_is_away`, and has taken nothing since `storage_failing_since_s`.
     """
 
     slots: int = 1
@@ -41,11 +47,20 @@ class Vitals:
     short_of: str | None = None
     paused: str | None = None
     results_away_until_s: float = 0.0
+    storage_is_away: bool = False
+    storage_failing_since_s: float | None = None
 
     @property
     def holding(self) -> bool:
         """Whether no item may be started."""
-        return self.short_of is not None or self.paused is not None
+        is_waited_for = self.storage_is_away and not self.storage_is_given_up
+        return self.short_of is not None or self.paused is not None or is_waited_for
+
+    @property
+    def storage_is_given_up(self) -> bool:
+        """Whether the main storage has failed for too long to be waited for."""
+        since_s = self.storage_failing_since_s
+        return since_s is not None and time.monotonic() - since_s >= LONGEST_OUTAGE_S
 
 
 @dataclass(frozen=True, slots=True)

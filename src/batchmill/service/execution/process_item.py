@@ -20,6 +20,7 @@ from batchmill.logs import Event
 from batchmill.model import pipeline as pipelines
 from batchmill.model.item import Failure
 from batchmill.model.retry import RetryPolicy
+from batchmill.service import outages
 from batchmill.service.context import ServerContext
 from batchmill.service.execution.store_results import store_results
 from batchmill.service.family_rules import FamilyRules
@@ -84,18 +85,23 @@ async def _attempt(
     def report(fraction: float) -> None:
         keeper.report(claimed.claim, fraction)
 
+    is_made = False
     try:
         async with attempt(claimed, report) as finished:
+            is_made = True
             after = _rules(server, claimed).after_attempt
             if after is not None:
                 await after(claimed.claim.item_id, claimed.input.name, finished.files)
             result = await store_results(server, claimed.claim, finished)
     except BatchmillError as error:
+        if outages.is_passing(server, error, is_made=is_made):
+            raise
         yield _failed(server, claimed, error)
     except Exception as error:  # a fault of ours ends this item, not the worker
         logs.error(Event.INTERNAL_ERROR, exc_info=error, item=claimed.claim.item_id)
         yield _failed(server, claimed, OperationFailedError(claimed.input.name, "batchmill"))
     else:
+        server.vitals.storage_failing_since_s = None
         yield Completed(result)
 
 

@@ -19,6 +19,7 @@ from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model import ids
 from batchmill.model.item import WorkerId
+from batchmill.service import outages
 from batchmill.service.context import ServerContext
 from batchmill.settings.fields import Settings
 
@@ -119,6 +120,7 @@ def _available_memory_bytes() -> int | None:
 async def _look(server: ServerContext) -> dict[str, Any]:
     """Return what there is to tell of this machine."""
     short_of = await asyncio.to_thread(shortage, server.settings)
+    short_of = short_of or await outages.still_away(server)
     if short_of != server.vitals.short_of:
         logs.warning(Event.WORK_PAUSED if short_of else Event.WORK_RESUMED, reason=short_of)
         server.vitals.short_of = short_of

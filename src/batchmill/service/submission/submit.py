@@ -17,6 +17,7 @@ from batchmill import logs
 from batchmill.db import access, batches, items
 from batchmill.db.connect import Connection
 from batchmill.db.types import NOW
+from batchmill.errors.outage import OutageError
 from batchmill.errors.request import (
     ConflictError,
     EmptyBatchError,
@@ -213,9 +214,15 @@ def _sent_bytes(files: Sequence[AnySent]) -> int:
 
 
 async def _remove_draft(server: ServerContext, batch_id: BatchId) -> None:
-    """Remove what a failed submission left; one that was accepted after all stays."""
+    """Remove what a failed submission left; one that was accepted after all stays.
+
+    What can't be removed now the sweep removes later; no list shows it meanwhile.
+    """
     if await server.database.run(batches.forsake, batch_id):
-        await batch_control.purge(server, batch_id)
+        try:
+            await batch_control.purge(server, batch_id)
+        except OutageError as error:
+            logs.warning(Event.SWEEP_INTERRUPTED, batch=batch_id, detail=error.detail)
 
 
 # Listings show it while its files arrive, so its pipeline has the shape of every other.

@@ -1,0 +1,73 @@
+"""While the installation's own storage is away no item begins, and none uses up a retry.
+
+A worker that meets the outage gives its items back uncounted, claims nothing more, and asks with
+each heartbeat whether the storage answers again. A storage that has taken nothing for a day is
+waited for no more: items are tried, and fail.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+from batchmill import logs
+from batchmill.errors.base import BatchmillError
+from batchmill.errors.outage import (
+    DatabaseUnavailableError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+from batchmill.errors.request import NotFoundError
+from batchmill.logs import Event
+from batchmill.service.context import ServerContext
+
+PATIENCE_S: Final = 2.0
+"""How long the storage may take to answer: the heartbeat waits for it."""
+_PROBE: Final = "probe"
+"""An object that there never is."""
+
+
+def is_passing(server: ServerContext, error: BatchmillError, *, is_made: bool) -> bool:
+    """Say whether an error is an outage of our own that is waited out; if so, begin to wait.
+
+    `is_made`: the attempt has made its files, so that what is full is the storage.
+    """
+    is_storage = isinstance(error, StorageUnavailableError) or (
+        is_made and isinstance(error, StorageFullError)
+    )
+    vitals = server.vitals
+    if is_storage and not vitals.storage_is_away:
+        vitals.storage_is_away = True
+        vitals.storage_failing_since_s = vitals.storage_failing_since_s or time.monotonic()
+        logs.warning(Event.WORK_PAUSED, reason=error.message, detail=error.detail)
+    is_own = is_storage or isinstance(error, DatabaseUnavailableError)
+    return is_own and not vitals.storage_is_given_up
+
+
+async def still_away(server: ServerContext) -> str | None:
+    """Ask a storage that was away; return what to tell of it, None once it answers."""
+    if not server.vitals.storage_is_away:
+        return None
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await ask_storage(server)
+    except (BatchmillError, TimeoutError, OSError):
+        return "the storage does not answer"
+    server.vitals.storage_is_away = False
+    return None
+
+
+async def ask_storage(server: ServerContext) -> str:
+    """Return what the storage says of itself.
+
+    Raises:
+        StorageUnavailableError: it does not answer.
+    """
+    free = await server.storage.free_bytes()
+    if free is not None:
+        return f"{free / 1e9:.1f} GB free"
+    try:
+        async for _ in server.storage.read(_PROBE, start=0, stop=1):
+            break
+    except NotFoundError:  # who says that it is not there has answered
+        pass
+    return "answers"
