@@ -70,8 +70,8 @@ MUTANTS = (
     Mutant(
         "retry-budgets",
         _ITEMS,
-        '{"errors": 0, "crashes": 0, "timeouts": 0, "fail',
-        '{"fail',
+        'spent = {"errors": 0, "crashes": 0, "timeouts": 0, "lost": 0}',
+        'spent = {"lost": 0}',
         "a person's retry gives all tries back",
         (_ACTS,),
     ),

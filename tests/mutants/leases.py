@@ -15,6 +15,8 @@ _KEEPING = "tests/service/test_leases.py"
 _OVER = "tests/service/test_boundaries.py"
 _SWEPT = "tests/service/test_sweep.py"
 _WRITING = "tests/service/scheduling/test_finishing.py"
+_TURNS = "src/batchmill/db/turns.py"
+_SUSPECT = "tests/service/execution/test_suspects.py"
 _AWAY = "tests/service/execution/test_outages.py"
 _WORK = "tests/service/execution/test_process_item.py"
 
@@ -161,10 +163,66 @@ MUTANTS = (
     Mutant(
         "rescue-unmarked",
         _DELIVERY,
-        "items.held(conn, claims), lost=True)",
-        "items.held(conn, claims))",
+        "for key in back.keys() & blamed.keys()}, lost=True)",
+        "for key in back.keys() & blamed.keys()})",
         "an item whose worker is gone may have left files",
         (_STORIES,),
+    ),
+    Mutant(
+        "lost-for-ever",
+        _DELIVERY,
+        "if each.lost + 1 >= MOST_LOST",
+        "if each.lost > 99",
+        "a file that kills its workers is quarantined",
+        (_STORIES,),
+    ),
+    Mutant(
+        "lost-without-begin",
+        _DELIVERY,
+        "if each.lost < SUSPECT_LOST or each.status is ItemStatus.PROCESSING",
+        "if True",
+        "a suspect that had not begun is not blamed",
+        (_STORIES,),
+    ),
+    Mutant(
+        "suspects-together",
+        _DELIVERY,
+        "return found[: max(1, number)]",
+        "return found",
+        "a suspect is claimed alone",
+        (_STORIES,),
+    ),
+    Mutant(
+        "suspects-two",
+        _TURNS,
+        'items.c.due_at <= now, items.c.lost <= bindparam("most_lost")',
+        'items.c.due_at <= now, bindparam("most_lost") >= 0',
+        "a worker has one suspect at a time",
+        (_STORIES,),
+    ),
+    Mutant(
+        "suspect-begins-silently",
+        _PROCESS,
+        "if claimed.is_sequential or claimed.is_suspect:",
+        "if claimed.is_sequential:",
+        "the begin of a suspect is written before it begins",
+        (_SUSPECT,),
+    ),
+    Mutant(
+        "suspect-unknown-to-worker",
+        "src/batchmill/service/scheduling/claiming.py",
+        "has_suspect=self._usage.has_suspect([each.claimed for each in self._waiting])",
+        "has_suspect=False",
+        "a worker has one suspect at a time",
+        (_SUSPECT,),
+    ),
+    Mutant(
+        "lost-while-deaf",
+        _SWEEP,
+        "return is_fresh and (vitals.silent_s is None or now_s - vitals.silent_s > 2 * lease_s)",
+        "return True",
+        "no worker is blamed while the database was away",
+        (_SWEPT,),
     ),
     Mutant(
         "return-uncounted",

@@ -62,8 +62,8 @@ MUTANTS = (
     Mutant(
         "take-before-due",
         _TURNS,
-        ".where(items.c.due_at <= now)",
-        "",
+        ".where(items.c.due_at <= now, items",
+        ".where(items",
         "a retry is not claimed before it is due",
         (_WHO,),
     ),

@@ -18,7 +18,7 @@ from batchmill.errors.item import (
     ChildCrashedError,
     UnreadableFileError,
 )
-from batchmill.errors.outage import ModelBusyError, StorageUnavailableError
+from batchmill.errors.outage import ModelBusyError, StorageDamagedError
 from batchmill.model.families import SEQUENTIAL
 from batchmill.model.item import ItemStatus, Spent
 from batchmill.model.priority import RANKS, TIER_PRIORITY, engine_priority
@@ -33,7 +33,7 @@ TIERS = Tiers(
     free=TierLimits(retries_errors=2, retries_timeouts=1, retries_crashes=1),
     premium=TierLimits(retries_errors=3, retries_timeouts=2, retries_crashes=0),
 )
-OUT = StorageUnavailableError()
+OUT = StorageDamagedError(detail="a byte was changed")
 LATE = AttemptTimeoutError("0.jpg", 30)
 DEAD = ChildCrashedError("0.jpg", "SIGSEGV")
 

@@ -9,7 +9,7 @@ from batchmill.db import batches, failures, items, schema, webhooks, workers
 from batchmill.db.connect import Database
 from batchmill.db.types import at, from_ms
 from batchmill.model.batch import Batch, BatchStatus, OwnerId
-from batchmill.model.item import Failure, Output, Result, SkipReason, WorkerId
+from batchmill.model.item import Failure, ItemId, ItemStatus, Output, Result, SkipReason, WorkerId
 from batchmill.model.webhook import WebhookId
 from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.transitions import Completed, Failed
@@ -455,7 +455,8 @@ def test_what_a_worker_has_whose_lease_stands_is_left_alone_whoever_was_asked_to
     rows = Rows(database)
     (item_id,) = rows.batch()
     claimed = rows.claimed(item_id)
-    assert rows.do(transitions.rescue, BATCH, WorkerId("wrk_a"), [claimed.claim]) == 0
+    asked = BATCH, WorkerId("wrk_a"), [claimed.claim]
+    assert rows.do(transitions.rescue, *asked, retention_ms=WEEK_MS) == 0
     assert rows.item(item_id)["status"] == "queued"
 
 
@@ -681,3 +682,73 @@ def test_crashes_errors_and_timeouts_are_counted_apart(database: Database) -> No
     rows.finish(rows.claimed(item_id), CRASHED)
     item = rows.item(item_id)
     assert (item["status"], item["crashes"]) == ("quarantined", 2)
+
+
+# Files that kill their workers
+
+
+def lose(rows: Rows, item_id: ItemId, *, begun: bool = True, is_blamed: bool = True) -> None:
+    """Let a worker claim an item, begin it, and never be heard of again."""
+    claimed = rows.claimed(item_id, "wrk_lost")
+    if begun:
+        rows.begin(claimed)
+    rows.now += LEASE_MS + 1
+    assert rows.rescue(is_blamed=is_blamed) == 1
+
+
+def test_an_item_that_four_workers_were_lost_with_is_quarantined_and_no_other(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    (first, second) = rows.batch(2)
+    for _ in range(4):
+        assert rows.item(first)["status"] == "pending"
+        lose(rows, first)
+    row = rows.item(first)
+    assert (row["status"], row["error_code"], row["crashes"]) == ("quarantined", "worker_lost", 4)
+    assert row["error_message"] == f"4 workers were lost while they worked on {row['name']}"
+    assert rows.counts() == {"pending": 1, "quarantined": 1}
+    rows.finish(rows.claimed(second))
+    assert rows.batch_row()["status"] == "completed_with_errors"
+
+
+def test_a_suspect_that_had_not_begun_is_not_blamed_for_another_loss(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    for _ in range(9):
+        lose(rows, item_id, begun=False)
+    assert rows.item(item_id)["lost"] == 2
+    lose(rows, item_id)
+    assert (rows.item(item_id)["status"], rows.item(item_id)["lost"]) == ("pending", 3)
+
+
+def test_nothing_is_blamed_while_the_database_was_away(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    for _ in range(9):
+        lose(rows, item_id, is_blamed=False)
+    assert (rows.item(item_id)["status"], rows.item(item_id)["lost"]) == ("pending", 0)
+
+
+def test_a_suspect_is_claimed_alone_and_one_at_a_time(database: Database) -> None:
+    rows = Rows(database)
+    ids = rows.batch(5)
+    for item_id in (ids[1], ids[2]):
+        lose(rows, item_id)
+        lose(rows, item_id)
+    assert [each.claim.item_id for each in rows.take()] == [ids[0]], "up to the suspect"
+    (suspect,) = rows.take()
+    assert (suspect.claim.item_id, suspect.is_suspect) == (ids[1], True)
+    beside = rows.take(has_suspect=True)
+    assert [each.claim.item_id for each in beside] == ids[3:]
+    assert not any(each.is_suspect for each in beside)
+    assert rows.take(has_suspect=True) == []
+
+
+def test_a_retry_by_hand_forgets_the_losses(database: Database) -> None:
+    rows = Rows(database)
+    (item_id,) = rows.batch()
+    for _ in range(4):
+        lose(rows, item_id)
+    rows.at_any_time(items.reset, [item_id], seen=ItemStatus.QUARANTINED)
+    assert rows.item(item_id)["lost"] == 0

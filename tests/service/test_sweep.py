@@ -1,17 +1,19 @@
 """The sweep makes good what kills and lost messages leave behind."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, select, update
 
 from batchmill.db import batches, idempotency, workers
 from batchmill.db.connect import Database
 from batchmill.db.schema import idempotency as answers
+from batchmill.db.schema import items as item_rows
 from batchmill.db.types import NOW, at
 from batchmill.errors.request import EmptyBatchError
 from batchmill.model import ids
@@ -280,3 +282,32 @@ def batches_draft() -> BatchDraft:
     return BatchDraft(
         pipeline={}, pipeline_name="", family="", tier="anonymous", priority=0, keep_open=True
     )
+
+
+@pytest.mark.parametrize(
+    ("silent_before_s", "renewed_before_s", "lost"),
+    [(None, 0, 1), (30, 0, 1), (15, 0, 0), (None, 13, 0)],
+    ids=["heard", "silent long ago", "silent just now", "lease over"],
+)
+async def test_a_worker_is_blamed_only_by_a_process_that_the_database_heard_all_the_time(
+    database: Database,
+    tmp_path: Path,
+    *,
+    silent_before_s: int | None,
+    renewed_before_s: int,
+    lost: int,
+) -> None:
+    context, now_s = new_context(database, tmp_path, lease_s=12), time.monotonic()
+    batch_id = await send(context, 1)
+    await claim_as(context, "wrk_lost")
+    await database.run(workers.end_all)
+    context.vitals.renewed_s = now_s - renewed_before_s
+    if silent_before_s is not None:
+        context.vitals.silent_s = now_s - silent_before_s
+    await sweep.rescue_lost(context)
+
+    def losses(conn: Connection) -> int:
+        return int(conn.scalar(select(item_rows.c.lost)) or 0)
+
+    assert (await batch_of(context, batch_id)).counts.pending == 1
+    assert await database.read(losses) == lost

@@ -108,6 +108,7 @@ class Rows:
         *,
         most: int = 100,
         caps: Mapping[str, int] | None = None,
+        has_suspect: bool = False,
         **passed: Any,
     ) -> list[Claimed]:
         """Claim what is due of the batch whose turn it is."""
@@ -117,6 +118,7 @@ class Rows:
             most=lambda _: most,
             caps=caps or {},
             passed=Passed(**passed),
+            has_suspect=has_suspect,
         )
         return list(self.do(transitions.claim, asking))
 
@@ -165,15 +167,16 @@ class Rows:
         held = claimed.claim
         return self.at_any_time(transitions.hand_back, held.batch_id, [held])
 
-    def rescue(self) -> int:
+    def rescue(self, *, is_blamed: bool = True) -> int:
         """Return to pending what workers had whose lease is over; return how many items."""
+        how: dict[str, Any] = {"retention_ms": WEEK_MS, "is_blamed": is_blamed}
         rescued = 0
         for worker_id in self.do(workers.gone):
             by_batch: dict[BatchId, list[Claim]] = {}
             for row in self.at_any_time(items.of_worker, worker_id):
                 by_batch.setdefault(row.claim.batch_id, []).append(row.claim)
             for batch_id, claims in by_batch.items():
-                rescued += self.do(transitions.rescue, batch_id, worker_id, claims)
+                rescued += self.do(transitions.rescue, batch_id, worker_id, claims, **how)
         return rescued
 
     def item(self, item_id: ItemId) -> dict[str, Any]:

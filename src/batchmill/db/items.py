@@ -287,7 +287,8 @@ def failed_ids(
 
 def reset(conn: Connection, ids: Sequence[ItemId], *, seen: ItemStatus) -> int:
     """Make ended items pending again with fresh budgets; `attempt` and `begun` keep rising."""
-    fresh = {"errors": 0, "crashes": 0, "timeouts": 0, "failure_no": None, "ended_at": None}
+    spent = {"errors": 0, "crashes": 0, "timeouts": 0, "lost": 0}
+    fresh = {**spent, "failure_no": None, "ended_at": None}
     values = {**_NO_ERROR, **fresh, **_RELEASED}
     return _move(conn, ids, seen, status=ItemStatus.PENDING, due_at=literal(0), **values)
 

@@ -124,20 +124,35 @@ def waiting_of_family(conn: Connection, family: str, *, tier: str) -> int:
 
 
 def due(
-    conn: Connection, batch_id: BatchId, *, limit: int, retrying: bool, now: Clock = NOW
+    conn: Connection,
+    batch_id: BatchId,
+    *,
+    limit: int,
+    retrying: bool,
+    most_lost: int,
+    now: Clock = NOW,
 ) -> Sequence[Due]:
     """Return what may be claimed of a batch: retries that are due first, then by position.
 
-    `retrying` says whether there is any item that waits for its retry.
+    `retrying` says whether there is any item that waits for its retry. Items whose worker was lost
+    more often than `most_lost` times are left out.
     """
     statuses = [ItemStatus.RETRYING, ItemStatus.PENDING] if retrying else [ItemStatus.PENDING]
     found: list[Due] = []
     for status in statuses:
         given = {"batch_id": batch_id, "status": status, "most": limit - len(found)}
+        given["most_lost"] = most_lost
         found += [_due(row, status) for row in conn.execute(_due_items(now), given)]
         if len(found) >= limit:
             break
     return found
+
+
+def named(conn: Connection, ids: Collection[ItemId]) -> Sequence[Due]:
+    """Return items by id, as `due` does; `attempt` is the one that they have."""
+    query = select(items.c.status, *(items.c[name] for name in _COLUMNS))
+    rows = conn.execute(query.where(items.c.id.in_(ids)))
+    return [_due(row, ItemStatus(row.status)) for row in rows]
 
 
 @lru_cache(maxsize=CLOCKS)
@@ -197,7 +212,7 @@ def _due_items(now: Clock) -> Select[Any]:
     return (
         select(*(items.c[name] for name in _COLUMNS))
         .where(items.c.batch_id == bindparam("batch_id"), items.c.status == bindparam("status"))
-        .where(items.c.due_at <= now)
+        .where(items.c.due_at <= now, items.c.lost <= bindparam("most_lost"))
         .order_by(items.c.due_at, items.c.position)
         .limit(bindparam("most"))
     )

@@ -137,6 +137,17 @@ class ChildCrashedError(ItemError):
         super().__init__(f"the process working on {name} died ({how})", detail=detail)
 
 
+class WorkerLostError(ItemError):
+    """Workers were lost again and again while they worked on the file alone."""
+
+    code = "worker_lost"
+    budget = "crashes"
+    remedy = "Look at the workers' logs and memory; retry the file once they run on."
+
+    def __init__(self, name: str, times: int) -> None:
+        super().__init__(f"{times} workers were lost while they worked on {name}")
+
+
 class AttemptTimeoutError(ItemError):
     """The attempt ran past its time limit and was killed."""
 

@@ -4,6 +4,7 @@ It never decides anything that the database doesn't say: no file times, no memor
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -99,12 +100,27 @@ async def rescue_lost(server: ServerContext) -> None:
             rescued = 0
             for batch_id, claims in by_batch.items():
                 rescued += await server.database.run(
-                    transitions.rescue, batch_id, worker_id, claims
+                    transitions.rescue,
+                    batch_id,
+                    worker_id,
+                    claims,
+                    retention_ms=server.settings.retention_s * 1000,
+                    is_blamed=_was_heard(server),
                 )
             if not rescued:
                 break
             logs.warning(Event.ITEM_RESCUED, worker=worker_id, items=rescued)
             await server.notify(list(by_batch))
+
+
+def _was_heard(server: ServerContext) -> bool:
+    """Say whether the database heard this process all the time: if not, it heard others no better.
+
+    Then a worker that fell silent is not one that a file killed.
+    """
+    now_s, vitals, lease_s = time.monotonic(), server.vitals, server.settings.lease_s
+    is_fresh = now_s - vitals.renewed_s < lease_s
+    return is_fresh and (vitals.silent_s is None or now_s - vitals.silent_s > 2 * lease_s)
 
 
 async def finish_cancelled(server: ServerContext) -> None:

@@ -142,7 +142,15 @@ class Deliveries(RuleBasedStateMachine):
         for worker_id in self.do(workers.gone, now=at(self.now)):
             for row in self.do(items.of_worker, worker_id):
                 held = row.claim
-                self.do(transitions.rescue, held.batch_id, worker_id, [held], now=at(self.now))
+                self.do(
+                    transitions.rescue,
+                    held.batch_id,
+                    worker_id,
+                    [held],
+                    retention_ms=WEEK_MS,
+                    is_blamed=False,
+                    now=at(self.now),
+                )
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())

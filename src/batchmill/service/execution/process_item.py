@@ -53,7 +53,9 @@ async def process_item(
     """Carry a claimed item to the end of its attempt, and pass on what came of it."""
     started = time.monotonic()
     try:
-        if claimed.is_sequential:  # who reads such a batch is told which file is its turn
+        # Who reads a sequential batch is told which file is its turn; what a suspect does next may
+        # be to kill this process.
+        if claimed.is_sequential or claimed.is_suspect:
             held = {claimed.claim: 0}
             await server.database.run(transitions.begin, claimed.claim.batch_id, held)
         async with asyncio.timeout(None) as scope:

@@ -150,6 +150,7 @@ class Claimer:
             caps=self._server_context.caps,
             passed=passed,
             usage=changes,
+            has_suspect=self._usage.has_suspect([each.claimed for each in self._waiting]),
         )
         with self._keeper.claiming():
             claimed = await self._server_context.database.run(transitions.claim, asking)

@@ -44,6 +44,7 @@ async def keep_alive(server: ServerContext, *, slots: int, on_lost: OnLost = not
             try:
                 await renew(server, slots=slots, on_lost=on_lost)
             except OutageError as error:
+                server.vitals.silent_s = time.monotonic()
                 logs.warning(Event.WORKER_SILENT, code=error.code, detail=error.detail)
     finally:
         await asyncio.shield(server.database.run(workers.leave, server.worker_id))
@@ -63,6 +64,7 @@ async def renew(server: ServerContext, *, slots: int, on_lost: OnLost = nothing)
     lease = {"slots": 0 if stats else slots, "stats": stats, "lease_ms": server.lease_ms}
     news = await server.database.run(_renew, server.worker_id, lease)
     if news is None:
+        server.vitals.silent_s = time.monotonic()
         logs.warning(Event.WORKER_LOST, worker=server.worker_id)
         await on_lost()
         server.vitals.worker_id = ids.worker_id(server.settings.worker_id)

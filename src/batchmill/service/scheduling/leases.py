@@ -85,7 +85,7 @@ class LeaseKeeper:
         """Run an attempt for the length of the block; `scope` times out when the claim is lost."""
         held = self._held.setdefault(claimed.claim.key, _Held(claimed))
         held.scope, held.began_s = scope, time.monotonic()
-        held.is_noted = claimed.is_sequential
+        held.is_noted = claimed.is_sequential or claimed.is_suspect
         if held.is_given_up:
             scope.reschedule(asyncio.get_running_loop().time())
         try:

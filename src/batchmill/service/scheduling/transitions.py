@@ -15,7 +15,7 @@ from batchmill.db.prepared import plus
 from batchmill.db.shares import Share
 from batchmill.db.turns import Due, Passed, Turn
 from batchmill.db.types import NOW, Clock
-from batchmill.errors.item import Budget
+from batchmill.errors.item import Budget, WorkerLostError
 from batchmill.model import pipeline as pipelines
 from batchmill.model import retry
 from batchmill.model.batch import (
@@ -42,6 +42,11 @@ from batchmill.service import webhook_outbox
 CHUNK_ITEMS: Final = 200
 CHUNK_BYTES: Final = 64_000_000
 """Most that a worker claims at once; one file may be larger."""
+SUSPECT_LOST: Final = 2
+"""An item whose worker was lost so often is suspected: it is claimed and worked on alone."""
+MOST_LOST: Final = 4
+"""After so many losses, the last ones of workers that had begun with it alone, it is at fault."""
+_ANY_LOST: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,8 @@ class Claimed:
     """A claimed item with all that its attempt needs; it is one of `total` of its batch.
 
     `is_capped`: only so many of its batch or family may be in hand at once. `was_tried`: an earlier
-    attempt may have left files behind. `is_aged`: its batch had waited too long.
+    attempt may have left files behind. `is_aged`: its batch had waited too long. `is_suspect`:
+    workers were lost while they had it, so its begin is noted before it begins.
     """
 
     claim: Claim
@@ -63,6 +69,7 @@ class Claimed:
     is_sequential: bool = False
     was_tried: bool = False
     is_aged: bool = False
+    is_suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,8 @@ class Asking:
 
     `slots` are those of all living workers. `most` says how many items of a batch it could use.
     `caps` limits the items in hand of a family, over all batches and owners. `passed` are those
-    that it does not ask for now; `usage` is what has changed of what owners have of it.
+    that it does not ask for now; `usage` is what has changed of what owners have of it. With a
+    suspect in hand it `has_suspect`, and gets no other.
     """
 
     worker_id: WorkerId
@@ -80,6 +88,7 @@ class Asking:
     caps: Mapping[str, int] = field(default_factory=dict)
     passed: Passed = field(default_factory=Passed)
     usage: Sequence[Share] = ()
+    has_suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +170,28 @@ def _take(
     if batch.concurrency is not None:
         room = min(room, batch.concurrency - batch.counts.in_flight)
     most = min(room, CHUNK_ITEMS, max(1, asking.most(batch)))
-    waits = batch.counts.retrying > 0
-    found = turns.due(conn, batch.id, limit=most, retrying=waits, now=now) if most > 0 else ()
-    taken = _within_bytes(found)
+    found = _due(conn, batch, asking, most=most, now=now) if most > 0 else ()
+    taken = _within_bytes(_suspect_alone(found))
     if taken:
         ids = [each.id for each in taken]
         items.take(conn, ids, worker_id=asking.worker_id, now=now)
     _count_taken(conn, batch, taken, now)
     is_capped = batch.concurrency is not None or turn.family in asking.caps
     return [_claimed(batch, each, turn, is_capped=is_capped) for each in taken]
+
+
+def _due(conn: Connection, batch: Batch, asking: Asking, *, most: int, now: Clock) -> Sequence[Due]:
+    waits = batch.counts.retrying > 0
+    lost = SUSPECT_LOST - 1 if asking.has_suspect else _ANY_LOST
+    return turns.due(conn, batch.id, limit=most, retrying=waits, most_lost=lost, now=now)
+
+
+def _suspect_alone(found: Sequence[Due]) -> Sequence[Due]:
+    """Cut a chunk off before a suspect that is not its first, and behind one that is."""
+    for number, each in enumerate(found):
+        if each.lost >= SUSPECT_LOST:
+            return found[: max(1, number)]
+    return found
 
 
 def _within_bytes(found: Sequence[Due]) -> Sequence[Due]:
@@ -213,6 +235,7 @@ def _claimed(batch: Batch, each: Due, turn: Turn, *, is_capped: bool) -> Claimed
         is_sequential=batch.concurrency == 1,
         was_tried=each.begun + each.lost > 0,
         is_aged=turn.is_aged,
+        is_suspect=each.lost >= SUSPECT_LOST,
     )
 
 
@@ -300,18 +323,54 @@ def hand_back(conn: Connection, batch_id: BatchId, claims: Sequence[Claim]) -> i
     return _return(conn, batch_id, items.held(conn, claims))
 
 
-def rescue(
+def rescue(  # noqa: PLR0913 - whose, what, and what it means
     conn: Connection,
     batch_id: BatchId,
     worker_id: WorkerId,
     claims: Sequence[Claim],
     *,
+    retention_ms: int,
+    is_blamed: bool = True,
     now: Clock = NOW,
 ) -> int:
-    """Return what a worker that is gone had of a batch to pending; return how many."""
-    if batches.lock(conn, batch_id) is None or worker_id not in workers.gone(conn, now=now):
+    """Return what a worker that is gone had of a batch to pending; return how many.
+
+    Where it `is_blamed` each of them counts a loss, a suspect only when it had begun; one with
+    `MOST_LOST` ends in quarantine. It is not where the database was away rather than the worker.
+    """
+    batch = batches.lock(conn, batch_id)
+    if batch is None or worker_id not in workers.gone(conn, now=now):
         return 0
-    return _return(conn, batch_id, items.held(conn, claims), lost=True)
+    held = items.held(conn, claims)
+    blamed = _blamed(conn, list(held)) if is_blamed and held else {}
+    at_fault = [each for each in blamed.values() if each.lost + 1 >= MOST_LOST]
+    back = {key: held[key] for key in held.keys() - {each.id for each in at_fault}}
+    _return(conn, batch_id, {key: back[key] for key in back.keys() & blamed.keys()}, lost=True)
+    _return(conn, batch_id, {key: back[key] for key in back.keys() - blamed.keys()})
+    if at_fault:
+        ended = [_ended_by_losses(batch, each) for each in at_fault]
+        finish(conn, batch_id, ended, retention_ms=retention_ms, now=now)
+    return len(held)
+
+
+def _blamed(conn: Connection, ids: Sequence[ItemId]) -> Mapping[ItemId, Due]:
+    """Return the items that may have to do with the loss of the worker that held them."""
+    return {
+        each.id: each
+        for each in turns.named(conn, ids)
+        if each.lost < SUSPECT_LOST or each.status is ItemStatus.PROCESSING
+    }
+
+
+def _ended_by_losses(batch: Batch, item: Due) -> EndedAttempt:
+    """Return the end of an item's attempt, of which each loss was a crash."""
+    error = WorkerLostError(item.input.name, item.lost + 1)
+    turn = Turn(batch.id, batch.owner_id, batch.family, is_aged=False)
+    spent = replace(item.spent, crashes=max(item.lost, item.spent.crashes))
+    claim = Claim(item.id, batch.id, item.attempt, spent)
+    claimed = replace(_claimed(batch, item, turn, is_capped=False), claim=claim)
+    failure = Failure(error.code, error.message, error.retryable)
+    return EndedAttempt(claimed, Failed(failure, error.budget, retry.RetryPolicy()), run_ms=0)
 
 
 def _return(
