@@ -312,7 +312,7 @@ MUTANTS = (
     Mutant(
         "earlier-outputs",
         _FINISHING,
-        "if ended.claimed.was_tried:",
+        "if claimed.was_tried:",
         "if False:",
         "what killed attempts stored is removed",
         (_WORK,),

@@ -61,8 +61,8 @@ def new_context(
     )
 
 
-def scripted(folder: Path, script: Script) -> Attempt:
-    """Return an attempt that runs `script` and then writes one small output."""
+def scripted(folder: Path, script: Script, *, outputs: int = 1) -> Attempt:
+    """Return an attempt that runs `script` and then writes small outputs."""
 
     @asynccontextmanager
     async def attempt(claimed: Claimed, report: Callable[[float], None]) -> AsyncIterator[Finished]:
@@ -70,12 +70,14 @@ def scripted(folder: Path, script: Script) -> Attempt:
         if asyncio.iscoroutine(outcome):
             await outcome
         report(0.5)
-        path = folder / f"{claimed.claim.item_id}-{claimed.claim.attempt}"
+        name = f"{claimed.claim.item_id}-{claimed.claim.attempt}"
+        paths = tuple(folder / f"{name}-{number}" for number in range(outputs))
         body = claimed.input.name.encode()
-        path.write_bytes(body)
+        for path in paths:
+            path.write_bytes(body)
         digest = hashlib.sha256(body).hexdigest()
         output = Output("out.txt", len(body), "text/plain", digest, zlib.crc32(body))
-        yield Finished(Result(outputs=(output,)), (path,), folder / "nothing")
+        yield Finished(Result(outputs=(output,) * outputs), paths, folder / "nothing")
 
     return attempt
 

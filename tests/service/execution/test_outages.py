@@ -24,6 +24,7 @@ from support.server_contexts import (
     nothing_special,
     scripted,
     send,
+    stored_files,
     swept,
     until,
     until_ended,
@@ -39,7 +40,12 @@ class AwayStorage(LocalStorage):
 
     away, is_read_only = False, False
 
+    puts_left = 10**9
+    """It goes away by itself after so many files."""
+
     async def put(self, key: str, path: Path, **more: Any) -> None:
+        self.away = self.away or self.puts_left <= 0
+        self.puts_left -= 1
         if self.away:
             raise StorageUnavailableError(detail="connection refused")
         await super().put(key, path, **more)
@@ -78,6 +84,27 @@ async def test_a_storage_that_is_away_uses_up_no_budget(
         batch = await until_ended(context, batch_id)
     assert batch.counts.completed == 5
     assert [item.spent for item in await items_of(context, batch_id)] == [Spent()] * 5
+
+
+async def test_what_an_attempt_had_stored_before_the_outage_is_removed_after_it(
+    database: Database, tmp_path: Path
+) -> None:
+    context, storage = with_storage(new_context(database, tmp_path, renew_s=0.1), tmp_path)
+    batch_id = await send(context, 1)
+    storage.puts_left = 1
+    async with working(context, scripted(tmp_path, nothing_special, outputs=2)):
+        async with asyncio.timeout(60):
+            while not context.vitals.holding:
+                await asyncio.sleep(0.01)
+        storage.away, storage.puts_left = False, 10**9
+        await until_ended(context, batch_id)
+        async with asyncio.timeout(60):
+            while len(stored_files(tmp_path)) > 3:  # the input and two outputs
+                await asyncio.sleep(0.01)
+    (item,) = await items_of(context, batch_id)
+    assert item.result is not None
+    assert all((tmp_path / "storage" / each.key).exists() for each in item.result.outputs)
+    assert len(stored_files(tmp_path)) == 3
 
 
 async def test_a_storage_that_is_away_is_said_to_be_so_by_its_worker(

@@ -67,7 +67,7 @@ async def process_item(
     except asyncio.CancelledError:
         await asyncio.shield(_return(server, claimed))
         raise
-    except OutageError as error:  # forgotten here, the item is handed back
+    except OutageError as error:
         keeper.forget(claimed.claim)
         logs.warning(
             Event.ITEM_INTERRUPTED,
@@ -75,6 +75,8 @@ async def process_item(
             code=error.code,
             detail=error.detail,
         )
+        await _hand_back(server, claimed)
+        finisher.leave_files(claimed)
     else:
         # Not within the hold: what has ended must not be discarded when its claim is gone.
         await finisher.add(EndedAttempt(claimed, outcome, run_ms))
@@ -149,8 +151,13 @@ async def _give_up(server: ServerContext, claimed: Claimed) -> None:
 
 async def _return(server: ServerContext, claimed: Claimed) -> None:
     """Give an item back in the middle of its attempt, as at shutdown."""
+    await _hand_back(server, claimed)
+    await _give_up(server, claimed)
+
+
+async def _hand_back(server: ServerContext, claimed: Claimed) -> None:
+    """Give an item back; while the database is away, the next check of what is held does so."""
     try:
         await hand_back(server, claimed.claim.batch_id, [claimed.claim])
     except OutageError as error:
         logs.warning(Event.ITEM_INTERRUPTED, item=claimed.claim.item_id, code=error.code)
-    await _give_up(server, claimed)

@@ -57,7 +57,7 @@ class Finisher:
         self._came, self._due, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._room.set()
         self._writing = asyncio.Lock()
-        self._left_behind: deque[tuple[EndedAttempt, bool]] = deque(maxlen=MOST_LEFT_BEHIND)
+        self._left_behind: deque[tuple[Claimed, bool]] = deque(maxlen=MOST_LEFT_BEHIND)
         self._clearing = asyncio.Lock()
         self._leaves = asyncio.Event()
 
@@ -69,6 +69,11 @@ class Finisher:
             self._due.set()
         self._make_room()
         await self._room.wait()
+
+    def leave_files(self, claimed: Claimed) -> None:
+        """Clear away what an attempt has stored that an outage broke off, once that is over."""
+        self._left_behind.append((claimed, True))
+        self._leaves.set()
 
     async def run(self) -> None:
         """Write what has ended, and beside it clear away; runs until cancelled."""
@@ -198,12 +203,15 @@ class Finisher:
         if done is not None:
             _log(ended.claimed, done, ended.run_ms)
         if done is None or ended.claimed.was_tried:
-            self._left_behind.append((ended, done is None))
+            self._left_behind.append((ended.claimed, done is None))
             self._leaves.set()
 
     async def _keep_clearing(self) -> None:
         while True:
             await self._leaves.wait()
+            if self._server_context.vitals.storage_is_away:
+                await asyncio.sleep(PAUSE_S)
+                continue
             self._leaves.clear()
             await self._clear()
 
@@ -215,12 +223,12 @@ class Finisher:
         """
         async with self._clearing:
             while self._left_behind:
-                ended, is_stale = self._left_behind.popleft()
-                claim = ended.claimed.claim
+                claimed, is_stale = self._left_behind.popleft()
+                claim = claimed.claim
                 try:
                     if is_stale:
                         await discard(self._server_context, claim)
-                    if ended.claimed.was_tried:
+                    if claimed.was_tried:
                         await _remove_earlier(self._server_context, claim)
                 except (OutageError, OSError) as error:
                     detail = getattr(error, "detail", str(error))
