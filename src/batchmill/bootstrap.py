@@ -131,7 +131,10 @@ async def _keep_children(pool: Pool, every_s: float) -> None:
     await _warm_up(pool)
     while True:
         await asyncio.sleep(every_s)
-        await pool.trim()
+        try:
+            await pool.trim()
+        except OSError as error:  # its folder stays; the next start removes it
+            logs.warning(Event.WORKER_BARE, detail=str(error))
 
 
 async def _warm_up(pool: Pool) -> None:

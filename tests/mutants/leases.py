@@ -211,7 +211,7 @@ MUTANTS = (
     Mutant(
         "suspect-unknown-to-worker",
         "src/batchmill/service/scheduling/claiming.py",
-        "has_suspect=self._usage.has_suspect([each.claimed for each in self._waiting])",
+        "has_suspect=self._keeper.has_suspect",
         "has_suspect=False",
         "a worker has one suspect at a time",
         (_SUSPECT,),
@@ -384,7 +384,7 @@ MUTANTS = (
     Mutant(
         "outage-uses-budget",
         _PROCESS,
-        "if outages.is_passing(server, error, is_made=is_made):",
+        "if outages.is_passing(server, error, began_s=began_s, is_made=is_made):",
         "if False:",
         "a storage that is away uses up no budget",
         (_AWAY,),

@@ -311,6 +311,8 @@ def _is_outage(error: DBAPIError) -> bool:
     constraint, PostgreSQL what goes past a limit of the program (its class 54).
     """
     state = _sql_state(error)
+    if state in _READ_ONLY or (len(state) == SQLSTATE and state[:2] in _SHORT_OF):
+        return True
     is_refused = state.startswith("54") if len(state) == SQLSTATE else _is_refused(state)
     return isinstance(error, OperationalError) and not is_refused
 
@@ -319,6 +321,10 @@ def _is_refused(number: str) -> bool:
     return number.isdecimal() and (int(number) in _TOO_LARGE or int(number) in _NO_JSON)
 
 
+_READ_ONLY: Final = frozenset({"25006", "25P03", "25P04"})
+"""PostgreSQL turned read-only, as after a failover, or ended a session that was silent."""
+_SHORT_OF: Final = frozenset({"08", "53", "57", "58", "XX"})
+"""Classes of PostgreSQL: connection, resources, an operator, the system, a fault of its own."""
 SQLSTATE: Final = 5
 """Characters of PostgreSQL's codes; MariaDB's numbers have four."""
 _TOO_LARGE: Final = frozenset({1118, 1153, 1162, 1301, 4025})

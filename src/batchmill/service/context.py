@@ -38,7 +38,8 @@ class Vitals:
     under which this process has a lease, asked for at `renewed_s` of the monotonic clock; at
     `silent_s` it last could not renew it. Until
     `results_away_until_s` of that clock the bucket for results is not asked. The main storage does
-    not answer while `storage_is_away`, and has taken nothing since `storage_failing_since_s`.
+    not answer while `storage_is_away`, and has taken nothing since `storage_failing_since_s`; it
+    last took files at `storage_took_s` and last failed at `storage_failed_s`.
     """
 
     slots: int = 1
@@ -51,6 +52,8 @@ class Vitals:
     results_away_until_s: float = 0.0
     storage_is_away: bool = False
     storage_failing_since_s: float | None = None
+    storage_took_s: float = 0.0
+    storage_failed_s: float = 0.0
 
     @property
     def holding(self) -> bool:

@@ -22,37 +22,60 @@ from batchmill.service.context import ServerContext
 
 PATIENCE_S: Final = 2.0
 """How long the storage may take to answer: the heartbeat waits for it."""
+APART_S: Final = 60.0
+"""Failures further apart belong to two outages."""
 _PROBE: Final = "probe"
 """An object that there never is."""
 
 
-def is_passing(server: ServerContext, error: BatchmillError, *, is_made: bool) -> bool:
+def is_passing(
+    server: ServerContext, error: BatchmillError, *, began_s: float, is_made: bool
+) -> bool:
     """Say whether an error is an outage of our own that is waited out; if so, begin to wait.
 
-    `is_made`: the attempt has made its files, so that what is full is the storage.
+    It is none when the storage took another file since this attempt began, at `began_s` of the
+    monotonic clock: then it refuses this file. `is_made`: the attempt has made its files, so that
+    what is full is the storage.
     """
+    if isinstance(error, DatabaseUnavailableError):
+        return True
     is_storage = isinstance(error, StorageUnavailableError) or (
         is_made and isinstance(error, StorageFullError)
     )
     vitals = server.vitals
-    if is_storage and not vitals.storage_is_away:
+    if not is_storage or vitals.storage_took_s > began_s:
+        return False
+    _note_failure(server)
+    if not vitals.storage_is_away:
         vitals.storage_is_away = True
-        vitals.storage_failing_since_s = vitals.storage_failing_since_s or time.monotonic()
         logs.warning(Event.WORK_PAUSED, reason=error.message, detail=error.detail)
-    is_own = is_storage or isinstance(error, DatabaseUnavailableError)
-    return is_own and not vitals.storage_is_given_up
+    return not vitals.storage_is_given_up
+
+
+def _note_failure(server: ServerContext) -> None:
+    """Note that the storage fails; what failed long ago was another outage."""
+    vitals, now_s = server.vitals, time.monotonic()
+    is_new = now_s - vitals.storage_failed_s > APART_S
+    if vitals.storage_failing_since_s is None or is_new:
+        vitals.storage_failing_since_s = now_s
+    vitals.storage_failed_s = now_s
 
 
 async def still_away(server: ServerContext) -> str | None:
-    """Ask a storage that was away; return what to tell of it, None once it answers."""
-    if not server.vitals.storage_is_away:
+    """Ask a storage that was away; return what to tell of it.
+
+    None: it answers, or has failed for too long to be waited for.
+    """
+    vitals = server.vitals
+    if not vitals.storage_is_away:
         return None
     try:
         async with asyncio.timeout(PATIENCE_S):
             await ask_storage(server)
     except (BatchmillError, TimeoutError, OSError):
-        return "the storage does not answer"
-    server.vitals.storage_is_away = False
+        _note_failure(server)
+        return None if vitals.storage_is_given_up else "the storage does not answer"
+    vitals.storage_is_away = False
     return None
 
 

@@ -105,7 +105,7 @@ async def rescue_lost(server: ServerContext) -> None:
                     worker_id,
                     claims,
                     retention_ms=server.settings.retention_s * 1000,
-                    is_blamed=_was_heard(server),
+                    is_blamed=worker_id != server.worker_id and _was_heard(server),
                 )
             if not rescued:
                 break

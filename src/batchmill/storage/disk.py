@@ -7,12 +7,12 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from errno import EDQUOT, EINVAL, ENOSPC
+from errno import EDQUOT, EINVAL, EIO, ENODEV, ENOSPC, ENOTCONN, EROFS, ESTALE, ETIMEDOUT
 from io import BufferedWriter, FileIO
 from pathlib import Path
-from typing import IO, ParamSpec, TypeVar
+from typing import IO, Final, ParamSpec, TypeVar
 
-from batchmill.errors.outage import StorageFullError
+from batchmill.errors.outage import StorageFullError, StorageUnavailableError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,13 +53,21 @@ class FreeSpace:
 
 @contextmanager
 def full_disk_reported() -> Iterator[None]:
-    """Turn the system's "no space left" and "over quota" into StorageFullError."""
+    """Turn "no space left" and "over quota" into StorageFullError.
+
+    What says that the disk itself is away or read-only becomes StorageUnavailableError.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in {ENOSPC, EDQUOT}:
             raise StorageFullError from error
+        if error.errno in _AWAY:
+            raise StorageUnavailableError(detail=str(error)) from error
         raise
+
+
+_AWAY: Final = frozenset({EIO, EROFS, ESTALE, ENOTCONN, ETIMEDOUT, ENODEV})
 
 
 def open_regular(path: Path) -> int:

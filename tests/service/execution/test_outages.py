@@ -1,6 +1,7 @@
 """An outage of the installation's own storage stops work, and fails nothing."""
 
 import asyncio
+import hashlib
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,31 @@ async def test_what_an_attempt_had_stored_before_the_outage_is_removed_after_it(
     assert len(stored_files(tmp_path)) == 3
 
 
+REFUSED = hashlib.sha256(b"0.txt").hexdigest()
+"""The output of the file 0.txt, as `scripted` makes it."""
+
+
+class PickyStorage(LocalStorage):
+    """A bucket that refuses one file, as one that is archived or too large."""
+
+    async def put(self, key: str, path: Path, **more: Any) -> None:
+        if more.get("sha256") == REFUSED:
+            await asyncio.sleep(0.2)  # until another was stored
+            raise StorageUnavailableError(detail="403")
+        await super().put(key, path, **more)
+
+
+async def test_a_file_that_the_storage_refuses_while_it_takes_others_fails_in_the_end(
+    database: Database, tmp_path: Path
+) -> None:
+    context = new_context(database, tmp_path, renew_s=0.1)
+    context = replace(context, storage=PickyStorage(tmp_path / "storage"))
+    batch_id = await send(context, 200, pipeline=replace(PIPELINE, retries=0))
+    async with working(context, scripted(tmp_path, nothing_special)):
+        batch = await until_ended(context, batch_id)
+    assert (batch.counts.completed, batch.counts.failed) == (199, 1)
+
+
 async def test_a_storage_that_is_away_is_said_to_be_so_by_its_worker(
     database: Database, tmp_path: Path
 ) -> None:
@@ -131,8 +157,9 @@ async def test_a_storage_that_took_nothing_for_a_day_fails_its_files(
     database: Database, tmp_path: Path
 ) -> None:
     context, storage = with_storage(new_context(database, tmp_path, renew_s=0.1), tmp_path)
-    context.vitals.storage_failing_since_s = time.monotonic() - 86_401
-    batch_id = await send(context, 1, pipeline=replace(PIPELINE, retries=0))
+    context.vitals.storage_failed_s = time.monotonic()
+    context.vitals.storage_failing_since_s = context.vitals.storage_failed_s - 86_401
+    batch_id = await send(context, 1, pipeline=replace(PIPELINE, retries=1))
     storage.away = True
     async with working(context, scripted(tmp_path, nothing_special)):
         batch = await until_ended(context, batch_id)

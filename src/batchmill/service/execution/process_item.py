@@ -89,7 +89,7 @@ async def _attempt(
     def report(fraction: float) -> None:
         keeper.report(claimed.claim, fraction)
 
-    is_made = False
+    is_made, began_s = False, time.monotonic()
     try:
         async with attempt(claimed, report) as finished:
             is_made = True
@@ -98,7 +98,7 @@ async def _attempt(
                 await after(claimed.claim.item_id, claimed.input.name, finished.files)
             result = await store_results(server, claimed.claim, finished)
     except BatchmillError as error:
-        if outages.is_passing(server, error, is_made=is_made):
+        if outages.is_passing(server, error, began_s=began_s, is_made=is_made):
             raise
         yield _failed(server, claimed, error)
     except Exception as error:  # a fault of ours ends this item, not the worker
@@ -106,6 +106,7 @@ async def _attempt(
         yield _failed(server, claimed, OperationFailedError(claimed.input.name, "batchmill"))
     else:
         server.vitals.storage_failing_since_s = None
+        server.vitals.storage_took_s = time.monotonic()
         yield Completed(result)
 
 

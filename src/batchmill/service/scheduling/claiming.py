@@ -9,7 +9,6 @@ from typing import Final
 
 from batchmill import logs
 from batchmill.db import shares
-from batchmill.db.shares import Share
 from batchmill.db.turns import Passed
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
@@ -150,12 +149,13 @@ class Claimer:
             caps=self._server_context.caps,
             passed=passed,
             usage=changes,
-            has_suspect=self._usage.has_suspect([each.claimed for each in self._waiting]),
+            has_suspect=self._keeper.has_suspect,
         )
         with self._keeper.claiming():
             claimed = await self._server_context.database.run(transitions.claim, asking)
             self._keeper.take(claimed)
-        self._written(changes)
+        self._usage.written(changes)
+        self._told_s = time.monotonic()
         return claimed
 
     async def _tell_usage(self) -> None:
@@ -164,11 +164,8 @@ class Claimer:
         if changes and time.monotonic() - self._told_s >= TELL_S:
             worker_id = self._server_context.worker_id
             await self._server_context.database.run(shares.write, worker_id, changes)
-            self._written(changes)
-
-    def _written(self, changes: Sequence[Share]) -> None:
-        self._usage.written(changes)
-        self._told_s = time.monotonic()
+            self._usage.written(changes)
+            self._told_s = time.monotonic()
 
     async def _put(self, claimed: Sequence[Claimed], *, first: bool) -> None:
         if not claimed:

@@ -42,6 +42,8 @@ PAUSE_S: Final = 0.5
 """Time between two tries while the database is away."""
 MOST_LEFT_BEHIND: Final = 10_000
 """Of more attempts than this, which left files behind, the batch's own clean-up takes care."""
+MOST_EARLIER: Final = 20
+"""So many attempts before the one that counted are looked at; most were handed back unbegun."""
 LAST_S: Final = 5.0
 """How long a worker that stops removes what was left behind."""
 
@@ -54,6 +56,7 @@ class Finisher:
         self._keeper = keeper
         self._waiting: list[EndedAttempt] = []
         self._being_written = 0
+        self._refused: set[AttemptKey] = set()
         self._came, self._due, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._room.set()
         self._writing = asyncio.Lock()
@@ -195,8 +198,13 @@ class Finisher:
         logs.error(Event.INTERNAL_ERROR, exc_info=refusal, item=one.claimed.claim.item_id)
         if _is_unstorable(one):  # nothing is left to say: another attempt may
             self._keeper.forget(one.claimed.claim)
-        else:
+        elif one.claimed.claim.key in self._refused:
+            self._refused.discard(one.claimed.claim.key)
             await self._write(batch_id, [_unstorable(one)])
+        else:  # once more: a fault of a moment must not cost a result
+            self._refused.add(one.claimed.claim.key)
+            await self._write(batch_id, ended)
+            self._refused.discard(one.claimed.claim.key)
 
     def _note_written(self, ended: EndedAttempt, done: FinishedItem | None) -> None:
         self._keeper.forget(ended.claimed.claim)
@@ -238,23 +246,21 @@ class Finisher:
 
 
 def _portions(ended: Iterable[EndedAttempt]) -> Iterator[Sequence[EndedAttempt]]:
-    """Split what is to be written into statements of at most `WRITE_BYTES`, or one attempt."""
+    """Split what is to be written into statements of at most `WRITE_BYTES`, or one attempt.
+
+    Only what operations tell of a file has no bound of its own.
+    """
     portion: list[EndedAttempt] = []
     size_bytes = 0
     for each in ended:
-        each_bytes = _size_bytes(each)
+        told = isinstance(each.outcome, Completed) and each.outcome.result.data
+        each_bytes = len(json.dumps(told)) if told else 0
         if portion and size_bytes + each_bytes > WRITE_BYTES:
             yield portion
             portion, size_bytes = [], 0
         portion.append(each)
         size_bytes += each_bytes
     yield portion
-
-
-def _size_bytes(ended: EndedAttempt) -> int:
-    """Estimate how long the row is as JSON: only what operations tell of a file has no bound."""
-    is_told = isinstance(ended.outcome, Completed) and ended.outcome.result.data
-    return len(json.dumps(is_told)) if is_told else 0
 
 
 def _is_paid(ended: EndedAttempt) -> bool:
@@ -296,7 +302,7 @@ def _log(claimed: Claimed, done: FinishedItem, run_ms: int) -> None:
 
 async def _remove_earlier(server: ServerContext, held: Claim) -> None:
     """Remove what attempts that were killed may have stored before they could be finished."""
-    for attempt in range(1, held.attempt):
+    for attempt in range(max(1, held.attempt - MOST_EARLIER), held.attempt):
         prefix = keys.attempt_prefix(held.batch_id, held.item_id, attempt)
         await server.storage.delete_prefix(prefix)
 

@@ -46,6 +46,9 @@ async def keep_alive(server: ServerContext, *, slots: int, on_lost: OnLost = not
             except OutageError as error:
                 server.vitals.silent_s = time.monotonic()
                 logs.warning(Event.WORKER_SILENT, code=error.code, detail=error.detail)
+            except Exception as error:  # a fault of ours must not end the process
+                server.vitals.silent_s = time.monotonic()
+                logs.error(Event.INTERNAL_ERROR, exc_info=error)
     finally:
         await asyncio.shield(server.database.run(workers.leave, server.worker_id))
 
@@ -71,6 +74,8 @@ async def renew(server: ServerContext, *, slots: int, on_lost: OnLost = nothing)
         await enter(server, slots=slots)
     else:
         _note(server, news, asked_s)
+        if time.monotonic() - asked_s > server.settings.renew_s:  # others waited as long
+            server.vitals.silent_s = time.monotonic()
 
 
 async def announce_drain(server: ServerContext) -> None:

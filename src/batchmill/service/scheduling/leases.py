@@ -115,6 +115,11 @@ class LeaseKeeper:
         """How many items are held whose attempt has not ended."""
         return sum(not held.has_ended for held in self._held.values())
 
+    @property
+    def has_suspect(self) -> bool:
+        """Whether a suspect is held: it waits, is at work, or is not written yet."""
+        return any(held.claimed.is_suspect for held in self._held.values())
+
     def give_up_all(self) -> None:
         """Stop all attempts: this worker's lease is over."""
         waiting = {key for key, held in self._held.items() if held.waits}

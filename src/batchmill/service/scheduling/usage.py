@@ -112,11 +112,6 @@ class SlotUsage:
         running = {each.claimed.owner_id for each in self._running.values()}
         return running | {each.owner_id for each in waiting}
 
-    def has_suspect(self, waiting: Sequence[Claimed]) -> bool:
-        """Say whether a suspect is at work here, or will be."""
-        running = (each.claimed.is_suspect for each in self._running.values())
-        return any(running) or any(each.is_suspect for each in waiting)
-
     def changes(self) -> Sequence[Share]:
         """Return what is to be written of what owners have; `written` says that it was."""
         now: dict[OwnerId, tuple[int, int]] = {}
