@@ -384,7 +384,7 @@ MUTANTS = (
     Mutant(
         "outage-uses-budget",
         _PROCESS,
-        "if outages.is_passing(server, error, began_s=began_s, is_made=is_made):",
+        "if await outages.is_passing(server, error, began_s=began_s, is_made=is_made):",
         "if False:",
         "a storage that is away uses up no budget",
         (_AWAY,),

@@ -28,14 +28,14 @@ _PROBE: Final = "probe"
 """An object that there never is."""
 
 
-def is_passing(
+async def is_passing(
     server: ServerContext, error: BatchmillError, *, began_s: float, is_made: bool
 ) -> bool:
     """Say whether an error is an outage of our own that is waited out; if so, begin to wait.
 
-    It is none when the storage took another file since this attempt began, at `began_s` of the
-    monotonic clock: then it refuses this file. `is_made`: the attempt has made its files, so that
-    what is full is the storage.
+    It is none when the storage answers, and took another file since this attempt began, at
+    `began_s` of the monotonic clock: then it refuses this file. `is_made`: the attempt has made
+    its files, so that what is full is the storage.
     """
     if isinstance(error, DatabaseUnavailableError):
         return True
@@ -43,7 +43,7 @@ def is_passing(
         is_made and isinstance(error, StorageFullError)
     )
     vitals = server.vitals
-    if not is_storage or vitals.storage_took_s > began_s:
+    if not is_storage or (vitals.storage_took_s > began_s and await _answers(server)):
         return False
     _note_failure(server)
     if not vitals.storage_is_away:
@@ -69,14 +69,20 @@ async def still_away(server: ServerContext) -> str | None:
     vitals = server.vitals
     if not vitals.storage_is_away:
         return None
+    if await _answers(server):
+        vitals.storage_is_away = False
+        return None
+    _note_failure(server)
+    return None if vitals.storage_is_given_up else "the storage does not answer"
+
+
+async def _answers(server: ServerContext) -> bool:
     try:
         async with asyncio.timeout(PATIENCE_S):
             await ask_storage(server)
     except (BatchmillError, TimeoutError, OSError):
-        _note_failure(server)
-        return None if vitals.storage_is_given_up else "the storage does not answer"
-    vitals.storage_is_away = False
-    return None
+        return False
+    return True
 
 
 async def ask_storage(server: ServerContext) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class AwayStorage(LocalStorage):
         self.away = self.away or self.puts_left <= 0
         self.puts_left -= 1
         if self.away:
+            await asyncio.sleep(0.2)  # until what was stored beside it is known to be
             raise StorageUnavailableError(detail="connection refused")
         await super().put(key, path, **more)
 
@@ -85,6 +87,29 @@ async def test_a_storage_that_is_away_uses_up_no_budget(
         batch = await until_ended(context, batch_id)
     assert batch.counts.completed == 5
     assert [item.spent for item in await items_of(context, batch_id)] == [Spent()] * 5
+
+
+async def test_files_at_work_when_an_outage_begins_use_up_nothing_either(
+    database: Database, tmp_path: Path
+) -> None:
+    context, storage = with_storage(new_context(database, tmp_path, renew_s=0.1), tmp_path)
+    batch_id = await send(context, 6, pipeline=replace(PIPELINE, retries=0))
+    storage.puts_left = 1
+    begun = asyncio.Barrier(2)
+
+    async def together(_claimed: object) -> None:
+        # One of two that began together is stored, the other is not.
+        with suppress(asyncio.BrokenBarrierError):
+            await begun.wait()
+
+    async with working(context, scripted(tmp_path, together)):
+        async with asyncio.timeout(60):
+            while not context.vitals.holding:
+                await asyncio.sleep(0.01)
+        await begun.abort()
+        storage.away, storage.puts_left = False, 10**9
+        batch = await until_ended(context, batch_id)
+    assert batch.counts.completed == 6
 
 
 async def test_what_an_attempt_had_stored_before_the_outage_is_removed_after_it(

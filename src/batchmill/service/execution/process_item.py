@@ -98,7 +98,7 @@ async def _attempt(
                 await after(claimed.claim.item_id, claimed.input.name, finished.files)
             result = await store_results(server, claimed.claim, finished)
     except BatchmillError as error:
-        if outages.is_passing(server, error, began_s=began_s, is_made=is_made):
+        if await outages.is_passing(server, error, began_s=began_s, is_made=is_made):
             raise
         yield _failed(server, claimed, error)
     except Exception as error:  # a fault of ours ends this item, not the worker
