@@ -83,22 +83,6 @@ MUTANTS = (
         (_BUDGETS,),
     ),
     Mutant(
-        "retry-due-of-batch",
-        _BATCHES,
-        "case((known <= due_at, known), else_=due_at)",
-        "case((known <= due_at, due_at), else_=due_at)",
-        "a batch knows its earliest retry",
-        (_WHO,),
-    ),
-    Mutant(
-        "retry-due-forgotten",
-        _DELIVERY,
-        'values["retry_due_at"] = items.earliest_due(conn, batch.id)',
-        "pass",
-        "a batch knows its earliest retry",
-        (_WHO,),
-    ),
-    Mutant(
         "ceiling-errors",
         _PROCESS,
         "min(wanted, tier.retries_errors)",

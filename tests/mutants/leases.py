@@ -227,8 +227,8 @@ MUTANTS = (
     Mutant(
         "return-uncounted",
         _DELIVERY,
-        "deltas = _deltas(held.values(), to=ItemStatus.PENDING)",
-        "deltas = _deltas([], to=ItemStatus.PENDING)",
+        "_deltas(held.values(), to=ItemStatus.PENDING)",
+        "_deltas([], to=ItemStatus.PENDING)",
         "counters equal the rows",
         (_STORIES,),
     ),
@@ -416,7 +416,7 @@ MUTANTS = (
     Mutant(
         "retention-of-settings",
         _FINISHING,
-        "retention_ms = self._server_context.settings.retention_s * 1000",
+        "retention_ms = server.settings.retention_s * 1000",
         "retention_ms = 604_800_000",
         "an ended batch is kept for the time of the settings",
         (_SWEPT,),

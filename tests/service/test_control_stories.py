@@ -101,9 +101,9 @@ def test_a_cancellation_takes_the_claim_of_what_runs_and_its_finish_changes_noth
         "queued": 1,
         "retrying": 1,
     }
-    assert rows.at_any_time(items.held, [claimed.claim]) == {running: "processing"}
+    assert rows.at_any_time(items.hold, [claimed.claim]) == {running: "processing"}
     rows.act(batch_control.cancel)
-    assert rows.at_any_time(items.held, [claimed.claim]) == {}
+    assert rows.at_any_time(items.hold, [claimed.claim]) == {}
     assert rows.counts() == {"cancelled": 4, "completed": 1}
     item, batch = rows.item(running), rows.batch_row()
     assert (item["status"], item["worker_id"]) == ("cancelled", None)

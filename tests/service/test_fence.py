@@ -45,7 +45,7 @@ def test_a_worker_whose_item_was_taken_over_neither_hands_it_back_nor_begins_it(
     assert not rows.hand_back(a)
     assert not rows.begin(a)
     assert not rows.do(items.report_progress, {a.claim: 0.9})
-    assert rows.at_any_time(items.held, [a.claim]) == {}
+    assert rows.at_any_time(items.hold, [a.claim]) == {}
     assert rows.item(a.claim.item_id) == before
     assert rows.counts() == {"queued": 1}
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, select, update
 
-from batchmill.db import batches, idempotency, workers
+from batchmill.db import batches, counters, idempotency, workers
 from batchmill.db.connect import Database
 from batchmill.db.schema import idempotency as answers
 from batchmill.db.schema import items as item_rows
 from batchmill.db.types import NOW, at
 from batchmill.errors.request import EmptyBatchError
 from batchmill.model import ids
-from batchmill.model.batch import BatchDraft, BatchId, BatchStatus, OwnerId
-from batchmill.model.item import Failure, ItemStatus, WorkerId
+from batchmill.model.batch import BatchDraft, BatchId, BatchStatus, Counts, OwnerId
+from batchmill.model.item import Failure, ItemStatus, Result, WorkerId
 from batchmill.model.retry import RetryPolicy
 from batchmill.service import sweep
 from batchmill.service.scheduling import transitions
@@ -274,8 +274,34 @@ async def test_a_retrying_item_is_not_taken_before_it_is_due(
     await swept(context)
     assert (await batch_of(context, batch_id)).counts.retrying == 1
     assert not await claim_as(context, "wrk_b")
-    await database.run(batches.change, batch_id, retry_due_at=at(0))
-    assert not await claim_as(context, "wrk_c"), "the item itself says when it is due"
+
+
+async def test_a_batch_of_which_nothing_is_left_ends_although_its_last_finish_did_not_see_it(
+    database: Database, tmp_path: Path
+) -> None:
+    context = new_context(database, tmp_path)
+    batch_id = await send(context, 1)
+    (claimed,) = await claim_as(context, "wrk_a")
+    ended = [transitions.EndedAttempt(claimed, transitions.Completed(Result()), 1)]
+    by = WorkerId("wrk_a")
+    await database.run(transitions.finish, batch_id, ended, retention_ms=10**9, by=by)
+    assert (await batch_of(context, batch_id)).status is BatchStatus.PROCESSING
+    await swept(context)
+    assert (await batch_of(context, batch_id)).status is BatchStatus.COMPLETED
+
+
+async def test_what_workers_counted_that_are_gone_is_moved_into_the_batches_rows(
+    database: Database, tmp_path: Path
+) -> None:
+    context = new_context(database, tmp_path)
+    batch_id = await send(context, 3)
+    for name in ("wrk_a", "wrk_b"):
+        await claim_as(context, name)
+        await database.run(workers.leave, WorkerId(name))
+    assert await database.read(counters.left_behind)
+    await swept(context)
+    assert not await database.read(counters.left_behind)
+    assert (await batch_of(context, batch_id)).counts == Counts(pending=3)
 
 
 def batches_draft() -> BatchDraft:

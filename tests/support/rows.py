@@ -15,7 +15,7 @@ from batchmill.db import batches, items, schema, workers
 from batchmill.db.connect import Database
 from batchmill.db.turns import Passed
 from batchmill.db.types import at
-from batchmill.model.batch import BatchDraft, BatchId, BatchStatus, OwnerId
+from batchmill.model.batch import Batch, BatchDraft, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import (
     Claim,
     Failure,
@@ -140,32 +140,33 @@ class Rows:
             let_go = update(schema.items).where(schema.items.c.due_at >= at(FAR))
             let_go = let_go.values(due_at=schema.items.c.due_at - at(FAR))
             self.at_any_time(lambda conn: conn.execute(let_go))
-            due_at = self.at_any_time(items.earliest_due, with_it)
-            self.at_any_time(batches.change, with_it, retry_due_at=due_at)
         assert claimed.claim.item_id == item_id
         return claimed
 
-    def begin(self, claimed: Claimed, age_ms: int = 0) -> int:
-        """Note that an attempt has begun."""
+    def begin(self, claimed: Claimed, age_ms: int = 0, *, by: str | None = None) -> int:
+        """Note that an attempt has begun; `by` a worker that counts for itself."""
         held = claimed.claim
-        return self.do(transitions.begin, held.batch_id, {held: age_ms})
+        return self.do(transitions.begin, held.batch_id, {held: age_ms}, by=_worker(by))
 
     def finish(
-        self, claimed: Claimed, outcome: Outcome = DONE, run_ms: int = 5
+        self, claimed: Claimed, outcome: Outcome = DONE, run_ms: int = 5, *, by: str | None = None
     ) -> FinishedItem | None:
         """Finish an attempt."""
-        (done,) = self.finish_all([EndedAttempt(claimed, outcome, run_ms)])
+        (done,) = self.finish_all([EndedAttempt(claimed, outcome, run_ms)], by=by)
         return done
 
-    def finish_all(self, ended: Sequence[EndedAttempt]) -> Sequence[FinishedItem | None]:
+    def finish_all(
+        self, ended: Sequence[EndedAttempt], *, by: str | None = None
+    ) -> Sequence[FinishedItem | None]:
         """Finish attempts of one batch together."""
         batch_id = ended[0].claimed.claim.batch_id
-        return self.do(transitions.finish, batch_id, ended, retention_ms=WEEK_MS)
+        how: dict[str, Any] = {"retention_ms": WEEK_MS, "by": _worker(by)}
+        return self.do(transitions.finish, batch_id, ended, **how)
 
-    def hand_back(self, claimed: Claimed) -> int:
+    def hand_back(self, claimed: Claimed, *, by: str | None = None) -> int:
         """Give a claimed item back unfinished."""
         held = claimed.claim
-        return self.at_any_time(transitions.hand_back, held.batch_id, [held])
+        return self.at_any_time(transitions.hand_back, held.batch_id, [held], by=_worker(by))
 
     def rescue(self, *, is_blamed: bool = True) -> int:
         """Return to pending what workers had whose lease is over; return how many items."""
@@ -187,10 +188,17 @@ class Rows:
         """Read the row of a batch."""
         return self._row(schema.batches, batch_id)
 
+    def batch_as_read(self, batch_id: str = BATCH) -> Batch:
+        """Read a batch as all do: its row and what workers have counted."""
+        batch = self.at_any_time(batches.get_any, BatchId(batch_id))
+        assert batch is not None
+        return batch
+
     def counts(self, batch_id: str = BATCH) -> dict[str, int]:
         """Return how many items are in each status, once the counters say the same."""
-        row = self.batch_row(batch_id)
-        counted = {str(each): row[f"n_{each}"] for each in ItemStatus if row[f"n_{each}"]}
+        counts = self.batch_as_read(batch_id).counts
+        found = {str(each): getattr(counts, each) for each in ItemStatus}
+        counted = {name: number for name, number in found.items() if number}
         from_rows = self.at_any_time(count_by_status, BatchId(batch_id))
         assert counted == {str(status): number for status, number in from_rows.items()}
         return counted
@@ -199,6 +207,10 @@ class Rows:
         query = select(table).where(table.c.id == row_id)
         with self.database.engine.connect() as conn:
             return dict(conn.execute(query).mappings().one())
+
+
+def _worker(name: str | None) -> WorkerId | None:
+    return None if name is None else WorkerId(name)
 
 
 def both_at_once(

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import BaseModel
 
@@ -32,6 +32,10 @@ ITEM_EVENTS = 50
 """Most item events of a batch and tick; with more, `items.changed` says to look again."""
 DETAILED_BATCHES = 20
 """Most batches a tick whose items are read; of others only `items.changed` is told."""
+LOOK_BACK = timedelta(seconds=5)
+"""How much earlier than the last item told of an item may have ended that is seen later."""
+REMEMBERED = 500
+"""Where more items than this end in that time, those that are late are not looked for."""
 IDS_AT_ONCE = 500
 BACKLOG = 500
 """A listener that is further behind gets the present state instead of the past."""
@@ -71,12 +75,15 @@ class Listener:
 
 @dataclass(slots=True)
 class _Watched:
-    """What was last seen of a batch and its items."""
+    """What was last seen of a batch and its items.
+
+    Of `ended` items, those that ended at `since` or later were told of already.
+    """
 
     revision: int
     since: datetime
     listeners: set[Listener] = field(default_factory=set)
-    ended: set[ItemId] = field(default_factory=set)
+    ended: dict[ItemId, datetime] = field(default_factory=dict)
     running: dict[ItemId, float] = field(default_factory=dict)
     busy: bool = False
 
@@ -92,12 +99,17 @@ class _Watched:
         return told, bool(left) or not told
 
     def _remember(self, ended: Sequence[Item], running: Sequence[Item]) -> None:
+        """Look back a little the next time: workers write side by side, and some of them late."""
         self.running = {item.id: item.progress for item in running}
-        if ended and ended[-1].ended_at is not None:
-            last = ended[-1].ended_at
-            same = {item.id for item in ended if item.ended_at == last}
-            self.ended = same | self.ended if last == self.since else same
-            self.since = last
+        self.ended |= {item.id: item.ended_at for item in ended if item.ended_at is not None}
+        if not self.ended:
+            return
+        last = max(self.ended.values())
+        since = max(self.since, last - LOOK_BACK)
+        if sum(at >= since for at in self.ended.values()) > REMEMBERED:
+            since = last
+        self.since = since
+        self.ended = {item_id: at for item_id, at in self.ended.items() if at >= since}
 
 
 class EventHub:

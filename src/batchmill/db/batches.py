@@ -1,7 +1,7 @@
 """Every statement that reads or writes batches.
 
-Each function is one statement, takes the connection first and never commits. Whoever changes
-items of a batch calls `lock` first: the batch row is always locked before its items.
+The functions take the connection first and never commit. Who writes a batch's row calls `lock`
+first, and before anything else: the batch row is always locked before its items.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,13 +19,15 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
+    literal,
     select,
     update,
 )
 
 from batchmill.db import prepared
+from batchmill.db.counters import SUMMED, sums, with_sum
 from batchmill.db.prepared import Formula, plus
-from batchmill.db.schema import batches
+from batchmill.db.schema import batches, counters
 from batchmill.db.types import NOW, Clock, at, to_ms
 from batchmill.model.batch import (
     ENDED,
@@ -90,25 +92,39 @@ def order_values(order: BatchDraft) -> dict[str, Any]:
 
 
 def lock(conn: Connection, batch_id: BatchId) -> Batch | None:
-    """Read a batch and hold its row until the transaction ends."""
-    row = conn.execute(_locking(), {"batch_id": batch_id}).one_or_none()
-    return None if row is None else _batch(row)
+    """Hold a batch's row until the transaction ends, and read the batch.
+
+    Read by a statement of its own: that of the lock may be older than what it had to wait for.
+    """
+    if conn.dialect.name != "sqlite":  # there one who may write is alone anyway
+        conn.execute(_locking(), {"batch_id": batch_id})
+    return get_any(conn, batch_id)
 
 
 @cache
 def _locking() -> Select[Any]:
-    """Return the statement of `lock`, which runs three times an item: made once."""
-    query: Select[Any] = _select().where(batches.c.id == bindparam("batch_id"))
+    query = select(batches.c.id).where(batches.c.id == bindparam("batch_id"))
     return query.with_for_update()
 
 
 def get(conn: Connection, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch | None:
     """Read a batch; somebody else's is as absent as none. `owner_id` None sees all."""
-    query = _select().where(batches.c.id == batch_id)
-    if owner_id is not None:
-        query = query.where(batches.c.owner_id == owner_id)
-    row = conn.execute(query).one_or_none()
+    batch = get_any(conn, batch_id)
+    return None if batch is None or owner_id not in (None, batch.owner_id) else batch
+
+
+def get_any(conn: Connection, batch_id: BatchId) -> Batch | None:
+    """Read a batch, whoever owns it."""
+    row = conn.execute(_getting(), {"batch_id": batch_id}).one_or_none()
     return None if row is None else _batch(row)
+
+
+@cache
+def _getting() -> Select[Any]:
+    """Return the statement of `get_any`, which runs for every chunk: made once."""
+    wanted: ColumnElement[str] = bindparam("batch_id")
+    query: Select[Any] = _select(counters.c.batch_id == wanted).where(batches.c.id == wanted)
+    return query
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +166,19 @@ def page(
 
 def revisions(conn: Connection, ids: Sequence[BatchId]) -> Mapping[BatchId, int]:
     """Return the revision of each of the watched batches; one that is gone is left out."""
-    query = select(batches.c.id, batches.c.revision).where(batches.c.id.in_(ids))
-    return {BatchId(row[0]): row[1] for row in conn.execute(query)}
+    counted = sums("revision", among=counters.c.batch_id.in_(ids))
+    query = (
+        select(batches.c.id, with_sum("revision", counted))
+        .select_from(batches.outerjoin(counted, counted.c.batch_id == batches.c.id))
+        .where(batches.c.id.in_(ids))
+    )
+    return {BatchId(row[0]): int(row[1]) for row in conn.execute(query)}
 
 
 def several(conn: Connection, ids: Sequence[BatchId]) -> Sequence[Batch]:
     """Read batches by id, whoever owns them."""
-    return [_batch(row) for row in conn.execute(_select().where(batches.c.id.in_(ids)))]
+    query = _select(counters.c.batch_id.in_(ids)).where(batches.c.id.in_(ids))
+    return [_batch(row) for row in conn.execute(query)]
 
 
 def positions(conn: Connection, ids: Sequence[BatchId]) -> Mapping[BatchId, int]:
@@ -226,39 +248,29 @@ def count(
     deltas: Mapping[ItemStatus, int],
     **values: Any,  # noqa: ANN401
 ) -> None:
-    """Move items between the counters of a batch: `{QUEUED: -1, PROCESSING: +1}`."""
+    """Move items between the counters of a batch that is locked: `{QUEUED: -1, PROCESSING: +1}`."""
     moved = {f"n_{status}": add(f"n_{status}", delta) for status, delta in deltas.items() if delta}
     changed = {"revision": add("revision", 1), **moved, **values}
     prepared.change(conn, batches, {"id": batch_id}, changed)
 
 
-def add(column: str, amount: int) -> Formula:
+def add(column: str, amount: float) -> Formula:
     """Return the value that adds to a counter column, for `change` and `count`."""
     return plus(batches.c[column], amount)
 
 
-def pace(batch: Batch, *, run_ms: Sequence[int], now: Clock = NOW) -> dict[str, Any]:
-    """Return the columns that add attempts to what the batch knows about its pace.
+def pace(batch: Batch, *, now: Clock = NOW) -> dict[str, Any]:
+    """Return the columns that say that a batch, which is locked, was worked on until now.
 
-    `batch` is locked. A standstill, as while the server was off, does not count as busy time.
+    A standstill, as while the server was off, does not count as busy time.
     """
-    settled = {
-        "run_ms": add("run_ms", sum(run_ms)),
-        "run_s2": plus(batches.c.run_s2, sum((each / 1000) ** 2 for each in run_ms)),
-        "settled_at": now,
-    }
     since = batch.settled_at or batch.run_started_at
     if since is None:
-        return settled
+        return {"settled_at": now}
     done = max(1, batch.counts.finished - batch.run_base)
     standstill = max(STANDSTILL_MS, STANDSTILL_ITEMS * batch.busy_ms // done)
     busy_ms = Formula(_busy_ms, (batches.c.busy_ms, now), (to_ms(since), standstill))
-    return settled | {"busy_ms": busy_ms}
-
-
-def earliest_retry(now: Clock, wait_ms: int) -> Formula:
-    """Return the value that lowers `retry_due_at` to `now + wait_ms` where that is earlier."""
-    return Formula(_earlier, (batches.c.retry_due_at, now), (wait_ms,))
+    return {"settled_at": now, "busy_ms": busy_ms}
 
 
 def overdue(conn: Connection, *, now: Clock = NOW) -> Sequence[BatchId]:
@@ -274,6 +286,20 @@ def with_status(conn: Connection, *statuses: BatchStatus) -> Sequence[Batch]:
     """Return all batches in these statuses, oldest first."""
     query = _select().where(batches.c.status.in_(statuses)).order_by(batches.c.id)
     return [_batch(row) for row in conn.execute(query)]
+
+
+def without_work(conn: Connection) -> Sequence[BatchId]:
+    """Name closed batches that run although nothing of them is left to do."""
+    names = ("n_pending", "n_queued", "n_processing", "n_retrying")
+    counted = sums(*names)
+    unfinished = sum((with_sum(name, counted) for name in names), literal(0))
+    query = (
+        select(batches.c.id)
+        .select_from(batches.outerjoin(counted, counted.c.batch_id == batches.c.id))
+        .where(batches.c.status == BatchStatus.PROCESSING, batches.c.open.is_(False))
+        .where(unfinished == 0)
+    )
+    return list(conn.scalars(query))
 
 
 def abandoned(conn: Connection, *, now: Clock = NOW) -> Sequence[BatchId]:
@@ -318,29 +344,30 @@ def _busy_ms(
     return busy_ms + case((passed > standstill_ms, 0), else_=passed)
 
 
-def _earlier(known: ColumnElement[int], now: Clock, wait_ms: Number) -> ColumnElement[int]:
-    due_at = now + wait_ms
-    known = func.coalesce(known, due_at)
-    return case((known <= due_at, known), else_=due_at)
-
-
-def _select() -> Any:  # noqa: ANN401 - a Select of every column
-    return select(*(batches.c[name] for name in _COLUMNS))
+def _select(among: ColumnElement[bool] | None = None) -> Any:  # noqa: ANN401 - a Select
+    """Select batches with what workers have counted; `among` narrows the counters first."""
+    counted = sums(*SUMMED, among=among)
+    plain = (batches.c[name] for name in _PLAIN)
+    added = (with_sum(name, counted).label(name) for name in SUMMED)
+    together = batches.outerjoin(counted, counted.c.batch_id == batches.c.id)
+    return select(*plain, *added).select_from(together)
 
 
 # fmt: off
 _PLAIN = (
     "id", "owner_id", "status", "pipeline", "pipeline_name", "family", "tier", "priority",
     "created_at", "paused", "pause_reason", "open", "name", "concurrency", "halt_after_pct",
-    "metadata", "tag", "started_at", "ended_at", "expires_at", "revision", "run_no",
-    "run_base", "run_started_at", "bytes_in", "bytes_done", "bytes_out", "bytes_saved",
-    "run_ms", "run_s2", "busy_ms", "settled_at", "result_token", "webhook_id",
+    "metadata", "tag", "started_at", "ended_at", "expires_at", "run_no", "run_base",
+    "run_started_at", "bytes_in", "busy_ms", "settled_at", "result_token", "webhook_id",
 )
 # fmt: on
-_COLUMNS = (*_PLAIN, *(f"n_{status}" for status in COUNTED))
 
 
 def _batch(row: Row[Any]) -> Batch:
     plain = dict(zip(_PLAIN, row, strict=False))
     plain["status"] = BatchStatus(plain["status"])
-    return Batch(counts=Counts(*row[len(_PLAIN) :]), **plain)
+    # PostgreSQL and MariaDB sum whole numbers to decimals.
+    added = dict(zip(SUMMED, map(int, row[len(_PLAIN) :]), strict=True))
+    counts = Counts(*(added.pop(f"n_{status}") for status in COUNTED))
+    plain |= added | {"run_s2": float(row.run_s2)}
+    return Batch(counts=counts, **plain)

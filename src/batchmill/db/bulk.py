@@ -21,10 +21,10 @@ from sqlalchemy import (
     bindparam,
     column,
     text,
-    update,
 )
 from sqlalchemy.exc import DBAPIError
 
+from batchmill.db.by_id import UpdateById
 from batchmill.db.types import Clock
 from batchmill.model.storable import storable
 
@@ -125,7 +125,7 @@ def _changing(  # noqa: PLR0917 - what makes a shape, in the order of `change`
     found = (table.c[key] == part(key) for key in same)
     plain = {key: part(key) for key in names if key not in same and key in table.c}
     worked_out = {key: build(part, now) for key, build in derived}
-    return update(table).where(*found).values({**plain, **worked_out})
+    return UpdateById(table).where(*found).values({**plain, **worked_out})
 
 
 def _given(dialect: str, table: Table, names: tuple[str, ...]) -> FromClause:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, case, select, update
 
+from batchmill.db import prepared
 from batchmill.db.schema import failures, items
 from batchmill.db.types import NOW, Clock
 from batchmill.model.batch import BatchId
@@ -61,18 +62,18 @@ class Tally:
 
 
 def count(conn: Connection, batch_id: BatchId, tally: Tally, *, now: Clock = NOW) -> None:
-    """Count failures in their groups and create those that are new.
-
-    The batch row's lock prevents a race.
-    """
+    """Count failures in their groups and create those that are new; always in the same order."""
     for no, group in sorted(tally.groups.items()):
-        more = {"count": failures.c.count + group.items, "last_at": now}
-        if conn.execute(update(failures).where(failures.c.no == no).values(**more)).rowcount:
-            continue
-        row = {"no": no, "batch_id": batch_id, "code": group.failure.code, "count": group.items}
-        first = {"message": group.message, "retryable": group.failure.retryable}
-        times = {"first_at": now, "last_at": now}
-        conn.execute(failures.insert().values(**row, **first, **times))
+        row = {
+            "no": no,
+            "batch_id": batch_id,
+            "code": group.failure.code,
+            "message": group.message,
+            "retryable": group.failure.retryable,
+            "count": group.items,
+        }
+        clocks = {"first_at": now, "last_at": now}
+        prepared.add_up(conn, failures, row, summed=("count",), renewed=("last_at",), now=clocks)
 
 
 def discount(conn: Connection, no: int, amount: int) -> None:

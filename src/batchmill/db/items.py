@@ -2,29 +2,29 @@
 
 Each function is one statement, takes the connection first and never commits. State changes are
 compare-and-set: the WHERE clause holds the status or the attempt that the caller believes in, and
-the row count says whether it was right. The caller holds the batch row's lock.
+the row count says whether it was right. The caller has locked the items with `hold` or `lock`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     Update,
     bindparam,
     func,
     literal,
     null,
     select,
-    update,
 )
 
 from batchmill.db import bulk
 from batchmill.db.bulk import Derived, Part
+from batchmill.db.by_id import UpdateById
 from batchmill.db.schema import batches, items
 from batchmill.db.types import NOW, Clock, one_of
 from batchmill.model.batch import BatchId
@@ -80,7 +80,7 @@ def take(conn: Connection, ids: Sequence[ItemId], *, worker_id: WorkerId, now: C
 def _taking(now: Clock) -> Update:
     waiting = one_of(items.c.status, WAITING)
     return (
-        update(items)
+        UpdateById(items)
         .where(items.c.id.in_(bindparam("ids", expanding=True)), waiting)
         .values(
             status=literal(str(ItemStatus.QUEUED)),
@@ -94,22 +94,38 @@ def _taking(now: Clock) -> Update:
     )
 
 
-def held(conn: Connection, claims: Sequence[Claim]) -> Mapping[ItemId, ItemStatus]:
-    """Return the items whose claim still stands: not cancelled, not taken over.
+def hold(conn: Connection, claims: Sequence[Claim]) -> Mapping[ItemId, ItemStatus]:
+    """Lock and return the items whose claim still stands: not cancelled, not taken over.
 
     Of several attempts of one item only the newest can.
     """
-    query = select(items.c.id, items.c.attempt, items.c.status).where(
-        items.c.id.in_([claim.item_id for claim in claims]), _in_flight()
-    )
     attempts = {
         claim.item_id: claim.attempt for claim in sorted(claims, key=lambda claim: claim.attempt)
     }
+    rows = conn.execute(_holding(), {"ids": sorted(attempts)})
     return {
         ItemId(item_id): ItemStatus(status)
-        for item_id, attempt, status in conn.execute(query)
-        if attempts[item_id] == attempt
+        for item_id, attempt, status in rows
+        if attempts[item_id] == attempt and status in IN_FLIGHT
     }
+
+
+def lock(conn: Connection, ids: Collection[ItemId]) -> Mapping[ItemId, ItemStatus]:
+    """Lock items and return their status as it is now."""
+    rows = conn.execute(_holding(), {"ids": sorted(ids)})
+    return {ItemId(item_id): ItemStatus(status) for item_id, _, status in rows}
+
+
+@cache
+def _holding() -> Select[Any]:
+    """Return the statement that locks items, always in the order of their ids: no deadlock."""
+    return (
+        select(items.c.id, items.c.attempt, items.c.status)
+        .with_hint(items, "FORCE INDEX (PRIMARY)", "mysql")
+        .where(items.c.id.in_(bindparam("ids", expanding=True)))
+        .order_by(items.c.id)
+        .with_for_update()
+    )
 
 
 def superseded(conn: Connection, claims: Sequence[Claim]) -> set[ItemId]:
@@ -242,7 +258,7 @@ def hand_back(conn: Connection, ids: Sequence[ItemId], *, lost: bool = False) ->
     `lost`: their worker has gone, and may have left files behind.
     """
     more: dict[str, Any] = {"lost": items.c.lost + 1} if lost else {}
-    statement = update(items).where(items.c.id.in_(ids), _in_flight())
+    statement = UpdateById(items).where(items.c.id.in_(ids), _in_flight())
     return conn.execute(statement.values(**_HANDED_BACK, **more)).rowcount
 
 
@@ -293,15 +309,6 @@ def reset(conn: Connection, ids: Sequence[ItemId], *, seen: ItemStatus) -> int:
     return _move(conn, ids, seen, status=ItemStatus.PENDING, due_at=literal(0), **values)
 
 
-def earliest_due(conn: Connection, batch_id: BatchId) -> datetime | None:
-    """Return when the next retrying item is due; None where there is none."""
-    query = select(func.min(items.c.due_at)).where(
-        items.c.batch_id == batch_id, items.c.status == ItemStatus.RETRYING
-    )
-    found: datetime | None = conn.scalar(query)
-    return found
-
-
 def delete_chunk(conn: Connection, batch_id: BatchId, *, limit: int) -> int:
     """Remove up to `limit` items of a batch that is being deleted; return how many."""
     query = select(items.c.id).where(items.c.batch_id == batch_id).limit(limit)
@@ -343,7 +350,9 @@ def _in_flight() -> ColumnElement[bool]:
 
 
 def _move(conn: Connection, ids: Sequence[ItemId], seen: ItemStatus, **values: Any) -> int:  # noqa: ANN401
-    statement = update(items).where(items.c.id.in_(ids), items.c.status == seen).values(**values)
+    statement = (
+        UpdateById(items).where(items.c.id.in_(ids), items.c.status == seen).values(**values)
+    )
     return conn.execute(statement).rowcount
 
 

@@ -11,7 +11,7 @@ from batchmill.db.connect import translated
 from batchmill.db.schema import metadata
 from batchmill.errors.outage import DatabaseMismatchError
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision under `migrations/versions`; a test compares it with Alembic's own."""
 
 

@@ -1,7 +1,7 @@
-"""Updates that are built once for each shape: to build one takes longer than to run it."""
+"""Statements that are built once for each shape: to build one takes longer than to run it."""
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,11 +11,15 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Float,
+    Insert,
     Table,
     Update,
     bindparam,
     update,
 )
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from batchmill.db.types import Clock
 
 SHAPES = 256
 """Most statements that are kept; the hot path has about ten."""
@@ -56,6 +60,25 @@ def change(
     return conn.execute(_statement(table, tuple(same), shape), given).rowcount
 
 
+def add_up(
+    conn: Connection,
+    table: Table,
+    row: Mapping[str, Any],
+    *,
+    summed: tuple[str, ...] = (),
+    renewed: tuple[str, ...] = (),
+    now: Mapping[str, Clock] | None = None,
+) -> None:
+    """Insert a row; where its primary key is taken, change the row that is there.
+
+    Columns that are `summed` grow by the new value, those that are `renewed` take it, all others
+    stay. `now` gives columns the database's clock.
+    """
+    clocks = tuple((now or {}).items())
+    statement = _upsert(conn.dialect.name, table, tuple(row), summed, renewed, clocks)
+    conn.execute(statement, dict(row))
+
+
 def _shape(value: Any) -> Any:  # noqa: ANN401 - any column's value
     if isinstance(value, Formula):
         return value.build, value.terms, tuple(map(type, value.numbers))
@@ -81,3 +104,29 @@ def _bound(table: Table, name: str, part: Any) -> ColumnElement[Any]:  # noqa: A
     )
     built: ColumnElement[Any] = build(*terms, *numbers)
     return built
+
+
+@lru_cache(maxsize=SHAPES)
+def _upsert(  # noqa: PLR0917 - what makes a shape, in the order of `add_up`
+    dialect: str,
+    table: Table,
+    names: Sequence[str],
+    summed: Sequence[str],
+    renewed: Sequence[str],
+    clocks: Sequence[tuple[str, Clock]],
+) -> Insert:
+    values = {name: bindparam(name, type_=table.c[name].type) for name in names} | dict(clocks)
+    if dialect == "mysql":
+        statement = mysql.insert(table).values(values)
+        new = statement.inserted
+        changed = {name: table.c[name] + new[name] for name in summed}
+        return statement.on_duplicate_key_update(
+            {**changed, **{name: new[name] for name in renewed}}
+        )
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    adding = make(table).values(values)
+    changed = {name: table.c[name] + adding.excluded[name] for name in summed}
+    return adding.on_conflict_do_update(
+        index_elements=[column.name for column in table.primary_key],
+        set_={**changed, **{name: adding.excluded[name] for name in renewed}},
+    )

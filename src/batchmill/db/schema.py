@@ -1,7 +1,7 @@
 """Every table and index. Times are milliseconds of the database's clock, sizes are bytes.
 
-A batch row carries its own counters (`n_…`), changed in the transaction that changes an item,
-so no page ever counts rows. Index names say which question they answer.
+A batch's counters (`n_…`) stand in its row and in `counters`, changed in the transaction that
+changes an item, so no page ever counts rows. Index names say which question they answer.
 """
 
 from sqlalchemy import (
@@ -85,6 +85,30 @@ batches = Table(
     Index("batches_by_expiry", "expires_at"),
 )
 
+counters = Table(
+    "counters",
+    metadata,
+    Column("batch_id", _ID, primary_key=True),
+    Column("worker_id", _ID, primary_key=True),
+    Column("turn_at", Instant, nullable=False, server_default="0"),
+    _counter("revision"),
+    _counter("n_pending"),
+    _counter("n_queued"),
+    _counter("n_processing"),
+    _counter("n_retrying"),
+    _counter("n_completed"),
+    _counter("n_failed"),
+    _counter("n_skipped"),
+    _counter("n_cancelled"),
+    _counter("n_quarantined"),
+    _counter("bytes_done"),
+    _counter("bytes_out"),
+    _counter("bytes_saved"),
+    _counter("run_ms"),
+    Column("run_s2", Float, nullable=False, server_default="0"),
+)
+"""What a worker has counted of a batch; written by that worker alone, and summed with the batch."""
+
 items = Table(
     "items",
     metadata,
@@ -138,7 +162,8 @@ items = Table(
         sqlite_where=sql("worker_id IS NOT NULL"),
     ),
 )
-"""`dispatch_no` and `lease_until` are of older versions, and go with the next release."""
+"""`dispatch_no`, `lease_until` and `retry_due_at` of batches are of older versions, and go with the
+next release."""
 
 failures = Table(
     "failures",

@@ -1,12 +1,11 @@
 """What each owner has of each worker: slots in use, and slot time. By it they take turns."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, select, update
 
 from batchmill.db import prepared
-from batchmill.db.prepared import plus
 from batchmill.db.schema import shares, workers
 from batchmill.db.types import NOW, Clock
 from batchmill.model.batch import OwnerId
@@ -29,11 +28,8 @@ class Share:
 def write(conn: Connection, worker_id: WorkerId, changed: Iterable[Share]) -> None:
     """Write what has changed for a worker, which alone writes its rows."""
     for share in changed:
-        same = {"owner_id": share.owner_id, "worker_id": worker_id}
-        values = {"slots": share.slots, "aged_slots": share.aged_slots}
-        served = plus(shares.c.served_ms, share.served_ms)
-        if not prepared.change(conn, shares, same, {**values, "served_ms": served}):
-            conn.execute(shares.insert().values(**same, **values, served_ms=share.served_ms))
+        row = {"worker_id": worker_id, **asdict(share)}
+        prepared.add_up(conn, shares, row, summed=("served_ms",), renewed=("slots", "aged_slots"))
 
 
 def free_gone(conn: Connection, *, now: Clock = NOW) -> int:

@@ -5,8 +5,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Subquery,
+    case,
+    func,
+    literal,
+    select,
+    true,
+)
 
+from batchmill.db.counters import sums, with_sum
 from batchmill.db.schema import batches, items
 from batchmill.db.types import NOW, Clock, one_of
 from batchmill.model.batch import RUNNABLE, BatchStatus, Counts, OwnerId
@@ -15,12 +27,12 @@ from batchmill.model.item import IN_FLIGHT, ItemStatus, WorkerId
 
 def totals(conn: Connection, owner_id: OwnerId | None) -> Counts:
     """Sum the counters of all batches of an owner; None: of everybody."""
-    return _counts(conn.execute(select(*_sums()).where(_of(owner_id))).one())
+    return _counts(conn.execute(_counting().where(_of(owner_id))).one())
 
 
 def by_family(conn: Connection) -> Mapping[str, Counts]:
     """Sum the counters of all batches, by family."""
-    query = select(batches.c.family, *_sums()).group_by(batches.c.family)
+    query = _counting(batches.c.family).group_by(batches.c.family)
     return {row[0]: _counts(row[1:]) for row in conn.execute(query) if row[0]}
 
 
@@ -36,9 +48,12 @@ def batches_by_status(conn: Connection, family: str) -> Mapping[BatchStatus, int
 
 def mean_run_ms(conn: Connection, family: str) -> float | None:
     """Return how long an attempt of a family took in the mean; None before the first has ended."""
-    ended = batches.c.n_completed + batches.c.n_failed + batches.c.n_skipped
-    query = select(func.sum(batches.c.run_ms), func.sum(ended)).where(batches.c.family == family)
-    spent_ms, number = conn.execute(query).one()
+    names = ("run_ms", "n_completed", "n_failed", "n_skipped")
+    counted = sums(*names)
+    spent, *ended = (func.sum(with_sum(name, counted)) for name in names)
+    together = batches.outerjoin(counted, counted.c.batch_id == batches.c.id)
+    query = select(spent, sum(ended, literal(0))).select_from(together)
+    spent_ms, number = conn.execute(query.where(batches.c.family == family)).one()
     return float(spent_ms) / float(number) if number else None
 
 
@@ -71,10 +86,12 @@ class LaneCount:
 
 def lanes(conn: Connection, owner_id: OwnerId | None) -> Sequence[LaneCount]:
     """Sum the batches of an owner that have not ended, who runs first first; None: of all."""
-    starting = batches.c.n_pending + batches.c.n_queued + batches.c.n_retrying > 0
+    counted = sums(*_COUNTERS)
+    starting = (with_sum(name, counted) for name in ("n_pending", "n_queued", "n_retrying"))
+    oldest = func.min(case((sum(starting, literal(0)) > 0, batches.c.created_at)))
     group = (batches.c.family, batches.c.tier, batches.c.priority)
     query = (
-        select(*group, func.count(), func.min(case((starting, batches.c.created_at))), *_sums())
+        _counting(*group, func.count(), oldest, counted=counted)
         .where(batches.c.status.in_(sorted(RUNNABLE)), _of(owner_id))
         .group_by(*group)
         .order_by(batches.c.priority, batches.c.family, batches.c.tier)
@@ -103,7 +120,7 @@ def sent_within(
     conn: Connection, owner_id: OwnerId | None, *, window_ms: int, now: Clock = NOW
 ) -> Counts:
     """Sum the counters of an owner's batches that were sent within the last `window_ms`."""
-    query = select(*_sums()).where(batches.c.created_at >= now - window_ms, _of(owner_id))
+    query = _counting().where(batches.c.created_at >= now - window_ms, _of(owner_id))
     return _counts(conn.execute(query).one())
 
 
@@ -121,8 +138,15 @@ def _of(owner_id: OwnerId | None) -> ColumnElement[bool]:
     return true() if owner_id is None else batches.c.owner_id == owner_id
 
 
-def _sums() -> list[ColumnElement[Any]]:
-    return [func.coalesce(func.sum(batches.c[f"n_{status}"]), 0) for status in ItemStatus]
+_COUNTERS = tuple(f"n_{status}" for status in ItemStatus)
+
+
+def _counting(*group: ColumnElement[Any], counted: Subquery | None = None) -> Select[Any]:
+    """Select sums of all counters of batches, behind the columns of a group."""
+    counted = sums(*_COUNTERS) if counted is None else counted
+    totals = (func.coalesce(func.sum(with_sum(name, counted)), 0) for name in _COUNTERS)
+    together = batches.outerjoin(counted, counted.c.batch_id == batches.c.id)
+    return select(*group, *totals).select_from(together)
 
 
 def _counts(row: Row[Any] | tuple[Any, ...]) -> Counts:

@@ -12,9 +12,11 @@ from functools import cache, lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Select,
+    Subquery,
     and_,
     bindparam,
     case,
@@ -22,12 +24,14 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    type_coerce,
 )
 
+from batchmill.db.counters import sums, with_sum
 from batchmill.db.listing import input_of
 from batchmill.db.schema import batches, items, shares, workers
 from batchmill.db.types import NOW, Clock, one_of
-from batchmill.model.batch import RUNNABLE, BatchId, OwnerId
+from batchmill.model.batch import RUNNABLE, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import Input, ItemId, ItemStatus, Spent, StepOptions, WorkerId
 
 CLOCKS: Final = 8
@@ -44,12 +48,18 @@ TIER: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The batch whose turn it is. `is_aged`: it had waited too long."""
+    """The batch whose turn it is. `is_aged`: it had waited too long.
+
+    `is_new` until the first claim of its run, and `is_bounded` where it has a `concurrency`: then
+    who claims of it goes alone.
+    """
 
     batch_id: BatchId
     owner_id: OwnerId
     family: str
     is_aged: bool
+    is_new: bool = False
+    is_bounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +114,32 @@ def next_turn(
     row = conn.execute(query, given).one_or_none()
     if row is None:
         return None
-    return Turn(BatchId(row.id), OwnerId(row.owner_id), row.family, bool(row.is_aged))
+    return Turn(
+        BatchId(row.id),
+        OwnerId(row.owner_id),
+        row.family,
+        is_aged=bool(row.is_aged),
+        is_new=row.status == BatchStatus.QUEUED,
+        is_bounded=row.concurrency is not None,
+    )
 
 
 def in_flight_of_family(conn: Connection, family: str) -> int:
     """Sum the queued and processing items of a family over all batches that still run."""
-    in_flight = func.sum(batches.c.n_queued + batches.c.n_processing)
-    query = select(func.coalesce(in_flight, 0)).where(batches.c.family == family, _running())
-    return int(conn.scalar(query) or 0)
+    return _sum_of_family(conn, ("n_queued", "n_processing"), batches.c.family == family)
 
 
 def waiting_of_family(conn: Connection, family: str, *, tier: str) -> int:
     """Sum the waiting items of a family that callers of a tier have sent."""
-    waiting = func.sum(batches.c.n_pending + batches.c.n_queued + batches.c.n_retrying)
-    query = select(func.coalesce(waiting, 0)).where(
-        batches.c.family == family, batches.c.tier == tier, _running()
-    )
+    of_tier = (batches.c.family == family) & (batches.c.tier == tier)
+    return _sum_of_family(conn, ("n_pending", "n_queued", "n_retrying"), of_tier)
+
+
+def _sum_of_family(conn: Connection, names: Sequence[str], chosen: ColumnElement[bool]) -> int:
+    counted = sums(*names)
+    total = func.sum(sum((with_sum(name, counted) for name in names), literal(0)))
+    together = batches.outerjoin(counted, counted.c.batch_id == batches.c.id)
+    query = select(func.coalesce(total, 0)).select_from(together).where(chosen, _running())
     return int(conn.scalar(query) or 0)
 
 
@@ -132,10 +152,10 @@ def due(
     most_lost: int,
     now: Clock = NOW,
 ) -> Sequence[Due]:
-    """Return what may be claimed of a batch: retries that are due first, then by position.
+    """Hold and return what may be claimed of a batch: retries that are due first, then by position.
 
     `retrying` says whether there is any item that waits for its retry. Items whose worker was lost
-    more often than `most_lost` times are left out.
+    more often than `most_lost` times are left out, and what another worker claims at this moment.
     """
     statuses = [ItemStatus.RETRYING, ItemStatus.PENDING] if retrying else [ItemStatus.PENDING]
     found: list[Due] = []
@@ -157,11 +177,12 @@ def named(conn: Connection, ids: Collection[ItemId]) -> Sequence[Due]:
 
 @lru_cache(maxsize=CLOCKS)
 def _next_turn(now: Clock, *, only_unserved: bool) -> Select[Any]:
-    usage = _usage()
+    usage, counted = _usage(), sums("n_pending", "n_queued", "n_processing", "turn_at")
+    turn_at = _last_turn(counted)
     in_use = func.coalesce(usage.c.slots, 0)
     living = exists().where(workers.c.id == bindparam("worker_id"), workers.c.lease_until > now)
     is_aged = and_(
-        batches.c.turn_at < now - AGED_MS,
+        turn_at < now - AGED_MS,
         select(func.coalesce(func.sum(shares.c.aged_slots), 0)).scalar_subquery()
         < bindparam("aged_slots"),
     )
@@ -171,20 +192,27 @@ def _next_turn(now: Clock, *, only_unserved: bool) -> Select[Any]:
             batches.c.id,
             batches.c.owner_id,
             batches.c.family,
+            batches.c.status,
+            batches.c.concurrency,
             case((is_aged, 1), else_=0).label("is_aged"),
         )
-        .select_from(batches.outerjoin(usage, usage.c.owner_id == batches.c.owner_id))
-        .where(_running(), batches.c.paused.is_(False), _has_due(now), _room(), living)
+        .select_from(
+            batches.outerjoin(usage, usage.c.owner_id == batches.c.owner_id).outerjoin(
+                counted, counted.c.batch_id == batches.c.id
+            )
+        )
+        .where(_running(), batches.c.paused.is_(False), living)
+        .where(_has_due(counted, now), _room(counted))
         .where(batches.c.id.not_in(bindparam("passed_batches", expanding=True)))
         .where(batches.c.family.not_in(bindparam("passed_families", expanding=True)))
         .where(batches.c.owner_id.not_in(bindparam("passed_owners", expanding=True)))
         .order_by(
             case((is_aged, literal(0)), else_=tier),
-            case((is_aged, batches.c.turn_at), else_=literal(0)),
+            case((is_aged, turn_at), else_=literal(0)),
             in_use,
             _served(usage),
             batches.c.priority,
-            batches.c.turn_at,
+            turn_at,
             batches.c.id,
         )
         .limit(1)
@@ -209,12 +237,18 @@ def _served(usage: Any) -> ColumnElement[int]:  # noqa: ANN401 - a subquery
 
 @lru_cache(maxsize=CLOCKS)
 def _due_items(now: Clock) -> Select[Any]:
+    """Return the statement of `due`.
+
+    MariaDB is told which index: by another it would hold every row that it looks at.
+    """
     return (
         select(*(items.c[name] for name in _COLUMNS))
+        .with_hint(items, "FORCE INDEX (items_by_batch_status)", "mysql")
         .where(items.c.batch_id == bindparam("batch_id"), items.c.status == bindparam("status"))
         .where(items.c.due_at <= now, items.c.lost <= bindparam("most_lost"))
         .order_by(items.c.due_at, items.c.position)
         .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
     )
 
 
@@ -240,15 +274,26 @@ def _due(row: Any, status: ItemStatus) -> Due:  # noqa: ANN401 - a row of `_COLU
     )
 
 
-def _room() -> ColumnElement[bool]:
-    in_flight = batches.c.n_queued + batches.c.n_processing
+def _last_turn(counted: Subquery) -> ColumnElement[int]:
+    """Return when a batch was last claimed from, in milliseconds."""
+    own = type_coerce(batches.c.turn_at, BigInteger)
+    others = func.coalesce(type_coerce(counted.c.turn_at, BigInteger), 0)
+    return case((own < others, others), else_=own)
+
+
+def _room(counted: Subquery) -> ColumnElement[bool]:
+    in_flight = with_sum("n_queued", counted) + with_sum("n_processing", counted)
     return batches.c.concurrency.is_(None) | (in_flight < batches.c.concurrency)
 
 
-def _has_due(now: Clock) -> ColumnElement[bool]:
-    return (batches.c.n_pending > 0) | (
-        (batches.c.n_retrying > 0) & (batches.c.retry_due_at <= now)
+def _has_due(counted: Subquery, now: Clock) -> ColumnElement[bool]:
+    """Say whether something may be claimed; retries are looked for where they would be taken."""
+    retrying = exists().where(
+        items.c.batch_id == batches.c.id,
+        items.c.status == ItemStatus.RETRYING,
+        items.c.due_at <= now,
     )
+    return (with_sum("n_pending", counted) > 0) | retrying
 
 
 def _running() -> ColumnElement[bool]:

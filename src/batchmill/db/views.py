@@ -2,9 +2,11 @@
 
 `batch_jobs` and `batch_files` hold document batches, `data_records` photos with their faces. On
 SQLite a failed file is retried by setting its status to pending, as reference 001 does. A
-migration that changes `batches` or `items` drops the views first and makes them again.
+migration that changes `batches`, `items` or `counters` makes them again.
 """
 
+import functools
+import operator
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -25,6 +27,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from batchmill.db.counters import sums, with_sum
 from batchmill.db.schema import batches, items
 from batchmill.model.batch import ENDED, BatchStatus
 from batchmill.model.families import DOCUMENTS, PHOTOS
@@ -43,9 +46,10 @@ ITEM_WORDS: Final = {
 """Every other status is `pending` in the documents."""
 
 
-def create(conn: Connection) -> None:
-    """Make the views, and on SQLite the trigger that retries a file."""
+def renew(conn: Connection) -> None:
+    """Make the views, and on SQLite the trigger that retries a file, in place of older ones."""
     for name, query in _views().items():
+        conn.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")  # its trigger goes with it
         shown = query.compile(conn.engine, compile_kwargs={"literal_binds": True})
         conn.exec_driver_sql(f"CREATE VIEW {name} AS {shown}")
     if conn.dialect.name == "sqlite":
@@ -57,23 +61,32 @@ def _views() -> Mapping[str, Select[Any]]:
 
 
 def _jobs() -> Select[Any]:
-    failed = batches.c.n_failed + batches.c.n_quarantined + batches.c.n_cancelled
-    finished = failed + batches.c.n_completed + batches.c.n_skipped
-    waiting = batches.c.n_pending + batches.c.n_retrying + batches.c.n_queued
+    counted = sums(*(f"n_{status}" for status in ItemStatus))
+    number = {status: with_sum(f"n_{status}", counted) for status in ItemStatus}
+    failed = _sum(number, ItemStatus.FAILED, ItemStatus.QUARANTINED, ItemStatus.CANCELLED)
+    finished = failed + _sum(number, ItemStatus.COMPLETED, ItemStatus.SKIPPED)
     word = _word(batches.c.status, BATCH_WORDS)
-    return select(
+    query = select(
         batches.c.id,
         func.coalesce(batches.c.tag, batches.c.owner_id).label("user_id"),
         word.label("status"),
-        (finished + waiting + batches.c.n_processing).label("total_files"),
-        finished.label("processed_files"),
-        failed.label("failed_files"),
+        cast(_sum(number, *ItemStatus), BigInteger).label("total_files"),
+        cast(finished, BigInteger).label("processed_files"),
+        cast(failed, BigInteger).label("failed_files"),
         _priority().label("priority"),
         iso(batches.c.created_at).label("created_at"),
         iso(batches.c.started_at).label("started_at"),
         iso(batches.c.ended_at).label("completed_at"),
         case((word == "failed", "No file could be processed."), else_=null()).label("error"),
-    ).where(batches.c.family == DOCUMENTS)
+    )
+    together = batches.outerjoin(counted, counted.c.batch_id == batches.c.id)
+    return query.select_from(together).where(batches.c.family == DOCUMENTS)
+
+
+def _sum(
+    number: Mapping[ItemStatus, ColumnElement[int]], *statuses: ItemStatus
+) -> ColumnElement[int]:
+    return functools.reduce(operator.add, (number[status] for status in statuses))
 
 
 def _files() -> Select[Any]:
@@ -178,7 +191,11 @@ def _mariadb_iso(element: iso, compiler: SQLCompiler, **kw: Any) -> str:  # noqa
 
 
 _ENDED: Final = ", ".join(f"'{status}'" for status in sorted(ENDED))
-_FINISHED: Final = "n_completed + n_failed + n_skipped + n_cancelled + n_quarantined"
+_ENDED_ITEMS: Final = "n_completed + n_failed + n_skipped + n_cancelled + n_quarantined"
+_FINISHED: Final = (
+    f"({_ENDED_ITEMS} + (SELECT coalesce(sum({_ENDED_ITEMS}), 0) FROM counters"  # noqa: S608
+    " WHERE batch_id = OLD.batch_id))"
+)
 _RETRY: Final = f"""
 CREATE TRIGGER batch_files_retry INSTEAD OF UPDATE ON batch_files
 WHEN NEW.status = 'pending' AND OLD.status = 'failed' AND (
@@ -200,6 +217,7 @@ BEGIN
     status = CASE WHEN status IN ({_ENDED}) THEN 'queued' ELSE status END,
     revision = revision + 1
     WHERE id = OLD.batch_id;
+  UPDATE counters SET run_ms = 0, run_s2 = 0.0 WHERE batch_id = OLD.batch_id;
   UPDATE items SET status = 'pending', errors = 0, crashes = 0, timeouts = 0,
     failure_no = NULL, error_code = NULL, error_message = NULL, error_step = NULL,
     error_retryable = NULL, ended_at = NULL, due_at = 0, lease_until = NULL, worker_id = NULL

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from batchmill import logs
-from batchmill.db import batches, failures, items, pauses
+from batchmill.db import batches, counters, failures, items, pauses
 from batchmill.db.connect import Connection
 from batchmill.db.types import NOW
 from batchmill.errors.request import ConflictError, NotFoundError
@@ -219,15 +219,17 @@ def _cancel_chunk(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> 
     if batch is None or batch.status is not BatchStatus.CANCELLING:
         return 0
     rows = items.in_status(conn, batch_id, UNFINISHED, limit=CHUNK_ROWS)
+    locked = items.lock(conn, [item_id for item_id, _ in rows]) if rows else {}
     deltas = dict.fromkeys(ItemStatus, 0)
     for status in UNFINISHED:
-        ids = [item_id for item_id, seen in rows if seen is status]
+        ids = [item_id for item_id, seen in locked.items() if seen is status]
         moved = items.cancel(conn, ids, seen=status) if ids else 0
         deltas[status] -= moved
         deltas[ItemStatus.CANCELLED] += moved
     ended = transitions.finish_values(batch, deltas, retention_ms=retention_ms)
     batches.count(conn, batch_id, deltas, **ended)
     if ended:
+        counters.fold(conn, batch_id)
         webhook_outbox.announce(conn, batch_id)
     return 0 if ended else len(rows)
 
@@ -236,6 +238,7 @@ def _retry_chunk(conn: Connection, batch_id: BatchId, scope: RetryScope, *, is_f
     batch = batches.lock(conn, batch_id)
     if batch is None:
         return 0
+    counters.fold(conn, batch_id)  # what a new run begins with stands in the batch's row
     rows = items.failed_ids(
         conn,
         batch_id,
@@ -286,9 +289,11 @@ def _close(
     ended = transitions.finish_values(replace(batch, open=False), {}, retention_ms=retention_ms)
     where = (batches.waits_no_more(),) if if_left else ()
     if batches.change(conn, batch_id, *where, open=False, **ended) and ended:
+        counters.fold(conn, batch_id)
         webhook_outbox.announce(conn, batch_id)
 
 
 def _delete_rows(conn: Connection, batch_id: BatchId) -> None:
     failures.delete_of_batch(conn, batch_id)
+    counters.delete_of_batch(conn, batch_id)
     batches.delete(conn, batch_id)

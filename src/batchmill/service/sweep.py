@@ -5,17 +5,27 @@ It never decides anything that the database doesn't say: no file times, no memor
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 from batchmill import logs
-from batchmill.db import access, batches, idempotency, items, shares, webhooks, workers
+from batchmill.db import (
+    access,
+    batches,
+    counters,
+    idempotency,
+    items,
+    shares,
+    webhooks,
+    workers,
+)
+from batchmill.db.connect import Connection
 from batchmill.db.orphans import BATCHES
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.batch import BatchId, BatchStatus
-from batchmill.model.item import Claim
+from batchmill.model.item import Claim, WorkerId
 from batchmill.service import batch_control, orphans, stores
 from batchmill.service.context import ServerContext
 from batchmill.service.orphans import StoreKind
@@ -129,10 +139,31 @@ async def finish_cancelled(server: ServerContext) -> None:
         await batch_control.finish_cancelling(server, batch.id)
 
 
+async def end_finished(server: ServerContext) -> None:
+    """End batches of which nothing is left, should their last finish have missed it."""
+    retention_ms = server.settings.retention_s * 1000
+    for batch_id in await server.database.read(batches.without_work):
+        ended = await server.database.run(
+            transitions.end_finished, batch_id, retention_ms=retention_ms
+        )
+        if ended:
+            logs.warning(Event.BATCH_ENDED, batch=batch_id)
+
+
 async def forget_dead(server: ServerContext) -> None:
-    """Remove the rows of processes that stopped without saying so, and what owners had of them."""
+    """Remove the rows of processes that stopped without saying so, and what owners had of them.
+
+    What they had counted goes into the batches' rows.
+    """
     await server.database.run(workers.forget_dead)
     await server.database.run(shares.forget_gone)
+    for batch_id, gone in (await server.database.read(counters.left_behind)).items():
+        await server.database.run(_fold, batch_id, gone)
+
+
+def _fold(conn: Connection, batch_id: BatchId, gone: Collection[WorkerId]) -> None:
+    batches.lock(conn, batch_id)
+    counters.fold(conn, batch_id, only=gone)
 
 
 async def remove_abandoned(server: ServerContext) -> None:
@@ -183,6 +214,7 @@ STEPS: tuple[Step, ...] = (
     rescue_lost,
     stop_overdue,
     finish_cancelled,
+    end_finished,
 )
 TIDY_STEPS: tuple[Step, ...] = (
     forget_dead,

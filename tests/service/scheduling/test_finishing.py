@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from batchmill.db import counters
 from batchmill.db.connect import Database
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.model import ids
@@ -155,3 +156,32 @@ async def test_a_storage_that_hangs_holds_up_no_result(database: Database, tmp_p
 async def _is_ended(context: ServerContext, claimed: Claimed) -> bool:
     items = await items_of(context, claimed.claim.batch_id)
     return any(item.id == claimed.claim.item_id and item.status == "completed" for item in items)
+
+
+async def test_the_last_finish_of_a_worker_ends_the_batch_and_those_before_only_tell_its_pace(
+    database: Database, tmp_path: Path
+) -> None:
+    context = new_context(database, tmp_path)
+    claimed = await claimed_of(context, 2)
+    batch_id, keeper = claimed[0].claim.batch_id, LeaseKeeper(context)
+    finisher = Finisher(context, keeper)
+    keeper.take(claimed)
+    running = asyncio.create_task(finisher.run())
+    async with asyncio.timeout(60):
+        await _end(keeper, finisher, claimed[0])
+        while (await batch_of(context, batch_id)).settled_at is None:
+            await asyncio.sleep(0.01)
+        assert await database.read(counters.left_behind), "it was counted beside the batch's row"
+        assert not (await batch_of(context, batch_id)).status.ended
+        await _end(keeper, finisher, claimed[1])
+        while not (await batch_of(context, batch_id)).status.ended:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert not await database.read(counters.left_behind)
+
+
+async def _end(keeper: LeaseKeeper, finisher: Finisher, claimed: Claimed) -> None:
+    async with asyncio.timeout(None) as scope:
+        with keeper.running(claimed, scope):
+            await asyncio.sleep(0)
+    await finisher.add(EndedAttempt(claimed, DONE, run_ms=1))

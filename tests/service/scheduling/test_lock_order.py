@@ -2,24 +2,28 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 import databases
-from batchmill.db import batches, workers
+from batchmill.db import batches, failures, workers
 from batchmill.db.connect import Database
 from batchmill.model.batch import BatchId
-from batchmill.model.item import Result, WorkerId
+from batchmill.model.item import ItemStatus, Result, WorkerId
 from batchmill.service import sweep
 from batchmill.service.context import ServerContext
 from batchmill.service.scheduling import transitions
-from batchmill.service.scheduling.transitions import Asking, Completed, EndedAttempt
+from batchmill.service.scheduling.transitions import Asking, Completed, EndedAttempt, Outcome
+from support.rows import UNREADABLE, count_by_status
 from support.server_contexts import batch_of, new_context, send_many
 
+T = TypeVar("T")
 WORKERS = 8
 ITEMS = 60
 
@@ -36,9 +40,29 @@ def two_databases(
         asyncio.run(two.aclose())
 
 
-async def work_on_all(context: ServerContext, number: int) -> None:
+class Tries:
+    """Counts how often transactions had to be repeated: a deadlock's victim runs again."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.begun = 0
+
+    async def run(
+        self, database: Database, function: Callable[..., T], *args: Any, **more: Any
+    ) -> T:
+        """Run a transaction, and count."""
+
+        def counted(conn: Connection) -> T:
+            self.begun += 1
+            return function(conn, *args, **more)
+
+        self.calls += 1
+        return await database.run(counted)
+
+
+async def work_on_all(context: ServerContext, number: int, tries: Tries) -> None:
     """Claim, begin and finish a few items again and again, until cancelled."""
-    run, worker_id = context.database.run, WorkerId(f"wrk_{number}")
+    run, worker_id = partial(tries.run, context.database), WorkerId(f"wrk_{number}")
     await run(workers.enter, worker_id, host="h", pid=1, slots=1, stats={}, lease_ms=600_000)
     asking = Asking(worker_id, slots=1, most=lambda _: 1 + number % 4)
     while True:
@@ -47,14 +71,18 @@ async def work_on_all(context: ServerContext, number: int) -> None:
             await asyncio.sleep(0.01)
             continue
         batch_id = claimed[0].claim.batch_id
-        await run(transitions.begin, batch_id, {each.claim: 0 for each in claimed[::2]})
+        begun = {each.claim: 0 for each in claimed[::2]}
+        await run(transitions.begin, batch_id, begun, by=worker_id)
         back = len(claimed) > 1 and number % 2
         if back:
-            assert await run(transitions.hand_back, batch_id, [claimed[0].claim]) == 1
+            assert await run(transitions.hand_back, batch_id, [claimed[0].claim], by=worker_id) == 1
         ended = claimed[1:] if back else claimed
-        done = [EndedAttempt(each, Completed(Result()), 1) for each in ended]
-        found = await run(transitions.finish, batch_id, done[::-1], retention_ms=60_000)
-        assert None not in found
+        outcomes: list[Outcome] = [Completed(Result()), UNREADABLE]
+        done = [EndedAttempt(each, outcomes[n % 2], 1) for n, each in enumerate(ended)][::-1]
+        for part, by in ((done[1:], worker_id), (done[:1], None)):
+            if part:
+                found = await run(transitions.finish, batch_id, part, retention_ms=60_000, by=by)
+                assert None not in found
 
 
 async def look_after_all(context: ServerContext, ids: list[BatchId]) -> None:
@@ -69,10 +97,10 @@ async def test_eight_workers_and_those_who_look_after_them_end_every_item_once(
     two_databases: tuple[Database, Database], tmp_path: Path
 ) -> None:
     contexts = [new_context(each, tmp_path) for each in two_databases]
-    ids = [await send_many(contexts[0], ITEMS) for _ in range(3)]
+    ids, tries = [await send_many(contexts[0], ITEMS) for _ in range(3)], Tries()
     async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(work_on_all(contexts[number % 2], number))
+            group.create_task(work_on_all(contexts[number % 2], number, tries))
             for number in range(WORKERS)
         ] + [
             group.create_task(look_after_all(contexts[number % 2], ids[:: 1 - number % 2 * 2]))
@@ -84,7 +112,12 @@ async def test_eight_workers_and_those_who_look_after_them_end_every_item_once(
             task.cancel()
     for batch_id in ids:
         counts = (await batch_of(contexts[0], batch_id)).counts
-        assert counts.completed == counts.total == ITEMS
+        assert counts.completed + counts.failed == counts.total == ITEMS
+        from_rows = await contexts[0].database.read(count_by_status, batch_id)
+        assert counts.completed == from_rows[ItemStatus.COMPLETED]
+        groups = await contexts[0].database.read(failures.of_batch, batch_id)
+        assert [group.count for group in groups] == [counts.failed]
+    assert tries.begun == tries.calls, "there was a deadlock"
 
 
 async def test_the_victim_of_a_deadlock_is_repeated(

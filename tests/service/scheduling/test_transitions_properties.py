@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import databases
-from batchmill.db import batches, items, listing, workers
+from batchmill.db import batches, counters, items, listing, workers
 from batchmill.db.connect import Database
 from batchmill.db.types import at
 from batchmill.model.batch import Batch, BatchDraft, BatchId, BatchStatus, OwnerId
@@ -129,13 +129,19 @@ class Deliveries(RuleBasedStateMachine):
         self.running.remove(claimed)
         self.zombies.append(claimed)
         held = claimed.claim
-        self.do(transitions.hand_back, held.batch_id, [held])
+        self.do(transitions.hand_back, held.batch_id, [held], by=data.draw(self.author))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
     def a_begin_is_noted(self, data: st.DataObject) -> None:
         held = data.draw(st.sampled_from(self.running + self.zombies)).claim
-        self.do(transitions.begin, held.batch_id, {held: 1_500}, now=at(self.now))
+        by = data.draw(self.author)
+        self.do(transitions.begin, held.batch_id, {held: 1_500}, by=by, now=at(self.now))
+
+    @property
+    def author(self) -> st.SearchStrategy[WorkerId | None]:
+        """Who counts what has moved: a worker in its own row, or the batch's row does."""
+        return st.sampled_from([None, self.worker_id])
 
     @rule()
     def the_sweep_runs(self) -> None:
@@ -183,10 +189,15 @@ class Deliveries(RuleBasedStateMachine):
         ]
         # One worker never holds an item under two attempts.
         ended = list({each.claimed.claim.item_id: each for each in ended}.values())
-        self._finish(batch_id, ended)
+        ending = [each.claimed for each in ended]
+        has_more = any(each not in ending for each in own if each in self.running)
+        self._finish(batch_id, ended, by=data.draw(self.author) if has_more else None)
 
-    def _finish(self, batch_id: BatchId, ended: list[EndedAttempt]) -> None:
-        found = self.do(transitions.finish, batch_id, ended, retention_ms=WEEK_MS, now=at(self.now))
+    def _finish(
+        self, batch_id: BatchId, ended: list[EndedAttempt], by: WorkerId | None = None
+    ) -> None:
+        how: dict[str, Any] = {"retention_ms": WEEK_MS, "by": by, "now": at(self.now)}
+        found = self.do(transitions.finish, batch_id, ended, **how)
         for each, done in zip(ended, found, strict=True):
             if each.claimed in self.running:
                 self.running.remove(each.claimed)
@@ -209,8 +220,14 @@ class Deliveries(RuleBasedStateMachine):
     def a_worker_hands_back(self, data: st.DataObject) -> None:
         claimed = data.draw(st.sampled_from(self.running))
         self.running.remove(claimed)
-        held = claimed.claim
-        assert self.do(transitions.hand_back, held.batch_id, [held]) == 1
+        held, by = claimed.claim, data.draw(self.author)
+        assert self.do(transitions.hand_back, held.batch_id, [held], by=by) == 1
+
+    @rule()
+    def what_gone_workers_counted_is_folded_in(self) -> None:
+        self.do(workers.forget_dead, now=at(self.now))
+        for batch_id, gone in self.do(counters.left_behind).items():
+            self.do(counters.fold, batch_id, only=gone)
 
     @invariant()
     def counters_equal_the_rows(self) -> None:

@@ -56,8 +56,8 @@ async def process_item(
         # Who reads a sequential batch is told which file is its turn; what a suspect does next may
         # be to kill this process.
         if claimed.is_sequential or claimed.is_suspect:
-            held = {claimed.claim: 0}
-            await server.database.run(transitions.begin, claimed.claim.batch_id, held)
+            batch_id, held = claimed.claim.batch_id, {claimed.claim: 0}
+            await server.database.run(transitions.begin, batch_id, held, by=server.worker_id)
         async with asyncio.timeout(None) as scope:
             with keeper.running(claimed, scope):
                 async with _attempt(server, keeper, attempt, claimed) as outcome:

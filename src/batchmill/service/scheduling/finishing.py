@@ -38,6 +38,8 @@ WRITE_BYTES: Final = 4_000_000
 """No statement says more at once: MariaDB takes 16 MB."""
 MOST_WAITING: Final = 200
 """With more to be written, or being written, nothing new is begun."""
+SETTLE_S: Final = 1.0
+"""How often the pace of a batch of which there is more is written into its row."""
 PAUSE_S: Final = 0.5
 """Time between two tries while the database is away."""
 MOST_LEFT_BEHIND: Final = 10_000
@@ -57,6 +59,7 @@ class Finisher:
         self._waiting: list[EndedAttempt] = []
         self._being_written = 0
         self._refused: set[AttemptKey] = set()
+        self._unsettled: set[BatchId] = set()
         self._came, self._due, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._room.set()
         self._writing = asyncio.Lock()
@@ -82,6 +85,7 @@ class Finisher:
         """Write what has ended, and beside it clear away; runs until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_clearing())
+            group.create_task(self._keep_settling())
             group.create_task(self._keep_writing())
 
     async def end(self) -> None:
@@ -108,6 +112,19 @@ class Finisher:
                 is_written = False
             if not is_written:
                 await asyncio.sleep(PAUSE_S)
+
+    async def _keep_settling(self) -> None:
+        """Note now and then until when batches were worked on, beside the writes: this may wait."""
+        while True:
+            await asyncio.sleep(SETTLE_S)
+            try:
+                while self._unsettled:
+                    batch_id = self._unsettled.pop()
+                    await self._server_context.database.run(transitions.settle, batch_id)
+            except OutageError as error:
+                logs.warning(Event.ITEM_INTERRUPTED, code=error.code, detail=error.detail)
+            except Exception as error:  # a fault of ours must not end the worker
+                logs.error(Event.INTERNAL_ERROR, exc_info=error)
 
     async def write_all(self) -> bool:
         """Write all that waits. False: the database is away; what it did not take waits on."""
@@ -168,22 +185,28 @@ class Finisher:
         Raises:
             OutageError: the database is away.
         """
-        retention_ms = self._server_context.settings.retention_s * 1000
+        server = self._server_context
+        retention_ms = server.settings.retention_s * 1000
+        # Others may write beside this worker while it has more of the batch; its last finish, and
+        # one that may be the last of all, goes alone.
+        by = server.worker_id if self._keeper.has_more_of(batch_id) else None
         try:
-            finished = await self._server_context.database.run(
-                transitions.finish, batch_id, ended, retention_ms=retention_ms
+            finished = await server.database.run(
+                transitions.finish, batch_id, ended, retention_ms=retention_ms, by=by
             )
         except OutageError:
             raise
         except Exception as error:
             await self._write_refused(batch_id, ended, error)
             return
+        if by is not None:
+            self._unsettled.add(batch_id)
         for each, done in zip(ended, finished, strict=True):
             self._note_written(each, done)
         if any(done.is_stopping for done in finished if done is not None):
             self._keeper.begin_no_more(batch_id)
         if any(each.claimed.is_capped for each in ended):
-            await self._server_context.notify([batch_id])
+            await server.notify([batch_id])
 
     async def _write_refused(
         self, batch_id: BatchId, ended: Sequence[EndedAttempt], refusal: Exception
@@ -289,8 +312,8 @@ def _log(claimed: Claimed, done: FinishedItem, run_ms: int) -> None:
         status=done.status,
         run_ms=run_ms,
     )
-    if done.ended is not None:
-        counts = done.counts
+    counts = done.counts
+    if done.ended is not None and counts is not None:
         logs.info(
             Event.BATCH_ENDED,
             batch=claimed.claim.batch_id,

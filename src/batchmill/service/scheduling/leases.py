@@ -115,6 +115,11 @@ class LeaseKeeper:
         """How many items are held whose attempt has not ended."""
         return sum(not held.has_ended for held in self._held.values())
 
+    def has_more_of(self, batch_id: BatchId) -> bool:
+        """Say whether items of a batch are held whose attempt has not ended."""
+        held = self._held.values()
+        return any(not each.has_ended and _is_of(each, batch_id) for each in held)
+
     @property
     def has_suspect(self) -> bool:
         """Whether a suspect is held: it waits, is at work, or is not written yet."""
@@ -212,7 +217,10 @@ class LeaseKeeper:
                 by_batch.setdefault(claim.batch_id, {})[claim] = age_ms
                 noted.append(held)
         for batch_id, ages_ms in by_batch.items():
-            await _unheld(self._server_context.database.run(transitions.begin, batch_id, ages_ms))
+            noting = self._server_context.database.run(
+                transitions.begin, batch_id, ages_ms, by=self._server_context.worker_id
+            )
+            await _unheld(noting)
         for held in noted:
             held.is_noted = True
 
@@ -240,7 +248,7 @@ async def _unheld(writing: Coroutine[Any, Any, object]) -> None:
 
 async def hand_back(server: ServerContext, batch_id: BatchId, claims: Sequence[Claim]) -> int:
     """Return items unfinished, and tell those who may take them; return how many there were."""
-    number = await server.database.run(transitions.hand_back, batch_id, claims)
+    number = await server.database.run(transitions.hand_back, batch_id, claims, by=server.worker_id)
     if number:
         logs.info(Event.ITEM_HANDED_BACK, batch=batch_id, items=number)
         await server.notify([batch_id])

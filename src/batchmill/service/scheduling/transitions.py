@@ -1,14 +1,16 @@
 """The transactions of an item's way: claim, begin, finish, hand back, rescue; each for many items.
 
-Each is run whole by `Database.run`, may run again after a deadlock, and locks the batch row
-before it touches items. A batch's counters change only here, beside the items they count.
+Each is run whole by `Database.run` and may run again after a deadlock. Items are counted beside
+their change: by a worker, named by `by`, in counters of its own, so that it waits for no other;
+else in the batch's row, under its lock. All locks are taken in one order: batch row, items by id,
+counters, failures.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from batchmill.db import batches, failures, items, shares, turns, workers
+from batchmill.db import batches, counters, failures, items, shares, turns, workers
 from batchmill.db.connect import Connection
 from batchmill.db.items import Ending, Failing
 from batchmill.db.prepared import plus
@@ -19,6 +21,7 @@ from batchmill.errors.item import Budget, WorkerLostError
 from batchmill.model import pipeline as pipelines
 from batchmill.model import retry
 from batchmill.model.batch import (
+    RUNNABLE,
     Batch,
     BatchId,
     BatchStatus,
@@ -53,9 +56,10 @@ _ANY_LOST: Final = 2**31 - 1
 class Claimed:
     """A claimed item with all that its attempt needs; it is one of `total` of its batch.
 
-    `is_capped`: only so many of its batch or family may be in hand at once. `was_tried`: an earlier
-    attempt may have left files behind. `is_aged`: its batch had waited too long. `is_suspect`:
-    workers were lost while they had it, so its begin is noted before it begins.
+    `is_capped`: only so many of its batch or family may be in hand at once. `may_halt`: its failure
+    may stop its batch. `was_tried`: an earlier attempt may have left files behind. `is_aged`: its
+    batch had waited too long. `is_suspect`: workers were lost while they had it, so its begin is
+    noted before it begins.
     """
 
     claim: Claim
@@ -67,6 +71,7 @@ class Claimed:
     pipeline: dict[str, Any]
     is_capped: bool = False
     is_sequential: bool = False
+    may_halt: bool = False
     was_tried: bool = False
     is_aged: bool = False
     is_suspect: bool = False
@@ -125,13 +130,14 @@ class EndedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class FinishedItem:
-    """What became of the item; `ended` is the batch's final status if this was its last item.
+    """What became of the item, and the batch's counters where its row was locked for it.
 
-    `is_stopping`: what the batch has left must not begin.
+    `ended` is the batch's final status if this was its last item. `is_stopping`: what the batch
+    has left must not begin.
     """
 
     status: ItemStatus
-    counts: Counts
+    counts: Counts | None = None
     ended: BatchStatus | None = None
     is_stopping: bool = False
 
@@ -164,7 +170,11 @@ def _room_in_family(conn: Connection, family: str, caps: Mapping[str, int]) -> i
 def _take(
     conn: Connection, turn: Turn, asking: Asking, *, room: int, now: Clock
 ) -> Sequence[Claimed]:
-    batch = batches.lock(conn, turn.batch_id)
+    """Claim of a batch: alone where that must be, else beside all who do the same."""
+    is_capped = turn.is_bounded or turn.family in asking.caps
+    is_alone = is_capped or turn.is_new
+    read = batches.lock if is_alone else batches.get_any
+    batch = read(conn, turn.batch_id)
     if batch is None or not batch.runnable:
         return ()
     if batch.concurrency is not None:
@@ -175,8 +185,11 @@ def _take(
     if taken:
         ids = [each.id for each in taken]
         items.take(conn, ids, worker_id=asking.worker_id, now=now)
-    _count_taken(conn, batch, taken, now)
-    is_capped = batch.concurrency is not None or turn.family in asking.caps
+    moved = _moved_by_claim(taken)
+    if is_alone:
+        batches.count(conn, batch.id, moved, **_turn(batch, begins=bool(taken), now=now))
+    else:
+        counters.take_turn(conn, batch.id, asking.worker_id, moved, now=now)
     return [_claimed(batch, each, turn, is_capped=is_capped) for each in taken]
 
 
@@ -203,23 +216,27 @@ def _within_bytes(found: Sequence[Due]) -> Sequence[Due]:
     return found
 
 
-def _count_taken(conn: Connection, batch: Batch, taken: Sequence[Due], now: Clock) -> None:
+def _moved_by_claim(taken: Sequence[Due]) -> dict[ItemStatus, int]:
     retried = sum(each.status is ItemStatus.RETRYING for each in taken)
-    deltas = {
+    return {
         ItemStatus.RETRYING: -retried,
         ItemStatus.PENDING: retried - len(taken),
         ItemStatus.QUEUED: len(taken),
     }
-    # The turn moves on even when nothing was due, so that no batch is asked twice in a row.
+
+
+def _turn(batch: Batch, *, begins: bool, now: Clock) -> dict[str, Any]:
+    """Return the columns of a batch's turn.
+
+    It moves on even when nothing was due, so that no batch is asked twice in a row.
+    """
     values: dict[str, Any] = {"turn_at": now}
-    if batch.counts.retrying:
-        values["retry_due_at"] = items.earliest_due(conn, batch.id)
-    if taken:
+    if begins:
         values["status"] = BatchStatus.PROCESSING
         values |= {
             name: now for name in ("started_at", "run_started_at") if not getattr(batch, name)
         }
-    batches.count(conn, batch.id, deltas, **values)
+    return values
 
 
 def _claimed(batch: Batch, each: Due, turn: Turn, *, is_capped: bool) -> Claimed:
@@ -233,6 +250,7 @@ def _claimed(batch: Batch, each: Due, turn: Turn, *, is_capped: bool) -> Claimed
         pipeline=pipelines.with_options(batch.pipeline, each.options),
         is_capped=is_capped,
         is_sequential=batch.concurrency == 1,
+        may_halt=batch.halt_after_pct is not None,
         was_tried=each.begun + each.lost > 0,
         is_aged=turn.is_aged,
         is_suspect=each.lost >= SUSPECT_LOST,
@@ -240,12 +258,17 @@ def _claimed(batch: Batch, each: Due, turn: Turn, *, is_capped: bool) -> Claimed
 
 
 def begin(
-    conn: Connection, batch_id: BatchId, ages_ms: Mapping[Claim, int], *, now: Clock = NOW
+    conn: Connection,
+    batch_id: BatchId,
+    ages_ms: Mapping[Claim, int],
+    *,
+    by: WorkerId | None = None,
+    now: Clock = NOW,
 ) -> int:
     """Note that attempts of a batch have begun, each so long ago; return of how many it is news."""
-    if batches.lock(conn, batch_id) is None:
+    if by is None and batches.lock(conn, batch_id) is None:
         return 0
-    held = items.held(conn, list(ages_ms))
+    held = items.hold(conn, list(ages_ms))
     news = {
         claim: age_ms
         for claim, age_ms in ages_ms.items()
@@ -254,7 +277,7 @@ def begin(
     if news:
         items.begin(conn, news, now=now)
         deltas = {ItemStatus.QUEUED: -len(news), ItemStatus.PROCESSING: len(news)}
-        batches.count(conn, batch_id, deltas)
+        _count(conn, batch_id, deltas, by)
     return len(news)
 
 
@@ -264,17 +287,21 @@ def finish(
     ended: Sequence[EndedAttempt],
     *,
     retention_ms: int,
+    by: WorkerId | None = None,
     now: Clock = NOW,
 ) -> Sequence[FinishedItem | None]:
     """Record what became of attempts of one batch, each exactly once.
 
-    None: that claim is stale, drop the work. The last one may end the batch.
+    None: that claim is stale, drop the work. The last one may end the batch: a worker that holds no
+    more of it leaves out `by`.
     """
-    batch = batches.lock(conn, batch_id)
-    if batch is None:
-        return [None] * len(ended)
     claims = [each.claimed.claim for each in ended]
-    held, newest = items.held(conn, claims), _newest(claims)
+    if any(isinstance(each.outcome, Failed) and each.claimed.may_halt for each in ended):
+        by = None
+    batch = batches.lock(conn, batch_id) if by is None else None
+    if by is None and batch is None:
+        return [None] * len(ended)
+    held, newest = items.hold(conn, claims), _newest(claims)
     mine = [
         each
         for each in ended
@@ -282,27 +309,86 @@ def finish(
     ]
     if not mine:
         return [None] * len(ended)
-    statuses, values = _write(conn, batch, mine, now)
-    deltas = dict.fromkeys(ItemStatus, 0)
-    for each, status in zip(mine, statuses, strict=True):
-        deltas[held[each.claimed.claim.item_id]] -= 1
-        deltas[status] += 1
-    values |= batches.pace(batch, run_ms=[each.run_ms for each in mine], now=now)
-    over = finish_values(batch, deltas, retention_ms=retention_ms, now=now)
-    values = {**_halted(batch, deltas), **values, **over}
-    is_stopping = values.get("status", batch.status) is BatchStatus.CANCELLING
-    batches.count(conn, batch.id, deltas, **values)
-    if over:
-        webhook_outbox.announce(conn, batch.id)
-    counts, final = counts_after(batch.counts, deltas), over.get("status")
-    done = dict(zip((each.claimed.claim.key for each in mine), statuses, strict=True))
+    written = _write(conn, batch_id, mine, now)
+    deltas = _moved_by_finish(mine, held, written.statuses)
+    told = FinishedItem(ItemStatus.COMPLETED)
+    if batch is not None:
+        told = _settle(conn, batch, deltas, written, retention_ms=retention_ms, now=now)
+    elif by is not None:
+        counters.add(conn, batch_id, by, deltas, **written.sums)
+    if written.groups.groups:
+        failures.count(conn, batch_id, written.groups, now=now)
+    if told.ended is not None:
+        webhook_outbox.announce(conn, batch_id)
+    done = dict(zip((each.claimed.claim.key for each in mine), written.statuses, strict=True))
     last = mine[-1].claimed.claim.key
     return [
-        FinishedItem(done[claim.key], counts, final if claim.key == last else None, is_stopping)
+        replace(told, status=done[claim.key], ended=told.ended if claim.key == last else None)
         if claim.key in done
         else None
         for claim in claims
     ]
+
+
+def _moved_by_finish(
+    mine: Sequence[EndedAttempt],
+    held: Mapping[ItemId, ItemStatus],
+    statuses: Sequence[ItemStatus],
+) -> dict[ItemStatus, int]:
+    deltas = dict.fromkeys(ItemStatus, 0)
+    for each, status in zip(mine, statuses, strict=True):
+        deltas[held[each.claimed.claim.item_id]] -= 1
+        deltas[status] += 1
+    return deltas
+
+
+def _settle(
+    conn: Connection,
+    batch: Batch,
+    deltas: Mapping[ItemStatus, int],
+    written: "_Written",
+    *,
+    retention_ms: int,
+    now: Clock,
+) -> FinishedItem:
+    """Write into the row of a batch what a finish changes, and end or stop it where that is due.
+
+    Returns what is true for each item of the finish, whatever its own status.
+    """
+    values: dict[str, Any] = {name: batches.add(name, n) for name, n in written.sums.items()}
+    values |= batches.pace(batch, now=now)
+    over = finish_values(batch, deltas, retention_ms=retention_ms, now=now)
+    values = {**_halted(batch, deltas), **values, **over}
+    status = values.get("status", batch.status)
+    batches.count(conn, batch.id, deltas, **values)
+    if over:
+        counters.fold(conn, batch.id)
+    return FinishedItem(
+        ItemStatus.COMPLETED,
+        counts_after(batch.counts, deltas),
+        status if over else None,
+        is_stopping=status is BatchStatus.CANCELLING,
+    )
+
+
+def settle(conn: Connection, batch_id: BatchId, *, now: Clock = NOW) -> None:
+    """Note that a batch was worked on until now, as a finish that ends a chunk does."""
+    batch = batches.lock(conn, batch_id)
+    if batch is not None and not batch.status.ended:
+        batches.change(conn, batch_id, **batches.pace(batch, now=now))
+
+
+def end_finished(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> bool:
+    """End a batch that has nothing left to do; every finish does so, and this is its backstop."""
+    batch = batches.lock(conn, batch_id)
+    if batch is None or batch.status not in RUNNABLE or not batch.counts.total:
+        return False
+    over = finish_values(batch, {}, retention_ms=retention_ms)
+    if over:
+        batches.change(conn, batch_id, **over)
+        counters.fold(conn, batch_id)
+        webhook_outbox.announce(conn, batch_id)
+    return bool(over)
 
 
 def _newest(claims: Iterable[Claim]) -> set[AttemptKey]:
@@ -313,14 +399,16 @@ def _newest(claims: Iterable[Claim]) -> set[AttemptKey]:
     return set(newest.items())
 
 
-def hand_back(conn: Connection, batch_id: BatchId, claims: Sequence[Claim]) -> int:
+def hand_back(
+    conn: Connection, batch_id: BatchId, claims: Sequence[Claim], *, by: WorkerId | None = None
+) -> int:
     """Return items of a batch unfinished, as at shutdown: no attempt is counted.
 
     Returns how many there were; those whose claim was stale stay as they are.
     """
-    if batches.lock(conn, batch_id) is None:
+    if by is None and batches.lock(conn, batch_id) is None:
         return 0
-    return _return(conn, batch_id, items.held(conn, claims))
+    return _return(conn, batch_id, items.hold(conn, claims), by=by)
 
 
 def rescue(  # noqa: PLR0913 - whose, what, and what it means
@@ -341,7 +429,7 @@ def rescue(  # noqa: PLR0913 - whose, what, and what it means
     batch = batches.lock(conn, batch_id)
     if batch is None or worker_id not in workers.gone(conn, now=now):
         return 0
-    held = items.held(conn, claims)
+    held = items.hold(conn, claims)
     blamed = _blamed(conn, list(held)) if is_blamed and held else {}
     at_fault = [each for each in blamed.values() if each.lost + 1 >= MOST_LOST]
     back = {key: held[key] for key in held.keys() - {each.id for each in at_fault}}
@@ -374,13 +462,26 @@ def _ended_by_losses(batch: Batch, item: Due) -> EndedAttempt:
 
 
 def _return(
-    conn: Connection, batch_id: BatchId, held: Mapping[Any, ItemStatus], *, lost: bool = False
+    conn: Connection,
+    batch_id: BatchId,
+    held: Mapping[Any, ItemStatus],
+    *,
+    lost: bool = False,
+    by: WorkerId | None = None,
 ) -> int:
     if held:
         items.hand_back(conn, list(held), lost=lost)
-        deltas = _deltas(held.values(), to=ItemStatus.PENDING)
-        batches.count(conn, batch_id, deltas)
+        _count(conn, batch_id, _deltas(held.values(), to=ItemStatus.PENDING), by)
     return len(held)
+
+
+def _count(
+    conn: Connection, batch_id: BatchId, deltas: Mapping[ItemStatus, int], by: WorkerId | None
+) -> None:
+    if by is None:
+        batches.count(conn, batch_id, deltas)
+    else:
+        counters.add(conn, batch_id, by, deltas)
 
 
 def _deltas(before: Collection[ItemStatus], *, to: ItemStatus) -> dict[ItemStatus, int]:
@@ -409,10 +510,19 @@ def finish_values(
     return {"status": status, "ended_at": now, "expires_at": kept, "paused": False}
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What became of attempts, and what the sums of their batch grow by."""
+
+    statuses: Sequence[ItemStatus]
+    sums: Mapping[str, float]
+    groups: failures.Tally
+
+
 def _write(
-    conn: Connection, batch: Batch, mine: Sequence[EndedAttempt], now: Clock
-) -> tuple[Sequence[ItemStatus], dict[str, Any]]:
-    """Write the items; return the status of each, and what the batch's sums change by."""
+    conn: Connection, batch_id: BatchId, mine: Sequence[EndedAttempt], now: Clock
+) -> _Written:
+    """Write the items."""
     statuses: list[ItemStatus] = []
     endings: list[Ending] = []
     failings: list[Failing] = []
@@ -425,23 +535,21 @@ def _write(
             statuses.append(_status_of(ending.result))
             _add_bytes(sums, each.claimed.input.bytes, ending.result)
         else:
-            failing = _failing(batch, each, each.outcome, groups)
+            failing = _failing(batch_id, each, each.outcome, groups)
             failings.append(failing)
             statuses.append(failing.status)
             if failing.status is not ItemStatus.RETRYING:
                 sums["bytes_done"] += each.claimed.input.bytes
-    over = [each for each in failings if each.status is not ItemStatus.RETRYING]
-    again = [each for each in failings if each.status is ItemStatus.RETRYING]
     items.finish(conn, endings, now=now)
     if failings:
+        over = [each for each in failings if each.status is not ItemStatus.RETRYING]
+        again = [each for each in failings if each.status is ItemStatus.RETRYING]
         items.fail(conn, over, now=now)
         items.retry_later(conn, again, now=now)
-        failures.count(conn, batch.id, groups, now=now)
-    values: dict[str, Any] = {name: batches.add(name, size) for name, size in sums.items() if size}
-    if again:
-        soonest_ms = min(each.wait_ms for each in again)
-        values["retry_due_at"] = batches.earliest_retry(now, soonest_ms)
-    return statuses, values
+    grown: dict[str, float] = {name: size for name, size in sums.items() if size}
+    grown["run_ms"] = sum(each.run_ms for each in mine)
+    grown["run_s2"] = sum((each.run_ms / 1000) ** 2 for each in mine)
+    return _Written(statuses, grown, groups)
 
 
 def _status_of(result: Result) -> ItemStatus:
@@ -457,7 +565,9 @@ def _add_bytes(sums: dict[str, int], input_bytes: int, result: Result) -> None:
         sums["bytes_saved"] += input_bytes - bytes_out
 
 
-def _failing(batch: Batch, ended: EndedAttempt, failed: Failed, groups: failures.Tally) -> Failing:
+def _failing(
+    batch_id: BatchId, ended: EndedAttempt, failed: Failed, groups: failures.Tally
+) -> Failing:
     held, failure = ended.claimed.claim, failed.failure
     used = getattr(held.spent, failed.budget) + 1
     spent: Spent = replace(held.spent, **{failed.budget: used})
@@ -465,7 +575,7 @@ def _failing(batch: Batch, ended: EndedAttempt, failed: Failed, groups: failures
     if status is ItemStatus.RETRYING:
         wait_s = max(failed.retry_after_s, retry.backoff_s(used))
         return Failing(held, ended.run_ms, failure, status, spent, wait_ms=round(wait_s * 1000))
-    no = groups.add(batch.id, failure, ended.claimed.input.name)
+    no = groups.add(batch_id, failure, ended.claimed.input.name)
     return Failing(held, ended.run_ms, failure, status, spent, failure_no=no)
 
 

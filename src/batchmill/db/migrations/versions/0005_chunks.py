@@ -1,12 +1,10 @@
 """Workers claim items in chunks: shares of owners, attempts that began, and items by worker."""
 
-import time
-
 import sqlalchemy as sa
 from alembic import op
 
-from batchmill.db.types import NOW, text
-from batchmill.errors.outage import OldProcessesError
+from batchmill.db.migrations.others import wait_for_others
+from batchmill.db.types import text
 
 revision = "0005"
 down_revision = "0004"
@@ -18,7 +16,7 @@ def upgrade() -> None:
     Raises:
         OldProcessesError: a process of an older version is at work on this database.
     """
-    _wait_for_others()
+    wait_for_others()
     found = sa.inspect(op.get_bind())
     columns = {column["name"] for column in found.get_columns("items")}
     for name in {"begun", "lost"} - columns:
@@ -55,26 +53,3 @@ def _indexes(found: sa.Inspector, table: str) -> set[str | None]:
 
 def _count(name: str) -> sa.Column[int]:
     return sa.Column(name, sa.Integer(), server_default="0", nullable=False)
-
-
-def _wait_for_others() -> None:
-    """Wait until the lease of every process has run out; none that is renewed does.
-
-    No process of this version can be alive yet, so each is of an older one. On SQLite there is
-    none: the process that migrates holds the data folder.
-    """
-    if op.get_bind().dialect.name == "sqlite":
-        return
-    first = dict(_living())
-    while living := dict(_living()):
-        renewed = sorted(worker for worker, until in living.items() if until != first.get(worker))
-        if renewed:
-            raise OldProcessesError(renewed)
-        time.sleep(0.5)
-
-
-def _living() -> list[tuple[str, int]]:
-    query = sa.text("SELECT id, lease_until FROM workers WHERE lease_until > :now")
-    connection = op.get_bind()
-    now = connection.scalar(sa.select(NOW))
-    return [(row[0], row[1]) for row in connection.execute(query, {"now": now})]
