@@ -61,6 +61,7 @@ MUTANTS = (
         "if self.scope is not None:",
         "an attempt is given up once",
         (_KEEPING,),
+        on_servers=True,
     ),
     Mutant(
         "lease-no-give-up",

@@ -19,15 +19,16 @@ from batchmill.db.schema import items as item_rows
 from batchmill.db.schema import shares
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.model.batch import BatchId
-from batchmill.model.item import IN_FLIGHT, ItemId, Result, Spent, WorkerId
+from batchmill.model.item import IN_FLIGHT, AttemptKey, ItemId, Result, Spent, WorkerId
 from batchmill.service import batch_control
 from batchmill.service.context import ServerContext
-from batchmill.service.scheduling import transitions
-from batchmill.service.scheduling.leases import TICK_S
+from batchmill.service.scheduling import heartbeat, transitions
+from batchmill.service.scheduling.leases import TICK_S, LeaseKeeper
 from batchmill.service.scheduling.transitions import Claimed
 from support.line import line_to
 from support.pool_session import opened
 from support.server_contexts import (
+    claim_as,
     items_of,
     new_context,
     nothing_special,
@@ -407,3 +408,37 @@ async def test_a_worker_that_loses_the_line_to_its_database_kills_the_child_that
             line.mend()
             await pool.busy()
         await far.aclose()
+
+
+async def test_a_lease_that_was_over_is_replaced_once_all_that_was_done_under_it_has_stopped(
+    database: Database, tmp_path: Path
+) -> None:
+    context, under = new_context(database, tmp_path), list[WorkerId]()
+
+    async def stop_all() -> None:
+        under.append(context.worker_id)
+
+    await heartbeat.enter(context, slots=1)
+    first = context.worker_id
+    await heartbeat.renew(context, slots=1, on_lost=stop_all)
+    assert under == []
+    await database.run(workers.end_all)
+    await heartbeat.renew(context, slots=1, on_lost=stop_all)
+    assert under == [first]
+    assert context.worker_id != first
+
+
+async def test_the_next_check_gives_back_what_has_not_begun_of_a_paused_batch(
+    database: Database, tmp_path: Path
+) -> None:
+    context = new_context(database, tmp_path)
+    batch_id, keeper = await send(context, 2), LeaseKeeper(context)
+    waiting: list[AttemptKey] = []
+    keeper.on_waiting_lost = waiting.extend
+    claimed = await claim_as(context, str(context.worker_id), most=2)
+    keeper.take(claimed)
+    await batch_control.pause(context, batch_id, owner_id=None)
+    checking = asyncio.create_task(keeper.run())
+    await until(context, batch_id, lambda batch: batch.counts.pending == 2)
+    checking.cancel()
+    assert sorted(waiting) == sorted(each.claim.key for each in claimed)

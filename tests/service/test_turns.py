@@ -1,13 +1,14 @@
 """Whose turn it is and what a worker gets: tiers, shares, ageing and limits, as rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
+import databases
 from batchmill.db import batches, shares, turns
 from batchmill.db.connect import Database
 from batchmill.db.shares import Share
@@ -136,6 +137,64 @@ def test_a_family_that_is_full_hides_no_other_batch_of_its_owner(database: Datab
     caps = {"images": 1}
     assert [each.claim.batch_id for each in rows.take(caps=caps)] == [BATCH]
     assert [each.claim.batch_id for each in rows.take(caps=caps)] == ["bat_2"]
+
+
+def test_what_has_begun_counts_towards_the_cap(database: Database) -> None:
+    rows = Rows(database)
+    rows.batch(4)
+    for claimed in rows.take(caps=CAPS):
+        rows.begin(claimed)
+    assert rows.counts() == {"processing": 2, "pending": 2}
+    assert rows.take(caps=CAPS) == []
+
+
+def full_families(rows: Rows, number: int) -> None:
+    rows.batch(2)
+    rows.take(caps=CAPS)
+    for n in range(number):
+        rows.batch(batch_id=f"bat_full_{n}", owner_id=BERTA)
+
+
+def paused_batches(rows: Rows, number: int) -> None:
+    for n in range(number):
+        rows.batch(batch_id=f"bat_paused_{n}")
+        rows.at_any_time(batches.change, BatchId(f"bat_paused_{n}"), paused=True)
+
+
+def full_batches(rows: Rows, number: int) -> None:
+    for n in range(number):
+        rows.batch(2, batch_id=f"bat_full_{n}", concurrency=1)
+        rows.take(most=1)
+
+
+@pytest.mark.parametrize("making", [full_families, paused_batches, full_batches])
+def test_a_claim_asks_no_more_often_however_many_batches_can_have_nothing(
+    database: Database, making: Callable[[Rows, int], None]
+) -> None:
+    asked = []
+    for number in (1, 6):
+        with database.engine.begin() as conn:
+            databases.empty(conn)
+        rows = Rows(database)
+        making(rows, number)
+        rows.enter()
+        asked.append(statements_of(database, lambda: rows.take(caps=CAPS)))  # noqa: B023
+    assert asked[0] == asked[1]
+
+
+def statements_of(database: Database, act: Callable[[], list[transitions.Claimed]]) -> int:
+    """Return how many statements a claim took that got nothing."""
+    seen: list[object] = []
+
+    def note(*_told: object) -> None:
+        seen.append(None)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        assert act() == []
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
+    return len(seen)
 
 
 # Turns and priorities
