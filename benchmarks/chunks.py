@@ -1,7 +1,8 @@
 """Delivery alone: no-op items a second, statements and CPU an item, on each database.
 
-    make bench-chunks                          all rows
-    BENCH_ROWS='postgresql*' make bench-chunks some of them
+    make bench-chunks                            all rows
+    BENCH_ROWS='postgresql*' make bench-chunks   some of them
+    BENCH_BEFORE=FOLDER make bench-chunks        beside an earlier commit, checked out there
 
 Workers run no child: an attempt ends where it begins (`inline_worker.py`), so that what is measured
 is claim, finish and all between. A batch of BENCH_ITEMS lies in the database before it is started;
@@ -11,6 +12,7 @@ and the database, but not the line. Medians of BENCH_ROUNDS, the rows in turn. P
 private one; MariaDB is the one that the tests use. Writes benchmarks/results/chunks.md.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -21,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -46,7 +48,7 @@ FAR_ITEMS = int(os.environ.get("BENCH_FAR_ITEMS", "20000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 WANTED = os.environ.get("BENCH_ROWS", "*")
 LINK_MS = float(os.environ.get("LINK_MS", "2.5"))
-LABEL = os.environ.get("BENCH_LABEL", "now")
+BEFORE = os.environ.get("BENCH_BEFORE")
 SLOTS = 3
 """Those of a worker with two cores: its children and one."""
 
@@ -87,15 +89,15 @@ ROWS = [
 ]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Measured:
-    """The rounds of a row: items a second, statements, commits and CPU milliseconds an item."""
+    """A round: items a second; statements, commits and CPU milliseconds an item."""
 
-    rates: list[float] = field(default_factory=list)
-    statements: list[float] = field(default_factory=list)
-    commits: list[float] = field(default_factory=list)
-    own_ms: list[float] = field(default_factory=list)
-    database_ms: list[float] = field(default_factory=list)
+    rate: float
+    statements: float
+    commits: float
+    own_ms: float
+    database_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +111,28 @@ class Place:
 
 def main() -> None:
     rows = [row for row in ROWS if fnmatch(row.name, WANTED)]
-    found = {row.name: Measured() for row in rows}
+    trees = {"now": HERE.parent} | ({"before": Path(BEFORE)} if BEFORE else {})
+    found: dict[tuple[str, str], list[Measured]] = {}
     for number in range(ROUNDS):
         for row in rows:
-            _measure(row, found[row.name])
-            print(number + 1, row.name, round(found[row.name].rates[-1]), flush=True)
+            for when, tree in trees.items():
+                done = _in_a_process(row, tree)
+                found.setdefault((row.name, when), []).append(done)
+                print(number + 1, row.name, when, round(done.rate), flush=True)
     table = _table(rows, found)
     print(table)
     (HERE / "results/chunks.md").write_text(table, encoding="utf-8")
 
 
-def _measure(row: Row, found: Measured) -> None:
+def _in_a_process(row: Row, tree: Path) -> Measured:
+    """Measure a row with the package of a tree."""
+    env = {**os.environ, "PYTHONPATH": f"{tree / 'src'}:{HERE.parent / 'tests'}"}
+    command = [sys.executable, str(HERE / "chunks.py"), "row", row.name]
+    told = subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+    return Measured(**json.loads(told.splitlines()[-1]))
+
+
+def _measured(row: Row) -> Measured:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL runs as a user of its own
@@ -137,11 +150,13 @@ def _measure(row: Row, found: Measured) -> None:
                 spent_s = (tree_cpu_s(place.pid) if place.pid else 0.0) - spent_s
                 told = [_stopped(worker) for worker in workers]
             database.engine.dispose()
-    found.rates.append(row.items / passed_s)
-    found.statements.append(sum(each["statements"] for each in told) / row.items)
-    found.commits.append(sum(each["commits"] for each in told) / row.items)
-    found.own_ms.append(1000 * sum(each["cpu_s"] for each in told) / row.items)
-    found.database_ms.append(1000 * spent_s / row.items)
+    return Measured(
+        row.items / passed_s,
+        sum(each["statements"] for each in told) / row.items,
+        sum(each["commits"] for each in told) / row.items,
+        1000 * sum(each["cpu_s"] for each in told) / row.items,
+        1000 * spent_s / row.items,
+    )
 
 
 @contextlib.contextmanager
@@ -262,33 +277,43 @@ def _run(database: Database, drafts: Sequence[BatchId]) -> float:
             return float((last - first).total_seconds())
 
 
-def _table(rows: Sequence[Row], found: dict[str, Measured]) -> str:
+def _table(rows: Sequence[Row], found: dict[tuple[str, str], list[Measured]]) -> str:
     lines = [
-        f"# Delivery of no-op items, {LABEL}\n",
+        "# Delivery of no-op items\n",
         f"{ITEMS:,} items, {FAR_ITEMS:,} over a link of {LINK_MS:g} ms; medians of {ROUNDS} rounds;"
         f" {circumstances()}.\n",
         "| database | workers | items/s | statements an item | commits | CPU ms an item, workers"
-        " | database |\n| --- | --- | --- | --- | --- | --- | --- |",
+        " | database |"
+        + (" before: items/s | statements | CPU ms, workers | database |" * bool(BEFORE)),
+        "| --- " * (11 if BEFORE else 7) + "|",
     ]
     for row in rows:
-        told = found[row.name]
-        rate, statements, commits, own, under = (
-            statistics.median(each)
-            for each in (told.rates, told.statements, told.commits, told.own_ms, told.database_ms)
-        )
+        now = _median(found[row.name, "now"])
         place = row.database + (f", {LINK_MS:g} ms away" if row.is_far else "")
-        place += f", {row.batches} batches of {row.owners} owners" if row.batches > 1 else ""
-        lines.append(
-            f"| {place} | {row.workers} | {rate:,.0f} | {statements:.3f} | {commits:.3f}"
-            f" | {own:.2f} | {under:.2f} |"
+        if row.batches > 1:
+            place += f", {row.batches} batches of {row.owners} owner{'s' * (row.owners > 1)}"
+        line = (
+            f"| {place} | {row.workers} | {now.rate:,.0f} | {now.statements:.3f}"
+            f" | {now.commits:.3f} | {now.own_ms:.2f} | {now.database_ms:.2f} |"
         )
+        if BEFORE:
+            then = _median(found[row.name, "before"])
+            line += f" {then.rate:,.0f} | {then.statements:.3f} | {then.own_ms:.2f}"
+            line += f" | {then.database_ms:.2f} |"
+        lines.append(line)
     return "\n".join(lines) + "\n"
+
+
+def _median(rounds: Sequence[Measured]) -> Measured:
+    names = [each.name for each in fields(Measured)]
+    return Measured(*(statistics.median(getattr(each, name) for each in rounds) for name in names))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["line"]:
-        import asyncio
-
         asyncio.run(_carry(sys.argv[2], int(sys.argv[3])))
+    elif sys.argv[1:2] == ["row"]:
+        (chosen,) = (each for each in ROWS if each.name == sys.argv[2])
+        print(json.dumps(asdict(_measured(chosen))))
     else:
         main()
