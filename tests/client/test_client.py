@@ -71,7 +71,7 @@ def test_many_files_go_in_several_requests(client: Client, tmp_path: Path) -> No
     assert batch.counts.total == 120
     names = [item.input.path for item in client.items(batch.id)]
     assert names == [upload.name for upload in many]
-    client.cancel(batch.id)
+    client.wait(batch.id)
 
 
 def test_bytes_are_told_as_they_leave(client: Client, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from sqlalchemy.pool import QueuePool
 from batchmill.errors.outage import (
     DatabaseMismatchError,
     DatabaseUnavailableError,
+    ServerBusyError,
     StorageFullError,
 )
 
@@ -38,6 +39,9 @@ T = TypeVar("T")
 
 READER_THREADS = 4
 SERVER_THREADS = 8
+LIST_THREADS = 2
+LIST_WAIT_S: Final = 1.0
+"""While a list has waited for longer, no other is begun."""
 GROUP_LIMIT = 128
 """Most calls that share one commit on SQLite."""
 
@@ -63,7 +67,8 @@ _DEADLOCK_TRIES = 12
 class Database:
     """A database by URL: `sqlite:///file.db`, `postgresql://…` or `mysql://…`.
 
-    `run` is for calls that write, `read` for calls that only look; both are transactions.
+    `run` is for calls that write, `read` for calls that only look, and `browse` for those that may
+    look at many rows; each is a transaction, and none of them waits for another kind.
     """
 
     def __init__(self, url: str) -> None:
@@ -79,6 +84,9 @@ class Database:
             self._writes = _PooledWriter(self.engine)
             threads = SERVER_THREADS
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix="db-read")
+        self._browsers = ThreadPoolExecutor(LIST_THREADS, thread_name_prefix="db-list")
+        self._lists: dict[object, float] = {}
+        self.list_wait_s = LIST_WAIT_S
 
     @property
     def is_sqlite(self) -> bool:
@@ -113,12 +121,57 @@ class Database:
         Raises:
             DatabaseUnavailableError: the database is away.
         """
+        call = self._looking(lambda conn: function(conn, *args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
+    async def browse(
+        self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `function(conn, …)`, which reads a list, as `read` does, without delaying that.
+
+        Raises:
+            ServerBusyError: lists that were asked for before have waited for too long.
+            DatabaseUnavailableError: the database is away.
+        """
+        self.refuse_lists_when_busy()
+        return await self.browse_on(function, *args, **kwargs)
+
+    def refuse_lists_when_busy(self) -> None:
+        """Refuse to begin a list where others have waited for too long.
+
+        Raises:
+            ServerBusyError: so it is.
+        """
+        oldest_s = next(iter(tuple(self._lists.values())), None)
+        if oldest_s is not None and time.monotonic() - oldest_s > self.list_wait_s:
+            raise ServerBusyError("too many lists to read")
+
+    async def browse_on(
+        self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `function(conn, …)`, which reads the next page of a list that was begun.
+
+        Raises:
+            DatabaseUnavailableError: the database is away.
+        """
+        waiting, look = object(), self._looking(lambda conn: function(conn, *args, **kwargs))
 
         def call() -> T:
-            with translated():
-                return _on_living(self.engine, lambda conn: function(conn, *args, **kwargs))
+            self._lists.pop(waiting, None)
+            return look()
 
-        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+        self._lists[waiting] = time.monotonic()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._browsers, call)
+        finally:  # one that was cancelled never began
+            self._lists.pop(waiting, None)
+
+    def _looking(self, function: Callable[[Connection], T]) -> Callable[[], T]:
+        def call() -> T:
+            with translated():
+                return _on_living(self.engine, function)
+
+        return call
 
     async def empty_log(self) -> None:
         """Move SQLite's write-ahead log, which still holds rows overwritten, into its file."""
@@ -136,6 +189,7 @@ class Database:
         """Finish the calls that wait and close every connection. Safe to call twice."""
         await asyncio.to_thread(self._writes.close)
         self._readers.shutdown(wait=True)
+        self._browsers.shutdown(wait=True)
         self.engine.dispose()
 
 
@@ -386,7 +440,7 @@ def _server_engine(url: str) -> Engine:
     engine = create_engine(
         url,
         pool_size=SERVER_THREADS,
-        max_overflow=SERVER_THREADS,
+        max_overflow=SERVER_THREADS + LIST_THREADS,
         pool_recycle=1800,
         isolation_level="READ COMMITTED",
         connect_args={key: value for key, value in line.items() if key not in parsed.query},

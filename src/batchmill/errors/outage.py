@@ -17,6 +17,8 @@ class OutageError(BatchmillError):
     """How long the dependency itself asks to be left alone, where it does."""
     step: str | None = None
     """Id of the step that needed it, where that is known."""
+    stops_batch: str | None = None
+    """What is away, in words, where all files of a batch need it and wait until it is back."""
 
 
 class StorageFullError(OutageError):
@@ -139,6 +141,7 @@ class ModelBusyError(OutageError):
     """The model's server takes no more questions for a while."""
 
     code = "model_busy"
+    stops_batch = "the model's server takes no more questions for a while"
     remedy = "Nothing: it is asked again later. Fewer files at once (`concurrency`) avoid it."
 
     def __init__(
@@ -156,6 +159,7 @@ class ModelUnavailableError(OutageError):
     """The model's server does not answer, or has a fault."""
 
     code = "model_unavailable"
+    stops_batch = "the model's server does not answer"
     remedy = "Look whether the model's server is up; BATCHMILL_LLM_BASE_URL says where it is."
 
     def __init__(
@@ -171,6 +175,16 @@ class ModelUnavailableError(OutageError):
         self.unasked = unasked
         """Whether the question surely was not answered, and so costs nothing."""
         self.retry_after_s = retry_after_s
+
+
+class ServerBusyError(OutageError):
+    """The server has more lists to read, or more streams open, than it keeps up with."""
+
+    code = "server_busy"
+    remedy = "Wait as long as Retry-After says; the status of a batch or item is always answered."
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The server has {what}; try again in a few seconds.")
 
 
 class ServerUnreachableError(OutageError):

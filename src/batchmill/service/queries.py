@@ -83,6 +83,14 @@ class Reading:
             raise NotFoundError("batch", batch_id)
         return found
 
+    def begin_list(self) -> None:
+        """Refuse a list that is read page by page, before its first byte is sent.
+
+        Raises:
+            ServerBusyError: the server has too many lists to read.
+        """
+        self.server.database.refuse_lists_when_busy()
+
     async def item(self, item_id: str) -> tuple[Item, Batch]:
         """Read one item and its batch.
 
@@ -105,7 +113,7 @@ class Reading:
             InvalidFieldError: the cursor is not one of ours.
         """
         before = None if cursor is None else BatchId(_read_cursor(cursor, str)[0])
-        rows = await self.server.database.read(
+        rows = await self.server.database.browse(
             batches.page, self.owner_id, limit=limit + 1, before=before, only=only
         )
         return _page(rows, limit, lambda batch: [batch.id])
@@ -132,7 +140,7 @@ class Reading:
         if cursor is not None:
             name, position = _read_cursor(cursor, str, int)
             after = (name, position)
-        rows = await self.server.database.read(
+        rows = await self.server.database.browse(
             _items, batch.id, wanted, limit=limit + 1, after=after
         )
         return _page(rows, limit, lambda item: [item.input.name, item.position])
@@ -140,10 +148,10 @@ class Reading:
     async def every_item(
         self, batch: Batch, only: listing.ItemFilter
     ) -> AsyncIterator[Sequence[Item]]:
-        """Yield all items of a batch by position, page by page."""
+        """Yield all items of a batch by position, page by page; it is not refused once begun."""
         after = None
         while True:
-            rows = await self.server.database.read(
+            rows = await self.server.database.browse_on(
                 listing.page, batch.id, limit=PAGE_ROWS, after=after, only=only
             )
             if not rows:
@@ -154,7 +162,7 @@ class Reading:
     async def archive_rows(self, batch: Batch, after: int) -> Sequence[ArchiveRow]:
         """Return the result files behind position `after`: a page of them, none at the end."""
         while True:
-            found = await self.server.database.read(
+            found = await self.server.database.browse_on(
                 listing.outputs_page, batch.id, after=after, limit=PAGE_ROWS
             )
             rows = [
@@ -168,7 +176,7 @@ class Reading:
 
     async def failures(self, batch: Batch) -> Sequence[SampledGroup]:
         """Return a batch's failures by cause, the most frequent first, with samples of each."""
-        return await self.server.database.read(_failures, batch.id)
+        return await self.server.database.browse(_failures, batch.id)
 
     async def webhook(self, webhook_id: str) -> Webhook:
         """Read one webhook.
@@ -191,7 +199,7 @@ class Reading:
             InvalidFieldError: the cursor is not one of ours.
         """
         before = None if cursor is None else DeliveryId(_read_cursor(cursor, str)[0])
-        rows = await self.server.database.read(
+        rows = await self.server.database.browse(
             webhooks.page, webhook.id, limit=limit + 1, before=before
         )
         return _page(rows, limit, lambda delivery: [delivery.id])

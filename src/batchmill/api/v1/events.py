@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from batchmill.api.context import Ctx, RequestContext
+from batchmill.errors.outage import ServerBusyError
 from batchmill.errors.request import InvalidFieldError
 from batchmill.model.batch import Batch
 
@@ -14,6 +15,8 @@ router = APIRouter(prefix="/v1", tags=["events"])
 
 MOST_BATCHES = 100
 RECONNECT_MS = 2_000
+MOST_STREAMS = 500
+"""Open streams of a process; each costs memory and a share of every tick."""
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 """The second asks nginx to pass each message on at once."""
 STREAM: Final[dict[int | str, dict[str, Any]]] = {
@@ -53,6 +56,8 @@ def _stream(
     ctx: RequestContext, known: Sequence[Batch], last_seen: str | None, *, until_ended: bool
 ) -> Response:
     event_hub = ctx.event_hub
+    if len(event_hub.listeners) >= MOST_STREAMS:
+        raise ServerBusyError(f"{MOST_STREAMS} streams open, the most that it keeps up with")
 
     async def messages() -> AsyncIterator[bytes]:
         with event_hub.listen(known) as listener:

@@ -42,6 +42,7 @@ async def get_report(
 ) -> Response:
     """Write one line for each file: what was sent, what was made, or why it failed."""
     batch = await ctx.reading.batch(batch_id)
+    ctx.reading.begin_list()
 
     async def pages() -> AsyncIterator[bytes]:
         yield report.head(kind)
@@ -64,6 +65,7 @@ async def get_archive(batch_id: str, request: Request, ctx: Ctx) -> Response:
     batch = await ctx.reading.batch(batch_id)
     if not batch.status.ended or batch.ended_at is None:
         raise ConflictError(f"The batch is {batch.status}; its archive is there once it has ended.")
+    ctx.reading.begin_list()
 
     async def rows(after: int) -> Sequence[ArchiveRow]:
         return await ctx.reading.archive_rows(batch, after)
