@@ -149,6 +149,7 @@ export const texts = {
     owner: 'Owner',
     sent: 'Sent',
     paused: (reason: string | null) => (reason ? `Paused: ${reason}` : 'Paused'),
+    waits: (reason: string | null) => (reason ? `Waiting: ${reason}` : 'Waiting'),
     progress: 'Progress',
     open: 'Open for more files',
     rate: 'Speed',

@@ -13,6 +13,7 @@ from batchmill.service.context import ServerContext
 from batchmill.service.execution.process_item import Attempt, process_item
 from batchmill.service.scheduling import heartbeat
 from batchmill.service.scheduling.claiming import Claimer
+from batchmill.service.scheduling.end_work import EndWorker
 from batchmill.service.scheduling.finishing import Finisher
 from batchmill.service.scheduling.leases import LeaseKeeper
 from batchmill.service.scheduling.transitions import Claimed
@@ -69,6 +70,7 @@ class WorkLoop:
         self._keeper = LeaseKeeper(server)
         self._finisher = Finisher(server, self._keeper)
         self._claimer = Claimer(server, self._keeper, self._usage)
+        self._end_worker = EndWorker(server)
         self._carried: set[asyncio.Task[None]] = set()
 
     async def run(self, *, stopping: asyncio.Event) -> None:
@@ -80,6 +82,7 @@ class WorkLoop:
         async with background(self._finisher.run()):
             async with (
                 background(self._keeper.run()),
+                background(self._end_worker.run()),
                 background(server.notifier.listen(lambda: self._claimer.wake(ask=True))),
                 asyncio.TaskGroup() as carrying,
             ):
@@ -98,6 +101,7 @@ class WorkLoop:
     async def stop_all(self) -> None:
         """Stop every attempt: the lease under which items were claimed is over."""
         self._keeper.give_up_all()
+        await self._end_worker.stop()
         if self._carried:
             await asyncio.wait(set(self._carried))
         self._usage.forget()

@@ -38,8 +38,8 @@ MUTANTS = (
     Mutant(
         "cancel-untold",
         _CONTROL,
-        "fold(conn, batch_id)\n        webhook_outbox.announce(conn, batch_id)\n    return",
-        "fold(conn, batch_id)\n    return",
+        "    endings.conclude(conn, batch, ended)\n    return",
+        "    return",
         "the end of a cancelled batch is told",
         ("tests/service/test_webhook_outbox.py",),
     ),
@@ -62,8 +62,8 @@ MUTANTS = (
     Mutant(
         "resume-pace",
         _BATCHES,
-        "pause_reason=None, settled_at=settled, turn_at=now)",
-        "pause_reason=None, turn_at=now)",
+        "batch_id, settled_at=settled, turn_at=now, **over)",
+        "batch_id, turn_at=now, **over)",
         "a pause is no busy time",
         (_ACTS,),
     ),

@@ -4,6 +4,7 @@ from mutants.mutant import Mutant
 
 _ITEMS = "src/batchmill/db/items.py"
 _BATCHES = "src/batchmill/db/batches.py"
+_ENDINGS = "src/batchmill/service/scheduling/endings.py"
 _DELIVERY = "src/batchmill/service/scheduling/transitions.py"
 _BATCH = "src/batchmill/model/batch.py"
 _FENCE = "tests/service/test_fence.py"
@@ -188,7 +189,7 @@ MUTANTS = (
     # The end of a batch
     Mutant(
         "end-too-early",
-        _DELIVERY,
+        _ENDINGS,
         "if counts.unfinished or batch.open",
         "if counts.in_flight or batch.open",
         "a batch ends with its last item",
@@ -196,7 +197,7 @@ MUTANTS = (
     ),
     Mutant(
         "end-while-open",
-        _DELIVERY,
+        _ENDINGS,
         "if counts.unfinished or batch.open or",
         "if counts.unfinished or",
         "an open batch waits for more",
@@ -204,7 +205,7 @@ MUTANTS = (
     ),
     Mutant(
         "end-retention",
-        _DELIVERY,
+        _ENDINGS,
         "kept = plus(now, retention_ms)",
         "kept = plus(now, 0)",
         "an ended batch is kept for its time",
@@ -212,23 +213,23 @@ MUTANTS = (
     ),
     Mutant(
         "end-untold",
-        _DELIVERY,
-        "if told.ended is not None:\n        webhook_outbox.announce(conn, batch_id)",
-        "",
+        _ENDINGS,
+        'if over["status"].ended:\n        webhook_outbox.announce(conn, batch.id)',
+        "pass",
         "the transaction that ends a batch writes the notice",
         (_STORIES,),
     ),
     Mutant(
         "end-always-told",
-        _DELIVERY,
-        "if told.ended is not None:\n        webhook_outbox.announce(conn, batch_id)",
-        "webhook_outbox.announce(conn, batch_id)",
+        _ENDINGS,
+        'if over["status"].ended:\n        webhook_outbox.announce(conn, batch.id)',
+        "webhook_outbox.announce(conn, batch.id)",
         "only the end of a batch is told",
         (_STORIES,),
     ),
     Mutant(
         "end-cancelled",
-        _DELIVERY,
+        _ENDINGS,
         "cancelled=batch.status is BatchStatus.CANCELLING",
         "cancelled=False",
         "a batch that is being cancelled ends as cancelled",
@@ -244,7 +245,7 @@ MUTANTS = (
     ),
     Mutant(
         "halt-at-the-share",
-        _DELIVERY,
+        _ENDINGS,
         "counts.unsuccessful * 100 <= batch",
         "counts.unsuccessful * 100 < batch",
         "a batch stops when more failed than is allowed",
@@ -253,8 +254,8 @@ MUTANTS = (
     Mutant(
         "halt-never",
         _DELIVERY,
-        "{**_halted(batch, deltas), **values, **over}",
-        "{**values, **over}",
+        "**endings.halted(batch, deltas), ",
+        "",
         "a batch stops when more failed than is allowed",
         (_STORIES,),
     ),

@@ -228,8 +228,8 @@ MUTANTS = (
     Mutant(
         "return-uncounted",
         _DELIVERY,
-        "_deltas(held.values(), to=ItemStatus.PENDING)",
-        "_deltas([], to=ItemStatus.PENDING)",
+        "{**deltas, ItemStatus.PENDING: len(held)}",
+        "{ItemStatus.PENDING: len(held)}",
         "counters equal the rows",
         (_STORIES,),
     ),

@@ -17,7 +17,7 @@ from batchmill.model.batch import BatchId, BatchStatus
 from batchmill.model.item import Claim, WorkerId
 from batchmill.service import batch_control
 from batchmill.service.batch_control import RetryScope
-from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling import endings, transitions
 from batchmill.service.scheduling.transitions import EndedAttempt
 from support.rows import (
     AWAY,
@@ -136,7 +136,7 @@ def test_a_batch_whose_last_finish_thought_that_it_had_more_is_ended_by_the_swee
     rows.take(most=1)
     rows.finish(rows.take(most=1)[0], by="wrk_a")
     assert rows.at_any_time(batches.without_work) == []
-    assert not rows.at_any_time(transitions.end_finished, BATCH, retention_ms=WEEK_MS)
+    assert not rows.at_any_time(endings.end_finished, BATCH, retention_ms=WEEK_MS)
     first = rows.at_any_time(
         lambda conn: conn.execute(
             select(schema.items.c.id).where(schema.items.c.status == "queued")
@@ -147,8 +147,8 @@ def test_a_batch_whose_last_finish_thought_that_it_had_more_is_ended_by_the_swee
     rows.finish(held, by="wrk_a")
     assert (rows.batch_row()["status"], rows.counts()) == ("processing", {"completed": 2})
     assert rows.at_any_time(batches.without_work) == [BATCH]
-    assert rows.at_any_time(transitions.end_finished, BATCH, retention_ms=WEEK_MS)
-    assert not rows.at_any_time(transitions.end_finished, BATCH, retention_ms=WEEK_MS)
+    assert rows.at_any_time(endings.end_finished, BATCH, retention_ms=WEEK_MS)
+    assert not rows.at_any_time(endings.end_finished, BATCH, retention_ms=WEEK_MS)
     assert rows.batch_row()["status"] == "completed"
     assert own_rows(rows) == {}
 
@@ -264,7 +264,7 @@ def test_a_settled_batch_was_busy_until_now(database: Database) -> None:
     rows.now += 4_000
     rows.finish(claimed, by="wrk_a")
     assert rows.batch_row()["settled_at"] is None
-    rows.do(transitions.settle, BATCH)
+    rows.do(endings.settle, BATCH)
     row = rows.batch_row()
     assert (row["settled_at"], row["busy_ms"]) == (from_ms(rows.now), 4_000)
 
@@ -375,6 +375,6 @@ def test_a_batch_that_runs_is_not_ended_while_it_is_open_or_has_no_file(database
     rows.finish(rows.take()[0])
     assert rows.counts() == {"completed": 1}
     assert rows.at_any_time(batches.without_work) == []
-    assert not rows.at_any_time(transitions.end_finished, BATCH, retention_ms=WEEK_MS)
+    assert not rows.at_any_time(endings.end_finished, BATCH, retention_ms=WEEK_MS)
     assert rows.batch_as_read().status is BatchStatus.PROCESSING
-    assert not rows.at_any_time(transitions.end_finished, BatchId("bat_none"), retention_ms=WEEK_MS)
+    assert not rows.at_any_time(endings.end_finished, BatchId("bat_none"), retention_ms=WEEK_MS)

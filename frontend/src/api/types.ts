@@ -39,6 +39,7 @@ export interface Batch {
   status: BatchStatus
   paused: boolean
   pause_reason: string | null
+  outage_since?: string | null
   open: boolean
   name: string | null
   tag: string | null

@@ -56,6 +56,7 @@ def batch(row: model.Batch, position: int | None = None) -> responses.Batch:
         status=row.status,
         paused=row.paused,
         pause_reason=row.pause_reason,
+        outage_since=row.outage_since,
         open=row.open,
         name=row.name,
         tag=row.tag,

@@ -5,12 +5,13 @@ first, and before anything else: the batch row is always locked before its items
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Row,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    cast,
     func,
     literal,
     select,
@@ -44,6 +46,10 @@ from batchmill.model.item import ItemStatus
 Number = int | ColumnElement[int]
 
 COUNTED = tuple(ItemStatus)
+OUTAGE_OVER: Final = {"outage_since": None, "outage_until": None}
+"""The columns of a batch of which nothing is away."""
+PROBE_MS, MOST_PROBE_MS, PROBES = 5_000, 300_000, 4
+"""While something is away the next try waits as long as a quarter of the outage so far."""
 STANDSTILL_MS = 60_000
 STANDSTILL_ITEMS = 20
 """A gap longer than a minute, and than these items take, says nothing about the pace."""
@@ -86,6 +92,7 @@ def order_values(order: BatchDraft) -> dict[str, Any]:
         "time_limit_s": order.time_limit_s,
         "metadata": order.metadata,
         "tag": order.tag,
+        "end_work": order.end_work,
         "result_token": order.result_token,
         "webhook_id": order.webhook_id,
     }
@@ -94,17 +101,37 @@ def order_values(order: BatchDraft) -> dict[str, Any]:
 def lock(conn: Connection, batch_id: BatchId) -> Batch | None:
     """Hold a batch's row until the transaction ends, and read the batch.
 
-    Read by a statement of its own: that of the lock may be older than what it had to wait for.
+    What workers have counted is read by a statement of its own: that of the lock may be older than
+    what it had to wait for.
     """
-    if conn.dialect.name != "sqlite":  # there one who may write is alone anyway
-        conn.execute(_locking(), {"batch_id": batch_id})
-    return get_any(conn, batch_id)
+    row = conn.execute(_locking(), {"batch_id": batch_id}).one_or_none()
+    if row is None:
+        return None
+    number, *counted = conn.execute(_counted(), {"batch_id": batch_id}).one()
+    own = row[len(_PLAIN) :]
+    together = (*row[: len(_PLAIN)], *(a + (b or 0) for a, b in zip(own, counted, strict=True)))
+    return replace(_batch(together), is_counted_apart=number > 0)
+
+
+def lock_new(conn: Connection, batch_id: BatchId) -> Batch | None:
+    """Hold and read the row of a batch of which no worker has counted anything yet."""
+    row = conn.execute(_locking(), {"batch_id": batch_id}).one_or_none()
+    return None if row is None else _batch(row)
 
 
 @cache
 def _locking() -> Select[Any]:
-    query = select(batches.c.id).where(batches.c.id == bindparam("batch_id"))
+    """Return the statement of `lock`, made once."""
+    columns = (batches.c[name] for name in (*_PLAIN, *SUMMED))
+    query: Select[Any] = select(*columns).where(batches.c.id == bindparam("batch_id"))
     return query.with_for_update()
+
+
+@cache
+def _counted() -> Select[Any]:
+    columns: list[ColumnElement[Any]] = [func.count()]
+    columns += [func.sum(counters.c[name]) for name in SUMMED]
+    return select(*columns).where(counters.c.batch_id == bindparam("batch_id"))
 
 
 def get(conn: Connection, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch | None:
@@ -239,7 +266,8 @@ def start_cancelling(conn: Connection, batch_id: BatchId, *, reason: str | None 
 def resume(conn: Connection, batch_id: BatchId, *, now: Clock = NOW) -> bool:
     """Let a batch go on; the pause does not count as busy time."""
     settled = case((batches.c.run_started_at.is_(None), None), else_=now)
-    return change(conn, batch_id, paused=False, pause_reason=None, settled_at=settled, turn_at=now)
+    over = {"paused": False, "pause_reason": None, **OUTAGE_OVER}
+    return change(conn, batch_id, settled_at=settled, turn_at=now, **over)
 
 
 def count(
@@ -252,6 +280,26 @@ def count(
     moved = {f"n_{status}": add(f"n_{status}", delta) for status, delta in deltas.items() if delta}
     changed = {"revision": add("revision", 1), **moved, **values}
     prepared.change(conn, batches, {"id": batch_id}, changed)
+
+
+def next_probe(batch: Batch, *, wait_ms: int = 0, now: Clock = NOW) -> dict[str, Any]:
+    """Return the columns that put off the next try of what is away, by `wait_ms` at least.
+
+    `batch` is locked. With the outage the pause grows: each try may cost something.
+    """
+    since = now if batch.outage_since is None else literal(to_ms(batch.outage_since), BigInteger)
+    wait = (now - since) / PROBES
+    least = max(PROBE_MS, wait_ms)
+    wait = case(
+        (wait < least, least), (wait > MOST_PROBE_MS, max(least, MOST_PROBE_MS)), else_=wait
+    )
+    return {"outage_until": now + cast(wait, BigInteger)}
+
+
+def is_away_for(conn: Connection, batch_id: BatchId, age_ms: int, *, now: Clock = NOW) -> bool:
+    """Say whether what a batch needs has been away for so long."""
+    query = select(batches.c.id).where(batches.c.id == batch_id)
+    return conn.scalar(query.where(batches.c.outage_since < now - age_ms)) is not None
 
 
 def add(column: str, amount: float) -> Formula:
@@ -358,16 +406,18 @@ _PLAIN = (
     "id", "owner_id", "status", "pipeline", "pipeline_name", "family", "tier", "priority",
     "created_at", "paused", "pause_reason", "open", "name", "concurrency", "halt_after_pct",
     "metadata", "tag", "started_at", "ended_at", "expires_at", "run_no", "run_base",
-    "run_started_at", "bytes_in", "busy_ms", "settled_at", "result_token", "webhook_id",
+    "run_started_at", "bytes_in", "busy_ms", "settled_at", "outage_since", "end_work",
+    "result_token", "webhook_id",
 )
 # fmt: on
 
 
-def _batch(row: Row[Any]) -> Batch:
-    plain = dict(zip(_PLAIN, row, strict=False))
+def _batch(row: Row[Any] | tuple[Any, ...]) -> Batch:
+    plain: dict[str, Any] = dict(zip(_PLAIN, row, strict=False))
     plain["status"] = BatchStatus(plain["status"])
+    added = dict(zip(SUMMED, row[len(_PLAIN) :], strict=True))
+    run_s2 = float(added.pop("run_s2"))
     # PostgreSQL and MariaDB sum whole numbers to decimals.
-    added = dict(zip(SUMMED, map(int, row[len(_PLAIN) :]), strict=True))
-    counts = Counts(*(added.pop(f"n_{status}") for status in COUNTED))
-    plain |= added | {"run_s2": float(row.run_s2)}
-    return Batch(counts=counts, **plain)
+    numbers: dict[str, Any] = {name: int(value) for name, value in added.items()}
+    counts = Counts(*(numbers.pop(f"n_{status}") for status in COUNTED))
+    return Batch(counts=counts, run_s2=run_s2, **plain, **numbers)

@@ -50,8 +50,8 @@ TIER: Final = 100
 class Turn:
     """The batch whose turn it is. `is_aged`: it had waited too long.
 
-    `is_new` until the first claim of its run, and `is_bounded` where it has a `concurrency`: then
-    who claims of it goes alone.
+    `is_new` until the first claim of its run, `is_bounded` where it has a `concurrency`, `is_away`
+    while something is that it needs: then who claims of it goes alone.
     """
 
     batch_id: BatchId
@@ -60,6 +60,7 @@ class Turn:
     is_aged: bool
     is_new: bool = False
     is_bounded: bool = False
+    is_away: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ def next_turn(
         is_aged=bool(row.is_aged),
         is_new=row.status == BatchStatus.QUEUED,
         is_bounded=row.concurrency is not None,
+        is_away=row.outage_since is not None,
     )
 
 
@@ -194,6 +196,7 @@ def _next_turn(now: Clock, *, only_unserved: bool) -> Select[Any]:
             batches.c.family,
             batches.c.status,
             batches.c.concurrency,
+            batches.c.outage_since,
             case((is_aged, 1), else_=0).label("is_aged"),
         )
         .select_from(
@@ -202,7 +205,7 @@ def _next_turn(now: Clock, *, only_unserved: bool) -> Select[Any]:
             )
         )
         .where(_running(), batches.c.paused.is_(False), living)
-        .where(_has_due(counted, now), _room(counted))
+        .where(_has_due(counted, now), _room(counted), _may_be_tried(now))
         .where(batches.c.id.not_in(bindparam("passed_batches", expanding=True)))
         .where(batches.c.family.not_in(bindparam("passed_families", expanding=True)))
         .where(batches.c.owner_id.not_in(bindparam("passed_owners", expanding=True)))
@@ -284,6 +287,11 @@ def _last_turn(counted: Subquery) -> ColumnElement[int]:
 def _room(counted: Subquery) -> ColumnElement[bool]:
     in_flight = with_sum("n_queued", counted) + with_sum("n_processing", counted)
     return batches.c.concurrency.is_(None) | (in_flight < batches.c.concurrency)
+
+
+def _may_be_tried(now: Clock) -> ColumnElement[bool]:
+    """Say whether nothing is away that a batch needs, or may be back."""
+    return batches.c.outage_until.is_(None) | (batches.c.outage_until <= now)
 
 
 def _has_due(counted: Subquery, now: Clock) -> ColumnElement[bool]:

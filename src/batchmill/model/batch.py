@@ -15,9 +15,9 @@ LOCAL_OWNER = OwnerId("local")
 class BatchStatus(StrEnum):
     """Where a batch is; `paused` is a separate flag that can stand beside any of these.
 
-    VALIDATING, FINALIZING and EXPIRED are words of the API, so clients know them; nothing is in
-    these states yet, because files are looked at when they are worked on and ended batches are
-    removed whole.
+    VALIDATING and EXPIRED are words of the API, so clients know them; nothing is in these states
+    yet, because files are looked at when they are worked on and ended batches are removed whole.
+    FINALIZING is a batch whose items have ended and whose end work has not.
     """
 
     UPLOADING = "uploading"
@@ -102,6 +102,9 @@ class Batch:
     What the current run says about its pace: `run_base` items were finished before it and are
     not part of it; attempts took `run_ms` together, the squares of their seconds sum to
     `run_s2`; `busy_ms` passed up to the last settled attempt at `settled_at`, pauses left out.
+    What its files need besides batchmill, as a model, is away since `outage_since`.
+    With `end_work` something is left to do once all items have ended. Where it was read to be
+    changed, `is_counted_apart` says whether workers have counted beside its row.
     """
 
     id: BatchId
@@ -137,6 +140,9 @@ class Batch:
     run_s2: float = 0.0
     busy_ms: int = 0
     settled_at: datetime | None = None
+    outage_since: datetime | None = None
+    end_work: bool = False
+    is_counted_apart: bool = False
     result_token: str | None = None
     webhook_id: str | None = None
 
@@ -166,6 +172,7 @@ class BatchDraft:
     halt_after_pct: float | None = None
     time_limit_s: int | None = None
     keep_open: bool = False
+    end_work: bool = False
     result_token: str | None = None
     webhook_id: str | None = None
 

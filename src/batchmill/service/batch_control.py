@@ -17,9 +17,8 @@ from batchmill.errors.request import ConflictError, NotFoundError
 from batchmill.logs import Event
 from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import FINAL, ItemId, ItemStatus
-from batchmill.service import webhook_outbox
 from batchmill.service.context import ServerContext
-from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling import endings
 from batchmill.storage import keys
 
 CHUNK_ROWS = 1_000
@@ -226,11 +225,9 @@ def _cancel_chunk(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> 
         moved = items.cancel(conn, ids, seen=status) if ids else 0
         deltas[status] -= moved
         deltas[ItemStatus.CANCELLED] += moved
-    ended = transitions.finish_values(batch, deltas, retention_ms=retention_ms)
+    ended = endings.finish_values(batch, deltas, retention_ms=retention_ms)
     batches.count(conn, batch_id, deltas, **ended)
-    if ended:
-        counters.fold(conn, batch_id)
-        webhook_outbox.announce(conn, batch_id)
+    endings.conclude(conn, batch, ended)
     return 0 if ended else len(rows)
 
 
@@ -255,7 +252,7 @@ def _retry_chunk(conn: Connection, batch_id: BatchId, scope: RetryScope, *, is_f
         deltas[ItemStatus.PENDING] += moved
     _leave_groups(conn, [no for _, _, no in rows if no is not None])
     if rows:
-        finished = transitions.counts_after(batch.counts, deltas).finished
+        finished = endings.counts_after(batch.counts, deltas).finished
         batches.count(conn, batch_id, deltas, **_run(batch, finished, is_first=is_first))
     return len(rows)
 
@@ -272,8 +269,9 @@ def _run(batch: Batch, finished: int, *, is_first: bool) -> dict[str, Any]:
     """
     begun = batch.counts.finished > batch.run_base or batch.run_started_at is not None
     run = {"run_no": batch.run_no + (is_first or begun), "run_base": finished, "turn_at": NOW}
+    run |= batches.OUTAGE_OVER
     pace = {"run_started_at": None, "settled_at": None, "run_ms": 0, "run_s2": 0.0, "busy_ms": 0}
-    if not batch.status.ended:
+    if not batch.status.ended and batch.status is not BatchStatus.FINALIZING:
         return {**run, **pace}
     status = {"status": BatchStatus.QUEUED, "pause_reason": None}
     return {**run, **pace, **status, "ended_at": None, "expires_at": None}
@@ -286,11 +284,10 @@ def _close(
     batch = batches.lock(conn, batch_id)
     if batch is None or not batch.open:
         return
-    ended = transitions.finish_values(replace(batch, open=False), {}, retention_ms=retention_ms)
+    ended = endings.finish_values(replace(batch, open=False), {}, retention_ms=retention_ms)
     where = (batches.waits_no_more(),) if if_left else ()
-    if batches.change(conn, batch_id, *where, open=False, **ended) and ended:
-        counters.fold(conn, batch_id)
-        webhook_outbox.announce(conn, batch_id)
+    if batches.change(conn, batch_id, *where, open=False, **ended):
+        endings.conclude(conn, batch, ended)
 
 
 def _delete_rows(conn: Connection, batch_id: BatchId) -> None:

@@ -109,6 +109,11 @@ class ServerContext:
         }
 
     @property
+    def has_end_work(self) -> bool:
+        """Whether batches of some family have something left to do once their items have ended."""
+        return any(rules.end_work is not None for rules in self.family_rules.values())
+
+    @property
     def lease_ms(self) -> int:
         """How long a worker counts as alive without a word from it."""
         return round(self.settings.lease_s * 1000)

@@ -14,6 +14,7 @@ from batchmill.db import (
     access,
     batches,
     counters,
+    ends,
     idempotency,
     items,
     shares,
@@ -29,7 +30,7 @@ from batchmill.model.item import Claim, WorkerId
 from batchmill.service import batch_control, orphans, stores
 from batchmill.service.context import ServerContext
 from batchmill.service.orphans import StoreKind
-from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling import endings, transitions
 from batchmill.storage import keys
 
 Step = Callable[[ServerContext], Awaitable[None]]
@@ -102,6 +103,7 @@ async def rescue_lost(server: ServerContext) -> None:
     What they had counts against their owners' turns no longer.
     """
     await server.database.run(shares.free_gone)
+    await server.database.run(ends.free_gone)
     for worker_id in await server.database.read(workers.gone):
         while rows := await server.database.read(items.of_worker, worker_id, limit=CHUNK_ROWS):
             by_batch: dict[BatchId, list[Claim]] = {}
@@ -143,9 +145,7 @@ async def end_finished(server: ServerContext) -> None:
     """End batches of which nothing is left, should their last finish have missed it."""
     retention_ms = server.settings.retention_s * 1000
     for batch_id in await server.database.read(batches.without_work):
-        ended = await server.database.run(
-            transitions.end_finished, batch_id, retention_ms=retention_ms
-        )
+        ended = await server.database.run(endings.end_finished, batch_id, retention_ms=retention_ms)
         if ended:
             logs.warning(Event.BATCH_ENDED, batch=batch_id)
 

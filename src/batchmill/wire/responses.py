@@ -67,6 +67,11 @@ class Batch(ResponseModel):
     status: BatchStatus
     paused: bool
     pause_reason: str | None
+    outage_since: datetime | None = Field(
+        default=None,
+        description="Since when something that the files need is away, such as a model's server;"
+        " `pause_reason` names it",
+    )
     open: bool
     name: str | None
     tag: str | None

@@ -14,9 +14,10 @@ from sqlalchemy import Connection, func, select
 from batchmill.db import batches, workers
 from batchmill.db.connect import Database
 from batchmill.db.schema import batches as batch_rows
-from batchmill.errors.outage import StorageUnavailableError
+from batchmill.errors.outage import ModelUnavailableError, StorageUnavailableError
 from batchmill.model.item import Spent
 from batchmill.service.context import ServerContext
+from batchmill.service.scheduling.transitions import Claimed
 from batchmill.storage.local import LocalStorage
 from support.server_contexts import (
     PIPELINE,
@@ -210,3 +211,23 @@ async def test_a_submission_that_an_outage_refused_is_in_no_list_and_goes_once_i
     storage.away = False
     await swept(context)
     assert await database.read(rows) == 0
+
+
+async def test_a_model_that_comes_back_costs_no_file_a_retry(
+    database: Database, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def model(claimed: Claimed) -> None:
+        asked.append(claimed.claim.item_id)
+        if len(asked) <= 2:
+            raise ModelUnavailableError(claimed.input.name, "could not be reached", unasked=True)
+
+    context = new_context(database, tmp_path)
+    async with working(context, scripted(tmp_path, model)):
+        batch_id = await send(context, 5)
+        batch = await until(context, batch_id, lambda batch: batch.outage_since is not None)
+        assert batch.pause_reason == "the model's server does not answer"
+        batch = await until_ended(context, batch_id)
+    assert (batch.counts.completed, batch.pause_reason) == (5, None)
+    assert {item.spent.errors for item in await items_of(context, batch_id)} == {0}

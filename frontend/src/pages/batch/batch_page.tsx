@@ -136,6 +136,7 @@ function useTabTitle(batch: Batch): void {
 /** What a reader hears when the batch's status changes; not every percent. */
 function announcement(batch: Batch): string {
   const failed = batch.counts.failed + batch.counts.quarantined
-  const status = batch.paused ? texts.batch.paused(batch.pause_reason) : texts.batchStatus[batch.status]
+  const running = batch.outage_since ? texts.batch.waits(batch.pause_reason) : texts.batchStatus[batch.status]
+  const status = batch.paused ? texts.batch.paused(batch.pause_reason) : running
   return batch.ended_at && failed ? `${status}. ${texts.status.failed}: ${count(failed)}` : status
 }

@@ -75,6 +75,7 @@ function List({ batches }: { batches: readonly Batch[] }) {
 
 function State({ batch }: { batch: Batch }) {
   if (batch.paused) return <span class="state paused">{texts.batch.paused(batch.pause_reason)}</span>
+  if (batch.outage_since) return <span class="state paused">{texts.batch.waits(batch.pause_reason)}</span>
   const { pending, queued, processing, retrying } = batch.counts
   const idle = batch.open && batch.ended_at === null && pending + queued + processing + retrying === 0
   const status = idle ? 'uploading' : batch.status

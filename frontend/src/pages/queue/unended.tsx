@@ -52,6 +52,7 @@ function columns(onChange: () => void): Column<Batch>[] {
 function State({ batch }: { batch: Batch }) {
   const { position, items_per_second: pace } = batch.progress
   if (batch.paused) return <bdi>{texts.batch.paused(batch.pause_reason)}</bdi>
+  if (batch.outage_since) return <bdi>{texts.batch.waits(batch.pause_reason)}</bdi>
   const more = position !== null ? texts.batch.place(position) : pace !== null ? rate(pace) : ''
   return (
     <>

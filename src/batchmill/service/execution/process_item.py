@@ -121,8 +121,10 @@ def _failed(server: ServerContext, claimed: Claimed, error: BatchmillError) -> F
         code=error.code,
         detail=error.detail,
     )
-    wait_s = error.retry_after_s or 0.0 if isinstance(error, OutageError) else 0.0
-    return Failed(failure, budget, _policy(server, claimed, step), wait_s)
+    policy = _policy(server, claimed, step)
+    if not isinstance(error, OutageError):
+        return Failed(failure, budget, policy)
+    return Failed(failure, budget, policy, error.retry_after_s or 0.0, error.stops_batch)
 
 
 def _policy(server: ServerContext, claimed: Claimed, step: str | None) -> RetryPolicy:

@@ -19,7 +19,7 @@ from batchmill.model.batch import BatchId
 from batchmill.model.item import AttemptKey, Claim, Failure
 from batchmill.model.retry import RetryPolicy
 from batchmill.service.context import ServerContext
-from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling import endings, transitions
 from batchmill.service.scheduling.leases import LeaseKeeper
 from batchmill.service.scheduling.transitions import (
     Claimed,
@@ -120,7 +120,7 @@ class Finisher:
             try:
                 while self._unsettled:
                     batch_id = self._unsettled.pop()
-                    await self._server_context.database.run(transitions.settle, batch_id)
+                    await self._server_context.database.run(endings.settle, batch_id)
             except OutageError as error:
                 logs.warning(Event.ITEM_INTERRUPTED, code=error.code, detail=error.detail)
             except Exception as error:  # a fault of ours must not end the worker

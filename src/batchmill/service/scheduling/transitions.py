@@ -6,14 +6,14 @@ else in the batch's row, under its lock. All locks are taken in one order: batch
 counters, failures.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from batchmill.db import batches, counters, failures, items, shares, turns, workers
 from batchmill.db.connect import Connection
 from batchmill.db.items import Ending, Failing
-from batchmill.db.prepared import plus
 from batchmill.db.shares import Share
 from batchmill.db.turns import Due, Passed, Turn
 from batchmill.db.types import NOW, Clock
@@ -21,13 +21,11 @@ from batchmill.errors.item import Budget, WorkerLostError
 from batchmill.model import pipeline as pipelines
 from batchmill.model import retry
 from batchmill.model.batch import (
-    RUNNABLE,
     Batch,
     BatchId,
     BatchStatus,
     Counts,
     OwnerId,
-    final_status,
 )
 from batchmill.model.item import (
     AttemptKey,
@@ -40,13 +38,15 @@ from batchmill.model.item import (
     Spent,
     WorkerId,
 )
-from batchmill.service import webhook_outbox
+from batchmill.service.scheduling import endings
 
 CHUNK_ITEMS: Final = 200
 CHUNK_BYTES: Final = 64_000_000
 """Most that a worker claims at once; one file may be larger."""
 SUSPECT_LOST: Final = 2
 """An item whose worker was lost so often is suspected: it is claimed and worked on alone."""
+LONGEST_OUTAGE_MS: Final = 86_400_000
+"""What a batch needs and is away for longer than a day is waited for no more."""
 MOST_LOST: Final = 4
 """After so many losses, the last ones of workers that had begun with it alone, it is at fault."""
 _ANY_LOST: Final = 2**31 - 1
@@ -57,9 +57,9 @@ class Claimed:
     """A claimed item with all that its attempt needs; it is one of `total` of its batch.
 
     `is_capped`: only so many of its batch or family may be in hand at once. `may_halt`: its failure
-    may stop its batch. `was_tried`: an earlier attempt may have left files behind. `is_aged`: its
-    batch had waited too long. `is_suspect`: workers were lost while they had it, so its begin is
-    noted before it begins.
+    may stop its batch. `is_probe`: it tries what its batch needs and was away. `was_tried`: an
+    earlier attempt may have left files behind. `is_aged`: its batch had waited too long.
+    `is_suspect`: workers were lost while they had it, so its begin is noted before it begins.
     """
 
     claim: Claim
@@ -72,6 +72,7 @@ class Claimed:
     is_capped: bool = False
     is_sequential: bool = False
     may_halt: bool = False
+    is_probe: bool = False
     was_tried: bool = False
     is_aged: bool = False
     is_suspect: bool = False
@@ -107,13 +108,15 @@ class Completed:
 class Failed:
     """The attempt ended with a known error; `budget` is the retry budget it uses up.
 
-    It is not tried again before `retry_after_s` is over, if what was away asks for that.
+    It is not tried again before `retry_after_s` is over, if what was away asks for that. In an
+    `outage` of what the batch needs, which that names, it uses up nothing.
     """
 
     failure: Failure
     budget: Budget
     policy: retry.RetryPolicy
     retry_after_s: float = 0.0
+    outage: str | None = None
 
 
 Outcome = Completed | Failed
@@ -172,13 +175,14 @@ def _take(
 ) -> Sequence[Claimed]:
     """Claim of a batch: alone where that must be, else beside all who do the same."""
     is_capped = turn.is_bounded or turn.family in asking.caps
-    is_alone = is_capped or turn.is_new
-    read = batches.lock if is_alone else batches.get_any
-    batch = read(conn, turn.batch_id)
+    is_alone = is_capped or turn.is_new or turn.is_away
+    batch = _read(conn, turn, is_alone=is_alone, is_exact=is_capped)
     if batch is None or not batch.runnable:
         return ()
     if batch.concurrency is not None:
         room = min(room, batch.concurrency - batch.counts.in_flight)
+    if batch.outage_since is not None:
+        room = min(room, 1)
     most = min(room, CHUNK_ITEMS, max(1, asking.most(batch)))
     found = _due(conn, batch, asking, most=most, now=now) if most > 0 else ()
     taken = _within_bytes(_suspect_alone(found))
@@ -191,6 +195,14 @@ def _take(
     else:
         counters.take_turn(conn, batch.id, asking.worker_id, moved, now=now)
     return [_claimed(batch, each, turn, is_capped=is_capped) for each in taken]
+
+
+def _read(conn: Connection, turn: Turn, *, is_alone: bool, is_exact: bool) -> Batch | None:
+    """Read a batch that is claimed from; its numbers matter where it has a limit."""
+    if not is_alone:
+        return batches.get_any(conn, turn.batch_id)
+    lock = batches.lock if is_exact or not turn.is_new else batches.lock_new
+    return lock(conn, turn.batch_id)
 
 
 def _due(conn: Connection, batch: Batch, asking: Asking, *, most: int, now: Clock) -> Sequence[Due]:
@@ -231,6 +243,8 @@ def _turn(batch: Batch, *, begins: bool, now: Clock) -> dict[str, Any]:
     It moves on even when nothing was due, so that no batch is asked twice in a row.
     """
     values: dict[str, Any] = {"turn_at": now}
+    if batch.outage_since is not None:
+        values |= batches.next_probe(batch, now=now)
     if begins:
         values["status"] = BatchStatus.PROCESSING
         values |= {
@@ -251,6 +265,7 @@ def _claimed(batch: Batch, each: Due, turn: Turn, *, is_capped: bool) -> Claimed
         is_capped=is_capped,
         is_sequential=batch.concurrency == 1,
         may_halt=batch.halt_after_pct is not None,
+        is_probe=batch.outage_since is not None,
         was_tried=each.begun + each.lost > 0,
         is_aged=turn.is_aged,
         is_suspect=each.lost >= SUSPECT_LOST,
@@ -296,7 +311,7 @@ def finish(
     more of it leaves out `by`.
     """
     claims = [each.claimed.claim for each in ended]
-    if any(isinstance(each.outcome, Failed) and each.claimed.may_halt for each in ended):
+    if _concerns_batch(ended):
         by = None
     batch = batches.lock(conn, batch_id) if by is None else None
     if by is None and batch is None:
@@ -309,17 +324,17 @@ def finish(
     ]
     if not mine:
         return [None] * len(ended)
-    written = _write(conn, batch_id, mine, now)
+    waits = _waits(conn, mine, batch, now)
+    written = _write(conn, batch_id, mine, waits=waits, now=now)
     deltas = _moved_by_finish(mine, held, written.statuses)
     told = FinishedItem(ItemStatus.COMPLETED)
     if batch is not None:
+        written.columns.update(_away(batch, mine, waits=waits, now=now))
         told = _settle(conn, batch, deltas, written, retention_ms=retention_ms, now=now)
     elif by is not None:
         counters.add(conn, batch_id, by, deltas, **written.sums)
     if written.groups.groups:
         failures.count(conn, batch_id, written.groups, now=now)
-    if told.ended is not None:
-        webhook_outbox.announce(conn, batch_id)
     done = dict(zip((each.claimed.claim.key for each in mine), written.statuses, strict=True))
     last = mine[-1].claimed.claim.key
     return [
@@ -328,6 +343,42 @@ def finish(
         else None
         for claim in claims
     ]
+
+
+def _concerns_batch(ended: Sequence[EndedAttempt]) -> bool:
+    """Say whether the end of attempts may change more of their batch than what is counted."""
+    may_halt = any(isinstance(each.outcome, Failed) and each.claimed.may_halt for each in ended)
+    return may_halt or bool(_outages(ended)) or any(each.claimed.is_probe for each in ended)
+
+
+def _outages(mine: Sequence[EndedAttempt]) -> Sequence[Failed]:
+    return [
+        each.outcome
+        for each in mine
+        if isinstance(each.outcome, Failed) and each.outcome.outage is not None
+    ]
+
+
+def _waits(conn: Connection, mine: Sequence[EndedAttempt], batch: Batch | None, now: Clock) -> bool:
+    """Say whether what is away is waited for: for a day."""
+    if batch is None or not _outages(mine):
+        return False
+    since = batch.outage_since
+    return since is None or not batches.is_away_for(conn, batch.id, LONGEST_OUTAGE_MS, now=now)
+
+
+def _away(
+    batch: Batch, mine: Sequence[EndedAttempt], *, waits: bool, now: Clock
+) -> Mapping[str, Any]:
+    """Return the columns of a batch that say what is away, if anything, and since when."""
+    found = _outages(mine)
+    if found and waits:
+        wait_ms = round(1000 * max(each.retry_after_s for each in found))
+        since = {} if batch.outage_since else {"outage_since": now, "pause_reason": found[0].outage}
+        return {**since, **batches.next_probe(batch, wait_ms=wait_ms, now=now)}
+    if any(each.claimed.is_probe for each in mine) and not found:
+        return {**batches.OUTAGE_OVER, "pause_reason": None}
+    return {}
 
 
 def _moved_by_finish(
@@ -357,38 +408,18 @@ def _settle(
     """
     values: dict[str, Any] = {name: batches.add(name, n) for name, n in written.sums.items()}
     values |= batches.pace(batch, now=now)
-    over = finish_values(batch, deltas, retention_ms=retention_ms, now=now)
-    values = {**_halted(batch, deltas), **values, **over}
+    over = endings.finish_values(batch, deltas, retention_ms=retention_ms, now=now)
+    away = {} if over else written.columns
+    values = {**away, **endings.halted(batch, deltas), **values, **over}
     status = values.get("status", batch.status)
     batches.count(conn, batch.id, deltas, **values)
-    if over:
-        counters.fold(conn, batch.id)
+    endings.conclude(conn, batch, over)
     return FinishedItem(
         ItemStatus.COMPLETED,
-        counts_after(batch.counts, deltas),
-        status if over else None,
+        endings.counts_after(batch.counts, deltas),
+        status if status.ended else None,
         is_stopping=status is BatchStatus.CANCELLING,
     )
-
-
-def settle(conn: Connection, batch_id: BatchId, *, now: Clock = NOW) -> None:
-    """Note that a batch was worked on until now, as a finish that ends a chunk does."""
-    batch = batches.lock(conn, batch_id)
-    if batch is not None and not batch.status.ended:
-        batches.change(conn, batch_id, **batches.pace(batch, now=now))
-
-
-def end_finished(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> bool:
-    """End a batch that has nothing left to do; every finish does so, and this is its backstop."""
-    batch = batches.lock(conn, batch_id)
-    if batch is None or batch.status not in RUNNABLE or not batch.counts.total:
-        return False
-    over = finish_values(batch, {}, retention_ms=retention_ms)
-    if over:
-        batches.change(conn, batch_id, **over)
-        counters.fold(conn, batch_id)
-        webhook_outbox.announce(conn, batch_id)
-    return bool(over)
 
 
 def _newest(claims: Iterable[Claim]) -> set[AttemptKey]:
@@ -471,7 +502,8 @@ def _return(
 ) -> int:
     if held:
         items.hand_back(conn, list(held), lost=lost)
-        _count(conn, batch_id, _deltas(held.values(), to=ItemStatus.PENDING), by)
+        deltas = {status: -number for status, number in Counter(held.values()).items()}
+        _count(conn, batch_id, {**deltas, ItemStatus.PENDING: len(held)}, by)
     return len(held)
 
 
@@ -484,45 +516,23 @@ def _count(
         counters.add(conn, batch_id, by, deltas)
 
 
-def _deltas(before: Collection[ItemStatus], *, to: ItemStatus) -> dict[ItemStatus, int]:
-    deltas = dict.fromkeys(ItemStatus, 0)
-    for status in before:
-        deltas[status] -= 1
-        deltas[to] += 1
-    return deltas
-
-
-def counts_after(counts: Counts, deltas: Mapping[ItemStatus, int]) -> Counts:
-    """Return the counters as they are once `deltas` are written."""
-    moved = {str(status): getattr(counts, status) + delta for status, delta in deltas.items()}
-    return replace(counts, **moved)
-
-
-def finish_values(
-    batch: Batch, deltas: Mapping[ItemStatus, int], *, retention_ms: int, now: Clock = NOW
-) -> dict[str, Any]:
-    """Return the columns that end a batch when `deltas` leave it nothing to do, else none."""
-    counts = counts_after(batch.counts, deltas)
-    if counts.unfinished or batch.open or batch.status.ended:
-        return {}
-    status = final_status(counts, cancelled=batch.status is BatchStatus.CANCELLING)
-    kept = plus(now, retention_ms)
-    return {"status": status, "ended_at": now, "expires_at": kept, "paused": False}
-
-
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What became of attempts, and what the sums of their batch grow by."""
+    """What became of attempts, and what the sums of their batch grow by.
+
+    `columns` are others of the batch that they change.
+    """
 
     statuses: Sequence[ItemStatus]
     sums: Mapping[str, float]
     groups: failures.Tally
+    columns: dict[str, Any] = field(default_factory=dict)
 
 
 def _write(
-    conn: Connection, batch_id: BatchId, mine: Sequence[EndedAttempt], now: Clock
+    conn: Connection, batch_id: BatchId, mine: Sequence[EndedAttempt], *, waits: bool, now: Clock
 ) -> _Written:
-    """Write the items."""
+    """Write the items. `waits`: an outage of what their batch needs uses up nothing of them."""
     statuses: list[ItemStatus] = []
     endings: list[Ending] = []
     failings: list[Failing] = []
@@ -535,7 +545,10 @@ def _write(
             statuses.append(_status_of(ending.result))
             _add_bytes(sums, each.claimed.input.bytes, ending.result)
         else:
-            failing = _failing(batch_id, each, each.outcome, groups)
+            if waits and each.outcome.outage is not None:
+                failing = _put_off(each, each.outcome)
+            else:
+                failing = _failing(batch_id, each, each.outcome, groups)
             failings.append(failing)
             statuses.append(failing.status)
             if failing.status is not ItemStatus.RETRYING:
@@ -565,6 +578,13 @@ def _add_bytes(sums: dict[str, int], input_bytes: int, result: Result) -> None:
         sums["bytes_saved"] += input_bytes - bytes_out
 
 
+def _put_off(ended: EndedAttempt, failed: Failed) -> Failing:
+    """Return how an attempt ended that met an outage: nothing is used up, and it waits."""
+    held, wait_ms = ended.claimed.claim, max(batches.PROBE_MS, round(failed.retry_after_s * 1000))
+    status = ItemStatus.RETRYING
+    return Failing(held, ended.run_ms, failed.failure, status, held.spent, wait_ms=wait_ms)
+
+
 def _failing(
     batch_id: BatchId, ended: EndedAttempt, failed: Failed, groups: failures.Tally
 ) -> Failing:
@@ -577,14 +597,3 @@ def _failing(
         return Failing(held, ended.run_ms, failure, status, spent, wait_ms=round(wait_s * 1000))
     no = groups.add(batch_id, failure, ended.claimed.input.name)
     return Failing(held, ended.run_ms, failure, status, spent, failure_no=no)
-
-
-def _halted(batch: Batch, deltas: Mapping[ItemStatus, int]) -> dict[str, Any]:
-    """Stop a batch of which more failed than its sender allows; running items may still end."""
-    counts = counts_after(batch.counts, deltas)
-    if batch.halt_after_pct is None or not counts.unsuccessful:
-        return {}
-    if counts.unsuccessful * 100 <= batch.halt_after_pct * counts.total:
-        return {}
-    reason = f"stopped: more than {batch.halt_after_pct:g} % of the files failed"
-    return {"status": BatchStatus.CANCELLING, "pause_reason": reason}

@@ -9,7 +9,7 @@ can tell from the database alone what a broken upload left behind.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -133,7 +133,9 @@ async def accept(
     if not files and not order.keep_open:
         raise EmptyBatchError
     webhook_id = order.webhook and await webhooks.named(server, caller.owner_id, order.webhook)
-    started = _started(_new_batch(caller, order, webhook_id), server)
+    rules = server.rules_for(order.pipeline.family)
+    draft = replace(_new_batch(caller, order, webhook_id), end_work=rules.end_work is not None)
+    started = _started(draft, server)
     limits = server.settings.tier(caller.tier)
     if order.keep_open:
         await server.database.run(_count_first, batch_id, files)

@@ -1,4 +1,7 @@
-"""Workers count in rows of their own, which are summed with the batch's."""
+"""Workers count in rows of their own; batches say what is away, and have end work."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -35,7 +38,12 @@ def upgrade() -> None:
         OldProcessesError: a process of an older version is at work on this database.
     """
     wait_for_others()
-    if not sa.inspect(op.get_bind()).has_table("counters"):
+    found = sa.inspect(op.get_bind())
+    columns = {column["name"] for column in found.get_columns("batches")}
+    for column in _of_batches():
+        if column.name not in columns:
+            op.add_column("batches", column)
+    if not found.has_table("counters"):
         op.create_table(
             "counters",
             sa.Column("batch_id", text(40), nullable=False),
@@ -46,6 +54,16 @@ def upgrade() -> None:
             sa.PrimaryKeyConstraint("batch_id", "worker_id"),
         )
     views.renew(op.get_bind())
+
+
+def _of_batches() -> Iterator[sa.Column[Any]]:
+    yield sa.Column("outage_since", Instant(), nullable=True)
+    yield sa.Column("outage_until", Instant(), nullable=True)
+    yield sa.Column("end_work", sa.Boolean(), server_default="0", nullable=False)
+    yield sa.Column("end_worker_id", text(40), nullable=True)
+    yield sa.Column("end_attempt", sa.Integer(), server_default="0", nullable=False)
+    yield sa.Column("end_errors", sa.Integer(), server_default="0", nullable=False)
+    yield sa.Column("end_due_at", Instant(), server_default="0", nullable=False)
 
 
 def _counter(name: str) -> sa.Column[int]:

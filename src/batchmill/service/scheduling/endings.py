@@ -1,0 +1,111 @@
+"""How a batch ends, stops or goes on to its end work: what a transaction finds once it has counted.
+
+The batch's row is locked throughout.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from batchmill.db import batches, counters, ends
+from batchmill.db.connect import Connection
+from batchmill.db.ends import EndClaim
+from batchmill.db.prepared import plus
+from batchmill.db.types import NOW, Clock
+from batchmill.model.batch import RUNNABLE, Batch, BatchId, BatchStatus, Counts, final_status
+from batchmill.model.item import ItemStatus
+from batchmill.service import webhook_outbox
+
+
+def finish_values(
+    batch: Batch, deltas: Mapping[ItemStatus, int], *, retention_ms: int, now: Clock = NOW
+) -> dict[str, Any]:
+    """Return the columns that end a batch when `deltas` leave it nothing to do, else none.
+
+    One with end work goes on to that.
+    """
+    counts = counts_after(batch.counts, deltas)
+    is_over = batch.status.ended or batch.status is BatchStatus.FINALIZING
+    if counts.unfinished or batch.open or is_over:
+        return {}
+    if batch.end_work and batch.status is not BatchStatus.CANCELLING:
+        due = {"end_due_at": now, "end_worker_id": None, "end_errors": 0}
+        return {"status": BatchStatus.FINALIZING, "paused": False, **due}
+    return _end_values(batch, counts, retention_ms=retention_ms, now=now)
+
+
+def _end_values(batch: Batch, counts: Counts, *, retention_ms: int, now: Clock) -> dict[str, Any]:
+    status = final_status(counts, cancelled=batch.status is BatchStatus.CANCELLING)
+    kept = plus(now, retention_ms)
+    values = {"status": status, "ended_at": now, "expires_at": kept, "paused": False}
+    if batch.outage_since is not None:
+        values |= {**batches.OUTAGE_OVER, "pause_reason": None}
+    return values
+
+
+def conclude(conn: Connection, batch: Batch, over: Mapping[str, Any]) -> None:
+    """Do what belongs to the end of a batch, where `finish_values` found it and it is written."""
+    if not over:
+        return
+    if batch.is_counted_apart:
+        counters.fold(conn, batch.id)
+    if over["status"].ended:
+        webhook_outbox.announce(conn, batch.id)
+
+
+def end(
+    conn: Connection,
+    held: EndClaim,
+    *,
+    retention_ms: int,
+    note: str | None = None,
+    now: Clock = NOW,
+) -> BatchStatus | None:
+    """End a batch whose end work is done, or was given up as `note` says; None: a stale claim."""
+    batch = batches.lock(conn, held.batch.id)
+    if batch is None:
+        return None
+    over = _end_values(batch, batch.counts, retention_ms=retention_ms, now=now)
+    if note is not None:
+        over["pause_reason"] = note[:200]
+    if not ends.change(conn, held, **over):
+        return None
+    conclude(conn, batch, over)
+    status: BatchStatus = over["status"]
+    return status
+
+
+def end_finished(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> bool:
+    """End a batch that has nothing left to do; every finish does so, and this is its backstop."""
+    batch = batches.lock(conn, batch_id)
+    if batch is None or batch.status not in RUNNABLE or not batch.counts.total:
+        return False
+    over = finish_values(batch, {}, retention_ms=retention_ms)
+    if over:
+        batches.change(conn, batch_id, **over)
+        conclude(conn, batch, over)
+    return bool(over)
+
+
+def settle(conn: Connection, batch_id: BatchId, *, now: Clock = NOW) -> None:
+    """Note that a batch was worked on until now, as a finish that ends a chunk does."""
+    batch = batches.lock(conn, batch_id)
+    if batch is not None and not batch.status.ended:
+        batches.change(conn, batch_id, **batches.pace(batch, now=now))
+
+
+def halted(batch: Batch, deltas: Mapping[ItemStatus, int]) -> dict[str, Any]:
+    """Stop a batch of which more failed than its sender allows; running items may still end."""
+    counts = counts_after(batch.counts, deltas)
+    if batch.halt_after_pct is None or not counts.unsuccessful:
+        return {}
+    if counts.unsuccessful * 100 <= batch.halt_after_pct * counts.total:
+        return {}
+    reason = f"stopped: more than {batch.halt_after_pct:g} % of the files failed"
+    return {"status": BatchStatus.CANCELLING, "pause_reason": reason}
+
+
+def counts_after(counts: Counts, deltas: Mapping[ItemStatus, int]) -> Counts:
+    """Return the counters as they are once `deltas` are written."""
+    moved = {str(status): getattr(counts, status) + delta for status, delta in deltas.items()}
+    return replace(counts, **moved)
