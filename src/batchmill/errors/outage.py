@@ -17,8 +17,6 @@ class OutageError(BatchmillError):
     """How long the dependency itself asks to be left alone, where it does."""
     step: str | None = None
     """Id of the step that needed it, where that is known."""
-    stops_batch: str | None = None
-    """What is away, in words, where all files of a batch need it and wait until it is back."""
 
 
 class StorageFullError(OutageError):

@@ -122,9 +122,8 @@ def _failed(server: ServerContext, claimed: Claimed, error: BatchmillError) -> F
         detail=error.detail,
     )
     policy = _policy(server, claimed, step)
-    if not isinstance(error, OutageError):
-        return Failed(failure, budget, policy)
-    return Failed(failure, budget, policy, error.retry_after_s or 0.0, error.stops_batch)
+    wait_s = error.retry_after_s or 0.0 if isinstance(error, OutageError) else 0.0
+    return Failed(failure, budget, policy, wait_s, error.stops_batch)
 
 
 def _policy(server: ServerContext, claimed: Claimed, step: str | None) -> RetryPolicy:
