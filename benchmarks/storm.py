@@ -1,27 +1,33 @@
 """A thousand real photos on many machines while things are killed at random.
 
-    make bench-storm                   crops of photos that two packages ship
+    make bench-storm                                          crops of photos that two packages ship
+    BENCH_DATABASE=mariadb BENCH_REDIS=0 make bench-storm     on another database, without Redis
+    BENCH_FAULTS=bucket_away,bucket_away make bench-storm     these faults
 
-One server, two workers, a private Redis, a private PostgreSQL and a private S3 server; every
-process has a data folder of its own, as on machines of its own. At random moments a worker, Redis
-or the server is killed with SIGKILL and started again, Redis is emptied, or a worker is stopped
-past its lease and woken. At the end every photo must have been settled exactly once, with the bytes
-that `process_batch` makes of it without any server, and the bucket must hold one output of each
-and nothing else. Recovery is the time from the fault until all items that were being processed in
-that moment have ended. Writes benchmarks/results/storm.md.
+One server, two workers, a private PostgreSQL and a private S3 server, and a private Redis unless
+BENCH_REDIS is 0; every process has a data folder of its own, as on machines of its own. On SQLite
+it is one server that works by itself. At random moments a worker, Redis or the server is killed
+with SIGKILL and started again, Redis is emptied, a worker is stopped past its lease and woken, or
+the bucket does not answer for 3 to 12 s. At the end every photo must have been settled exactly
+once, with the bytes that `process_batch` makes of it without any server, and the bucket must hold
+one output of each and nothing else. Recovery is the time from the fault until all items that were
+being processed in that moment have ended. Writes benchmarks/results/storm.md, or a page named after
+what differs.
 """
 
+import asyncio
 import hashlib
 import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,14 +39,19 @@ from photos import stills
 from sqlalchemy import create_engine, text
 from systems import circumstances
 
+import databases
 from batchmill import process_batch_sync
 from batchmill.storage.objects import Bucket
 from support import postgresql, redis_server, seaweed, sent
+from support.ports import free_port
 from support.processes import Process, Worker, serving, working
 
 HERE = Path(__file__).parent
 PHOTOS = int(os.environ.get("BENCH_PHOTOS", "1000"))
 SEED = int(os.environ.get("BENCH_SEED", "20261122"))
+DATABASE = os.environ.get("BENCH_DATABASE", "postgresql")
+HAS_REDIS = os.environ.get("BENCH_REDIS", "1") != "0" and DATABASE != "sqlite"
+WANTED = [name for name in os.environ.get("BENCH_FAULTS", "").split(",") if name]
 PATIENCE_S = 1_200
 FINAL = ("completed", "skipped", "failed", "quarantined", "cancelled")
 
@@ -50,18 +61,21 @@ class Machines:
     """All that runs, and how to start more of it."""
 
     folder: Path
-    redis: redis_server.PrivateRedis
+    redis: redis_server.PrivateRedis | None
+    line: "Line"
     settings: dict[str, str]
     stack: ExitStack
     workers: list[Worker] = field(default_factory=list)
     started: int = 0
 
     def __post_init__(self) -> None:
-        self.database = create_engine(self.settings["BATCHMILL_DATABASE_URL"])
         self.server = self.serve()
+        own = f"sqlite:///{self.folder / 'server' / 'batchmill.sqlite3'}"
+        self.database = create_engine(self.settings.get("BATCHMILL_DATABASE_URL", own))
 
     def serve(self) -> Process:
-        server = serving(self.folder / "server", "--no-worker", **self.settings)
+        options = [] if DATABASE == "sqlite" else ["--no-worker"]
+        server = serving(self.folder / "server", *options, **self.settings)
         self.server = self.stack.enter_context(server)
         return self.server
 
@@ -84,6 +98,45 @@ class Machines:
         return sum(status in FINAL for status in self.status().values())
 
 
+class Line:
+    """What carries bytes to the bucket, in a process of its own that can be killed."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.port = free_port()
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, str(HERE / "storm.py"), "line", str(self._port), str(self.port)]
+        self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.popen.stdout is not None
+        assert self.popen.stdout.readline()
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait()
+
+
+async def _carry_all(port: int, own_port: int) -> None:
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        with suppress(OSError):
+            await asyncio.gather(_pipe(reader, back), _pipe(there, writer))
+
+    async with await asyncio.start_server(carry, "127.0.0.1", own_port):
+        print("carries", flush=True)
+        await asyncio.Event().wait()
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while piece := await reader.read(65_536):
+            writer.write(piece)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
 # ---------------------------------------------------------------- faults
 
 
@@ -93,12 +146,14 @@ def worker_killed(machines: Machines) -> None:
 
 
 def redis_killed(machines: Machines) -> None:
+    assert machines.redis is not None
     machines.redis.kill()
     time.sleep(2)
     machines.redis.start()
 
 
 def redis_emptied(machines: Machines) -> None:
+    assert machines.redis is not None
     machines.redis.client().flushall()
 
 
@@ -114,7 +169,25 @@ def worker_asleep(machines: Machines) -> None:
     sleeper.send_signal(signal.SIGCONT)
 
 
-FAULTS = (worker_killed, redis_killed, server_killed, worker_asleep, redis_emptied)
+def server_stopped(machines: Machines) -> None:
+    machines.server.popen.send_signal(signal.SIGSTOP)
+    time.sleep(15)
+    machines.server.popen.send_signal(signal.SIGCONT)
+
+
+def bucket_away(machines: Machines) -> None:
+    machines.line.kill()
+    time.sleep(random.uniform(3, 12))  # noqa: S311 - no secret
+    machines.line.start()
+
+
+OF_REDIS = (redis_killed, redis_emptied)
+ALL = (worker_killed, *OF_REDIS, server_killed, worker_asleep, server_stopped, bucket_away)
+ON_SQLITE = (server_killed, server_killed, server_stopped)
+ON_MANY = (worker_killed, server_killed, worker_asleep, *(OF_REDIS if HAS_REDIS else ()))
+FAULTS = [each for name in WANTED for each in ALL if each.__name__ == name] or (
+    ON_SQLITE if DATABASE == "sqlite" else ON_MANY
+)
 
 
 # ---------------------------------------------------------------- the storm
@@ -136,30 +209,39 @@ def main(photos: Path) -> None:
         _check(machines, batch_id, expected)
         table = _table(machines, batch_id, recoveries, took_s)
     print(table)
-    (HERE / "results/storm.md").write_text(table, encoding="utf-8")
+    differs = [DATABASE] * (DATABASE != "postgresql") + ["no-redis"] * (not HAS_REDIS)
+    page = "-".join(["storm", *differs, *["faults"] * bool(WANTED)])
+    (HERE / f"results/{page}.md").write_text(table, encoding="utf-8")
 
 
 @contextmanager
 def _machines(folder: Path) -> Iterator[tuple[Machines, Bucket]]:
     folder.chmod(0o755)  # PostgreSQL runs as a user of its own
     with ExitStack() as stack:
-        database = stack.enter_context(postgresql.running(folder))
-        redis = stack.enter_context(redis_server.private(folder))
+        redis = stack.enter_context(redis_server.private(folder)) if HAS_REDIS else None
         (folder / "bucket").mkdir()
         bucket = stack.enter_context(seaweed.running(folder / "bucket"))
+        line = Line(urlsplit(bucket.endpoint or "").port or 80)
+        stack.callback(line.kill)
         settings = {
-            "BATCHMILL_DATABASE_URL": database.url,
-            "BATCHMILL_REDIS_URL": redis.url,
+            **({"BATCHMILL_REDIS_URL": redis.url} if redis else {}),
             "BATCHMILL_STORAGE_URL": bucket.url,
-            "BATCHMILL_S3_ENDPOINT": bucket.endpoint or "",
+            "BATCHMILL_S3_ENDPOINT": f"http://127.0.0.1:{line.port}",
             "BATCHMILL_S3_REGION": bucket.region or "",
             "BATCHMILL_S3_ACCESS_KEY_ID": bucket.access_key_id or "",
             "BATCHMILL_S3_SECRET_ACCESS_KEY": bucket.secret_access_key or "",
             "BATCHMILL_LOG_FORMAT": "json",
         }
-        machines = Machines(folder, redis, settings, stack.enter_context(ExitStack()))
-        machines.hire()
-        machines.hire()
+        if DATABASE == "postgresql":
+            settings["BATCHMILL_DATABASE_URL"] = stack.enter_context(postgresql.running(folder)).url
+        elif DATABASE == "mariadb":
+            made = stack.enter_context(databases.new_database(DATABASE, folder))
+            url = made.engine.url.render_as_string(hide_password=False)
+            settings["BATCHMILL_DATABASE_URL"] = url
+        machines = Machines(folder, redis, line, settings, stack.enter_context(ExitStack()))
+        if DATABASE != "sqlite":
+            machines.hire()
+            machines.hire()
         yield machines, bucket
         machines.database.dispose()
 
@@ -192,7 +274,9 @@ def _digest(body: bytes) -> str:
 
 def _storm(machines: Machines, chance: random.Random) -> list[tuple[str, int, int, float]]:
     """Break something at random moments; return what, when, how many were held, how long."""
-    faults: list[Callable[[Machines], None]] = [*FAULTS, *chance.choices(FAULTS, k=4)]
+    faults: list[Callable[[Machines], None]] = list(FAULTS)
+    if not WANTED:
+        faults += chance.choices(FAULTS, k=4)
     chance.shuffle(faults)
     recoveries = []
     for number, fault in enumerate(faults, start=1):
@@ -275,8 +359,8 @@ def _table(
         again = conn.execute(text("SELECT count(*) FROM items WHERE attempt > 1")).scalar_one()
     head = (
         "# A storm on many machines\n\n"
-        f"{PHOTOS} photos through preset `web`, one server, two workers of one child, Redis,"
-        f" PostgreSQL, SeaweedFS, all private; seed {SEED}; {circumstances()}.\n\n"
+        f"{PHOTOS} photos through preset `web`, {_who()}, SeaweedFS; seed {SEED};"
+        f" {circumstances()}.\n\n"
         f"All ended {took_s:.0f} s after the upload; {len(_settled(machines))} settled exactly"
         f" once, {again} of them needed more than one attempt; {PHOTOS} digests equal those of a"
         f" run without a server; {PHOTOS} outputs in the bucket, nothing else of the attempts.\n\n"
@@ -287,5 +371,16 @@ def _table(
     return head + "\n".join(rows) + "\n"
 
 
+def _who() -> str:
+    if DATABASE == "sqlite":
+        return "one server that works by itself, SQLite"
+    names = {"postgresql": "PostgreSQL", "mariadb": "MariaDB"}
+    redis = "Redis" if HAS_REDIS else "no Redis"
+    return f"one server, two workers of one child, {redis}, {names[DATABASE]}"
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if sys.argv[1:2] == ["line"]:
+        asyncio.run(_carry_all(int(sys.argv[2]), int(sys.argv[3])))
+    else:
+        main(Path(sys.argv[1]))

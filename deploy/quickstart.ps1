@@ -1,4 +1,4 @@
-# Starts batchmill with PostgreSQL, Redis and two workers on this machine, and says how to use it.
+# Starts batchmill with PostgreSQL and two workers on this machine, and says how to use it.
 #   deploy\quickstart.ps1 [-Workers 2]
 # Safe to run again: secrets that are there are kept. Needs Docker Desktop.
 param([ValidateRange(1, 1000)][int]$Workers = 2)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts batchmill with PostgreSQL, Redis and two workers on this machine, and says how to use it.
+# Starts batchmill with PostgreSQL and two workers on this machine, and says how to use it.
 #   deploy/quickstart.sh [WORKERS]
 # Safe to run again: secrets that are there are kept. Needs Docker with Compose 2.
 set -euo pipefail

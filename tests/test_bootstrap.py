@@ -88,7 +88,6 @@ def test_processes_that_share_work_must_be_told_how_to_sign(tmp_path: Path) -> N
     settings = Settings(
         data_dir=tmp_path,
         database_url=SecretStr("postgresql+psycopg://nobody@127.0.0.1:9/nothing"),
-        redis_url=SecretStr("redis://127.0.0.1:9"),
         public_url="https://mill.example",
         llm_base_url="http://127.0.0.1:9/v1",
     )

@@ -56,7 +56,7 @@ async def opened(
         DatabaseUnavailableError: the database does not answer.
     """
     _require_shared_database(settings)
-    shares = settings.redis_url is not None or not serves
+    shares = not settings.database.startswith("sqlite")
     signer, seals = _signer(settings, shares=shares), _seals(settings)
     if await asyncio.to_thread(private.make_folder, settings.data_dir):
         logs.warning(Event.DATA_FOLDER_CLOSED, folder=str(settings.data_dir))

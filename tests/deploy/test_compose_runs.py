@@ -1,6 +1,5 @@
 """Each command of the compose file as a plain process: they find each other and do the work."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-from redis import Redis
 
 import databases
 from support import compose
@@ -24,20 +22,17 @@ WORKERS = 2
 
 
 class Fleet:
-    """The compose file's services, with this machine's addresses instead of theirs."""
+    """The compose file's server and workers, with a database and folders of this machine."""
 
     def __init__(self, folder: Path, database_url: str) -> None:
         secrets = compose.quickstart(folder)
         (secrets / "database_url").write_text(database_url)
         self.admin_key = (secrets / "admin_key").read_text()
         self.services = compose.read()["services"]
-        self.ports = {name: free_port() for name in ("redis", "server", "worker1", "worker2")}
+        self.ports = {name: free_port() for name in ("server", "worker1", "worker2")}
         self.server = f"http://127.0.0.1:{self.ports['server']}"
         self._folder = folder
-        self._here = {
-            "redis:6379": f"127.0.0.1:{self.ports['redis']}",
-            "/run/secrets": str(secrets),
-        }
+        self._secrets = str(secrets)
 
     def environment(self, service: str, port: int) -> dict[str, str]:
         """What the image and the compose file set for a container."""
@@ -48,21 +43,8 @@ class Fleet:
             "BATCHMILL_PORT": str(port),
             "BATCHMILL_HEALTH_PORT": str(port),
         }
-        return environment(**{name: self._moved(value) for name, value in said.items()})
-
-    def _moved(self, value: str) -> str:
-        for theirs, ours in self._here.items():
-            value = value.replace(theirs, ours)
-        return value
-
-    @contextmanager
-    def redis(self) -> Iterator[None]:
-        """The command of `redis`, on a port of ours."""
-        command = [*self.services["redis"]["command"], "--bind", "127.0.0.1"]
-        command += ["--port", str(self.ports["redis"]), "--dir", str(self._folder)]
-        with _running(command, dict(os.environ)), Redis(port=self.ports["redis"]) as client:
-            _until(client.ping)
-            yield
+        moved = {name: value.replace("/run/secrets", self._secrets) for name, value in said.items()}
+        return environment(**moved)
 
     @contextmanager
     def batchmill(self, service: str, name: str) -> Iterator["subprocess.Popen[bytes]"]:
@@ -73,13 +55,9 @@ class Fleet:
 
     def healthy(self, service: str, name: str) -> bool:
         """Run the health check of a service."""
-        kind, *command = self.services[service]["healthcheck"]["test"]
-        assert kind == "CMD"
-        if command[0] == "batchmill":
-            command = [sys.executable, "-m", *command]
-        elif command[0] == "redis-cli":
-            command[1:1] = ["-p", str(self.ports["redis"])]
-        env = self.environment(service, self.ports[name]) if name in self.ports else None
+        kind, *words = self.services[service]["healthcheck"]["test"]
+        assert (kind, words[0]) == ("CMD", "batchmill")
+        command, env = [sys.executable, "-m", *words], self.environment(service, self.ports[name])
         return subprocess.run(command, env=env, check=False, capture_output=True).returncode == 0
 
 
@@ -108,7 +86,6 @@ def _until(true: Callable[[], Any]) -> None:
 def test_the_commands_of_the_compose_file_serve_work_and_end(tmp_path: Path) -> None:
     with ExitStack() as stack:
         fleet = Fleet(tmp_path, stack.enter_context(databases.new_url("postgresql", tmp_path)))
-        stack.enter_context(fleet.redis())
         started = [stack.enter_context(fleet.batchmill("server", "server"))]
         for number in range(1, 1 + WORKERS):
             started.append(stack.enter_context(fleet.batchmill("worker", f"worker{number}")))
@@ -124,15 +101,16 @@ def test_the_commands_of_the_compose_file_serve_work_and_end(tmp_path: Path) -> 
         sent = client.post("/v1/batches", files=photos, data={"pipeline": "web"}).json()
         _until(lambda: client.get(f"/v1/batches/{sent['id']}").json()["status"] == "completed")
         health = [
-            fleet.healthy("redis", "redis-cli"),
             fleet.healthy("server", "server"),
             *(fleet.healthy("worker", f"worker{n}") for n in range(1, 1 + WORKERS)),
         ]
+        checks = {each["name"]: each["message"] for each in client.get("/readyz").json()["checks"]}
         stranger = httpx.get(f"{fleet.server}/v1/batches", timeout=60).status_code
         for process in started:
             process.send_signal(signal.SIGTERM)
         codes = [process.wait(60) for process in started]
 
-    assert health == [True] * 4
+    assert health == [True] * (1 + WORKERS)
+    assert checks["queue"] == "workers are told through the database"
     assert stranger == 401
     assert codes == [0] * (1 + WORKERS)

@@ -134,6 +134,16 @@ def test_every_service_has_a_health_check_and_waits_for_what_it_needs() -> None:
         assert {each["condition"] for each in needed.values()} == {"service_healthy"}
 
 
+def test_the_database_is_all_that_the_compose_file_starts_beside_batchmill() -> None:
+    services = compose.read()["services"]
+
+    assert set(services) == {"server", "worker", "postgres"}
+    for name in ("server", "worker"):
+        assert set(services[name]["depends_on"]) == {"postgres"}
+        # What is set here would win over deploy/batchmill.env.
+        assert not [each for each in services[name]["environment"] if "REDIS" in each]
+
+
 def test_no_password_stands_in_the_compose_file() -> None:
     services = compose.read()["services"].values()
     variables = {name for each in services for name in each.get("environment", {})}
@@ -194,6 +204,21 @@ def test_manifests_name_settings_that_exist_and_secrets_that_are_filled_in() -> 
 
     assert set(configured) | {each["name"] for each in more} <= KNOWN
     assert set(files) <= set(by_kind["Secret"]["stringData"])
+
+
+def test_manifests_name_settings_that_exist_in_their_comments_too() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (DEPLOY / "kubernetes").glob("*.yaml")]
+    texts.append((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    named = set(re.findall(r"\bBATCHMILL_[A-Z0-9_]+", "\n".join(texts)))
+
+    assert {"BATCHMILL_REDIS_URL", "BATCHMILL_REDIS_URL_FILE"} <= named <= KNOWN
+
+
+def test_manifests_need_no_redis() -> None:
+    by_kind = {each["kind"]: each for each in MANIFESTS}
+
+    assert not [name for name in by_kind["ConfigMap"]["data"] if "REDIS" in name]
+    assert "redis_url" not in by_kind["Secret"]["stringData"]
 
 
 def test_what_the_manifests_set_is_enough_to_start(tmp_path: Path) -> None:
