@@ -33,6 +33,7 @@ from systems import circumstances, tree_cpu_s
 
 import databases
 from batchmill.db import batches, items, schema
+from batchmill.db import statistics as statistic
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
 from batchmill.db.types import NOW
@@ -91,9 +92,13 @@ ROWS = [
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A round: items a second; statements, commits and CPU milliseconds an item."""
+    """A round: items a second; statements, commits and CPU milliseconds an item.
+
+    `slope` is the rate of the last tenth of the items over that of the first.
+    """
 
     rate: float
+    slope: float
     statements: float
     commits: float
     own_ms: float
@@ -146,12 +151,13 @@ def _measured(row: Row) -> Measured:
                 commands = [_command(place, folder / f"w{n}") for n in range(row.workers)]
                 workers = [stack.enter_context(_worker(command)) for command in commands]
                 spent_s = tree_cpu_s(place.pid) if place.pid else 0.0
-                passed_s = _run(database, drafts)
+                passed_s, slope = _run(database, drafts, row.items)
                 spent_s = (tree_cpu_s(place.pid) if place.pid else 0.0) - spent_s
                 told = [_stopped(worker) for worker in workers]
             database.engine.dispose()
     return Measured(
         row.items / passed_s,
+        slope,
         sum(each["statements"] for each in told) / row.items,
         sum(each["commits"] for each in told) / row.items,
         1000 * sum(each["cpu_s"] for each in told) / row.items,
@@ -260,9 +266,13 @@ def _stopped(worker: subprocess.Popen[str]) -> dict[str, float]:
     return found
 
 
-def _run(database: Database, drafts: Sequence[BatchId]) -> float:
-    """Start batches and wait for their end; return the seconds between first claim and last end."""
-    table = schema.batches
+def _run(database: Database, drafts: Sequence[BatchId], number: int) -> tuple[float, float]:
+    """Start batches and wait for their end.
+
+    Returns the seconds between the first claim and the last end, by the database's clock, and how
+    the rate of the last tenth compares with that of the first.
+    """
+    table, seen = schema.batches, [(time.monotonic(), 0)]
     with database.engine.begin() as conn:
         for batch_id in drafts:
             batches.start(conn, batch_id, status=BatchStatus.QUEUED, turn_at=NOW)
@@ -272,9 +282,18 @@ def _run(database: Database, drafts: Sequence[BatchId]) -> float:
     while True:
         time.sleep(0.25)
         with database.engine.connect() as conn:
-            number, first, last = conn.execute(span).one()
-        if number == len(drafts):
-            return float((last - first).total_seconds())
+            ended, first, last = conn.execute(span).one()
+            seen.append((time.monotonic(), statistic.totals(conn, None).completed))
+        if ended == len(drafts):
+            return float((last - first).total_seconds()), _slope(seen, number)
+
+
+def _slope(seen: Sequence[tuple[float, int]], number: int) -> float:
+    """Compare the time that the first and the last tenth of the items took."""
+    begun = next(at for at, done in seen if done)
+    first_s = next(at for at, done in seen if done >= number / 10) - begun
+    last_s = seen[-1][0] - next(at for at, done in seen if done >= number * 9 / 10)
+    return first_s / last_s if first_s and last_s else 1.0
 
 
 def _table(rows: Sequence[Row], found: dict[tuple[str, str], list[Measured]]) -> str:
@@ -283,9 +302,9 @@ def _table(rows: Sequence[Row], found: dict[tuple[str, str], list[Measured]]) ->
         f"{ITEMS:,} items, {FAR_ITEMS:,} over a link of {LINK_MS:g} ms; medians of {ROUNDS} rounds;"
         f" {circumstances()}.\n",
         "| database | workers | items/s | statements an item | commits | CPU ms an item, workers"
-        " | database |"
+        " | database | last tenth ÷ first |"
         + (" before: items/s | statements | CPU ms, workers | database |" * bool(BEFORE)),
-        "| --- " * (11 if BEFORE else 7) + "|",
+        "| --- " * (12 if BEFORE else 8) + "|",
     ]
     for row in rows:
         now = _median(found[row.name, "now"])
@@ -294,7 +313,7 @@ def _table(rows: Sequence[Row], found: dict[tuple[str, str], list[Measured]]) ->
             place += f", {row.batches} batches of {row.owners} owner{'s' * (row.owners > 1)}"
         line = (
             f"| {place} | {row.workers} | {now.rate:,.0f} | {now.statements:.3f}"
-            f" | {now.commits:.3f} | {now.own_ms:.2f} | {now.database_ms:.2f} |"
+            f" | {now.commits:.3f} | {now.own_ms:.2f} | {now.database_ms:.2f} | {now.slope:.2f} |"
         )
         if BEFORE:
             then = _median(found[row.name, "before"])

@@ -92,6 +92,7 @@ class WorkLoop:
                         taking.create_task(self._take_one_by_one(carrying))
                     await stopping.wait()
                     logs.info(Event.WORKER_DRAINING, worker=server.worker_id)
+                    self._end_worker.is_draining = True
                     await heartbeat.announce_drain(server)
                     await self._stop_claiming()
                     await self._drain()

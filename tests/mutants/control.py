@@ -54,8 +54,8 @@ MUTANTS = (
     Mutant(
         "cancel-open",
         _BATCHES,
-        "status=BatchStatus.CANCELLING, open=False, **why)",
-        "status=BatchStatus.CANCELLING, **why)",
+        '"open": False, **OUTAGE_OVER, **why}',
+        "**OUTAGE_OVER, **why}",
         "a cancelled batch takes no more files",
         ("tests/service/test_control_stories.py",),
     ),

@@ -66,7 +66,7 @@ MUTANTS = (
     ),
     Mutant(
         "claim-starts-once",
-        _DELIVERY,
+        "src/batchmill/service/scheduling/claims.py",
         "if not getattr(batch, name)",
         "if True",
         "the first claim starts the batch and its run, no later one",
@@ -74,7 +74,7 @@ MUTANTS = (
     ),
     Mutant(
         "claim-starts-batch",
-        _DELIVERY,
+        "src/batchmill/service/scheduling/claims.py",
         'values["status"] = BatchStatus.PROCESSING',
         "pass",
         "a batch is processing once an item is claimed",
@@ -82,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "claim-counts",
-        _DELIVERY,
+        "src/batchmill/service/scheduling/claims.py",
         "ItemStatus.PENDING: retried - len(taken),",
         "ItemStatus.PENDING: -len(taken),",
         "counters equal the rows",

@@ -164,8 +164,8 @@ MUTANTS = (
     Mutant(
         "rescue-unmarked",
         _DELIVERY,
-        "for key in back.keys() & blamed.keys()}, lost=True)",
-        "for key in back.keys() & blamed.keys()})",
+        "rescued=True, lost=lost)",
+        "lost=lost)",
         "an item whose worker is gone may have left files",
         (_STORIES,),
     ),
@@ -187,7 +187,7 @@ MUTANTS = (
     ),
     Mutant(
         "suspects-together",
-        _DELIVERY,
+        "src/batchmill/service/scheduling/claims.py",
         "return found[: max(1, number)]",
         "return found",
         "a suspect is claimed alone",

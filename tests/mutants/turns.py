@@ -19,7 +19,7 @@ _NOTIFIERS = "tests/notifiers/test_notifier_contract.py"
 MUTANTS = (
     Mutant(
         "take-limit",
-        _DELIVERY,
+        "src/batchmill/service/scheduling/claims.py",
         "room = min(room, batch.concurrency - batch.counts.in_flight)",
         "pass",
         "a batch has no more in hand than its limit",
@@ -27,7 +27,7 @@ MUTANTS = (
     ),
     Mutant(
         "take-most",
-        _DELIVERY,
+        "src/batchmill/service/scheduling/claims.py",
         "min(room, CHUNK_ITEMS, max(1, asking.most(batch)))",
         "min(room, CHUNK_ITEMS)",
         "a worker gets no more than it can use",
@@ -35,7 +35,7 @@ MUTANTS = (
     ),
     Mutant(
         "take-bytes",
-        _DELIVERY,
+        "src/batchmill/service/scheduling/claims.py",
         "if size > CHUNK_BYTES and number:",
         "if False:",
         "a worker holds no more bytes than it should",
@@ -43,14 +43,21 @@ MUTANTS = (
     ),
     Mutant(
         "take-not-runnable",
-        _DELIVERY,
-        "if batch is None or not batch.runnable:\n        return ()",
-        "if batch is None:\n        return ()",
+        "src/batchmill/service/scheduling/claims.py",
+        "batch is None or not batch.runnable or",
+        "batch is None or",
         "nothing of a batch that was paused meanwhile is claimed (the turn asks too)",
         equivalent="the statement that chooses the batch leaves out those that may not run; what it"
         " can't see is a pause between that statement and the lock",
     ),
-    Mutant("take-turn-moves", _DELIVERY, '{"turn_at": now}', "{}", "batches take turns", (_WHO,)),
+    Mutant(
+        "take-turn-moves",
+        "src/batchmill/service/scheduling/claims.py",
+        '{"turn_at": now}',
+        "{}",
+        "batches take turns",
+        (_WHO,),
+    ),
     Mutant(
         "take-order",
         _TURNS,
@@ -77,15 +84,15 @@ MUTANTS = (
     ),
     Mutant(
         "take-retries-first",
-        _TURNS,
-        "[ItemStatus.RETRYING, ItemStatus.PENDING] if",
-        "[ItemStatus.PENDING, ItemStatus.RETRYING] if",
+        "src/batchmill/service/scheduling/claims.py",
+        "[ItemStatus.RETRYING, ItemStatus.PENDING][not batch.counts.retrying :]",
+        "[ItemStatus.PENDING, ItemStatus.RETRYING]",
         "due retries go first",
         (_WHO,),
     ),
     Mutant(
         "cap-missing",
-        _DELIVERY,
+        "src/batchmill/service/scheduling/claims.py",
         "if room <= 0:",
         "if False:",
         "a family has no more in hand than its cap",
@@ -101,7 +108,7 @@ MUTANTS = (
     ),
     Mutant(
         "cap-unlocked",
-        _DELIVERY,
+        "src/batchmill/service/scheduling/claims.py",
         'workers.go_alone(conn, f"cap {family}")',
         "pass",
         "two workers at once do not pass the cap together",

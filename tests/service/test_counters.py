@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import Connection, func, select
 
 import databases
-from batchmill.db import batches, counters, failures, schema, statistics, turns, workers
+from batchmill.db import batches, counters, failures, items, schema, statistics, turns, workers
 from batchmill.db.connect import Database
 from batchmill.db.types import at, from_ms
 from batchmill.model.batch import BatchId, BatchStatus
 from batchmill.model.item import Claim, WorkerId
 from batchmill.service import batch_control
 from batchmill.service.batch_control import RetryScope
-from batchmill.service.scheduling import endings, transitions
+from batchmill.service.scheduling import claims, endings, transitions
 from batchmill.service.scheduling.transitions import EndedAttempt
 from support.rows import (
     AWAY,
@@ -175,6 +175,70 @@ def test_a_retry_of_a_running_batch_begins_its_pace_anew_whoever_had_counted(
     assert rows.counts() == {"pending": 2, "queued": 2}
 
 
+def test_the_next_claim_of_a_batch_that_is_retried_while_it_runs_starts_its_new_run(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    rows.batch(4)
+    failed, _ = rows.take(most=2)
+    rows.finish(failed, UNREADABLE)
+    rows.at_any_time(batch_control._retry_chunk, BATCH, RetryScope(), is_first=True)
+    assert rows.batch_row()["run_started_at"] is None
+    rows.now += 1_000
+    rows.take(most=1)
+    assert rows.batch_row()["run_started_at"] == from_ms(rows.now)
+
+
+def test_what_is_folded_in_keeps_the_turn_that_a_batch_had(database: Database) -> None:
+    rows = Rows(database)
+    rows.batch(9)
+    rows.take(most=1)
+    rows.now += 50_000
+    rows.take(most=1)
+    rows.at_any_time(counters.fold, BATCH)
+    assert rows.batch_row()["turn_at"] == from_ms(rows.now)
+    rows.now += 50_000
+    (claimed,) = rows.take(most=1)
+    assert not claimed.is_aged
+
+
+def test_a_limit_that_came_between_the_turn_and_the_claim_is_kept(database: Database) -> None:
+    rows = Rows(database)
+    rows.batch(5)
+    rows.take(most=1)
+    rows.enter("wrk_b")
+    turn = rows.do(turns.next_turn, WorkerId("wrk_b"), slots=2)
+    assert turn is not None
+    rows.at_any_time(batches.change, BATCH, concurrency=1)
+    asking = transitions.Asking(WorkerId("wrk_b"), slots=2, most=lambda _: 4)
+    assert rows.do(claims._take, turn, asking, room=9) == ()
+
+
+@pytest.mark.parametrize("is_blamed", [True, False])
+def test_what_a_worker_that_is_gone_may_have_left_is_looked_for(
+    database: Database, is_blamed: bool
+) -> None:
+    rows = Rows(database)
+    rows.batch(1)
+    (first,) = rows.take()
+    assert not first.was_tried
+    rows.now += 100_000
+    rows.rescue(is_blamed=is_blamed)
+    (again,) = rows.take("wrk_b")
+    assert again.was_tried
+
+
+def test_who_holds_files_of_a_batch_that_stops_hears_that_they_must_not_begin(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    rows.batch(2)
+    rows.take()
+    assert [row.waits for row in rows.at_any_time(items.of_worker, "wrk_a")] == [False, False]
+    rows.at_any_time(batches.start_cancelling, BATCH)
+    assert [row.waits for row in rows.at_any_time(items.of_worker, "wrk_a")] == [True, True]
+
+
 def test_batches_of_one_owner_take_turns_by_claims_that_workers_count_themselves(
     database: Database,
 ) -> None:
@@ -278,7 +342,7 @@ def test_a_cancellation_beside_a_claim_cancels_what_was_claimed(database: Databa
     claimed = threading.Event()
 
     def claim(conn: Connection) -> None:
-        transitions.claim(conn, asking, now=at(rows.now))
+        claims.claim(conn, asking, now=at(rows.now))
         claimed.set()
 
     def cancel(conn: Connection) -> None:
@@ -302,7 +366,7 @@ def test_two_workers_that_claim_at_once_get_other_items(database: Database) -> N
 
     def claim(conn: Connection, worker: str) -> list[str]:
         asking = transitions.Asking(WorkerId(worker), slots=2, most=lambda _: 2)
-        return [each.claim.item_id for each in transitions.claim(conn, asking, now=at(rows.now))]
+        return [each.claim.item_id for each in claims.claim(conn, asking, now=at(rows.now))]
 
     one, other = both_at_once(
         database, lambda conn: claim(conn, "wrk_b"), lambda conn: claim(conn, "wrk_c")
@@ -338,7 +402,7 @@ def test_no_claim_and_no_finish_waits_for_the_row_of_a_batch_or_of_another_worke
     rows.enter("wrk_a")
     asking = transitions.Asking(WorkerId("wrk_b"), slots=2, most=lambda _: 2)
     with server.engine.connect() as frozen:
-        other, _ = transitions.claim(frozen, asking, now=at(rows.now))
+        other, _ = claims.claim(frozen, asking, now=at(rows.now))
         batches.lock(frozen, BATCH)
         done, again, _ = rows.take("wrk_a", most=3)
         assert other.claim.item_id not in {done.claim.item_id, again.claim.item_id}
@@ -361,7 +425,7 @@ def test_a_sequential_batch_is_claimed_from_by_one_at_a_time(database: Database)
 
     def claim(conn: Connection, worker: str) -> int:
         asking = transitions.Asking(WorkerId(worker), slots=2, most=lambda _: 4)
-        return len(transitions.claim(conn, asking, now=at(rows.now)))
+        return len(claims.claim(conn, asking, now=at(rows.now)))
 
     taken = both_at_once(
         database, lambda conn: claim(conn, "wrk_b"), lambda conn: claim(conn, "wrk_c")

@@ -11,7 +11,7 @@ from batchmill.db.types import at, from_ms
 from batchmill.model.batch import Batch, BatchStatus, OwnerId
 from batchmill.model.item import Failure, ItemId, ItemStatus, Output, Result, SkipReason, WorkerId
 from batchmill.model.webhook import WebhookId
-from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling import claims, transitions
 from batchmill.service.scheduling.transitions import Completed, Failed
 from support.rows import (
     AWAY,
@@ -98,7 +98,7 @@ def test_of_two_claims_at_once_each_gets_items_of_its_own(database: Database) ->
 
     def claim(conn: Connection, worker: str) -> list[str]:
         asking = transitions.Asking(WorkerId(worker), slots=2, most=lambda _: 2)
-        return [each.claim.item_id for each in transitions.claim(conn, asking, now=at(rows.now))]
+        return [each.claim.item_id for each in claims.claim(conn, asking, now=at(rows.now))]
 
     taken = both_at_once(
         database, lambda conn: claim(conn, "wrk_a"), lambda conn: claim(conn, "wrk_b")
@@ -113,9 +113,9 @@ def test_a_worker_whose_lease_is_over_claims_nothing(database: Database) -> None
     worker_id = rows.enter("wrk_a")
     asking = transitions.Asking(worker_id, slots=2, most=lambda _: 1)
     rows.now += LEASE_MS
-    assert rows.do(transitions.claim, asking) == ()
+    assert rows.do(claims.claim, asking) == ()
     assert not rows.do(workers.renew, worker_id, slots=2, stats={}, lease_ms=LEASE_MS)
-    assert rows.do(transitions.claim, asking) == (), "a lease that has ended never lives again"
+    assert rows.do(claims.claim, asking) == (), "a lease that has ended never lives again"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_batch_that_was_paused_since_it_was_chosen_is_passed_over(database: Da
         return 0
 
     asking = transitions.Asking(rows.enter("wrk_a"), slots=2, most=most)
-    assert len(rows.do(transitions.claim, asking)) == 1, "never less than one, whoever asks"
+    assert len(rows.do(claims.claim, asking)) == 1, "never less than one, whoever asks"
     assert asked == [BATCH]
 
 
@@ -174,7 +174,7 @@ def test_each_attempt_has_a_number_of_its_own_however_the_last_one_ended(
 def test_a_claim_takes_no_more_bytes_than_a_worker_should_hold(database: Database) -> None:
     rows = Rows(database)
     ids = rows.batch(5)
-    sizes = (1, transitions.CHUNK_BYTES, 1, 1, 1)
+    sizes = (1, claims.CHUNK_BYTES, 1, 1, 1)
     for item_id, size in zip(ids, sizes, strict=True):
         row = update(schema.items).where(schema.items.c.id == item_id)
         rows.at_any_time(

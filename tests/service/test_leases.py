@@ -22,7 +22,7 @@ from batchmill.model.batch import BatchId
 from batchmill.model.item import IN_FLIGHT, AttemptKey, ItemId, Result, Spent, WorkerId
 from batchmill.service import batch_control
 from batchmill.service.context import ServerContext
-from batchmill.service.scheduling import heartbeat, transitions
+from batchmill.service.scheduling import claims, heartbeat, transitions
 from batchmill.service.scheduling.leases import TICK_S, LeaseKeeper
 from batchmill.service.scheduling.transitions import Claimed
 from support.line import line_to
@@ -304,7 +304,7 @@ class Forgetful(Database):
         return answer
 
 
-@pytest.mark.parametrize("function", [transitions.claim, transitions.finish])
+@pytest.mark.parametrize("function", [claims.claim, transitions.finish])
 async def test_an_answer_that_is_lost_loses_no_item_and_no_output(
     database: Database, tmp_path: Path, function: Callable[..., Any]
 ) -> None:

@@ -3,15 +3,17 @@
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import Connection
 
 from batchmill.db import batches
 from batchmill.db.connect import Database
-from batchmill.db.types import from_ms
+from batchmill.db.types import at, from_ms
+from batchmill.model.item import Failure, WorkerId
 from batchmill.service import batch_control
 from batchmill.service.batch_control import RetryScope
-from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling import claims, transitions
 from batchmill.service.scheduling.transitions import Claimed, Failed
-from support.rows import AWAY, BATCH, DONE, UNREADABLE, Rows
+from support.rows import AWAY, BATCH, DONE, POLICY, UNREADABLE, Rows, both_at_once
 
 pytestmark = pytest.mark.all_databases
 
@@ -106,20 +108,85 @@ def test_tries_become_rarer_and_never_come_before_the_model_wants(database: Data
     assert len(rows.take()) == 1
 
 
-def test_after_a_day_files_fail_with_what_was_away(database: Database) -> None:
+def test_after_a_day_files_fail_with_what_was_away_and_wait_for_no_try(database: Database) -> None:
     rows = Rows(database)
-    begun_outage(rows, 1)
+    begun_outage(rows, 40)
     rows.now += DAY_MS
     (probe,) = rows.take()
     rows.finish(probe, NO_MODEL)
-    assert rows.counts() == {"retrying": 1}, "a day is not over yet"
+    assert rows.counts() == {"retrying": 2, "pending": 38}, "a day is not over yet"
     rows.now += 300_001
-    for _ in range(3):
-        (probe,) = rows.take()
-        rows.finish(probe, NO_MODEL)
-        rows.now += 700_000
-    assert rows.counts() == {"failed": 1}
+    refused = replace(UNREADABLE, outage=MODEL)
+    for claimed in rows.take(most=99):
+        rows.finish(claimed, refused)
+    assert rows.counts() == {"failed": 40}
     assert rows.batch_row()["status"] == "failed"
+
+
+def test_one_file_that_the_model_never_answers_for_holds_up_no_other_and_fails(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    bad, *others = rows.batch(6)
+    for _ in range(60):
+        for claimed in rows.take(most=1):
+            rows.finish(claimed, NO_MODEL if claimed.claim.item_id == bad else DONE)
+        rows.now += 5_000
+        if not rows.counts().keys() & {"pending", "retrying"}:
+            break
+    assert rows.counts() == {"failed": 1, "completed": len(others)}
+    assert rows.item(bad)["errors"] == POLICY.errors + 1
+
+
+def test_a_budget_that_kept_a_file_from_asking_is_no_answer(database: Database) -> None:
+    rows = Rows(database)
+    begun_outage(rows)
+    rows.now += batches.PROBE_MS
+    (probe,) = rows.take()
+    rows.finish(probe, Failed(Failure("budget_used_up", "It is used up."), "errors", POLICY))
+    assert rows.batch_as_read().outage_since is not None
+
+
+def test_of_two_workers_that_meet_the_end_of_a_pause_one_tries(database: Database) -> None:
+    rows = Rows(database)
+    begun_outage(rows)
+    rows.now += batches.PROBE_MS
+    for worker in ("wrk_b", "wrk_c"):
+        rows.enter(worker)
+
+    def claim(conn: Connection, worker: str) -> int:
+        asking = transitions.Asking(WorkerId(worker), slots=2, most=lambda _: 4)
+        return len(claims.claim(conn, asking, now=at(rows.now)))
+
+    taken = both_at_once(
+        database, lambda conn: claim(conn, "wrk_b"), lambda conn: claim(conn, "wrk_c")
+    )
+    assert sorted(taken) == [0, 1]
+
+
+def test_the_reason_of_a_person_stays_whatever_is_away(database: Database) -> None:
+    rows = Rows(database)
+    rows.batch(4)
+    away, _, probe, _ = rows.take()
+    rows.at_any_time(batches.change, BATCH, paused=True, pause_reason="lunch")
+    rows.finish(away, NO_MODEL)
+    assert rows.batch_as_read().pause_reason == "lunch"
+    rows.finish(replace(probe, is_probe=True), DONE)
+    batch = rows.batch_as_read()
+    assert (batch.pause_reason, batch.outage_since) == ("lunch", None)
+
+
+@pytest.mark.parametrize("why", ["stopped: its time limit was over", None])
+def test_why_a_batch_was_stopped_is_said_although_something_was_away(
+    database: Database, why: str | None
+) -> None:
+    rows = Rows(database)
+    begun_outage(rows)
+    rows.at_any_time(batches.start_cancelling, BATCH, reason=why)
+    while rows.at_any_time(batch_control._cancel_chunk, BATCH, retention_ms=1_000):
+        pass
+    batch = rows.batch_as_read()
+    assert (batch.status, batch.pause_reason, batch.outage_since) == ("cancelled", why, None)
 
 
 def test_a_person_who_retries_or_resumes_has_it_tried_at_once(database: Database) -> None:

@@ -15,7 +15,7 @@ from batchmill.db.shares import Share
 from batchmill.db.types import at, from_ms
 from batchmill.model.batch import BatchId, OwnerId
 from batchmill.model.item import WorkerId
-from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling import claims, transitions
 from support.rows import AWAY, BATCH, OWNER, Rows, both_at_once
 
 pytestmark = pytest.mark.all_databases
@@ -122,7 +122,7 @@ def test_two_workers_that_ask_at_once_do_not_pass_the_cap_together(database: Dat
 
     def take(conn: Connection, worker: str) -> int:
         asking = transitions.Asking(WorkerId(worker), slots=2, most=lambda _: 9, caps=CAPS)
-        return len(transitions.claim(conn, asking, now=at(rows.now)))
+        return len(claims.claim(conn, asking, now=at(rows.now)))
 
     taken = both_at_once(
         database, lambda conn: take(conn, "wrk_a"), lambda conn: take(conn, "wrk_b")

@@ -27,7 +27,7 @@ from batchmill.model.item import (
     WorkerId,
 )
 from batchmill.model.retry import RetryPolicy
-from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling import claims, transitions
 from batchmill.service.scheduling.transitions import (
     Asking,
     Claimed,
@@ -120,7 +120,7 @@ class Rows:
             passed=Passed(**passed),
             has_suspect=has_suspect,
         )
-        return list(self.do(transitions.claim, asking))
+        return list(self.do(claims.claim, asking))
 
     def claimed(self, item_id: ItemId, worker: str = "wrk_a") -> Claimed:
         """Claim one item that is due, and nothing beside it."""
@@ -176,8 +176,8 @@ class Rows:
             by_batch: dict[BatchId, list[Claim]] = {}
             for row in self.at_any_time(items.of_worker, worker_id):
                 by_batch.setdefault(row.claim.batch_id, []).append(row.claim)
-            for batch_id, claims in by_batch.items():
-                rescued += self.do(transitions.rescue, batch_id, worker_id, claims, **how)
+            for batch_id, lost in by_batch.items():
+                rescued += self.do(transitions.rescue, batch_id, worker_id, lost, **how)
         return rescued
 
     def item(self, item_id: ItemId) -> dict[str, Any]:

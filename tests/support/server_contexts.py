@@ -26,7 +26,7 @@ from batchmill.service import batch_control, stores, sweep
 from batchmill.service.context import ServerContext, Vitals
 from batchmill.service.execution.process_item import Attempt, process_item
 from batchmill.service.orphans import DAY_MS
-from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling import claims, transitions
 from batchmill.service.scheduling.finishing import Finisher
 from batchmill.service.scheduling.leases import LeaseKeeper
 from batchmill.service.scheduling.transitions import Claimed
@@ -136,7 +136,7 @@ async def claim_as(context: ServerContext, worker: str, *, most: int = 1) -> Seq
     lease: dict[str, Any] = {"slots": 1, "stats": {}, "lease_ms": 600_000}
     await context.database.run(workers.enter, worker_id, host="h", pid=1, **lease)
     asking = transitions.Asking(worker_id, slots=1, most=lambda _: most)
-    return await context.database.run(transitions.claim, asking)
+    return await context.database.run(claims.claim, asking)
 
 
 async def carry(context: ServerContext, claimed: Claimed, attempt: Attempt) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    null,
     select,
     update,
 )
@@ -30,7 +31,7 @@ from batchmill.db import prepared
 from batchmill.db.counters import SUMMED, sums, with_sum
 from batchmill.db.prepared import Formula, plus
 from batchmill.db.schema import batches, counters
-from batchmill.db.types import NOW, Clock, at, to_ms
+from batchmill.db.types import NOW, Clock, at, one_of, to_ms
 from batchmill.model.batch import (
     ENDED,
     RUNNABLE,
@@ -114,7 +115,7 @@ def lock(conn: Connection, batch_id: BatchId) -> Batch | None:
 
 
 def lock_new(conn: Connection, batch_id: BatchId) -> Batch | None:
-    """Hold and read the row of a batch of which no worker has counted anything yet."""
+    """Hold a batch's row and read that alone: what a late worker has counted is left out."""
     row = conn.execute(_locking(), {"batch_id": batch_id}).one_or_none()
     return None if row is None else _batch(row)
 
@@ -259,8 +260,9 @@ def start_cancelling(conn: Connection, batch_id: BatchId, *, reason: str | None 
     """Mark a batch that has not ended: from now on no item of it can be claimed."""
     unended = sorted(set(BatchStatus) - ENDED - {BatchStatus.CANCELLING})
     allowed = batches.c.status.in_(unended)
-    why = {} if reason is None else {"pause_reason": reason}
-    return change(conn, batch_id, allowed, status=BatchStatus.CANCELLING, open=False, **why)
+    why = {"pause_reason": reason} if reason is not None else {"pause_reason": _own_reason()}
+    over = {"status": BatchStatus.CANCELLING, "open": False, **OUTAGE_OVER, **why}
+    return change(conn, batch_id, allowed, **over)
 
 
 def resume(conn: Connection, batch_id: BatchId, *, now: Clock = NOW) -> bool:
@@ -296,10 +298,19 @@ def next_probe(batch: Batch, *, wait_ms: int = 0, now: Clock = NOW) -> dict[str,
     return {"outage_until": now + cast(wait, BigInteger)}
 
 
-def is_away_for(conn: Connection, batch_id: BatchId, age_ms: int, *, now: Clock = NOW) -> bool:
-    """Say whether what a batch needs has been away for so long."""
-    query = select(batches.c.id).where(batches.c.id == batch_id)
-    return conn.scalar(query.where(batches.c.outage_since < now - age_ms)) is not None
+def outage_of(
+    conn: Connection, batch_id: BatchId, *, longest_ms: int, now: Clock = NOW
+) -> tuple[bool, bool]:
+    """Say of a batch that is locked whether its outage is waited for, and may be over.
+
+    It is waited for `longest_ms`; where nothing is away it is waited for, and may be over.
+    """
+    since, until = batches.c.outage_since, batches.c.outage_until
+    waits = since.is_(None) | (since >= now - longest_ms)
+    may_be_over = until.is_(None) | (until <= now)
+    query = select(case((waits, 1), else_=0), case((may_be_over, 1), else_=0))
+    row = conn.execute(query.where(batches.c.id == batch_id)).one()
+    return bool(row[0]), bool(row[1])
 
 
 def add(column: str, amount: float) -> Formula:
@@ -344,7 +355,7 @@ def without_work(conn: Connection) -> Sequence[BatchId]:
     query = (
         select(batches.c.id)
         .select_from(batches.outerjoin(counted, counted.c.batch_id == batches.c.id))
-        .where(batches.c.status == BatchStatus.PROCESSING, batches.c.open.is_(False))
+        .where(one_of(batches.c.status, RUNNABLE), batches.c.open.is_(False))
         .where(unfinished == 0)
     )
     return list(conn.scalars(query))
@@ -383,6 +394,11 @@ def existing(conn: Connection, ids: Collection[str]) -> set[BatchId]:
 def delete(conn: Connection, batch_id: BatchId) -> bool:
     """Remove the row of a batch whose items are gone already."""
     return conn.execute(batches.delete().where(batches.c.id == batch_id)).rowcount == 1
+
+
+def _own_reason() -> ColumnElement[str | None]:
+    """Return the reason of a pause, but not that of an outage."""
+    return case((batches.c.outage_since.is_(None), batches.c.pause_reason), else_=null())
 
 
 def _busy_ms(

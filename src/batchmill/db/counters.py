@@ -7,12 +7,21 @@ it ends, begins another run, or its worker is gone.
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Subquery, func, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Subquery,
+    case,
+    func,
+    select,
+    type_coerce,
+)
 
 from batchmill.db import prepared
-from batchmill.db.prepared import plus
+from batchmill.db.prepared import Formula, plus
 from batchmill.db.schema import batches, counters, workers
-from batchmill.db.types import NOW, Clock
+from batchmill.db.types import NOW, Clock, to_ms
 from batchmill.model.batch import BatchId
 from batchmill.model.item import ItemStatus, WorkerId
 
@@ -85,7 +94,7 @@ def fold(conn: Connection, batch_id: BatchId, *, only: Collection[WorkerId] = ()
     chosen = counters.c.batch_id == batch_id
     if only:
         chosen &= counters.c.worker_id.in_(only)
-    named = (counters.c[name] for name in ("worker_id", *SUMMED))
+    named = (counters.c[name] for name in ("worker_id", "turn_at", *SUMMED))
     query = select(*named).where(chosen).order_by(counters.c.worker_id).with_for_update()
     rows = conn.execute(query).all()
     if not rows:
@@ -94,7 +103,14 @@ def fold(conn: Connection, batch_id: BatchId, *, only: Collection[WorkerId] = ()
     conn.execute(counters.delete().where(gone))
     totals = {name: sum(getattr(row, name) for row in rows) for name in SUMMED}
     grown = {name: plus(batches.c[name], total) for name, total in totals.items() if total}
+    last_ms = max(to_ms(row.turn_at) for row in rows)
+    grown["turn_at"] = Formula(_later, (batches.c.turn_at,), (last_ms,))
     prepared.change(conn, batches, {"id": batch_id}, grown)
+
+
+def _later(known: ColumnElement[Any], other_ms: ColumnElement[int]) -> ColumnElement[Any]:
+    known_ms = type_coerce(known, BigInteger)
+    return case((known_ms < other_ms, other_ms), else_=known_ms)
 
 
 def left_behind(conn: Connection) -> Mapping[BatchId, Collection[WorkerId]]:

@@ -55,12 +55,16 @@ def change(conn: Connection, /, held: EndClaim, **values: Any) -> bool:  # noqa:
 
 
 def free_gone(conn: Connection, *, now: Clock = NOW) -> int:
-    """Give up the claims of workers whose lease is over, or who have left; return how many."""
+    """Give up the claims of workers whose lease is over, or who have left; return how many.
+
+    Each counts as an error: the work may be what ended them.
+    """
     living = select(workers.c.id).where(workers.c.lease_until >= now)
     held = (batches.c.status == BatchStatus.FINALIZING) & batches.c.end_worker_id.is_not(None)
     lost = held & batches.c.end_worker_id.not_in(living)
     found = conn.scalars(select(batches.c.id).where(lost)).all()
-    return sum(batch_rows.change(conn, each, lost, end_worker_id=None) for each in sorted(found))
+    given_up = {"end_worker_id": None, "end_errors": batches.c.end_errors + 1}
+    return sum(batch_rows.change(conn, each, lost, **given_up) for each in sorted(found))
 
 
 def _free_for(worker_id: WorkerId) -> ColumnElement[bool]:

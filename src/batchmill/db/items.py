@@ -27,7 +27,7 @@ from batchmill.db.bulk import Derived, Part
 from batchmill.db.by_id import UpdateById
 from batchmill.db.schema import batches, items
 from batchmill.db.types import NOW, Clock, one_of
-from batchmill.model.batch import BatchId
+from batchmill.model.batch import BatchId, BatchStatus
 from batchmill.model.item import (
     IN_FLIGHT,
     WAITING,
@@ -42,6 +42,7 @@ from batchmill.model.item import (
     WorkerId,
 )
 
+CANCELLING: Final = str(BatchStatus.CANCELLING)
 CLOCKS: Final = 8
 """Most statements that are kept for clocks of tests."""
 
@@ -149,7 +150,7 @@ def superseded(conn: Connection, claims: Sequence[Claim]) -> set[ItemId]:
 
 @dataclass(frozen=True, slots=True)
 class HeldRow:
-    """A claim as the database has it. `waits`: its batch is paused, so it must not begin."""
+    """A claim as the database has it. `waits`: its batch is paused or stops: it must not begin."""
 
     claim: Claim
     waits: bool
@@ -158,7 +159,7 @@ class HeldRow:
 def of_worker(conn: Connection, worker_id: WorkerId, *, limit: int = -1) -> Sequence[HeldRow]:
     """Return what a worker has claimed and not ended, by id."""
     query = (
-        select(items.c.id, items.c.batch_id, items.c.attempt, batches.c.paused)
+        select(items.c.id, items.c.batch_id, items.c.attempt, batches.c.paused, batches.c.status)
         .join(batches, batches.c.id == items.c.batch_id)
         .where(items.c.worker_id == worker_id, _in_flight())
         .order_by(items.c.id)
@@ -166,7 +167,7 @@ def of_worker(conn: Connection, worker_id: WorkerId, *, limit: int = -1) -> Sequ
     if limit >= 0:
         query = query.limit(limit)
     return [
-        HeldRow(Claim(ItemId(row[0]), BatchId(row[1]), row[2]), bool(row[3]))
+        HeldRow(Claim(ItemId(row[0]), BatchId(row[1]), row[2]), row[3] or row[4] == CANCELLING)
         for row in conn.execute(query)
     ]
 
@@ -188,6 +189,7 @@ def begin(conn: Connection, ages_ms: Mapping[Claim, int], *, now: Clock = NOW) -
 
 def report_progress(conn: Connection, fractions: Mapping[Claim, float], *, now: Clock = NOW) -> int:
     """Store how far running attempts are, 0…1; those whose claim is lost stay as they are."""
+    hold(conn, list(fractions))
     rows = [
         {
             "id": claim.item_id,
@@ -252,12 +254,15 @@ def retry_later(conn: Connection, failings: Sequence[Failing], *, now: Clock = N
     return bulk.change(conn, items, rows, same=_FENCE, now=now, derived=_PUT_OFF)
 
 
-def hand_back(conn: Connection, ids: Sequence[ItemId], *, lost: bool = False) -> int:
+def hand_back(
+    conn: Connection, ids: Sequence[ItemId], *, rescued: bool = False, lost: bool = False
+) -> int:
     """Return claimed items to pending; the caller knows whose they are. No budget changes.
 
-    `lost`: their worker has gone, and may have left files behind.
+    `rescued`: their worker has gone, and may have left files behind; `lost`: they may be the cause.
     """
-    more: dict[str, Any] = {"lost": items.c.lost + 1} if lost else {}
+    more: dict[str, Any] = {"rescued": items.c.rescued + 1} if rescued else {}
+    more |= {"lost": items.c.lost + 1} if lost else {}
     statement = UpdateById(items).where(items.c.id.in_(ids), _in_flight())
     return conn.execute(statement.values(**_HANDED_BACK, **more)).rowcount
 

@@ -128,6 +128,7 @@ items = Table(
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("begun", Integer, nullable=False, server_default="0"),
     Column("lost", Integer, nullable=False, server_default="0"),
+    Column("rescued", Integer, nullable=False, server_default="0"),
     Column("dispatch_no", Integer, nullable=False, server_default="0"),
     Column("errors", Integer, nullable=False, server_default="0"),
     Column("crashes", Integer, nullable=False, server_default="0"),

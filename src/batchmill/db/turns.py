@@ -31,7 +31,7 @@ from batchmill.db.counters import sums, with_sum
 from batchmill.db.listing import input_of
 from batchmill.db.schema import batches, items, shares, workers
 from batchmill.db.types import NOW, Clock, one_of
-from batchmill.model.batch import RUNNABLE, BatchId, BatchStatus, OwnerId
+from batchmill.model.batch import RUNNABLE, BatchId, OwnerId
 from batchmill.model.item import Input, ItemId, ItemStatus, Spent, StepOptions, WorkerId
 
 CLOCKS: Final = 8
@@ -67,7 +67,8 @@ class Turn:
 class Due:
     """An item that may be claimed now, with all that its attempt needs.
 
-    `begun` attempts were begun, and `lost` times its worker was gone.
+    `begun` attempts were begun, `rescued` times its worker was gone, and `lost` times that may
+    have been its own fault.
     """
 
     id: ItemId
@@ -76,6 +77,7 @@ class Due:
     attempt: int
     spent: Spent
     begun: int
+    rescued: int
     lost: int
     input: Input
     options: StepOptions | None
@@ -120,7 +122,7 @@ def next_turn(
         OwnerId(row.owner_id),
         row.family,
         is_aged=bool(row.is_aged),
-        is_new=row.status == BatchStatus.QUEUED,
+        is_new=row.run_started_at is None,
         is_bounded=row.concurrency is not None,
         is_away=row.outage_since is not None,
     )
@@ -150,16 +152,15 @@ def due(
     batch_id: BatchId,
     *,
     limit: int,
-    retrying: bool,
+    statuses: Sequence[ItemStatus],
     most_lost: int,
     now: Clock = NOW,
 ) -> Sequence[Due]:
-    """Hold and return what may be claimed of a batch: retries that are due first, then by position.
+    """Hold and return what may be claimed of a batch: by status in this order, then by position.
 
-    `retrying` says whether there is any item that waits for its retry. Items whose worker was lost
-    more often than `most_lost` times are left out, and what another worker claims at this moment.
+    Items whose worker was lost more often than `most_lost` times are left out, and what another
+    worker claims at this moment.
     """
-    statuses = [ItemStatus.RETRYING, ItemStatus.PENDING] if retrying else [ItemStatus.PENDING]
     found: list[Due] = []
     for status in statuses:
         given = {"batch_id": batch_id, "status": status, "most": limit - len(found)}
@@ -194,7 +195,7 @@ def _next_turn(now: Clock, *, only_unserved: bool) -> Select[Any]:
             batches.c.id,
             batches.c.owner_id,
             batches.c.family,
-            batches.c.status,
+            batches.c.run_started_at,
             batches.c.concurrency,
             batches.c.outage_since,
             case((is_aged, 1), else_=0).label("is_aged"),
@@ -257,8 +258,9 @@ def _due_items(now: Clock) -> Select[Any]:
 
 # fmt: off
 _COLUMNS = (
-    "id", "position", "attempt", "errors", "crashes", "timeouts", "begun", "lost", "input_key",
-    "name", "input_bytes", "input_sha256", "input_type", "input_absent", "entry", "options",
+    "id", "position", "attempt", "errors", "crashes", "timeouts", "begun", "rescued", "lost",
+    "input_key", "name", "input_bytes", "input_sha256", "input_type", "input_absent", "entry",
+    "options",
 )
 # fmt: on
 
@@ -271,6 +273,7 @@ def _due(row: Any, status: ItemStatus) -> Due:  # noqa: ANN401 - a row of `_COLU
         attempt=row.attempt,
         spent=Spent(row.errors, row.crashes, row.timeouts),
         begun=row.begun,
+        rescued=row.rescued,
         lost=row.lost,
         input=input_of(row),
         options=row.options,

@@ -190,7 +190,7 @@ def _mariadb_iso(element: iso, compiler: SQLCompiler, **kw: Any) -> str:  # noqa
     return f"CONCAT(REPLACE({instant}, ' ', 'T'), 'Z')"
 
 
-_ENDED: Final = ", ".join(f"'{status}'" for status in sorted(ENDED))
+_ENDED: Final = ", ".join(f"'{status}'" for status in sorted({*ENDED, BatchStatus.FINALIZING}))
 _ENDED_ITEMS: Final = "n_completed + n_failed + n_skipped + n_cancelled + n_quarantined"
 _FINISHED: Final = (
     f"({_ENDED_ITEMS} + (SELECT coalesce(sum({_ENDED_ITEMS}), 0) FROM counters"  # noqa: S608
@@ -213,12 +213,12 @@ BEGIN
     run_base = {_FINISHED} - 1,
     run_started_at = NULL, settled_at = NULL, run_ms = 0, run_s2 = 0.0, busy_ms = 0,
     pause_reason = CASE WHEN status IN ({_ENDED}) THEN NULL ELSE pause_reason END,
-    ended_at = NULL, expires_at = NULL,
+    ended_at = NULL, expires_at = NULL, outage_since = NULL, outage_until = NULL,
     status = CASE WHEN status IN ({_ENDED}) THEN 'queued' ELSE status END,
     revision = revision + 1
     WHERE id = OLD.batch_id;
   UPDATE counters SET run_ms = 0, run_s2 = 0.0 WHERE batch_id = OLD.batch_id;
-  UPDATE items SET status = 'pending', errors = 0, crashes = 0, timeouts = 0,
+  UPDATE items SET status = 'pending', errors = 0, crashes = 0, timeouts = 0, lost = 0,
     failure_no = NULL, error_code = NULL, error_message = NULL, error_step = NULL,
     error_retryable = NULL, ended_at = NULL, due_at = 0, lease_until = NULL, worker_id = NULL
     WHERE id = OLD.id;

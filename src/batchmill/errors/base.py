@@ -26,7 +26,7 @@ class BatchmillError(Exception):
     exit_code: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
     remedy: ClassVar[str] = "Look at the server's log; if it happens again, report it."
-    stops_batch: ClassVar[str | None] = None
+    holds_up: ClassVar[str | None] = None
     """What is away, in words, where all files of a batch need it and wait until it is back."""
 
     def __init__(self, message: str, *, detail: str | None = None) -> None:

@@ -223,7 +223,7 @@ class ModelKeyRefusedError(ItemError):
     """The server of the vision model does not accept the key."""
 
     code = "model_key_refused"
-    stops_batch = "the model's server does not accept the key"
+    holds_up = "the model's server does not accept the key"
     remedy = "Correct BATCHMILL_LLM_API_KEY and restart: what waits goes on. Retry what failed."
 
     def __init__(self, status: int, *, detail: str | None = None) -> None:
@@ -236,7 +236,7 @@ class ModelQuotaError(ItemError):
     """The account at the model's server has nothing left to spend."""
 
     code = "model_quota"
-    stops_batch = "the account at the model's provider has no credit left"
+    holds_up = "the account at the model's provider has no credit left"
     remedy = "Add credit at the model's provider: what waits goes on. Retry what failed."
 
     def __init__(self, *, detail: str | None = None) -> None:

@@ -139,7 +139,7 @@ class ModelBusyError(OutageError):
     """The model's server takes no more questions for a while."""
 
     code = "model_busy"
-    stops_batch = "the model's server takes no more questions for a while"
+    holds_up = "the model's server takes no more questions for a while"
     remedy = "Nothing: it is asked again later. Fewer files at once (`concurrency`) avoid it."
 
     def __init__(
@@ -157,7 +157,7 @@ class ModelUnavailableError(OutageError):
     """The model's server does not answer, or has a fault."""
 
     code = "model_unavailable"
-    stops_batch = "the model's server does not answer"
+    holds_up = "the model's server does not answer"
     remedy = "Look whether the model's server is up; BATCHMILL_LLM_BASE_URL says where it is."
 
     def __init__(

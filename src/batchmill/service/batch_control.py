@@ -57,13 +57,15 @@ async def pause(
     """
     batch = await _own(server, batch_id, owner_id)
     _refuse_ended(batch, "pause")
+    if batch.status is BatchStatus.FINALIZING:
+        raise ConflictError("All files of the batch have ended; there is nothing to pause.")
     await server.database.run(batches.change, batch_id, paused=True, pause_reason=reason)
     logs.info(Event.BATCH_PAUSED, batch=batch_id, reason=reason)
     return await _own(server, batch_id, owner_id)
 
 
 async def resume(server: ServerContext, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
-    """Go on with a paused batch. Resuming one that is not paused changes nothing.
+    """Go on with a paused batch, and try at once what was away. Else resuming changes nothing.
 
     Raises:
         NotFoundError: there is no such batch. ConflictError: it has ended.
@@ -235,7 +237,6 @@ def _retry_chunk(conn: Connection, batch_id: BatchId, scope: RetryScope, *, is_f
     batch = batches.lock(conn, batch_id)
     if batch is None:
         return 0
-    counters.fold(conn, batch_id)  # what a new run begins with stands in the batch's row
     rows = items.failed_ids(
         conn,
         batch_id,
@@ -250,6 +251,8 @@ def _retry_chunk(conn: Connection, batch_id: BatchId, scope: RetryScope, *, is_f
         moved = items.reset(conn, ids, seen=status) if ids else 0
         deltas[status] -= moved
         deltas[ItemStatus.PENDING] += moved
+    if rows:
+        counters.fold(conn, batch_id)  # what a new run begins with stands in the batch's row
     _leave_groups(conn, [no for _, _, no in rows if no is not None])
     if rows:
         finished = endings.counts_after(batch.counts, deltas).finished

@@ -145,6 +145,10 @@ class Reading:
         )
         return _page(rows, limit, lambda item: [item.input.name, item.position])
 
+    async def first_items(self, batch: Batch, *, limit: int) -> Sequence[Item]:
+        """Return the first few items of a batch, which is never refused."""
+        return await self.server.database.read(listing.page, batch.id, limit=limit)
+
     async def every_item(
         self, batch: Batch, only: listing.ItemFilter
     ) -> AsyncIterator[Sequence[Item]]:

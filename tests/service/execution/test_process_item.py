@@ -21,7 +21,8 @@ from batchmill.model.item import ItemStatus, Result, Spent
 from batchmill.notifiers.local import LocalNotifier
 from batchmill.service import batch_control
 from batchmill.service.scheduling import leases, transitions
-from batchmill.service.scheduling.transitions import CHUNK_ITEMS, Claimed
+from batchmill.service.scheduling.claims import CHUNK_ITEMS
+from batchmill.service.scheduling.transitions import Claimed
 from batchmill.settings.compat import SequentialSettings
 from batchmill.storage import keys
 from support.server_contexts import (

@@ -115,6 +115,33 @@ def test_a_claim_whose_answer_was_lost_is_made_again(database: Database) -> None
     assert end(rows, again) is BatchStatus.COMPLETED
 
 
+def test_workers_that_are_lost_with_it_count_as_its_errors(database: Database) -> None:
+    rows = Rows(database)
+    finalizing(rows)
+    for number in range(end_work.MOST_ERRORS):
+        assert claim(rows, f"wrk_{number}").errors == number
+        rows.now += LEASE_MS + 1
+        rows.enter("wrk_other")
+        rows.do(ends.free_gone)
+    assert claim(rows, "wrk_last").errors == end_work.MOST_ERRORS
+
+
+async def test_work_with_which_workers_were_lost_is_not_tried_again(
+    database: Database, tmp_path: Path
+) -> None:
+    async def never(_db: Database, _storage: Storage, _batch: Batch) -> None:
+        raise AssertionError
+
+    context = context_with(database, tmp_path, never)
+    batch_id = await send(context, 1)
+    over = {"status": BatchStatus.FINALIZING, "end_errors": end_work.MOST_ERRORS}
+    await database.run(batches.change, batch_id, **over)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        with pytest.raises(TimeoutError):
+            await until_ended(context, batch_id, limit_s=1.5)
+    assert (await batch_of(context, batch_id)).counts.pending == 1, "not while a file is left"
+
+
 def test_a_cancellation_takes_the_work_away(database: Database) -> None:
     rows = Rows(database)
     finalizing(rows)

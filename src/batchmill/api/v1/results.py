@@ -21,7 +21,7 @@ from batchmill.archives.stream import read_archive
 from batchmill.errors.request import ConflictError, InvalidFieldError
 from batchmill.model.filenames import disposition
 from batchmill.model.item import ItemStatus
-from batchmill.service.queries import ItemFilter, Wanted
+from batchmill.service.queries import ItemFilter
 from batchmill.wire import responses
 
 router = APIRouter(prefix="/v1", tags=["results"])
@@ -135,10 +135,10 @@ async def _processed(ctx: RequestContext, sent: Submission, keep: Keep, wait_s: 
     batch = await ctx.reading.batch(batch_id)
     if not await ctx.event_hub.wait_ended(batch, timeout_s=wait_s):
         return submissions.accepted(await ctx.reading.batch(batch_id))
-    found = await ctx.reading.items(batch, Wanted(), limit=2)
-    if len(found.data) != 1:  # an archive of several files
+    found = await ctx.reading.first_items(batch, limit=2)
+    if len(found) != 1:  # an archive of several files
         return submissions.accepted(await ctx.reading.batch(batch_id))
-    item = serialize.item(found.data[0], await ctx.reading.batch(batch_id), ctx.base_url)
+    item = serialize.item(found[0], await ctx.reading.batch(batch_id), ctx.base_url)
     headers = {"Location": f"/v1/items/{item.id}", "Preference-Applied": f"wait={wait_s}"}
     return serialize.answer(item, headers=headers)
 

@@ -123,7 +123,7 @@ def _failed(server: ServerContext, claimed: Claimed, error: BatchmillError) -> F
     )
     policy = _policy(server, claimed, step)
     wait_s = error.retry_after_s or 0.0 if isinstance(error, OutageError) else 0.0
-    return Failed(failure, budget, policy, wait_s, error.stops_batch)
+    return Failed(failure, budget, policy, wait_s, error.holds_up)
 
 
 def _policy(server: ServerContext, claimed: Claimed, step: str | None) -> RetryPolicy:

@@ -15,7 +15,7 @@ from batchmill.logs import Event
 from batchmill.model.batch import Batch, BatchId
 from batchmill.model.item import AttemptKey, Claim
 from batchmill.service.context import ServerContext
-from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling import claims
 from batchmill.service.scheduling.leases import LeaseKeeper, hand_back
 from batchmill.service.scheduling.transitions import Asking, Claimed
 from batchmill.service.scheduling.usage import AHEAD_S, SlotUsage
@@ -152,7 +152,7 @@ class Claimer:
             has_suspect=self._keeper.has_suspect,
         )
         with self._keeper.claiming():
-            claimed = await self._server_context.database.run(transitions.claim, asking)
+            claimed = await self._server_context.database.run(claims.claim, asking)
             self._keeper.take(claimed)
         self._usage.written(changes)
         self._told_s = time.monotonic()

@@ -23,8 +23,8 @@ from batchmill.model import retry
 from batchmill.service.context import ServerContext
 from batchmill.service.scheduling import endings
 
-POLL_S: Final = 0.5
-"""How often a worker asks whether a batch waits for its end work."""
+POLL_S, RARELY_S = 0.5, 5.0
+"""How often a worker asks whether a batch waits for its end work, and where no family has any."""
 TICK_S: Final = 1.0
 """How often it asks whether the work that it does is still its own."""
 PAUSE_S: Final = 5.0
@@ -38,6 +38,7 @@ class EndWorker:
     def __init__(self, server: ServerContext) -> None:
         self._server_context = server
         self._working: asyncio.Task[None] | None = None
+        self.is_draining = False
 
     async def run(self) -> None:
         """Take what waits, one batch after the other; runs until cancelled."""
@@ -49,7 +50,7 @@ class EndWorker:
                 logs.warning(Event.ITEM_INTERRUPTED, code=error.code, detail=error.detail)
             except Exception as error:  # a fault of ours must not end the worker
                 logs.error(Event.INTERNAL_ERROR, exc_info=error)
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(POLL_S if self._server_context.has_end_work else RARELY_S)
 
     async def stop(self) -> None:
         """Stop what is at work: its claim is lost."""
@@ -60,7 +61,7 @@ class EndWorker:
     async def take_next(self) -> bool:
         """Claim and carry what waits longest; False: nothing waits."""
         server = self._server_context
-        if server.vitals.holding or not server.has_end_work:
+        if server.vitals.holding or self.is_draining:
             return False
         held = await server.database.run(ends.claim, server.worker_id)
         if held is None:
@@ -78,8 +79,10 @@ class EndWorker:
     async def _watch(self, working: asyncio.Task[None], held: EndClaim) -> None:
         """Wait for the work; stop it once its claim is lost, or may be."""
         while not (await asyncio.wait({working}, timeout=TICK_S))[0]:
-            with contextlib.suppress(OutageError):
-                if not await self._server_context.database.read(ends.is_held, held):
+            with contextlib.suppress(OutageError, TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    is_held = await self._server_context.database.read(ends.is_held, held)
+                if not is_held:
                     logs.info(Event.ITEM_LOST, batch=held.batch.id)
                     return
             settings, vitals = self._server_context.settings, self._server_context.vitals
@@ -90,6 +93,9 @@ class EndWorker:
         """Do the work and write what came of it."""
         server, batch = self._server_context, held.batch
         work = server.rules_for(batch.family).end_work
+        if held.errors >= MOST_ERRORS:  # workers were lost with it
+            await self._end(held, note="its last step failed: workers were lost with it")
+            return
         try:
             if work is not None:
                 await work(server.database, server.storage, batch)

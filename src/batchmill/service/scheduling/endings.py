@@ -30,17 +30,19 @@ def finish_values(
         return {}
     if batch.end_work and batch.status is not BatchStatus.CANCELLING:
         due = {"end_due_at": now, "end_worker_id": None, "end_errors": 0}
-        return {"status": BatchStatus.FINALIZING, "paused": False, **due}
+        return {"status": BatchStatus.FINALIZING, "paused": False, **due, **_no_outage(batch)}
     return _end_values(batch, counts, retention_ms=retention_ms, now=now)
 
 
 def _end_values(batch: Batch, counts: Counts, *, retention_ms: int, now: Clock) -> dict[str, Any]:
     status = final_status(counts, cancelled=batch.status is BatchStatus.CANCELLING)
     kept = plus(now, retention_ms)
-    values = {"status": status, "ended_at": now, "expires_at": kept, "paused": False}
-    if batch.outage_since is not None:
-        values |= {**batches.OUTAGE_OVER, "pause_reason": None}
-    return values
+    over = {"status": status, "ended_at": now, "expires_at": kept, "paused": False}
+    return {**over, **_no_outage(batch)}
+
+
+def _no_outage(batch: Batch) -> dict[str, Any]:
+    return {} if batch.outage_since is None else {**batches.OUTAGE_OVER, "pause_reason": None}
 
 
 def conclude(conn: Connection, batch: Batch, over: Mapping[str, Any]) -> None:
@@ -63,7 +65,7 @@ def end(
 ) -> BatchStatus | None:
     """End a batch whose end work is done, or was given up as `note` says; None: a stale claim."""
     batch = batches.lock(conn, held.batch.id)
-    if batch is None:
+    if batch is None or batch.counts.unfinished:
         return None
     over = _end_values(batch, batch.counts, retention_ms=retention_ms, now=now)
     if note is not None:
@@ -102,7 +104,7 @@ def halted(batch: Batch, deltas: Mapping[ItemStatus, int]) -> dict[str, Any]:
     if counts.unsuccessful * 100 <= batch.halt_after_pct * counts.total:
         return {}
     reason = f"stopped: more than {batch.halt_after_pct:g} % of the files failed"
-    return {"status": BatchStatus.CANCELLING, "pause_reason": reason}
+    return {"status": BatchStatus.CANCELLING, "pause_reason": reason, **batches.OUTAGE_OVER}
 
 
 def counts_after(counts: Counts, deltas: Mapping[ItemStatus, int]) -> Counts:

@@ -1,4 +1,4 @@
-"""The transactions of an item's way: claim, begin, finish, hand back, rescue; each for many items.
+"""The transactions of claimed items: begin, finish, hand back, rescue; each for many items.
 
 Each is run whole by `Database.run` and may run again after a deadlock. Items are counted beside
 their change: by a worker, named by `by`, in counters of its own, so that it waits for no other;
@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from batchmill.db import batches, counters, failures, items, shares, turns, workers
+from batchmill.db import batches, counters, failures, items, turns, workers
 from batchmill.db.connect import Connection
 from batchmill.db.items import Ending, Failing
 from batchmill.db.shares import Share
 from batchmill.db.turns import Due, Passed, Turn
 from batchmill.db.types import NOW, Clock
-from batchmill.errors.item import Budget, WorkerLostError
+from batchmill.errors.item import Budget, BudgetUsedUpError, WorkerLostError
 from batchmill.model import pipeline as pipelines
 from batchmill.model import retry
 from batchmill.model.batch import (
+    RUNNABLE,
     Batch,
     BatchId,
     BatchStatus,
@@ -40,16 +41,12 @@ from batchmill.model.item import (
 )
 from batchmill.service.scheduling import endings
 
-CHUNK_ITEMS: Final = 200
-CHUNK_BYTES: Final = 64_000_000
-"""Most that a worker claims at once; one file may be larger."""
 SUSPECT_LOST: Final = 2
 """An item whose worker was lost so often is suspected: it is claimed and worked on alone."""
 LONGEST_OUTAGE_MS: Final = 86_400_000
 """What a batch needs and is away for longer than a day is waited for no more."""
 MOST_LOST: Final = 4
 """After so many losses, the last ones of workers that had begun with it alone, it is at fault."""
-_ANY_LOST: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,115 +142,15 @@ class FinishedItem:
     is_stopping: bool = False
 
 
-def claim(conn: Connection, asking: Asking, *, now: Clock = NOW) -> Sequence[Claimed]:
-    """Claim items of the batch whose turn it is, in their order; none when nothing is due."""
-    shares.write(conn, asking.worker_id, asking.usage)
-    passed = asking.passed
-    while True:
-        turn = turns.next_turn(conn, asking.worker_id, slots=asking.slots, passed=passed, now=now)
-        if turn is None:
-            return ()
-        room = _room_in_family(conn, turn.family, asking.caps)
-        if room <= 0:
-            passed = replace(passed, families=(*passed.families, turn.family))
-        elif taken := _take(conn, turn, asking, room=room, now=now):
-            return taken
-        else:  # another worker was faster
-            passed = replace(passed, batches=(*passed.batches, turn.batch_id))
+def outage_now(conn: Connection, batch: Batch, now: Clock) -> tuple[bool, bool]:
+    """Say whether an outage of a locked batch is waited for, and whether it may be over."""
+    if batch.outage_since is None:
+        return True, True
+    return batches.outage_of(conn, batch.id, longest_ms=LONGEST_OUTAGE_MS, now=now)
 
 
-def _room_in_family(conn: Connection, family: str, caps: Mapping[str, int]) -> int:
-    """Return how many items of a family may be claimed; those who ask wait for each other."""
-    if family not in caps:
-        return CHUNK_ITEMS
-    workers.go_alone(conn, f"cap {family}")
-    return caps[family] - turns.in_flight_of_family(conn, family)
-
-
-def _take(
-    conn: Connection, turn: Turn, asking: Asking, *, room: int, now: Clock
-) -> Sequence[Claimed]:
-    """Claim of a batch: alone where that must be, else beside all who do the same."""
-    is_capped = turn.is_bounded or turn.family in asking.caps
-    is_alone = is_capped or turn.is_new or turn.is_away
-    batch = _read(conn, turn, is_alone=is_alone, is_exact=is_capped)
-    if batch is None or not batch.runnable:
-        return ()
-    if batch.concurrency is not None:
-        room = min(room, batch.concurrency - batch.counts.in_flight)
-    if batch.outage_since is not None:
-        room = min(room, 1)
-    most = min(room, CHUNK_ITEMS, max(1, asking.most(batch)))
-    found = _due(conn, batch, asking, most=most, now=now) if most > 0 else ()
-    taken = _within_bytes(_suspect_alone(found))
-    if taken:
-        ids = [each.id for each in taken]
-        items.take(conn, ids, worker_id=asking.worker_id, now=now)
-    moved = _moved_by_claim(taken)
-    if is_alone:
-        batches.count(conn, batch.id, moved, **_turn(batch, begins=bool(taken), now=now))
-    else:
-        counters.take_turn(conn, batch.id, asking.worker_id, moved, now=now)
-    return [_claimed(batch, each, turn, is_capped=is_capped) for each in taken]
-
-
-def _read(conn: Connection, turn: Turn, *, is_alone: bool, is_exact: bool) -> Batch | None:
-    """Read a batch that is claimed from; its numbers matter where it has a limit."""
-    if not is_alone:
-        return batches.get_any(conn, turn.batch_id)
-    lock = batches.lock if is_exact or not turn.is_new else batches.lock_new
-    return lock(conn, turn.batch_id)
-
-
-def _due(conn: Connection, batch: Batch, asking: Asking, *, most: int, now: Clock) -> Sequence[Due]:
-    waits = batch.counts.retrying > 0
-    lost = SUSPECT_LOST - 1 if asking.has_suspect else _ANY_LOST
-    return turns.due(conn, batch.id, limit=most, retrying=waits, most_lost=lost, now=now)
-
-
-def _suspect_alone(found: Sequence[Due]) -> Sequence[Due]:
-    """Cut a chunk off before a suspect that is not its first, and behind one that is."""
-    for number, each in enumerate(found):
-        if each.lost >= SUSPECT_LOST:
-            return found[: max(1, number)]
-    return found
-
-
-def _within_bytes(found: Sequence[Due]) -> Sequence[Due]:
-    size = 0
-    for number, each in enumerate(found):
-        size += each.input.bytes
-        if size > CHUNK_BYTES and number:
-            return found[:number]
-    return found
-
-
-def _moved_by_claim(taken: Sequence[Due]) -> dict[ItemStatus, int]:
-    retried = sum(each.status is ItemStatus.RETRYING for each in taken)
-    return {
-        ItemStatus.RETRYING: -retried,
-        ItemStatus.PENDING: retried - len(taken),
-        ItemStatus.QUEUED: len(taken),
-    }
-
-
-def _turn(batch: Batch, *, begins: bool, now: Clock) -> dict[str, Any]:
-    """Return the columns of a batch's turn.
-
-    It moves on even when nothing was due, so that no batch is asked twice in a row.
-    """
-    values: dict[str, Any] = {"turn_at": now}
-    if batch.outage_since is not None:
-        values |= batches.next_probe(batch, now=now)
-    if begins:
-        values["status"] = BatchStatus.PROCESSING
-        values |= {
-            name: now for name in ("started_at", "run_started_at") if not getattr(batch, name)
-        }
-    return values
-
-
-def _claimed(batch: Batch, each: Due, turn: Turn, *, is_capped: bool) -> Claimed:
+def claimed_of(batch: Batch, each: Due, turn: Turn, *, is_capped: bool) -> Claimed:
+    """Return an item of a batch as its next attempt gets it."""
     return Claimed(
         claim=Claim(each.id, batch.id, each.attempt + 1, each.spent),
         input=each.input,
@@ -266,7 +163,7 @@ def _claimed(batch: Batch, each: Due, turn: Turn, *, is_capped: bool) -> Claimed
         is_sequential=batch.concurrency == 1,
         may_halt=batch.halt_after_pct is not None,
         is_probe=batch.outage_since is not None,
-        was_tried=each.begun + each.lost > 0,
+        was_tried=each.begun + each.rescued > 0,
         is_aged=turn.is_aged,
         is_suspect=each.lost >= SUSPECT_LOST,
     )
@@ -324,12 +221,15 @@ def finish(
     ]
     if not mine:
         return [None] * len(ended)
-    waits = _waits(conn, mine, batch, now)
-    written = _write(conn, batch_id, mine, waits=waits, now=now)
+    waits = batch is not None and bool(_outages(mine)) and outage_now(conn, batch, now)[0]
+    is_new = batch is not None and batch.outage_since is None
+    written = _write(conn, batch_id, mine, waits=waits, is_new=is_new, now=now)
     deltas = _moved_by_finish(mine, held, written.statuses)
     told = FinishedItem(ItemStatus.COMPLETED)
     if batch is not None:
-        written.columns.update(_away(batch, mine, waits=waits, now=now))
+        put_off = [each for each in mine if _is_put_off(each, waits=waits, is_new=is_new)]
+        others = [each for each in mine if not _outages([each])]
+        written.columns.update(_away(batch, [*put_off, *others], waits=waits, now=now))
         told = _settle(conn, batch, deltas, written, retention_ms=retention_ms, now=now)
     elif by is not None:
         counters.add(conn, batch_id, by, deltas, **written.sums)
@@ -359,26 +259,30 @@ def _outages(mine: Sequence[EndedAttempt]) -> Sequence[Failed]:
     ]
 
 
-def _waits(conn: Connection, mine: Sequence[EndedAttempt], batch: Batch | None, now: Clock) -> bool:
-    """Say whether what is away is waited for: for a day."""
-    if batch is None or not _outages(mine):
-        return False
-    since = batch.outage_since
-    return since is None or not batches.is_away_for(conn, batch.id, LONGEST_OUTAGE_MS, now=now)
-
-
 def _away(
     batch: Batch, mine: Sequence[EndedAttempt], *, waits: bool, now: Clock
 ) -> Mapping[str, Any]:
     """Return the columns of a batch that say what is away, if anything, and since when."""
-    found = _outages(mine)
-    if found and waits:
+    if batch.status not in RUNNABLE:
+        return {}
+    own = {} if batch.paused else {"pause_reason": None}
+    found = [each for each in _outages(mine) if waits]
+    if found:
         wait_ms = round(1000 * max(each.retry_after_s for each in found))
-        since = {} if batch.outage_since else {"outage_since": now, "pause_reason": found[0].outage}
-        return {**since, **batches.next_probe(batch, wait_ms=wait_ms, now=now)}
-    if any(each.claimed.is_probe for each in mine) and not found:
-        return {**batches.OUTAGE_OVER, "pause_reason": None}
+        since = {} if batch.outage_since else {"outage_since": now}
+        said = {"pause_reason": found[0].outage} if since and not batch.paused else {}
+        return {**since, **said, **batches.next_probe(batch, wait_ms=wait_ms, now=now)}
+    if any(each.claimed.is_probe and _has_answer(each) for each in mine):
+        return {**batches.OUTAGE_OVER, **own}
     return {}
+
+
+def _has_answer(ended: EndedAttempt) -> bool:
+    """Say whether an attempt found what its batch needs: not if a budget kept it from asking."""
+    outcome = ended.outcome
+    if isinstance(outcome, Completed):
+        return True
+    return outcome.outage is None and outcome.failure.code != BudgetUsedUpError.code
 
 
 def _moved_by_finish(
@@ -464,8 +368,8 @@ def rescue(  # noqa: PLR0913 - whose, what, and what it means
     blamed = _blamed(conn, list(held)) if is_blamed and held else {}
     at_fault = [each for each in blamed.values() if each.lost + 1 >= MOST_LOST]
     back = {key: held[key] for key in held.keys() - {each.id for each in at_fault}}
-    _return(conn, batch_id, {key: back[key] for key in back.keys() & blamed.keys()}, lost=True)
-    _return(conn, batch_id, {key: back[key] for key in back.keys() - blamed.keys()})
+    for keys, lost in ((back.keys() & blamed.keys(), True), (back.keys() - blamed.keys(), False)):
+        _return(conn, batch_id, {key: back[key] for key in keys}, rescued=True, lost=lost)
     if at_fault:
         ended = [_ended_by_losses(batch, each) for each in at_fault]
         finish(conn, batch_id, ended, retention_ms=retention_ms, now=now)
@@ -487,7 +391,8 @@ def _ended_by_losses(batch: Batch, item: Due) -> EndedAttempt:
     turn = Turn(batch.id, batch.owner_id, batch.family, is_aged=False)
     spent = replace(item.spent, crashes=max(item.lost, item.spent.crashes))
     claim = Claim(item.id, batch.id, item.attempt, spent)
-    claimed = replace(_claimed(batch, item, turn, is_capped=False), claim=claim)
+    claimed = claimed_of(batch, item, turn, is_capped=False)
+    claimed = replace(claimed, claim=claim, is_probe=False)
     failure = Failure(error.code, error.message, error.retryable)
     return EndedAttempt(claimed, Failed(failure, error.budget, retry.RetryPolicy()), run_ms=0)
 
@@ -497,11 +402,12 @@ def _return(
     batch_id: BatchId,
     held: Mapping[Any, ItemStatus],
     *,
+    rescued: bool = False,
     lost: bool = False,
     by: WorkerId | None = None,
 ) -> int:
     if held:
-        items.hand_back(conn, list(held), lost=lost)
+        items.hand_back(conn, list(held), rescued=rescued, lost=lost)
         deltas = {status: -number for status, number in Counter(held.values()).items()}
         _count(conn, batch_id, {**deltas, ItemStatus.PENDING: len(held)}, by)
     return len(held)
@@ -529,10 +435,28 @@ class _Written:
     columns: dict[str, Any] = field(default_factory=dict)
 
 
+def _is_put_off(ended: EndedAttempt, *, waits: bool, is_new: bool) -> bool:
+    """Say whether an attempt that met an outage uses up nothing.
+
+    What was tried before, and meets one while its batch knows of none, may be the cause of it.
+    """
+    met = isinstance(ended.outcome, Failed) and ended.outcome.outage is not None
+    return met and waits and not (is_new and ended.claimed.was_tried)
+
+
 def _write(
-    conn: Connection, batch_id: BatchId, mine: Sequence[EndedAttempt], *, waits: bool, now: Clock
+    conn: Connection,
+    batch_id: BatchId,
+    mine: Sequence[EndedAttempt],
+    *,
+    waits: bool,
+    is_new: bool,
+    now: Clock,
 ) -> _Written:
-    """Write the items. `waits`: an outage of what their batch needs uses up nothing of them."""
+    """Write the items.
+
+    `waits`: an outage of what their batch needs uses up nothing of them; `is_new`: none is known.
+    """
     statuses: list[ItemStatus] = []
     endings: list[Ending] = []
     failings: list[Failing] = []
@@ -545,7 +469,7 @@ def _write(
             statuses.append(_status_of(ending.result))
             _add_bytes(sums, each.claimed.input.bytes, ending.result)
         else:
-            if waits and each.outcome.outage is not None:
+            if _is_put_off(each, waits=waits, is_new=is_new):
                 failing = _put_off(each, each.outcome)
             else:
                 failing = _failing(batch_id, each, each.outcome, groups)

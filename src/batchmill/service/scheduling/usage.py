@@ -8,7 +8,8 @@ from typing import Final
 from batchmill.db.shares import Share
 from batchmill.model.batch import Batch, BatchId, OwnerId
 from batchmill.model.item import AttemptKey
-from batchmill.service.scheduling.transitions import CHUNK_ITEMS, Claimed
+from batchmill.service.scheduling.claims import CHUNK_ITEMS
+from batchmill.service.scheduling.transitions import Claimed
 
 CHUNK_S: Final = 1.0
 """The work that a worker claims at once for each slot; no file counts as longer."""

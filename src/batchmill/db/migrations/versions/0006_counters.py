@@ -43,6 +43,10 @@ def upgrade() -> None:
     for column in _of_batches():
         if column.name not in columns:
             op.add_column("batches", column)
+    if "rescued" not in {column["name"] for column in found.get_columns("items")}:
+        op.add_column(
+            "items", sa.Column("rescued", sa.Integer(), server_default="0", nullable=False)
+        )
     if not found.has_table("counters"):
         op.create_table(
             "counters",
