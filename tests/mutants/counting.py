@@ -241,8 +241,8 @@ MUTANTS = (
     Mutant(
         "away-tried-by-all",
         "src/batchmill/service/scheduling/claims.py",
-        "    if is_probe:\n        room = min(room, 1)\n",
-        "",
+        "room = 1 if is_probe else _room",
+        "room = _room",
         "one file tries what is away",
         (_OUTAGES,),
     ),
@@ -401,7 +401,7 @@ MUTANTS = (
     Mutant(
         "away-tried-twice",
         "src/batchmill/service/scheduling/claims.py",
-        "    if waits and not may_be_over:\n        return ()  # another worker tries already\n",
+        "        if is_probe and not may_be_over:\n            return ()  # another worker tries already\n",
         "",
         "of two workers that meet the end of a pause one tries",
         (_OUTAGES,),

@@ -181,7 +181,10 @@ def _of_status(name: str, error: "openai.APIStatusError") -> ItemError | OutageE
         return ModelBusyError(name, wait_s, detail=detail)
     if status >= _FAULT or status in _PASSING:
         how = f"answered with a fault (HTTP {status})"
-        return ModelUnavailableError(name, how, unasked=True, retry_after_s=wait_s, detail=detail)
+        refused = status < _FAULT
+        return ModelUnavailableError(
+            name, how, unasked=refused, retry_after_s=wait_s, detail=detail
+        )
     if status in _KEY_REFUSED:
         return ModelKeyRefusedError(status, detail=detail)
     return ModelRejectedError(name, status, _reason(error.body), detail=detail)

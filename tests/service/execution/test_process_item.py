@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pytest
 from sqlalchemy import Connection
@@ -17,10 +17,10 @@ from batchmill.errors.item import AttemptTimeoutError, ChildCrashedError, Unread
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.model.batch import BatchId, BatchStatus
 from batchmill.model.families import SEQUENTIAL
-from batchmill.model.item import ItemStatus, Result, Spent
+from batchmill.model.item import ItemStatus, Result, Spent, WorkerId
 from batchmill.notifiers.local import LocalNotifier
 from batchmill.service import batch_control
-from batchmill.service.scheduling import leases, transitions
+from batchmill.service.scheduling import claims, leases, transitions
 from batchmill.service.scheduling.claims import CHUNK_ITEMS
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.settings.compat import SequentialSettings
@@ -216,10 +216,16 @@ async def test_a_stale_worker_cannot_finish_an_item_and_leaves_no_file(
     async def taken_over(claimed: Claimed) -> None:
         if claimed.claim.attempt > 1:
             return
-        held = claimed.claim
-        await database.run(transitions.hand_back, batch_id, [held])
-        successors.extend(await claim_as(context, "wrk_other"))
+        await database.run(workers.enter, other, **lease)
+        successors.extend(await database.run(take_over, claimed))
 
+    def take_over(conn: Connection, claimed: Claimed) -> Sequence[Claimed]:
+        """Hand back and claim at once: this worker must not be faster."""
+        transitions.hand_back(conn, batch_id, [claimed.claim])
+        return claims.claim(conn, transitions.Asking(other, slots=1, most=lambda _: 1))
+
+    other = WorkerId("wrk_other")
+    lease: dict[str, Any] = {"host": "h", "pid": 1, "slots": 1, "stats": {}, "lease_ms": 600_000}
     successors: list[Claimed] = []
     async with working(context, scripted(tmp_path, taken_over)):
         async with asyncio.timeout(60):

@@ -54,17 +54,18 @@ def _take(
     """Claim of a batch: alone where that must be, else beside all who do the same."""
     is_capped = turn.is_bounded or turn.family in asking.caps
     is_alone = is_capped or turn.is_new or turn.is_away
-    batch = _read(conn, turn, is_alone=is_alone, is_exact=is_capped)
+    read = batches.lock if is_alone else batches.get_any
+    if turn.is_new and not is_capped:  # the numbers matter where there is a limit
+        read = batches.lock_new
+    batch = read(conn, turn.batch_id)
     if batch is None or not batch.runnable or (not is_alone and _is_for_one(batch)):
         return ()
-    if batch.concurrency is not None:
-        room = min(room, batch.concurrency - batch.counts.in_flight)
-    waits, may_be_over = transitions.outage_now(conn, batch, now)
-    if waits and not may_be_over:
-        return ()  # another worker tries already
-    is_probe = waits and batch.outage_since is not None
-    if is_probe:
-        room = min(room, 1)
+    is_probe = False
+    if batch.outage_since is not None:
+        is_probe, may_be_over = transitions.outage_now(conn, batch, now)
+        if is_probe and not may_be_over:
+            return ()  # another worker tries already
+    room = 1 if is_probe else _room_in_batch(batch, room)
     most = min(room, CHUNK_ITEMS, max(1, asking.most(batch)))
     found = _due(conn, batch, asking, most=most, now=now) if most > 0 else ()
     taken = _within_bytes(_suspect_alone(found))
@@ -80,12 +81,10 @@ def _take(
     return [transitions.claimed_of(batch, each, turn, is_capped=is_capped) for each in taken]
 
 
-def _read(conn: Connection, turn: Turn, *, is_alone: bool, is_exact: bool) -> Batch | None:
-    """Read a batch that is claimed from; its numbers matter where it has a limit."""
-    if not is_alone:
-        return batches.get_any(conn, turn.batch_id)
-    lock = batches.lock if is_exact or not turn.is_new else batches.lock_new
-    return lock(conn, turn.batch_id)
+def _room_in_batch(batch: Batch, room: int) -> int:
+    if batch.concurrency is not None:
+        room = min(room, batch.concurrency - batch.counts.in_flight)
+    return room
 
 
 def _is_for_one(batch: Batch) -> bool:

@@ -208,7 +208,7 @@ def finish(
     more of it leaves out `by`.
     """
     claims = [each.claimed.claim for each in ended]
-    if _concerns_batch(ended):
+    if is_concerned := _concerns_batch(ended):
         by = None
     batch = batches.lock(conn, batch_id) if by is None else None
     if by is None and batch is None:
@@ -221,15 +221,14 @@ def finish(
     ]
     if not mine:
         return [None] * len(ended)
-    waits = batch is not None and bool(_outages(mine)) and outage_now(conn, batch, now)[0]
     is_new = batch is not None and batch.outage_since is None
+    waits = is_concerned and batch is not None and outage_now(conn, batch, now)[0]
     written = _write(conn, batch_id, mine, waits=waits, is_new=is_new, now=now)
     deltas = _moved_by_finish(mine, held, written.statuses)
     told = FinishedItem(ItemStatus.COMPLETED)
     if batch is not None:
-        put_off = [each for each in mine if _is_put_off(each, waits=waits, is_new=is_new)]
-        others = [each for each in mine if not _outages([each])]
-        written.columns.update(_away(batch, [*put_off, *others], waits=waits, now=now))
+        if is_concerned:
+            written.columns.update(_away(batch, mine, waits=waits, now=now))
         told = _settle(conn, batch, deltas, written, retention_ms=retention_ms, now=now)
     elif by is not None:
         counters.add(conn, batch_id, by, deltas, **written.sums)
@@ -266,7 +265,9 @@ def _away(
     if batch.status not in RUNNABLE:
         return {}
     own = {} if batch.paused else {"pause_reason": None}
-    found = [each for each in _outages(mine) if waits]
+    is_new = batch.outage_since is None
+    put_off = [each for each in mine if _is_put_off(each, waits=waits, is_new=is_new)]
+    found = _outages(put_off)
     if found:
         wait_ms = round(1000 * max(each.retry_after_s for each in found))
         since = {} if batch.outage_since else {"outage_since": now}
