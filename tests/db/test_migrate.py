@@ -110,6 +110,22 @@ def test_a_migration_that_was_broken_off_goes_on(tmp_path: Path) -> None:
         database.engine.dispose()
 
 
+@pytest.mark.parametrize("before", ["0004", "0005"])
+def test_a_migration_that_was_broken_off_at_its_end_finds_all_there(
+    before: str, tmp_path: Path
+) -> None:
+    with databases.new_url("mariadb", tmp_path) as url:
+        database = Database(url)
+        with database.engine.begin() as conn:
+            _bring_to(conn, "0005" if before == "0004" else "0006")
+            version = {"version": before}
+            conn.execute(text("UPDATE alembic_version SET version_num = :version"), version)
+        assert migrate(database.engine)
+        with database.engine.begin() as conn:
+            assert compare_metadata(MigrationContext.configure(conn), metadata) == []
+        database.engine.dispose()
+
+
 @pytest.mark.parametrize("kind", databases.SERVERS)
 def test_a_process_of_an_older_version_at_work_is_named_and_one_that_is_gone_is_waited_for(
     kind: str, tmp_path: Path

@@ -1,7 +1,7 @@
 """A batch with end work is finalizing until one worker has done it, once, whatever is killed."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from batchmill.db import batches, ends, schema, webhooks, workers
 from batchmill.db.connect import Database
 from batchmill.db.ends import EndClaim
 from batchmill.db.types import at
-from batchmill.errors.outage import StorageUnavailableError
+from batchmill.errors.outage import DatabaseUnavailableError, StorageUnavailableError
 from batchmill.model.batch import Batch, BatchStatus
 from batchmill.model.item import WorkerId
 from batchmill.model.webhook import WebhookId
@@ -288,3 +288,77 @@ async def test_a_worker_that_stops_gives_it_back_and_one_that_is_killed_loses_it
     await swept(context)
     await database.run(workers.enter, WorkerId("wrk_next"), host="h", pid=1, **lease)
     assert await database.run(ends.claim, WorkerId("wrk_next")) is not None
+
+
+class Broken(Database):
+    """A database that is away for a while, and then refuses a statement."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.faults: list[Exception] = []
+
+    async def run(self, function: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        if function in (ends.claim, endings.end) and self.faults:
+            raise self.faults.pop()
+        return await super().run(function, *args, **more)
+
+
+async def test_a_worker_goes_on_after_an_outage_and_after_a_fault_of_ours(
+    database: Database, tmp_path: Path
+) -> None:
+    broken = Broken(database.engine.url.render_as_string(hide_password=False))
+    done: list[Batch] = []
+
+    async def count(_db: Database, _storage: Storage, batch: Batch) -> None:
+        done.append(batch)
+        if len(done) == 1:  # the answer to its end is lost
+            broken.faults.append(DatabaseUnavailableError("The line broke."))
+
+    context = context_with(broken, tmp_path, count)
+    broken.faults = [ValueError("a fault of ours"), DatabaseUnavailableError("It is away.")]
+    async with working(context, scripted(tmp_path, nothing_special)):
+        batch = await until_ended(context, await send(context, 1))
+    assert batch.status is BatchStatus.COMPLETED
+    assert len(done) == 2
+    await broken.aclose()
+
+
+async def test_work_that_was_lost_with_its_workers_is_given_up(
+    database: Database, tmp_path: Path
+) -> None:
+    async def never(_db: Database, _storage: Storage, _batch: Batch) -> None:
+        raise AssertionError
+
+    context = context_with(database, tmp_path, never)
+    batch_id = await send(context, 1, keep_open=True)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        await until(context, batch_id, lambda batch: batch.counts.completed == 1)
+    over = {"status": BatchStatus.FINALIZING, "open": False, "end_errors": end_work.MOST_ERRORS}
+    await database.run(batches.change, batch_id, **over)
+    lease: dict[str, Any] = {"slots": 1, "stats": {}, "lease_ms": 600_000}
+    await database.run(workers.enter, context.worker_id, host="h", pid=1, **lease)
+    assert await EndWorker(context).take_next()
+    batch = await batch_of(context, batch_id)
+    assert batch.pause_reason == "its last step failed: workers were lost with it"
+    assert batch.status is BatchStatus.COMPLETED
+
+
+async def test_a_worker_that_the_database_does_not_hear_stops_what_it_does(
+    database: Database, tmp_path: Path
+) -> None:
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def hang(_db: Database, _storage: Storage, _batch: Batch) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            stopped.set()
+            raise
+
+    context = context_with(database, tmp_path, hang, lease_s=180, renew_s=60)
+    async with asyncio.timeout(60), working(context, scripted(tmp_path, nothing_special)):
+        await send(context, 1)
+        await begun.wait()
+        context.vitals.renewed_s -= 121
+        await stopped.wait()
