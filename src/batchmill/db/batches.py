@@ -142,7 +142,7 @@ def get(conn: Connection, batch_id: BatchId, *, owner_id: OwnerId | None) -> Bat
 
 
 def get_any(conn: Connection, batch_id: BatchId) -> Batch | None:
-    """Read a batch, whoever owns it."""
+    """Read a batch of any owner."""
     row = conn.execute(_getting(), {"batch_id": batch_id}).one_or_none()
     return None if row is None else _batch(row)
 

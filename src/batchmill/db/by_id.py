@@ -12,7 +12,7 @@ class UpdateById(Update):
     """An UPDATE that finds its rows by primary key, one after the other.
 
     MariaDB and MySQL are told so: they would go through all of a small table, and wait for each
-    row of it that somebody else has locked.
+    row of it that another has locked.
     """
 
     inherit_cache = True
