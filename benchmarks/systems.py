@@ -93,7 +93,7 @@ def batchmill(folder: Path, *, workers: int | None = None, **settings: str) -> I
     """Run `serve`; with `workers`, one that hands everything to as many workers of one child."""
     env = {
         **os.environ,
-        "PYTHONPATH": str(PLUGIN),
+        "PYTHONPATH": f"{HERE.parent / 'src'}:{PLUGIN}",
         "BATCHMILL_DATA_DIR": str(folder),
         "BATCHMILL_TIERS_ANONYMOUS_FILES_PER_REQUEST": "10000",
         "BATCHMILL_TIERS_ANONYMOUS_SUBMISSIONS_PER_MINUTE": "100000",

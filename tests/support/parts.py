@@ -18,6 +18,7 @@ HOW = {
     "MariaDB": f"{_SERVICE} BATCHMILL_TEST_MYSQL_URL",
     "Redis": f"{_SERVICE} BATCHMILL_TEST_REDIS_URL",
     "PostgreSQL's programs": "apt-get install postgresql",
+    "MariaDB's programs": "apt-get install mariadb-server",
     "redis-server": "apt-get install redis-server",
     "Chromium": "apt-get install chromium-headless-shell",
     "exiftool": "apt-get install libimage-exiftool-perl",

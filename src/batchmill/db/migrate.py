@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, inspect, text
 
 from batchmill.db.connect import translated
 from batchmill.db.schema import metadata
+from batchmill.db.servers import refuse_unsuitable
 from batchmill.errors.outage import DatabaseMismatchError
 
 HEAD = "0006"
@@ -28,8 +29,10 @@ def migrate(engine: Engine) -> bool:
     Raises:
         DatabaseUnavailableError: the database does not answer.
         DatabaseMismatchError: its tables are those of another version.
+        DatabaseUnsuitableError: its server is too old, or set up in a way that does not work.
     """
     with translated(), engine.connect() as conn:
+        refuse_unsuitable(conn)
         if is_current(conn):
             _refuse_others(conn)
             return False

@@ -57,6 +57,14 @@ class DatabaseUnavailableError(OutageError):
     remedy = "Start the database, or correct BATCHMILL_DATABASE_URL."
 
 
+class DatabaseUnsuitableError(OutageError):
+    """The database server is too old, or set up so that it can't be used."""
+
+    code = "database_unsuitable"
+    retryable = False
+    remedy = "Update or set up the server as the message says, or name another database."
+
+
 class DatabaseMismatchError(OutageError):
     """The database's tables are those of another version of batchmill."""
 

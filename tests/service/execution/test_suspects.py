@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select, update
 
 from batchmill.db.connect import Connection, Database
@@ -67,3 +68,22 @@ async def test_a_worker_has_one_suspect_at_a_time(database: Database, tmp_path: 
         while {item.status for item in await items_of(context, batch_id)} != {"completed"}:
             await asyncio.sleep(0.01)
     assert most == 1
+
+
+@pytest.mark.parametrize("held_up_by", ["a suspect", "a limit"])
+async def test_what_one_file_holds_up_is_asked_for_once_that_is_written(
+    held_up_by: str, database: Database, tmp_path: Path
+) -> None:
+    context = new_context(database, tmp_path)
+    if held_up_by == "a suspect":
+        batch_id = await suspected(context, 3)
+    else:
+        batch_id = await send(context, 3, keep_open=True, concurrency=1)
+    told = []
+    listening = asyncio.create_task(context.notifier.listen(lambda: told.append(batch_id)))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(60), working(context, scripted(tmp_path, lambda _: None)):
+        while {item.status for item in await items_of(context, batch_id)} != {"completed"}:
+            await asyncio.sleep(0.01)
+    listening.cancel()
+    assert told == [batch_id] * 3

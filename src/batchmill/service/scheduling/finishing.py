@@ -205,8 +205,8 @@ class Finisher:
             self._note_written(each, done)
         if any(done.is_stopping for done in finished if done is not None):
             self._keeper.begin_no_more(batch_id)
-        if any(each.claimed.is_capped for each in ended):
-            await server.notify([batch_id])
+        if any(each.claimed.is_capped or each.claimed.is_suspect for each in ended):
+            await server.notify([batch_id])  # what was refused because of these is due
 
     async def _write_refused(
         self, batch_id: BatchId, ended: Sequence[EndedAttempt], refusal: Exception
