@@ -29,6 +29,7 @@ from support.rows import (
     WEEK_MS,
     Rows,
     both_at_once,
+    claim_in_one,
 )
 
 pytestmark = pytest.mark.all_databases
@@ -342,7 +343,7 @@ def test_a_cancellation_beside_a_claim_cancels_what_was_claimed(database: Databa
     claimed = threading.Event()
 
     def claim(conn: Connection) -> None:
-        claims.claim(conn, asking, now=at(rows.now))
+        claim_in_one(conn, asking, now=at(rows.now))
         claimed.set()
 
     def cancel(conn: Connection) -> None:
@@ -366,7 +367,7 @@ def test_two_workers_that_claim_at_once_get_other_items(database: Database) -> N
 
     def claim(conn: Connection, worker: str) -> list[str]:
         asking = transitions.Asking(WorkerId(worker), slots=2, most=lambda _: 2)
-        return [each.claim.item_id for each in claims.claim(conn, asking, now=at(rows.now))]
+        return [each.claim.item_id for each in claim_in_one(conn, asking, now=at(rows.now))]
 
     one, other = both_at_once(
         database, lambda conn: claim(conn, "wrk_b"), lambda conn: claim(conn, "wrk_c")
@@ -402,7 +403,7 @@ def test_no_claim_and_no_finish_waits_for_the_row_of_a_batch_or_of_another_worke
     rows.enter("wrk_a")
     asking = transitions.Asking(WorkerId("wrk_b"), slots=2, most=lambda _: 2)
     with server.engine.connect() as frozen:
-        other, _ = claims.claim(frozen, asking, now=at(rows.now))
+        other, _ = claim_in_one(frozen, asking, now=at(rows.now))
         batches.lock(frozen, BATCH)
         done, again, _ = rows.take("wrk_a", most=3)
         assert other.claim.item_id not in {done.claim.item_id, again.claim.item_id}
@@ -425,7 +426,7 @@ def test_a_sequential_batch_is_claimed_from_by_one_at_a_time(database: Database)
 
     def claim(conn: Connection, worker: str) -> int:
         asking = transitions.Asking(WorkerId(worker), slots=2, most=lambda _: 4)
-        return len(claims.claim(conn, asking, now=at(rows.now)))
+        return len(claim_in_one(conn, asking, now=at(rows.now)))
 
     taken = both_at_once(
         database, lambda conn: claim(conn, "wrk_b"), lambda conn: claim(conn, "wrk_c")

@@ -27,6 +27,7 @@ from support.rows import (
     WEEK_MS,
     Rows,
     both_at_once,
+    claim_in_one,
 )
 
 pytestmark = pytest.mark.all_databases
@@ -98,7 +99,7 @@ def test_of_two_claims_at_once_each_gets_items_of_its_own(database: Database) ->
 
     def claim(conn: Connection, worker: str) -> list[str]:
         asking = transitions.Asking(WorkerId(worker), slots=2, most=lambda _: 2)
-        return [each.claim.item_id for each in claims.claim(conn, asking, now=at(rows.now))]
+        return [each.claim.item_id for each in claim_in_one(conn, asking, now=at(rows.now))]
 
     taken = both_at_once(
         database, lambda conn: claim(conn, "wrk_a"), lambda conn: claim(conn, "wrk_b")
@@ -113,9 +114,9 @@ def test_a_worker_whose_lease_is_over_claims_nothing(database: Database) -> None
     worker_id = rows.enter("wrk_a")
     asking = transitions.Asking(worker_id, slots=2, most=lambda _: 1)
     rows.now += LEASE_MS
-    assert rows.do(claims.claim, asking) == ()
+    assert rows.do(claim_in_one, asking) == ()
     assert not rows.do(workers.renew, worker_id, slots=2, stats={}, lease_ms=LEASE_MS)
-    assert rows.do(claims.claim, asking) == (), "a lease that has ended never lives again"
+    assert rows.do(claim_in_one, asking) == (), "a lease that has ended never lives again"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_a_batch_that_was_paused_since_it_was_chosen_is_passed_over(database: Da
         return 0
 
     asking = transitions.Asking(rows.enter("wrk_a"), slots=2, most=most)
-    assert len(rows.do(claims.claim, asking)) == 1, "never less than one, whoever asks"
+    assert len(rows.do(claim_in_one, asking)) == 1, "never less than one, whoever asks"
     assert asked == [BATCH]
 
 

@@ -298,7 +298,7 @@ class Forgetful(Database):
 
     async def run(self, function: Callable[..., Any], *args: Any, **more: Any) -> Any:
         answer = await super().run(function, *args, **more)
-        if function in self.to_lose and answer:
+        if function in self.to_lose and getattr(answer, "claimed", answer):
             self.to_lose.remove(function)
             raise DatabaseUnavailableError("The line broke.")
         return answer

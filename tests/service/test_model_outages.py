@@ -11,9 +11,9 @@ from batchmill.db.types import at, from_ms, to_ms
 from batchmill.model.item import Failure, WorkerId
 from batchmill.service import batch_control
 from batchmill.service.batch_control import RetryScope
-from batchmill.service.scheduling import claims, transitions
+from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.transitions import Claimed, Failed
-from support.rows import AWAY, BATCH, DONE, POLICY, UNREADABLE, Rows, both_at_once
+from support.rows import AWAY, BATCH, DONE, POLICY, UNREADABLE, Rows, both_at_once, claim_in_one
 
 pytestmark = pytest.mark.all_databases
 
@@ -156,7 +156,7 @@ def test_of_two_workers_that_meet_the_end_of_a_pause_one_tries(database: Databas
 
     def claim(conn: Connection, worker: str) -> int:
         asking = transitions.Asking(WorkerId(worker), slots=2, most=lambda _: 4)
-        return len(claims.claim(conn, asking, now=at(rows.now)))
+        return len(claim_in_one(conn, asking, now=at(rows.now)))
 
     taken = both_at_once(
         database, lambda conn: claim(conn, "wrk_b"), lambda conn: claim(conn, "wrk_c")

@@ -33,9 +33,10 @@ from batchmill.model.retry import RetryPolicy
 from batchmill.service import batch_control
 from batchmill.service.batch_control import RetryScope
 from batchmill.service.queries import Reading, Wanted
-from batchmill.service.scheduling import claims, transitions
+from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.transitions import Completed, Failed
 from support.ring import ALL
+from support.rows import claim_in_one
 from support.server_contexts import new_context
 
 T = TypeVar("T")
@@ -93,7 +94,7 @@ class Percent(RuleBasedStateMachine):
     @rule(outcome=st.sampled_from(OUTCOMES), run_ms=st.integers(0, 10_000))
     def work_one(self, outcome: Completed | Failed, run_ms: int) -> None:
         asking = transitions.Asking(WORKER, slots=1, most=lambda _: 1)
-        for claimed in self.do(claims.claim, asking, now=at(self.now)):
+        for claimed in self.do(claim_in_one, asking, now=at(self.now)):
             self.now += run_ms
             ended = [transitions.EndedAttempt(claimed, outcome, run_ms)]
             self.do(transitions.finish, BATCH, ended, retention_ms=1_000, now=at(self.now))

@@ -16,7 +16,7 @@ from batchmill.db.types import at, from_ms
 from batchmill.model.batch import BatchId, OwnerId
 from batchmill.model.item import WorkerId
 from batchmill.service.scheduling import claims, transitions
-from support.rows import AWAY, BATCH, OWNER, Rows, both_at_once
+from support.rows import AWAY, BATCH, OWNER, Rows, both_at_once, claim_in_one
 
 pytestmark = pytest.mark.all_databases
 
@@ -113,6 +113,24 @@ def test_a_family_has_no_more_in_hand_than_its_cap_over_all_batches_and_owners(
     assert [each.claim.batch_id for each in rows.take(caps=CAPS)] == ["bat_2"]
 
 
+def test_a_family_that_is_full_is_locked_in_no_transaction_that_goes_on_to_another(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    caps = {"images": 1, "document-jobs": 1}
+    for family in caps:
+        rows.batch(2, batch_id=f"bat_{family}", family=family)
+    for _ in caps:
+        assert rows.take(caps=caps)
+    asking = transitions.Asking(rows.enter(), slots=9, most=lambda _: 9, caps=caps)
+    seen = []
+    while (passed := rows.do(claims.claim, asking).passed) is not None:
+        asking = replace(asking, passed=passed)
+        seen.append(list(passed.families))
+    assert [len(each) for each in seen] == [1, 2]
+    assert seen[1][:1] == seen[0]
+
+
 def test_two_workers_that_ask_at_once_do_not_pass_the_cap_together(database: Database) -> None:
     rows = Rows(database)
     rows.batch(3)
@@ -122,7 +140,7 @@ def test_two_workers_that_ask_at_once_do_not_pass_the_cap_together(database: Dat
 
     def take(conn: Connection, worker: str) -> int:
         asking = transitions.Asking(WorkerId(worker), slots=2, most=lambda _: 9, caps=CAPS)
-        return len(claims.claim(conn, asking, now=at(rows.now)))
+        return len(claim_in_one(conn, asking, now=at(rows.now)))
 
     taken = both_at_once(
         database, lambda conn: take(conn, "wrk_a"), lambda conn: take(conn, "wrk_b")

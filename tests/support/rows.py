@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table, func, select, update
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, Table, func, select, update
 from batchmill.db import batches, items, schema, workers
 from batchmill.db.connect import Database
 from batchmill.db.turns import Passed
-from batchmill.db.types import at
+from batchmill.db.types import NOW, Clock, at
 from batchmill.model.batch import Batch, BatchDraft, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import (
     Claim,
@@ -120,7 +121,7 @@ class Rows:
             passed=Passed(**passed),
             has_suspect=has_suspect,
         )
-        return list(self.do(claims.claim, asking))
+        return list(self.do(claim_in_one, asking))
 
     def claimed(self, item_id: ItemId, worker: str = "wrk_a") -> Claimed:
         """Claim one item that is due, and nothing beside it."""
@@ -207,6 +208,15 @@ class Rows:
         query = select(table).where(table.c.id == row_id)
         with self.database.engine.connect() as conn:
             return dict(conn.execute(query).mappings().one())
+
+
+def claim_in_one(conn: Connection, asking: Asking, *, now: Clock = NOW) -> Sequence[Claimed]:
+    """Claim in one transaction, where a worker asks again in another one."""
+    answer = claims.claim(conn, asking, now=now)
+    while answer.passed is not None:
+        asking = replace(asking, passed=answer.passed, usage=())
+        answer = claims.claim(conn, asking, now=now)
+    return answer.claimed
 
 
 def _worker(name: str | None) -> WorkerId | None:

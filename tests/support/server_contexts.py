@@ -26,7 +26,7 @@ from batchmill.service import batch_control, stores, sweep
 from batchmill.service.context import ServerContext, Vitals
 from batchmill.service.execution.process_item import Attempt, process_item
 from batchmill.service.orphans import DAY_MS
-from batchmill.service.scheduling import claims, transitions
+from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.finishing import Finisher
 from batchmill.service.scheduling.leases import LeaseKeeper
 from batchmill.service.scheduling.transitions import Claimed
@@ -35,6 +35,7 @@ from batchmill.service.submission.submit import Caller, Order, accept, append, d
 from batchmill.settings.fields import Settings
 from batchmill.storage.local import LocalStorage
 from batchmill.worker import WorkLoop, at_work
+from support.rows import claim_in_one
 
 PIPELINE = parse({"name": "test", "steps": [{"use": "resize"}], "retries": 2})
 Script = Callable[[Claimed], Any]
@@ -136,7 +137,7 @@ async def claim_as(context: ServerContext, worker: str, *, most: int = 1) -> Seq
     lease: dict[str, Any] = {"slots": 1, "stats": {}, "lease_ms": 600_000}
     await context.database.run(workers.enter, worker_id, host="h", pid=1, **lease)
     asking = transitions.Asking(worker_id, slots=1, most=lambda _: most)
-    return await context.database.run(claims.claim, asking)
+    return await context.database.run(claim_in_one, asking)
 
 
 async def carry(context: ServerContext, claimed: Claimed, attempt: Attempt) -> None:

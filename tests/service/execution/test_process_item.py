@@ -20,11 +20,13 @@ from batchmill.model.families import SEQUENTIAL
 from batchmill.model.item import ItemStatus, Result, Spent, WorkerId
 from batchmill.notifiers.local import LocalNotifier
 from batchmill.service import batch_control
-from batchmill.service.scheduling import claims, leases, transitions
+from batchmill.service.scheduling import leases, transitions
 from batchmill.service.scheduling.claims import CHUNK_ITEMS
+from batchmill.service.scheduling.finishing import MOST_WAITING
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.settings.compat import SequentialSettings
 from batchmill.storage import keys
+from support.rows import claim_in_one
 from support.server_contexts import (
     PIPELINE,
     a_file,
@@ -222,7 +224,7 @@ async def test_a_stale_worker_cannot_finish_an_item_and_leaves_no_file(
     def take_over(conn: Connection, claimed: Claimed) -> Sequence[Claimed]:
         """Hand back and claim at once: this worker must not be faster."""
         transitions.hand_back(conn, batch_id, [claimed.claim])
-        return claims.claim(conn, transitions.Asking(other, slots=1, most=lambda _: 1))
+        return claim_in_one(conn, transitions.Asking(other, slots=1, most=lambda _: 1))
 
     other = WorkerId("wrk_other")
     lease: dict[str, Any] = {"host": "h", "pid": 1, "slots": 1, "stats": {}, "lease_ms": 600_000}
@@ -290,8 +292,9 @@ async def test_a_batch_stops_when_more_failed_than_its_sender_allows(
     async with working(context, scripted(tmp_path, script)):
         batch = await until_ended(context, batch_id)
     assert batch.status is BatchStatus.CANCELLED
-    # What fails at once is written together with what failed beside it.
-    assert 100 < batch.counts.failed < 100 + CHUNK_ITEMS + 50
+    # What fails at once is written together with what failed beside it; and while the database is
+    # slow, a worker goes on until so many wait to be written.
+    assert 100 < batch.counts.failed < 100 + CHUNK_ITEMS + MOST_WAITING + 50
     assert batch.pause_reason == "stopped: more than 10 % of the files failed"
 
 

@@ -31,7 +31,7 @@ from batchmill.model.item import (
     WorkerId,
 )
 from batchmill.model.retry import RetryPolicy
-from batchmill.service.scheduling import claims, transitions
+from batchmill.service.scheduling import transitions
 from batchmill.service.scheduling.transitions import (
     Asking,
     Claimed,
@@ -40,7 +40,7 @@ from batchmill.service.scheduling.transitions import (
     Failed,
 )
 from support.ring import ALL
-from support.rows import count_by_status
+from support.rows import claim_in_one, count_by_status
 
 T = TypeVar("T")
 OWNER = OwnerId("somebody")
@@ -111,7 +111,7 @@ class Deliveries(RuleBasedStateMachine):
 
     def _claim(self, most: int) -> list[Claimed]:
         asking = Asking(self.worker_id, slots=2, most=lambda _: most)
-        claimed = list(self.do(claims.claim, asking, now=at(self.now)))
+        claimed = list(self.do(claim_in_one, asking, now=at(self.now)))
         assert len(claimed) <= most
         for each in claimed:
             item_id, attempt = each.claim.item_id, each.claim.attempt

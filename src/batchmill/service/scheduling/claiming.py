@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from batchmill import logs
@@ -152,11 +152,14 @@ class Claimer:
             has_suspect=self._keeper.has_suspect,
         )
         with self._keeper.claiming():
-            claimed = await self._server_context.database.run(claims.claim, asking)
-            self._keeper.take(claimed)
+            answer = await self._server_context.database.run(claims.claim, asking)
+            while answer.passed is not None:
+                asking = replace(asking, passed=answer.passed, usage=())
+                answer = await self._server_context.database.run(claims.claim, asking)
+            self._keeper.take(answer.claimed)
         self._usage.written(changes)
         self._told_s = time.monotonic()
-        return claimed
+        return answer.claimed
 
     async def _tell_usage(self) -> None:
         """Write what owners have here, where no claim has done so."""

@@ -5,12 +5,12 @@ with a limit, a batch of which something is away.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from batchmill.db import batches, counters, items, shares, turns, workers
 from batchmill.db.connect import Connection
-from batchmill.db.turns import Due, Turn
+from batchmill.db.turns import Due, Passed, Turn
 from batchmill.db.types import NOW, Clock
 from batchmill.model.batch import Batch, BatchStatus
 from batchmill.model.item import ItemStatus
@@ -23,21 +23,31 @@ CHUNK_BYTES: Final = 64_000_000
 _ANY_LOST: Final = 2**31 - 1
 
 
-def claim(conn: Connection, asking: Asking, *, now: Clock = NOW) -> Sequence[Claimed]:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a claim brought; with `passed`, ask again in a transaction of its own.
+
+    `passed` adds the batch or family that gave nothing: none of its locks is held over another's.
+    """
+
+    claimed: Sequence[Claimed] = ()
+    passed: Passed | None = None
+
+
+def claim(conn: Connection, asking: Asking, *, now: Clock = NOW) -> Answer:
     """Claim items of the batch whose turn it is, in their order; none when nothing is due."""
     shares.write(conn, asking.worker_id, asking.usage)
     passed = asking.passed
-    while True:
-        turn = turns.next_turn(conn, asking.worker_id, slots=asking.slots, passed=passed, now=now)
-        if turn is None:
-            return ()
-        room = _room_in_family(conn, turn.family, asking.caps)
-        if room <= 0:
-            passed = replace(passed, families=(*passed.families, turn.family))
-        elif taken := _take(conn, turn, asking, room=room, now=now):
-            return taken
-        else:  # another worker was faster
-            passed = replace(passed, batches=(*passed.batches, turn.batch_id))
+    turn = turns.next_turn(conn, asking.worker_id, slots=asking.slots, passed=passed, now=now)
+    if turn is None:
+        return Answer()
+    room = _room_in_family(conn, turn.family, asking.caps)
+    if room <= 0:
+        return Answer(passed=replace(passed, families=(*passed.families, turn.family)))
+    if taken := _take(conn, turn, asking, room=room, now=now):
+        return Answer(taken)
+    # Another worker was faster.
+    return Answer(passed=replace(passed, batches=(*passed.batches, turn.batch_id)))
 
 
 def _room_in_family(conn: Connection, family: str, caps: Mapping[str, int]) -> int:
