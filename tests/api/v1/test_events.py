@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from batchmill.db import batches
+from batchmill.model.batch import BatchId
 from support import server as servers
 from support.whole_server import WholeServer
 
@@ -165,6 +167,22 @@ def test_a_listener_that_leaves_is_forgotten(server: servers.Server) -> None:
             return
         threading.Event().wait(0.02)
     pytest.fail("the stream is still there")
+
+
+def test_what_waits_for_a_listener_is_sent_in_one_part(server: servers.Server) -> None:
+    batch_id = BatchId(server.send(b"one", keep_open=True)["id"])
+
+    async def first_part() -> bytes:
+        batch = await server.context.database.read(batches.get_any, batch_id)
+        assert batch is not None
+        with server.live.listen([batch]) as listener:
+            listener.push(b"event: one\n\n")
+            listener.push(b"event: two\n\n")
+            return await anext(server.live.messages(listener, until_ended=False))
+
+    part = server.run(first_part())
+    assert part.startswith(b"event: batch.updated")
+    assert part.endswith(b"event: one\n\nevent: two\n\n")
 
 
 def test_streams_of_unknown_batches_are_refused(server: servers.Server) -> None:
