@@ -29,7 +29,7 @@ PAGE := $(if $(shell command -v npm),build/page/node_modules/.package-lock.json)
 NO_NPM = echo "npm is not on PATH: the page's own tests and types are skipped; apt-get install nodejs npm"; test -z "$$CI"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-python test-all coverage check lint format types imports page page-packages page-sources page-test page-types docs docs-reference mutants site services constraints clean bench-chunks bench-documents bench-faces bench-images bench-intake bench-million bench-pollers bench-scale bench-server bench-steady bench-storm
+.PHONY: help demo test test-python test-all coverage check lint format types imports page page-packages page-sources page-test page-types docs docs-reference mutants site services constraints clean bench-chunks bench-documents bench-faces bench-images bench-intake bench-million bench-owners bench-pollers bench-scale bench-server bench-steady bench-storm
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,16 +117,19 @@ bench-scale: $(VENV)/.dev $(VENV)/.bench $(if $(filter build/photos,$(PHOTOS)),b
 bench-storm: $(VENV)/.dev build/photos ## A thousand photos on many machines while things are killed
 	PYTHONPATH=tests $(BIN)/python benchmarks/storm.py build/photos
 
-bench-million: $(VENV)/.dev ## A batch of a million items on PostgreSQL and Redis
+bench-million: $(VENV)/.dev ## A batch of a million items on PostgreSQL and SQLite
 	PYTHONPATH=tests $(BIN)/python benchmarks/million.py
 
 bench-chunks: $(VENV)/.dev ## Delivery alone, on each database, near and far; BENCH_BEFORE=FOLDER compares
 	PYTHONPATH=tests $(BIN)/python benchmarks/chunks.py
 
+bench-owners: $(VENV)/.dev ## A hundred small batches from one owner, and from up to twenty
+	$(BIN)/python benchmarks/owners.py
+
 bench-steady: $(VENV)/.dev ## Half an hour of steady mixed load: what grows
 	PYTHONPATH=tests $(BIN)/python benchmarks/steady.py
 
-bench-pollers: $(VENV)/.dev ## A thousand callers and two hundred listeners on one batch
+bench-pollers: $(VENV)/.dev ## Crowds of callers and listeners on one batch
 	$(BIN)/python benchmarks/pollers.py
 
 bench-images: $(VENV)/.bench $(if $(filter build/photos,$(PHOTOS)),build/photos) ## Resizing and encoding against sharp (needs Node); PHOTOS=FOLDER takes your own

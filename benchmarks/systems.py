@@ -88,8 +88,19 @@ class System:
         return str(answer.json()["id"])
 
 
+COMMAND = ("-m", "batchmill")
+INLINE = (str(HERE / "inline.py"),)
+"""Its workers do nothing to a file, in their own process."""
+
+
 @contextlib.contextmanager
-def batchmill(folder: Path, *, workers: int | None = None, **settings: str) -> Iterator[System]:
+def batchmill(
+    folder: Path,
+    *,
+    workers: int | None = None,
+    command: Sequence[str] = COMMAND,
+    **settings: str,
+) -> Iterator[System]:
     """Run `serve`; with `workers`, one that hands everything to as many workers of one child."""
     env = {
         **os.environ,
@@ -99,7 +110,7 @@ def batchmill(folder: Path, *, workers: int | None = None, **settings: str) -> I
         "BATCHMILL_TIERS_ANONYMOUS_SUBMISSIONS_PER_MINUTE": "100000",
         **settings,
     }
-    program = [sys.executable, "-m", "batchmill"]
+    program = [sys.executable, *command]
     serve = [*program, "serve", "--port", "0", *([] if workers is None else ["--no-worker"])]
     with contextlib.ExitStack() as stack:
         pid, url = stack.enter_context(started(serve, env, r"listens on (http://\S+)"))
