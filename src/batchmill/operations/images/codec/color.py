@@ -31,6 +31,18 @@ def to_srgb(image: pyvips.Image) -> pyvips.Image:
     return image
 
 
+def eight_bit(image: pyvips.Image) -> pyvips.Image:
+    """Drop the low bits of a picture whose numbers are sRGB or grey already.
+
+    Scaling half as many bytes takes half as long; no result is more than 2 of 255 off. What has a
+    profile of its own keeps its depth until that is obeyed.
+    """
+    kinds = {"rgb16": "srgb", "grey16": "b-w"}
+    if image.interpretation not in kinds or image.format != "ushort" or _has_foreign_profile(image):
+        return image
+    return image.msb().copy(interpretation=kinds[image.interpretation])
+
+
 def _has_foreign_profile(image: pyvips.Image) -> bool:
     return bool(image.get_typeof(_PROFILE)) and not is_srgb(image.get(_PROFILE))
 

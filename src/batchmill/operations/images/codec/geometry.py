@@ -9,7 +9,7 @@ from dataclasses import replace
 import pyvips
 
 from batchmill.model.limits import Limits
-from batchmill.operations.images.codec.color import to_srgb
+from batchmill.operations.images.codec.color import eight_bit, to_srgb
 from batchmill.operations.images.codec.color_values import COLOUR_BANDS, OPAQUE, rgba
 from batchmill.operations.images.codec.decode import shrunk
 from batchmill.operations.picture import FIRST_SIDEWAYS, Picture
@@ -43,7 +43,7 @@ def rescaled(
     """
     width, height = size[::-1] if picture.orientation >= FIRST_SIDEWAYS else size
     shrink = min(picture.image.width / width, picture.image.get_page_height() / height)
-    image = shrunk(picture, shrink, limits, tolerant=tolerant)
+    image = eight_bit(shrunk(picture, shrink, limits, tolerant=tolerant))
     if image.interpretation not in _SCALABLE or image.format not in {"uchar", "ushort"}:
         image = to_srgb(image)
     small = to_srgb(scaled(image, width, height, kernel=kernel))
