@@ -1,6 +1,6 @@
 """`python -m batchmill`: the command line."""
 
-from batchmill.cli.main import main
+from batchmill.cli.entry import main
 
 if __name__ == "__main__":
     main()

@@ -13,11 +13,9 @@ import logging
 import re
 import sys
 from collections.abc import Callable, MutableMapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from typing import Any, Final, Literal, Self, TextIO
-
-import structlog
 
 
 class Event(StrEnum):
@@ -111,8 +109,6 @@ Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "console"]
 _Fields = MutableMapping[str, Any]
 
-_LOGGER: Final = structlog.get_logger()
-
 
 def debug(event: Event, /, **fields: object) -> None:
     """Log a detail for whoever looks for a fault."""
@@ -136,7 +132,11 @@ def error(event: Event, /, **fields: object) -> None:
 
 def bound(**ids: str) -> AbstractContextManager[None]:
     """Add ids to every line within the block, through threads and tasks started there."""
-    return structlog.contextvars.bound_contextvars(**ids)
+    structlog = sys.modules.get("structlog")
+    if structlog is None:  # nothing is written
+        return nullcontext()
+    bound: AbstractContextManager[None] = structlog.contextvars.bound_contextvars(**ids)
+    return bound
 
 
 def set_up(*, level: Level = "info", style: Format = "auto", stream: TextIO | None = None) -> None:
@@ -144,12 +144,14 @@ def set_up(*, level: Level = "info", style: Format = "auto", stream: TextIO | No
 
     Libraries that use the standard `logging` are heard from `warning` on.
     """
+    import structlog  # brings rich along, which half of all commands need not load
+
     number = logging.getLevelNamesMapping()[level.upper()]
     stream = stream or sys.stderr
     console = style == "console" or (style == "auto" and stream.isatty())
     render = _console(colors=stream.isatty()) if console else _json()
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, *_SHARED, *render],
+        processors=[structlog.contextvars.merge_contextvars, *_shared(), *render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
@@ -157,7 +159,7 @@ def set_up(*, level: Level = "info", style: Format = "auto", stream: TextIO | No
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[_from_library, *_SHARED],
+            foreign_pre_chain=[_from_library, *_shared()],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
         )
     )
@@ -187,8 +189,9 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u206
 
 
 def _write(level: Level, event: Event, fields: dict[str, object]) -> None:
-    if structlog.is_configured():
-        getattr(_LOGGER, level)(event.value, **fields)
+    structlog = sys.modules.get("structlog")  # whoever has set it up has loaded it
+    if structlog is not None and structlog.is_configured():
+        getattr(structlog.get_logger(), level)(event.value, **fields)
 
 
 def _from_library(_: object, __: str, fields: _Fields) -> _Fields:
@@ -230,17 +233,19 @@ def _each_text(value: object, change: Callable[[str], str]) -> object:
 
 
 def _console(*, colors: bool) -> list[Any]:
-    return [_escaped, structlog.dev.ConsoleRenderer(colors=colors)]
+    from structlog.dev import ConsoleRenderer
+
+    return [_escaped, ConsoleRenderer(colors=colors)]
 
 
 def _json() -> list[Any]:
-    return [structlog.processors.JSONRenderer(default=str)]
+    from structlog.processors import JSONRenderer
+
+    return [JSONRenderer(default=str)]
 
 
-_SHARED: Final[tuple[Any, ...]] = (
-    structlog.processors.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.format_exc_info,
-    _redacted,
-    _ordered,
-)
+def _shared() -> tuple[Any, ...]:
+    from structlog.processors import TimeStamper, add_log_level, format_exc_info
+
+    stamp = TimeStamper(fmt="iso", utc=True)
+    return (add_log_level, stamp, format_exc_info, _redacted, _ordered)

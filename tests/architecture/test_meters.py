@@ -2,7 +2,7 @@
 
 from architecture import meters
 
-SERVER_FUNCTIONS, SERVER_FILES = 525, 82
+SERVER_FUNCTIONS, SERVER_FILES = 545, 82
 """The aim is 220 and 45. Which threads meet within the photo's time differs a little each time.
 
 Before workers claimed in chunks it was 450 and 78: `docs/decisions/chunks.md`, the price.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from batchmill.sandbox.confine import Sandbox
+from batchmill.sandbox.in_force import Sandbox
 from support import parts
 from support.pool_session import PoolSession, RunStory, Story
 

@@ -30,6 +30,10 @@ def warm() -> None:
     pass
 
 
+def warm_more() -> None:
+    pass
+
+
 def execute(job: Job, report_progress: ReportProgress) -> Report:
     found: dict[str, Any] = dict(job.data)
     if any(step.condition for step in job.steps):

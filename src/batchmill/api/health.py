@@ -7,7 +7,7 @@ from pathlib import Path
 
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.request import ConflictError
-from batchmill.sandbox.confine import Sandbox
+from batchmill.sandbox.in_force import Sandbox
 from batchmill.service import figures, outages
 from batchmill.service.context import ServerContext
 from batchmill.storage.disk import FreeSpace

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from unicodedata import combining, east_asian_width
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -42,11 +43,29 @@ def clean(name: str) -> str:
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], name)
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as lines whose columns stand below each other; the first is the head."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+def table(rows: Sequence[Sequence[str]], *, right_from: int | None = None) -> str:
+    """Return rows as lines whose columns stand below each other; the first is the head.
+
+    Columns end below each other from the one with the index `right_from` on.
+    """
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = []
+        for number, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            space = " " * (width - _width(cell))
+            is_right = right_from is not None and number >= right_from
+            cells.append(space + cell if is_right else cell + space)
+        lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes: two for each sign of Chinese, say."""
+    if text.isascii():
+        return len(text)
+    wide = sum(east_asian_width(each) in "WF" for each in text)
+    return len(text) + wide - sum(map(bool, map(combining, text)))
 
 
 def day(instant: datetime | None) -> str:

@@ -10,8 +10,6 @@ from batchmill.model.pipeline import Pipeline
 from batchmill.operations import registry
 from batchmill.operations.contract import RemoteCall
 from batchmill.operations.vision.model import Clients
-from batchmill.settings import loading
-from batchmill.vision import clients
 
 _MICROUSD = 1_000_000
 
@@ -44,6 +42,10 @@ async def opened(pipeline: Pipeline) -> AsyncIterator[Clients]:
     if not any(isinstance(registry.get(step.use), RemoteCall) for step in pipeline.steps):
         yield Clients()
         return
+    # Here and not at the top: most runs call no model, and need no settings.
+    from batchmill.settings import loading
+    from batchmill.vision import clients
+
     settings = loading.load(os.environ, loading.read_file(os.environ))
     clients.check(pipeline, settings)
     async with clients.opened(settings) as made:

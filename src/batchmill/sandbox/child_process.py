@@ -12,8 +12,8 @@ from batchmill.errors.item import (
 )
 from batchmill.sandbox import rlimits
 from batchmill.sandbox.channel import CLOSED, Channel, Gone, OnProgress
-from batchmill.sandbox.confine import Sandbox
 from batchmill.sandbox.folders import ChildFolders
+from batchmill.sandbox.in_force import Sandbox
 from batchmill.sandbox.messages import Job, Report, encode, report_from
 
 

@@ -13,10 +13,10 @@ import struct
 import sys
 import sysconfig
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from batchmill.sandbox import landlock, seccomp
+from batchmill.sandbox.in_force import ON, Sandbox
 from batchmill.sandbox.syscalls import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_NO_NEW_PRIVS,
@@ -37,29 +37,6 @@ _SYSTEM = (
     *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system"),
     *("/dev/urandom", "/dev/random", "/dev/zero"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Sandbox:
-    """What is in force: each field is `on`, or why it is not."""
-
-    privileges: str
-    network: str
-    files: str
-    processes: str
-
-    @property
-    def complete(self) -> bool:
-        """True when every part is in force."""
-        return self.missing() == {}
-
-    def missing(self) -> dict[str, str]:
-        """Return the parts that are not in force, with the reason."""
-        parts = {name: getattr(self, name) for name in self.__slots__}
-        return {name: reason for name, reason in parts.items() if reason != ON}
-
-
-ON = "on"
 
 
 def die_with_parent(parent: int) -> None:

@@ -4,32 +4,33 @@ import asyncio
 import contextlib
 import os
 import socket
-import sys
+import subprocess
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from batchmill.sandbox.channel import Channel, Gone
-from batchmill.sandbox.child_environment import environment
 from batchmill.sandbox.child_process import Child
 from batchmill.sandbox.folders import ChildFolders
 from batchmill.sandbox.handle import ProcessHandle
 from batchmill.sandbox.messages import decode, encode
+from batchmill.sandbox.spawning import Spawned, spawned
 
 START_TIMEOUT_S = 60.0
 _RECEIVE_BYTES = 65536
 _STDERR_BYTES = 4096
+_REAP_S = 1.0
+"""How long a killed process may take to end: its line is closed already, so it is about to."""
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class ForkServer:
     """A running fork server. When it ends, so do its children."""
 
-    def __init__(self, control: socket.socket) -> None:
-        self.process: asyncio.SubprocessTransport | None = None
+    def __init__(self, spawned: Spawned) -> None:
         self.alive = True
-        self.stderr = b""
-        self._control = control
+        self._spawned = spawned
+        self._control = spawned.control
+        self._said = b""
         self._heard = b""
         self._channels: dict[int, Channel] = {}
         self._pending: Channel | None = None
@@ -38,31 +39,18 @@ class ForkServer:
         self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     @classmethod
-    async def start(cls, executor: str, environ: Mapping[str, str], folder: Path) -> Self:
+    async def start(cls, executor: str, environ: Mapping[str, str]) -> Self:
         """Start a fork server and wait until it has loaded `executor`.
 
         Raises:
             Gone: it ended before, and says why.
+            OSError: the system starts no process.
         """
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        fork_server = cls(ours)
+        fork_server = cls(spawned(executor, environ))
         loop = asyncio.get_running_loop()
-        command = [sys.executable, "-P", "-m", "batchmill.sandbox.fork_server", executor]
-        command += [str(os.getpid()), str(theirs.fileno())]
+        loop.add_reader(fork_server._control, fork_server._readable)
+        loop.add_reader(fork_server._spawned.stderr, fork_server._listen)
         try:
-            with theirs:
-                await loop.subprocess_exec(
-                    lambda: _Process(fork_server),
-                    *command,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    cwd=folder,
-                    env=environment(environ),
-                    pass_fds=(theirs.fileno(),),
-                    start_new_session=True,
-                )
-            loop.add_reader(ours, fork_server._readable)
             await fork_server._answered()
         except BaseException:
             fork_server.lost()
@@ -101,10 +89,8 @@ class ForkServer:
             await self._ended.wait()
 
     def kill(self) -> None:
-        """Kill the process; `lost` is called once it has ended."""
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
+        """Kill the process; `lost` is called once it has closed its line."""
+        self._spawned.process.kill()
 
     def lost(self) -> None:
         """Give the process up, be it gone or not; its children are killed."""
@@ -112,14 +98,30 @@ class ForkServer:
             return
         self.alive = False
         self.kill()
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._spawned.process.wait(_REAP_S)
+        self._listen()
+        loop.remove_reader(self._control)
+        loop.remove_reader(self._spawned.stderr)
+        self._spawned.close()
         self._ended.set()
-        asyncio.get_running_loop().remove_reader(self._control)
-        self._control.close()
         if not self._answer.done():
-            self._answer.set_exception(Gone(self.stderr.decode(errors="replace")))
+            self._answer.set_exception(Gone(self._said.decode(errors="replace")))
             self._answer.exception()  # whoever asked may have been cancelled
         for channel in self._channels.values():
             channel.orphaned()
+
+    def _listen(self) -> None:
+        """Read what the process has written to its stderr, and keep the end of it."""
+        stderr = self._spawned.stderr
+        try:
+            new = os.read(stderr, _RECEIVE_BYTES)
+        except OSError:  # nothing yet
+            return
+        if not new:
+            asyncio.get_running_loop().remove_reader(stderr)
+        self._said = (self._said + new)[-_STDERR_BYTES:]
 
     def _ask(self, folders: ChildFolders, channel: Channel, descriptors: list[int]) -> None:
         if not self.alive:
@@ -148,7 +150,8 @@ class ForkServer:
         except OSError:
             pass
         if not data:
-            asyncio.get_running_loop().remove_reader(self._control)
+            self.lost()
+            return
         *messages, self._heard = (self._heard + data).split(b"\n")
         for message in messages:
             self._hear(*decode(message), descriptors)
@@ -164,19 +167,3 @@ class ForkServer:
                 self._answer.set_result(body)
             case "ready":
                 self._answer.set_result(body)
-
-
-class _Process(asyncio.SubprocessProtocol):
-    """Collects the stderr tail of a fork server and notes its end."""
-
-    def __init__(self, fork_server: ForkServer) -> None:
-        self._fork_server = fork_server
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._fork_server.process = cast("asyncio.SubprocessTransport", transport)
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        self._fork_server.stderr = (self._fork_server.stderr + data)[-_STDERR_BYTES:]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._fork_server.lost()

@@ -28,22 +28,30 @@ from batchmill.sandbox.folders import ChildFolders
 from batchmill.sandbox.messages import decode, encode
 
 REQUEST_BYTES = 8192
+IDLE_S = 1.0
+"""Asked for nothing for so long, it loads the rest: a short run has ended by then."""
 
 
 def main(executor: str, parent: str, control: str) -> None:
     """Load `executor`, then fork on request until the pool closes its end of `control`."""
     confine.die_with_parent(int(parent))
     pool = socket.socket(fileno=int(control))
+    gc.disable()  # what is loaded stays
     module = importlib.import_module(executor)
     module.warm()
-    gc.collect()
     gc.freeze()  # or the first collection in each child would copy every page
     confine.adopt_orphans()
     ends, family = _notified_of_exits(), _Family()
     pool.sendall(encode("ready", os.getpid()))
+    idle_s: float | None = IDLE_S
     while True:
-        for readable in select.select([ends, pool], [], [])[0]:
-            if readable is ends:
+        readable = select.select([ends, pool], [], [], idle_s)[0]
+        if not readable:
+            module.warm_more()
+            gc.freeze()
+            idle_s = None
+        for each in readable:
+            if each is ends:
                 _report_exits(ends, pool, family)
             elif not _fork(pool, module, family):
                 return
@@ -64,6 +72,7 @@ def _fork(pool: socket.socket, module: Any, family: _Family) -> bool:  # noqa: A
     fork_server = os.getpid()
     pid = os.fork()
     if pid == 0:
+        gc.enable()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         child_main.run_child(

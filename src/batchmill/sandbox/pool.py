@@ -21,13 +21,13 @@ from batchmill.errors.item import ItemError
 from batchmill.errors.outage import RunnerUnavailableError
 from batchmill.sandbox.channel import Gone, OnProgress
 from batchmill.sandbox.child_process import Child
-from batchmill.sandbox.confine import Sandbox
 from batchmill.sandbox.folders import ChildFolders, move
 from batchmill.sandbox.fork_client import ForkServer
+from batchmill.sandbox.in_force import Sandbox
 from batchmill.sandbox.messages import Job, Report
 from batchmill.sandbox.scratch import Scratch, discard
+from batchmill.sandbox.spawning import EXECUTOR
 
-EXECUTOR = "batchmill.sandbox.run_job"
 SUSPICIOUS = frozenset({"unreadable_file", "operation_failed", "out_of_memory"})
 """Codes of errors after which the state of a decoder is not trusted any more."""
 
@@ -231,8 +231,7 @@ class Pool:
             if self._closed:
                 raise RunnerUnavailableError(detail=_CLOSED)
             if self._fork_server is None or not self._fork_server.alive:
-                folder = self.scratch.path
-                self._fork_server = await ForkServer.start(self._executor, self._environ, folder)
+                self._fork_server = await ForkServer.start(self._executor, self._environ)
             return self._fork_server
 
     async def _end(self, child: Child) -> None:

@@ -41,6 +41,12 @@ def warm() -> None:
     """Load what most jobs need, before children are forked. Must not start a thread."""
     import_module("batchmill.operations.images.codec.decode")
     import_module("batchmill.operations.images.codec.encode")
+    for name in ("resize", "convert"):
+        registry.get(name)
+
+
+def warm_more() -> None:
+    """Load what other jobs need, where there is time for it. Must not start a thread."""
     for name in registry.BUILTIN:
         registry.get(name)
 

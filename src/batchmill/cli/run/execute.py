@@ -13,7 +13,7 @@ from batchmill.cli.command import ALL_FINE, INTERRUPTED, SOME_FAILED, debugging
 from batchmill.cli.run import plan as plans
 from batchmill.cli.run.options import RunOptions
 from batchmill.cli.run.plan import RunPlan
-from batchmill.cli.run.progress import Display
+from batchmill.cli.run.progress import Display, display
 from batchmill.cli.run.stock_csv import StockCsv
 from batchmill.cli.run.summary import RunTally, print_plan, print_summary
 from batchmill.cli.run.watch import INTERVAL_S, Settling, Watcher
@@ -51,12 +51,11 @@ async def _work(plan: RunPlan, options: RunOptions, tally: RunTally) -> bool:
     folder = None if options.dry_run else options.output
     outputs = _outputs(plan, options)
     with ExitStack() as stack:
-        display = stack.enter_context(
-            Display(0 if options.watch else len(plan.items), quiet=options.quiet)
-        )
+        total = 0 if options.watch else len(plan.items)
+        shown = stack.enter_context(display(total, quiet=options.quiet))
         log = _open_log(plan, options, stack)
         stdout = sys.stdout if options.json else None
-        listeners = _Listeners(tally, display, log, stdout, _open_stock(options, stack))
+        listeners = _Listeners(tally, shown, log, stdout, _open_stock(options, stack))
         run = _Run(plan, listeners, _watcher(plan, options))
         _interrupt_on(signal.SIGINT, signal.SIGTERM)
         try:

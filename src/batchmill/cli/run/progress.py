@@ -1,50 +1,27 @@
-"""The progress bar on stderr: rate, time left, bytes saved."""
+"""What people see while a run goes on: a bar where stderr is a terminal, else nothing."""
 
+import sys
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from typing import Protocol, Self
 
 from batchmill.cli.run.summary import RunTally
-from batchmill.cli.text import size
-
-_RATE_FROM_S = 60.0
 
 
-class Display:
-    """A bar while it is entered; nothing where stderr is not a terminal, or `quiet`."""
+class Display(Protocol):
+    """Shows how far a run is."""
 
-    def __init__(self, total: int, *, quiet: bool = False) -> None:
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[saved]}"),
-            console=console,
-            speed_estimate_period=_RATE_FROM_S,
-            disable=quiet or not console.is_terminal,
-            transient=True,
-        )
-        self._task = self._bar.add_task("milling", total=total, saved="")
-        self._total = total
+    def grow(self) -> None:
+        """Count one more file that is to be done."""
+
+    def ended(self, tally: RunTally) -> None:
+        """Count one file that has ended."""
+
+
+class NoDisplay:
+    """Shows nothing."""
 
     def __enter__(self) -> Self:
-        self._bar.start()
         return self
 
     def __exit__(
@@ -53,26 +30,19 @@ class Display:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        pass
 
     def grow(self) -> None:
-        """Count one more file that is to be done."""
-        self._total += 1
-        self._bar.update(self._task, total=self._total)
+        """See Display.grow."""
 
     def ended(self, tally: RunTally) -> None:
-        """Count one file that has ended."""
-        less = tally.bytes_in - tally.bytes_out
-        text = f"{size(less)} saved" if less > 0 and tally.bytes_out else ""
-        text += f"  {tally.failed} failed" if tally.failed else ""
-        self._bar.update(self._task, advance=1, saved=text)
+        """See Display.ended."""
 
 
-class _Rate(ProgressColumn):
-    """Files a second, or a minute where that is more telling."""
+def display(total: int, *, quiet: bool) -> AbstractContextManager[Display]:
+    """Return what shows a run of `total` files; its library is loaded where there is a bar."""
+    if quiet or not sys.stderr.isatty():
+        return NoDisplay()
+    from batchmill.cli.run.bar import Bar
 
-    def render(self, task: Task) -> Text:
-        speed = task.speed or 0
-        if not speed:
-            return Text("")
-        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{speed * 60:.1f}/min")
+    return Bar(total)

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import typer
 
 from batchmill.cli.run.options import RunOptions
 from batchmill.cli.run.plan import RunPlan
-from batchmill.cli.text import clean, duration, files, saved, size
+from batchmill.cli.text import clean, duration, files, saved, size, table
 from batchmill.local.results import ItemResult
 
 T = TypeVar("T")
@@ -125,40 +123,43 @@ def print_summary(
     plan: RunPlan, tally: RunTally, options: RunOptions, *, interrupted: bool
 ) -> None:
     """Print on stderr what was done."""
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     if tally.rows and not options.dry_run:
-        console.print(_table(tally))
+        head, _, rows = _table(tally).partition("\n")
+        typer.secho(head, bold=True, err=True)
+        typer.echo(rows, err=True)
         if len(tally.rows) < tally.ended - tally.failed:
-            console.print(f"… and {tally.ended - tally.failed - len(tally.rows):,} more")
+            more = tally.ended - tally.failed - len(tally.rows)
+            typer.echo(f"… and {more:,} more", err=True)
     for note in tally.notes:
-        console.print(Text(f"note    {clean(note)}", style="yellow"))
+        typer.secho(f"note    {clean(note)}", fg="yellow", err=True)
     for result in tally.failures:
         message = result.error.message if result.error else ""
-        console.print(Text(f"failed  {clean(result.source.name)}: {clean(message)}", style="red"))
+        text = f"failed  {clean(result.source.name)}: {clean(message)}"
+        typer.secho(text, fg="red", err=True)
     if len(tally.failures) < tally.failed:
         causes = ", ".join(f"{code} {count:,}" for code, count in tally.causes.most_common())
-        console.print(f"… and {tally.failed - len(tally.failures):,} more failures; all: {causes}")
-    console.print(_line(plan, tally))
+        more = tally.failed - len(tally.failures)
+        typer.echo(f"… and {more:,} more failures; all: {causes}", err=True)
+    typer.echo(_line(plan, tally), err=True)
     for line in _advice(plan, tally, options, interrupted=interrupted):
-        console.print(line)
+        typer.echo(line, err=True)
 
 
-def _table(tally: RunTally) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("file", overflow="fold")
-    for name in ("before", "after", "saved", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
+def _table(tally: RunTally) -> str:
+    rows = [("file", "before", "after", "saved", "time")]
     for result in tally.rows:
         before, after = result.source.bytes, result.bytes_out
         less = saved(before, after) if is_smaller_copy(result) else ""
-        table.add_row(
-            Text(clean(result.source.name)),
-            size(before),
-            size(after) if result.files else "",
-            result.skipped.value.replace("_", " ") if result.skipped else less,
-            f"{result.run_ms / 1000:.2f} s",
+        rows.append(
+            (
+                clean(result.source.name),
+                size(before),
+                size(after) if result.files else "",
+                result.skipped.value.replace("_", " ") if result.skipped else less,
+                f"{result.run_ms / 1000:.2f} s",
+            )
         )
-    return table
+    return table(rows, right_from=1)
 
 
 def _line(plan: RunPlan, tally: RunTally) -> str:
