@@ -69,6 +69,22 @@ def test_sixteen_bits_with_alpha_scale_rightly(tmp_path: Path) -> None:
     assert difference(result[0:3], picture[0:3].resize(1 / 3)) < 3
 
 
+@pytest.mark.parametrize(("bands", "kind", "becomes"), [(3, "rgb16", "srgb"), (1, "grey16", "b-w")])
+def test_sixteen_bits_are_at_most_two_levels_off_when_scaled(
+    bands: int, kind: str, becomes: str, tmp_path: Path
+) -> None:
+    noise = [pyvips.Image.gaussnoise(600, 400, mean=32_768, sigma=20_000) for _ in range(bands)]
+    deep = noise[0].bandjoin(noise[1:]).cast("ushort").copy(interpretation=kind)
+    deep.pngsave(tmp_path / "in.png")
+
+    result = made(tmp_path / "in.png", SMALL_PNG)
+
+    scale = result.width / deep.width
+    exact = deep.resize(scale, vscale=result.height / deep.height).colourspace(becomes)
+    assert result.format == "uchar"
+    assert (result.cast("float") - exact.cast("float")).abs().max() <= 2
+
+
 def test_a_palette_becomes_its_colours(tmp_path: Path) -> None:
     image = pil(scene(300, 200)).quantize(64)
     image.save(tmp_path / "in.png")
