@@ -9,6 +9,11 @@ PASSED = (
 )
 FIXED = {
     "MALLOC_ARENA_MAX": "2",
+    # Memory of one picture is kept for the next; or each costs the kernel tens of thousands of
+    # pages anew. A child that has grown too large is replaced.
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_TOP_PAD_": str(2**26),
     "VIPS_CONCURRENCY": "1",
     "VIPS_BLOCK_UNTRUSTED": "1",
     "OMP_NUM_THREADS": "1",
