@@ -22,6 +22,7 @@ from batchmill.model.batch import Batch, BatchDraft, BatchId, BatchStatus, Owner
 from batchmill.model.item import (
     FINAL,
     IN_FLIGHT,
+    AttemptKey,
     Failure,
     Input,
     ItemId,
@@ -71,6 +72,8 @@ class Deliveries(RuleBasedStateMachine):
         self.final: dict[str, tuple[ItemStatus, int]] = {}
         self.attempts: dict[str, int] = {}
         self.lives = 0
+        self.lives_until = 0
+        self.lease_until: dict[AttemptKey, int] = {}
 
     def do(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         with self.database.engine.begin() as conn:
@@ -101,6 +104,7 @@ class Deliveries(RuleBasedStateMachine):
     def a_worker_starts_anew(self) -> None:
         """The next claims are those of another worker; the earlier one goes on beside it."""
         self.lives += 1
+        self.lives_until = self.now + LEASE_MS
         self.worker_id = WorkerId(f"wrk_{self.lives}")
         lease: dict[str, Any] = {"slots": 2, "stats": {}, "lease_ms": LEASE_MS}
         self.do(workers.enter, self.worker_id, host="h", pid=1, now=at(self.now), **lease)
@@ -118,6 +122,7 @@ class Deliveries(RuleBasedStateMachine):
             assert attempt > self.attempts.get(item_id, 0), "an attempt number came twice"
             assert all(each.claim.item_id != other.claim.item_id for other in self.running)
             self.attempts[item_id] = attempt
+            self.lease_until[each.claim.key] = self.lives_until
         self.running += claimed
         return claimed
 
@@ -170,9 +175,9 @@ class Deliveries(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 5, 13, 700]))
     def time_passes(self, seconds: int) -> None:
         self.now += seconds * 1000
-        if seconds * 1000 > LEASE_MS:
-            self.zombies += self.running
-            self.running = []
+        lost = [each for each in self.running if self.lease_until[each.claim.key] <= self.now]
+        self.zombies += lost
+        self.running = [each for each in self.running if each not in lost]
 
     @precondition(lambda self: self.running or self.zombies)
     @rule(data=st.data())
