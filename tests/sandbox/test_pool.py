@@ -46,6 +46,32 @@ def test_one_child_serves_all_jobs_of_an_owner(with_server_context: RunStory) ->
     with_server_context(story)
 
 
+@pytest.mark.parametrize(("patience_s", "started"), [(60.0, 1), (0.0, 2)])
+def test_a_job_waits_for_its_owners_busy_child_as_long_as_a_start_would_take(
+    patience_s: float, started: int, with_server_context: RunStory
+) -> None:
+    async def story(context: PoolSession) -> None:
+        context.pool.patience_s = patience_s
+        await asyncio.gather(*(context.run("wait", seconds=0.05) for _ in range(4)))
+        assert context.pool.stats().started == started
+
+    with_server_context(story, size=2)
+
+
+def test_who_waits_for_a_child_gets_another_where_that_one_dies(
+    with_server_context: RunStory,
+) -> None:
+    async def story(context: PoolSession) -> None:
+        context.pool.patience_s = 60
+        results = await asyncio.gather(
+            context.run("abort"), context.run("tell_pid"), return_exceptions=True
+        )
+        assert isinstance(results[0], ChildCrashedError)
+        assert not isinstance(results[1], BaseException)
+
+    with_server_context(story, size=2)
+
+
 def test_started_pool_has_all_children_before_the_first_job(
     with_server_context: RunStory,
 ) -> None:

@@ -27,6 +27,30 @@ def ids_of(claimed: Sequence[transitions.Claimed]) -> list[str]:
     return [each.claim.item_id for each in claimed]
 
 
+# Who stays
+
+
+def of_owner(rows: Rows, worker: str, **more: Any) -> str:
+    """Claim one file and hand it back; return whose it was."""
+    asking = transitions.Asking(rows.enter(worker), slots=2, most=lambda _: 1, **more)
+    (claimed,) = rows.do(claim_in_one, asking)
+    rows.hand_back(claimed)
+    return claimed.owner_id
+
+
+def test_within_a_second_of_slot_time_owners_stay_where_their_children_are(
+    database: Database,
+) -> None:
+    rows = Rows(database)
+    for owner in (ANNA, BERTA):
+        rows.batch(3, batch_id=f"bat_{owner}", owner_id=owner)
+    served = [Share(ANNA, 0, 0, 900), Share(BERTA, 0, 0, 10)]
+    assert of_owner(rows, "wrk_a", here=[ANNA], usage=served) == ANNA
+    assert of_owner(rows, "wrk_b", here=[BERTA]) == BERTA
+    assert of_owner(rows, "wrk_b") == BERTA, "else who had less"
+    assert of_owner(rows, "wrk_a", here=[ANNA], usage=[Share(ANNA, 0, 0, 100)]) == BERTA
+
+
 # What is claimed
 
 

@@ -13,7 +13,10 @@ the kernel, keeps its slot until it has ended; its job ends at once.
 
 import asyncio
 import os
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +34,8 @@ from batchmill.sandbox.spawning import EXECUTOR
 SUSPICIOUS = frozenset({"unreadable_file", "operation_failed", "out_of_memory"})
 """Codes of errors after which the state of a decoder is not trusted any more."""
 
+START_S = 0.05
+"""About what the start of a child and its first file take on a busy machine."""
 _CLOSED = "the pool is closed"
 
 
@@ -59,6 +64,7 @@ class Pool:
 
     `executor` names the module whose `execute` the children call. `spare` says how many idle
     children there may be beside the slots: they spare owners who take turns a start each time.
+    For `patience_s` a job waits for its owner's child that is busy, before another one is started.
     """
 
     def __init__(
@@ -78,8 +84,11 @@ class Pool:
         self._environ = os.environ if environ is None else environ
         self._recycling = recycling or Recycling()
         self._spare = spare
+        self.patience_s = START_S
         self._slots = asyncio.Semaphore(size)
         self._starting = asyncio.Lock()
+        self._freed = asyncio.Event()
+        self._started_for: Counter[str] = Counter()
         self._fork_server: ForkServer | None = None
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
@@ -155,6 +164,7 @@ class Pool:
 
     def _leave(self, child: Child) -> None:
         self._busy.discard(child)
+        self._freed.set()
         if child.alive:
             self._idle.append(child)
         if child.alive or self._closed:
@@ -193,15 +203,38 @@ class Pool:
         while dead := next((child for child in self._idle if not child.alive), None):
             self._idle.remove(dead)  # looked for anew: another run may have ended its fellows
             await self._end(dead)
-        for child in self._idle:
-            if child.owner in (owner, None):
-                self._idle.remove(child)
-                break
-        else:
-            await self.trim(room=1)
-            child = await self._start_child()
+        child = await self._idle_child(owner)
+        if child is None:
+            self._started_for[owner] += 1
+            try:
+                await self.trim(room=1)
+                child = await self._start_child()
+            finally:
+                self._started_for[owner] -= 1
+                self._started_for += Counter()  # without those of whom none is left
         child.owner = owner
         return child
+
+    async def _idle_child(self, owner: str) -> Child | None:
+        """Take an idle child that is the owner's or nobody's.
+
+        While the owner has a busy one, wait for that as long as a start would take: of the
+        smallest files one child does several in that time.
+        """
+        until = time.monotonic() + self.patience_s
+        while True:
+            for child in self._idle:
+                if child.owner in (owner, None):
+                    self._idle.remove(child)
+                    return child
+            left_s = until - time.monotonic()
+            at_work = self._started_for[owner] + sum(each.owner == owner for each in self._busy)
+            if left_s <= 0 or not at_work:
+                return None
+            self._freed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._freed.wait()
 
     async def _start_child(self) -> Child:
         folders = ChildFolders.at(str(self.scratch.new("child")))

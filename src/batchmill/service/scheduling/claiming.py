@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -12,7 +12,7 @@ from batchmill.db import shares
 from batchmill.db.turns import Passed
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
-from batchmill.model.batch import Batch, BatchId
+from batchmill.model.batch import Batch, BatchId, OwnerId
 from batchmill.model.item import AttemptKey, Claim
 from batchmill.service.context import ServerContext
 from batchmill.service.scheduling import claims
@@ -29,10 +29,63 @@ PATIENCE_S: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class Waiting:
+    """A claimed file that has not begun, and how long it will probably take."""
+
     claimed: Claimed
     expected_s: float
     since_s: float = field(default_factory=time.monotonic)
+
+
+class ClaimedQueue:
+    """What was claimed and has not begun, in its order."""
+
+    def __init__(self) -> None:
+        self._files: deque[Waiting] = deque()
+        self._owners: Counter[OwnerId] = Counter()
+
+    def __iter__(self) -> Iterator[Waiting]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def add(self, new: Sequence[Waiting], *, first: bool) -> None:
+        """Put files at the end, or before all others."""
+        self._owners.update(each.claimed.owner_id for each in new)
+        if first:
+            self._files.extendleft(reversed(new))
+        else:
+            self._files.extend(new)
+
+    def pick(self, at_work: Collection[OwnerId]) -> Waiting:
+        """Take out the first file of an owner who has no slot here; where all have, the first.
+
+        A child works for one owner: so those who take turns start fewer of them.
+        """
+        place = 0
+        if len(self._owners) > 1:
+            owners = (each.claimed.owner_id for each in self._files)
+            place = next((n for n, owner in enumerate(owners) if owner not in at_work), 0)
+        picked = self._files[place]
+        del self._files[place]
+        self._leave(picked)
+        return picked
+
+    def take_out(self, wanted: Callable[[Waiting], bool]) -> Sequence[Waiting]:
+        """Take out the files that are wanted."""
+        taken = [each for each in self._files if wanted(each)]
+        if taken:
+            self._files = deque(each for each in self._files if not wanted(each))
+        for each in taken:
+            self._leave(each)
+        return taken
+
+    def _leave(self, left: Waiting) -> None:
+        owner = left.claimed.owner_id
+        self._owners[owner] -= 1
+        if not self._owners[owner]:
+            del self._owners[owner]
 
 
 class Claimer:
@@ -42,7 +95,7 @@ class Claimer:
         self._server_context = server
         self._keeper = keeper
         self._usage = usage
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting = ClaimedQueue()
         self._filled = asyncio.Condition()
         self._woken = asyncio.Event()
         self._notified = True
@@ -58,7 +111,7 @@ class Claimer:
             await self._filled.wait_for(lambda: self._waiting or self._stopped)
             if self._stopped:
                 return None
-            claimed = self._waiting.popleft().claimed
+            claimed = self._waiting.pick(self._usage.owners_of(())).claimed
         self._usage.begin(claimed)
         self._woken.set()
         return claimed
@@ -80,7 +133,7 @@ class Claimer:
         async with self._filled:
             self._stopped = True
             self._filled.notify_all()
-        await self._give_back(self._take_out(lambda _: True))
+        await self._give_back(self._waiting.take_out(lambda _: True))
 
     async def run(self) -> None:
         """Claim whenever a slot is short of work, until `stop` was called."""
@@ -105,10 +158,10 @@ class Claimer:
     async def _step(self) -> bool:
         """Give back or claim, where there is reason to; return whether something was claimed."""
         if self._server_context.vitals.holding:
-            await self._give_back(self._take_out(lambda _: True))
+            await self._give_back(self._waiting.take_out(lambda _: True))
             return False
         late_s = time.monotonic() - PATIENCE_S
-        late = self._take_out(lambda each: each.since_s < late_s)
+        late = self._waiting.take_out(lambda each: each.since_s < late_s)
         if late:
             self._rests = True
             await self._give_back(late)
@@ -149,6 +202,7 @@ class Claimer:
             caps=self._server_context.caps,
             passed=passed,
             usage=changes,
+            here=self._usage.owners_here,
             has_suspect=self._keeper.has_suspect,
         )
         with self._keeper.claiming():
@@ -173,30 +227,21 @@ class Claimer:
     async def _put(self, claimed: Sequence[Claimed], *, first: bool) -> None:
         if not claimed:
             return
-        new = [_Waiting(each, self._expected_s(each)) for each in claimed]
+        new = [Waiting(each, self._expected_s(each)) for each in claimed]
         async with self._filled:
             if self._stopped:
                 await self._give_back(new)
                 return
-            if first:
-                self._waiting.extendleft(reversed(new))
-            else:
-                self._waiting.extend(new)
+            self._waiting.add(new, first=first)
             self._filled.notify(len(new))
 
     def _expected_s(self, claimed: Claimed) -> float:
         return self._usage.expected_s(claimed.claim.batch_id, claimed.pipeline)
 
     def _remove(self, lost: Collection[AttemptKey]) -> None:
-        self._take_out(lambda each: each.claimed.claim.key in lost)
+        self._waiting.take_out(lambda each: each.claimed.claim.key in lost)
 
-    def _take_out(self, wanted: Callable[[_Waiting], bool]) -> Sequence[_Waiting]:
-        taken = [each for each in self._waiting if wanted(each)]
-        if taken:
-            self._waiting = deque(each for each in self._waiting if not wanted(each))
-        return taken
-
-    async def _give_back(self, waiting: Sequence[_Waiting]) -> None:
+    async def _give_back(self, waiting: Sequence[Waiting]) -> None:
         by_batch: dict[BatchId, list[Claim]] = {}
         for each in waiting:
             by_batch.setdefault(each.claimed.claim.batch_id, []).append(each.claimed.claim)

@@ -37,8 +37,8 @@ class Answer:
 def claim(conn: Connection, asking: Asking, *, now: Clock = NOW) -> Answer:
     """Claim items of the batch whose turn it is, in their order; none when nothing is due."""
     shares.write(conn, asking.worker_id, asking.usage)
-    passed = asking.passed
-    turn = turns.next_turn(conn, asking.worker_id, slots=asking.slots, passed=passed, now=now)
+    passed, who = asking.passed, asking.worker_id
+    turn = turns.next_turn(conn, who, slots=asking.slots, passed=passed, here=asking.here, now=now)
     if turn is None:
         return Answer()
     room = _room_in_family(conn, turn.family, asking.caps)

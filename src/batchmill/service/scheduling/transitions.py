@@ -7,7 +7,7 @@ counters, failures.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -81,8 +81,9 @@ class Asking:
 
     `slots` are those of all living workers. `most` says how many items of a batch it could use.
     `caps` limits the items in hand of a family, over all batches and owners. `passed` are those
-    that it does not ask for now; `usage` is what has changed of what owners have of it. With a
-    suspect in hand it `has_suspect`, and gets no other.
+    that it does not ask for now; `usage` is what has changed of what owners have of it, and `here`
+    are the owners for whom it has children. With a suspect in hand it `has_suspect`, and gets no
+    other.
     """
 
     worker_id: WorkerId
@@ -91,6 +92,7 @@ class Asking:
     caps: Mapping[str, int] = field(default_factory=dict)
     passed: Passed = field(default_factory=Passed)
     usage: Sequence[Share] = ()
+    here: Collection[OwnerId] = ()
     has_suspect: bool = False
 
 

@@ -1,7 +1,7 @@
 """What owners have of this worker's slots, and how long files take: by it chunks are measured."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,8 @@ FIRST_ITEMS: Final = 8
 """What is claimed of files of which nothing is known yet."""
 LEAST_SEEN: Final = 3
 """So many files of a batch must be known before its own mean counts."""
+RECENT_PER_SLOT: Final = 2
+"""For so many owners a slot has children: its own, and about as many that are kept idle."""
 KNOWN: Final = 1_000
 """Most batches and pipelines whose means are remembered."""
 
@@ -54,6 +56,7 @@ class SlotUsage:
         self._means: dict[str, _Mean] = {}
         self._served_ms: dict[OwnerId, int] = {}
         self._told: dict[OwnerId, tuple[int, int]] = {}
+        self._recent: dict[OwnerId, None] = {}
 
     def begin(self, claimed: Claimed) -> None:
         """Note that an item has a slot."""
@@ -62,6 +65,10 @@ class SlotUsage:
             self.expected_s(claimed.claim.batch_id, claimed.pipeline),
         )
         self._running[claimed.claim.key] = _InSlot(claimed, now_s, expected_s)
+        self._recent.pop(claimed.owner_id, None)
+        self._recent[claimed.owner_id] = None
+        while len(self._recent) > RECENT_PER_SLOT * self.slots:
+            del self._recent[next(iter(self._recent))]
 
     def end(self, claimed: Claimed) -> None:
         """Note that an item has left its slot, where it has not before."""
@@ -112,6 +119,11 @@ class SlotUsage:
         """Return the owners who have a slot here, or will get one."""
         running = {each.claimed.owner_id for each in self._running.values()}
         return running | {each.owner_id for each in waiting}
+
+    @property
+    def owners_here(self) -> Collection[OwnerId]:
+        """Return the owners who had a slot here last: they have children still."""
+        return self._recent.keys()
 
     def changes(self) -> Sequence[Share]:
         """Return what is to be written of what owners have; `written` says that it was."""
