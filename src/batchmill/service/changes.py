@@ -30,6 +30,11 @@ async def moved_items(
     return await server.database.read(_moved, batch_id, since, limit=limit, running=running)
 
 
+async def last_ended_at(server: ServerContext, batch_id: BatchId) -> datetime | None:
+    """Read when an item of a batch ended last."""
+    return await server.database.read(listing.last_ended_at, batch_id)
+
+
 def _moved(
     conn: Connection, batch_id: BatchId, since: datetime, *, limit: int, running: int
 ) -> tuple[Sequence[Item], Sequence[Item]]:

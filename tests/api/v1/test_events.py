@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from batchmill.api import event_hub
 from batchmill.db import batches
 from batchmill.model.batch import BatchId
 from support import server as servers
@@ -183,6 +184,11 @@ def test_what_waits_for_a_listener_is_sent_in_one_part(server: servers.Server) -
     part = server.run(first_part())
     assert part.startswith(b"event: batch.updated")
     assert part.endswith(b"event: one\n\nevent: two\n\n")
+
+
+def test_a_crowd_is_told_less_often_and_few_as_often_as_one() -> None:
+    assert event_hub.tick_s(1) == event_hub.tick_s(100) == event_hub.TICK_S
+    assert event_hub.tick_s(400) == 1
 
 
 def test_streams_of_unknown_batches_are_refused(server: servers.Server) -> None:
