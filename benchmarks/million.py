@@ -49,10 +49,11 @@ class Told:
 def main() -> None:
     found = {}
     with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)  # PostgreSQL runs as a user of its own
         archive = _archive(Path(name) / "million.zip")
         for kind in DATABASES:
             folder = Path(name) / kind
-            folder.mkdir(mode=0o755)  # PostgreSQL runs as a user of its own
+            folder.mkdir(mode=0o755)
             measured = _on_postgresql if kind == "postgresql" else _on_sqlite
             found[kind] = measured(folder, archive)
             print(kind, found[kind].facts, flush=True)
