@@ -1,6 +1,8 @@
 """The batch page while files wait: control, a great many rows, and a server that goes away."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,31 @@ def test_a_batch_is_paused_resumed_and_cancelled(server: Process, open_page: Ope
     dialog.get_by_role("button", name="Cancel").click()
     expect(page.locator(".state")).to_have_text("Cancelled")
     expect(page.get_by_role("button", name="Cancelled 3")).to_be_visible()
+
+
+def test_a_batch_whose_model_is_away_says_so_until_it_is_back(
+    server: Process, open_page: OpenPage
+) -> None:
+    batch_id = send(server, [("a.jpg", b"waits")])
+    page = open_page(f"/batches/{batch_id}")
+    expect(page.locator(".state")).not_to_contain_text("Waiting:")
+    _note_outage(server, batch_id, 1)
+    expect(page.locator(".state")).to_have_text("Waiting: the model is away")
+    shoot(page, "batch-waits-for-model")
+    _note_outage(server, batch_id, None)
+    expect(page.locator(".state")).not_to_contain_text("Waiting:")
+
+
+def _note_outage(server: Process, batch_id: str, since_ms: int | None) -> None:
+    """Note in the database itself since when a batch's model is away, as its worker does."""
+    reason = None if since_ms is None else "the model is away"
+    with closing(sqlite3.connect(server.data_dir / "batchmill.sqlite3", timeout=30)) as database:
+        database.execute(
+            "UPDATE batches SET outage_since = ?, pause_reason = ?, revision = revision + 1"
+            " WHERE id = ?",
+            (since_ms, reason, batch_id),
+        )
+        database.commit()
 
 
 def test_a_batch_whose_sender_is_gone_can_be_closed(server: Process, open_page: OpenPage) -> None:
