@@ -7,7 +7,7 @@ SERVER_FUNCTIONS, SERVER_FILES = 545, 82
 
 Before workers claimed in chunks it was 450 and 78: `docs/decisions/chunks.md`, the price.
 """
-RUN_FUNCTIONS, RUN_FILES = 320, 50
+RUN_FUNCTIONS, RUN_FILES = 325, 50
 """The aim is 160 and 35."""
 PUBLIC_DUPLICATES = 5
 """The aim is 5, each with a reason."""

@@ -61,6 +61,15 @@ def test_every_command_has_a_page(command: str) -> None:
     assert len(done.stdout.splitlines()) > 5
 
 
+@pytest.mark.parametrize("closed", ["", ">&-", "2>&-"])
+def test_a_command_does_its_work_although_nobody_listens(closed: str) -> None:
+    shell = f'"{sys.executable}" -m batchmill presets {closed}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", shell], env=environment(), capture_output=True, check=False
+    )
+    assert done.returncode == 0
+
+
 def test_an_unknown_command_and_an_unknown_flag_are_wrong_usage(batchmill: Run) -> None:
     assert batchmill("rum").returncode == 2
     assert batchmill("run", "web", "x", "--outptu", "y").returncode == 2

@@ -28,9 +28,17 @@ MUTANTS = (
     Mutant(
         "turn-anywhere",
         _TURNS,
-        'bindparam("here", expanding=True)), 0), else_=1)',
-        'bindparam("here", expanding=True)), 1), else_=1)',
+        "case((and_(_counts_in_full(usage), is_here), 0), else_=1)",
+        "literal(0)",
         "an owner goes first for whom this worker has children",
+        (_WHO,),
+    ),
+    Mutant(
+        "turn-stays-behind",
+        _TURNS,
+        "and_(_counts_in_full(usage), is_here)",
+        "is_here",
+        "of those who are far behind none stays until the others starve",
         (_WHO,),
     ),
     Mutant(
@@ -44,7 +52,7 @@ MUTANTS = (
     Mutant(
         "pool-impatient",
         "src/batchmill/sandbox/pool.py",
-        "if left_s <= 0 or not at_work:",
+        "if left_s <= 0 or not at_work or owner in self._losing:",
         "if not at_work or at_work:",
         "the smallest files of an owner share its child",
         ("tests/sandbox/test_pool.py",),

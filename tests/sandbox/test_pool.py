@@ -18,6 +18,7 @@ from batchmill.errors.item import (
 )
 from batchmill.errors.outage import RunnerUnavailableError
 from batchmill.model.limits import Limits
+from batchmill.sandbox.fork_server import IDLE_S
 from batchmill.sandbox.messages import Job, StepProgress
 from batchmill.sandbox.pool import Pool, Recycling
 from support.pool_session import PoolSession, RunStory, left, opened, staged
@@ -485,6 +486,13 @@ asyncio.run(main())
         worker.kill()
     assert len(pids) == 2
     assert _all_gone(pids, within_s=60)
+
+
+async def test_what_can_not_be_loaded_later_costs_no_child(tmp_path: Path) -> None:
+    async with opened(tmp_path, executor="broken_later") as context:
+        pid = (await context.run("tell_pid")).data["pid"]
+        await asyncio.sleep(2 * IDLE_S)
+        assert (await context.run("tell_pid")).data["pid"] == pid
 
 
 async def test_pool_without_its_executor_says_that_the_runner_is_away(tmp_path: Path) -> None:

@@ -51,6 +51,20 @@ def test_within_a_second_of_slot_time_owners_stay_where_their_children_are(
     assert of_owner(rows, "wrk_a", here=[ANNA], usage=[Share(ANNA, 0, 0, 100)]) == BERTA
 
 
+def test_of_owners_far_behind_none_stays_while_another_waits(database: Database) -> None:
+    rows = Rows(database)
+    for owner in (BERTA, CARLA):
+        rows.batch(9, batch_id=f"bat_{owner}", owner_id=owner)
+    rows.take("wrk_a", most=1)  # so that each batch has had a turn
+    rows.take("wrk_a", most=1)
+    veteran = Share(ANNA, 0, 0, 1_000_000)
+    chosen = set()
+    for _ in range(4):
+        rows.now += 1
+        chosen.add(of_owner(rows, "wrk_a", here=[BERTA], usage=[veteran]))
+    assert chosen == {BERTA, CARLA}
+
+
 # What is claimed
 
 

@@ -65,9 +65,11 @@ def left(job: Job) -> bytes:
 
 
 @asynccontextmanager
-async def opened(scratch: Path, size: int = 1, **more: Any) -> AsyncIterator[PoolSession]:
+async def opened(
+    scratch: Path, size: int = 1, *, executor: str = "misbehaving", **more: Any
+) -> AsyncIterator[PoolSession]:
     environ = {**os.environ, "PYTHONPATH": str(HERE), **more.pop("environ", {})}
-    pool = Pool(size, scratch, executor="misbehaving", environ=environ, **more)
+    pool = Pool(size, scratch, executor=executor, environ=environ, **more)
     try:
         yield PoolSession(pool)
     finally:

@@ -29,6 +29,7 @@ LISTENER_S = 0.0025
 """Ten times what it costs to send one listener something: all of them take no more than a tenth."""
 PROGRESS_TICKS = 4
 """Running items are looked at in every n-th tick: their progress is stored once a second."""
+LONGEST_TICK_S = 2.0
 HEARTBEAT_S = 15.0
 ITEM_EVENTS = 50
 """Most item events of a batch and tick; with more, `items.changed` says to look again."""
@@ -79,7 +80,8 @@ class Listener:
 class _Watched:
     """What was last seen of a batch and its items.
 
-    Of `ended` items, those that ended at `since` or later were told of already.
+    Of `ended` items, those that ended at `since` or later were told of already. Where some were
+    `skipped`, late ones may end before `since`: the next message says to look again.
     """
 
     revision: int
@@ -89,6 +91,7 @@ class _Watched:
     ended: dict[ItemId, datetime] = field(default_factory=dict)
     running: dict[ItemId, float] = field(default_factory=dict)
     busy: bool = False
+    skipped: bool = False
 
     def news(self, ended: Sequence[Item], running: Sequence[Item]) -> tuple[list[Item], bool]:
         """Return items to tell of, and whether there is more than they say."""
@@ -99,13 +102,15 @@ class _Watched:
         told = [*moved, *fresh]
         if len(told) > ITEM_EVENTS:
             return [], True
-        return told, bool(left) or not told
+        skipped, self.skipped = self.skipped, False
+        return told, bool(left) or not told or skipped
 
     def skip(self, last_ended_at: datetime | None) -> None:
         """Go on behind what has ended, of which nothing was told by name."""
         self.since = last_ended_at or self.since
         self.ended.clear()
         self.running.clear()
+        self.skipped = True
 
     def _remember(self, ended: Sequence[Item], running: Sequence[Item]) -> None:
         """Look back a little the next time: workers write side by side, and some of them late."""
@@ -292,7 +297,7 @@ class EventHub:
 
 def tick_s(listeners: int) -> float:
     """Return the time between two looks: longer with more than a hundred listeners."""
-    return max(TICK_S, LISTENER_S * listeners)
+    return min(LONGEST_TICK_S, max(TICK_S, LISTENER_S * listeners))
 
 
 def _batch_messages(batch: Batch) -> tuple[bytes, bytes]:

@@ -12,8 +12,9 @@ _WITHOUT_FILES = frozenset({"-h", "--help", "-n", "--dry-run", "--no-worker"})
 
 def main() -> None:
     """Run the command line, and leave without the clean-up of a process that is about to end."""
-    gc.set_threshold(COLLECT_AFTER, 20, 20)
     arguments = sys.argv[1:]
+    if arguments[:1] not in (["serve"], ["worker"]):  # these stay
+        gc.set_threshold(COLLECT_AFTER, 20, 20)
     if arguments[:1] in (["run"], ["serve"], ["worker"]) and _WITHOUT_FILES.isdisjoint(arguments):
         from batchmill.sandbox import spawning
 
@@ -31,9 +32,10 @@ def _leave(end: SystemExit) -> None:
     if not isinstance(end.code, int):
         raise end
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # None: it was closed before this process began
+                stream.flush()
+    except (OSError, ValueError):
         raise end from None
     os._exit(end.code)
 

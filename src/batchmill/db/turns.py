@@ -189,6 +189,7 @@ def _next_turn(now: Clock, *, only_unserved: bool) -> Select[Any]:
     usage, counted = _usage(), sums("n_pending", "n_queued", "n_processing", "turn_at")
     turn_at = _last_turn(counted)
     in_use = func.coalesce(usage.c.slots, 0)
+    is_here = batches.c.owner_id.in_(bindparam("here", expanding=True))
     living = exists().where(workers.c.id == bindparam("worker_id"), workers.c.lease_until > now)
     is_aged = and_(
         turn_at < now - AGED_MS,
@@ -221,7 +222,7 @@ def _next_turn(now: Clock, *, only_unserved: bool) -> Select[Any]:
             case((is_aged, turn_at), else_=literal(0)),
             in_use,
             _served(usage) - _served(usage) % STAY_MS,
-            case((batches.c.owner_id.in_(bindparam("here", expanding=True)), 0), else_=1),
+            case((and_(_counts_in_full(usage), is_here), 0), else_=1),
             _served(usage),
             batches.c.priority,
             turn_at,
@@ -241,10 +242,21 @@ def _usage() -> Any:  # noqa: ANN401 - a subquery
 
 def _served(usage: Any) -> ColumnElement[int]:  # noqa: ANN401 - a subquery
     """Return the slot time that an owner counts as having got."""
-    each = _usage().alias("each_owner")
-    least = select(func.max(each.c.served_ms)).scalar_subquery() - bindparam("behind_ms")
-    served = func.coalesce(usage.c.served_ms, 0)
+    served, least = func.coalesce(usage.c.served_ms, 0), _least_served()
     return case((served < least, least), else_=served)
+
+
+def _counts_in_full(usage: Any) -> ColumnElement[bool]:  # noqa: ANN401 - a subquery
+    """Say whether what an owner gets counts at once.
+
+    Of those who are far behind it does not yet: among them none may stay, or others would starve.
+    """
+    return func.coalesce(usage.c.served_ms, 0) >= _least_served()
+
+
+def _least_served() -> ColumnElement[int]:
+    each = _usage().alias("each_owner")
+    return select(func.max(each.c.served_ms)).scalar_subquery() - bindparam("behind_ms")
 
 
 @lru_cache(maxsize=CLOCKS)

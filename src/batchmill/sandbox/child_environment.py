@@ -1,5 +1,6 @@
 """The environment of a child: what libraries need, and no secrets."""
 
+import os
 from collections.abc import Mapping
 
 PASSED = (
@@ -9,11 +10,6 @@ PASSED = (
 )
 FIXED = {
     "MALLOC_ARENA_MAX": "2",
-    # Memory of one picture is kept for the next; or each costs the kernel tens of thousands of
-    # pages anew. A child that has grown too large is replaced.
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
-    "MALLOC_TOP_PAD_": str(2**26),
     "VIPS_CONCURRENCY": "1",
     "VIPS_BLOCK_UNTRUSTED": "1",
     "OMP_NUM_THREADS": "1",
@@ -24,9 +20,29 @@ FIXED = {
 }
 
 
+KEEPING = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+"""Keeps the memory of one picture for the next, or each costs the kernel thousands of pages anew. A
+child that has grown too large is replaced."""
+_KEEPS_FROM = (2, 35)
+"""A glibc before this refuses the first, and by the others maps even more anew."""
+
+
+def _keeping() -> dict[str, str]:
+    try:
+        found = (os.confstr("CS_GNU_LIBC_VERSION") or "").removeprefix("glibc ")
+        version = tuple(int(part) for part in found.split(".")[:2])
+    except ValueError:  # another library
+        return {}
+    return KEEPING if version >= _KEEPS_FROM else {}
+
+
 def environment(own: Mapping[str, str]) -> dict[str, str]:
     """Return what of our `own` environment a child gets, and what it always gets."""
-    return {name: own[name] for name in PASSED if name in own} | FIXED
+    return {name: own[name] for name in PASSED if name in own} | FIXED | _keeping()
 
 
 def homes(folder: str, job: str) -> dict[str, str]:

@@ -1,10 +1,9 @@
 """The pool's end of a fork server: asks it for children and hears of their ends."""
 
 import asyncio
-import contextlib
 import os
 import socket
-import subprocess
+import threading
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -18,8 +17,6 @@ from batchmill.sandbox.spawning import Spawned, spawned
 START_TIMEOUT_S = 60.0
 _RECEIVE_BYTES = 65536
 _STDERR_BYTES = 4096
-_REAP_S = 1.0
-"""How long a killed process may take to end: its line is closed already, so it is about to."""
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
@@ -99,9 +96,9 @@ class ForkServer:
         self.alive = False
         self.kill()
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._spawned.process.wait(_REAP_S)
-        self._listen()
+        self._listen()  # what it said, it said before it closed its line
+        if self._spawned.process.poll() is None:  # it is about to end, or hangs in the kernel
+            threading.Thread(target=self._spawned.process.wait, daemon=True).start()
         loop.remove_reader(self._control)
         loop.remove_reader(self._spawned.stderr)
         self._spawned.close()

@@ -19,6 +19,8 @@ import select
 import signal
 import socket
 import sys
+import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ from batchmill.sandbox.messages import decode, encode
 REQUEST_BYTES = 8192
 IDLE_S = 1.0
 """Asked for nothing for so long, it loads the rest: a short run has ended by then."""
+WARM_BY_S = 5.0
+"""After so long it loads the rest although it is asked all the time."""
 
 
 def main(executor: str, parent: str, control: str) -> None:
@@ -43,18 +47,26 @@ def main(executor: str, parent: str, control: str) -> None:
     confine.adopt_orphans()
     ends, family = _notified_of_exits(), _Family()
     pool.sendall(encode("ready", os.getpid()))
-    idle_s: float | None = IDLE_S
+    warm_by, is_warm = time.monotonic() + WARM_BY_S, False
     while True:
-        readable = select.select([ends, pool], [], [], idle_s)[0]
-        if not readable:
-            module.warm_more()
-            gc.freeze()
-            idle_s = None
+        readable = select.select([ends, pool], [], [], None if is_warm else IDLE_S)[0]
         for each in readable:
             if each is ends:
                 _report_exits(ends, pool, family)
             elif not _fork(pool, module, family):
                 return
+        if not is_warm and (not readable or time.monotonic() > warm_by):
+            _load_the_rest(module)
+            is_warm = True
+
+
+def _load_the_rest(module: Any) -> None:  # noqa: ANN401 - a module
+    """Load what fewer jobs need; what can't be loaded fails in the jobs that need it."""
+    try:
+        module.warm_more()
+    except Exception:  # an operation of any kind, by anybody
+        traceback.print_exc()
+    gc.freeze()
 
 
 @dataclass(slots=True)

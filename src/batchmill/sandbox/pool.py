@@ -36,6 +36,8 @@ SUSPICIOUS = frozenset({"unreadable_file", "operation_failed", "out_of_memory"})
 
 START_S = 0.05
 """About what the start of a child and its first file take on a busy machine."""
+MOST_LOSING = 1_000
+"""Of so many owners is remembered that their last child did not come back."""
 _CLOSED = "the pool is closed"
 
 
@@ -89,6 +91,7 @@ class Pool:
         self._starting = asyncio.Lock()
         self._freed = asyncio.Event()
         self._started_for: Counter[str] = Counter()
+        self._losing: set[str | None] = set()
         self._fork_server: ForkServer | None = None
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
@@ -166,6 +169,10 @@ class Pool:
         self._busy.discard(child)
         self._freed.set()
         if child.alive:
+            self._losing.discard(child.owner)
+        elif len(self._losing) < MOST_LOSING:
+            self._losing.add(child.owner)
+        if child.alive:
             self._idle.append(child)
         if child.alive or self._closed:
             self._slots.release()
@@ -219,7 +226,8 @@ class Pool:
         """Take an idle child that is the owner's or nobody's.
 
         While the owner has a busy one, wait for that as long as a start would take: of the
-        smallest files one child does several in that time.
+        smallest files one child does several in that time. Not where the last one did not come
+        back: then the files are such that children do not.
         """
         until = time.monotonic() + self.patience_s
         while True:
@@ -229,7 +237,7 @@ class Pool:
                     return child
             left_s = until - time.monotonic()
             at_work = self._started_for[owner] + sum(each.owner == owner for each in self._busy)
-            if left_s <= 0 or not at_work:
+            if left_s <= 0 or not at_work or owner in self._losing:
                 return None
             self._freed.clear()
             with suppress(TimeoutError):

@@ -41,7 +41,7 @@ class NoDisplay:
 
 def display(total: int, *, quiet: bool) -> AbstractContextManager[Display]:
     """Return what shows a run of `total` files; its library is loaded where there is a bar."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         return NoDisplay()
     from batchmill.cli.run.bar import Bar
 

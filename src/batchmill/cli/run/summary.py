@@ -1,11 +1,12 @@
 """What a run says at its end: a table of files, the failures, one line for all."""
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import typer
 
@@ -125,24 +126,30 @@ def print_summary(
     """Print on stderr what was done."""
     if tally.rows and not options.dry_run:
         head, _, rows = _table(tally).partition("\n")
-        typer.secho(head, bold=True, err=True)
-        typer.echo(rows, err=True)
+        _say(head, bold=True)
+        _say(rows)
         if len(tally.rows) < tally.ended - tally.failed:
             more = tally.ended - tally.failed - len(tally.rows)
-            typer.echo(f"… and {more:,} more", err=True)
+            _say(f"… and {more:,} more")
     for note in tally.notes:
-        typer.secho(f"note    {clean(note)}", fg="yellow", err=True)
+        _say(f"note    {clean(note)}", fg="yellow")
     for result in tally.failures:
         message = result.error.message if result.error else ""
         text = f"failed  {clean(result.source.name)}: {clean(message)}"
-        typer.secho(text, fg="red", err=True)
+        _say(text, fg="red")
     if len(tally.failures) < tally.failed:
         causes = ", ".join(f"{code} {count:,}" for code, count in tally.causes.most_common())
         more = tally.failed - len(tally.failures)
-        typer.echo(f"… and {more:,} more failures; all: {causes}", err=True)
-    typer.echo(_line(plan, tally), err=True)
+        _say(f"… and {more:,} more failures; all: {causes}")
+    _say(_line(plan, tally))
     for line in _advice(plan, tally, options, interrupted=interrupted):
-        typer.echo(line, err=True)
+        _say(line)
+
+
+def _say(text: str, **style: Any) -> None:  # noqa: ANN401 - what typer.secho takes
+    """Print on stderr; in colour on a terminal, unless its user wants none."""
+    is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    typer.secho(text, err=True, color=False if is_plain else None, **style)
 
 
 def _table(tally: RunTally) -> str:

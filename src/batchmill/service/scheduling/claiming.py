@@ -18,7 +18,7 @@ from batchmill.service.context import ServerContext
 from batchmill.service.scheduling import claims
 from batchmill.service.scheduling.leases import LeaseKeeper, hand_back
 from batchmill.service.scheduling.transitions import Asking, Claimed
-from batchmill.service.scheduling.usage import AHEAD_S, SlotUsage
+from batchmill.service.scheduling.usage import AHEAD_S, CHUNK_S, SlotUsage
 
 TELL_S: Final = 1.0
 """How old what the others know of this worker's slots may be."""
@@ -61,10 +61,12 @@ class ClaimedQueue:
     def pick(self, at_work: Collection[OwnerId]) -> Waiting:
         """Take out the first file of an owner who has no slot here; where all have, the first.
 
-        A child works for one owner: so those who take turns start fewer of them.
+        A child works for one owner: so those who take turns start fewer of them. What has waited
+        for a second is passed over no more.
         """
         place = 0
-        if len(self._owners) > 1:
+        is_young = time.monotonic() - self._files[0].since_s < CHUNK_S
+        if len(self._owners) > 1 and is_young:
             owners = (each.claimed.owner_id for each in self._files)
             place = next((n for n, owner in enumerate(owners) if owner not in at_work), 0)
         picked = self._files[place]
@@ -207,7 +209,7 @@ class Claimer:
         )
         with self._keeper.claiming():
             answer = await self._server_context.database.run(claims.claim, asking)
-            while answer.passed is not None:
+            while answer.passed is not None and not self._stopped and not vitals.holding:
                 asking = replace(asking, passed=answer.passed, usage=())
                 answer = await self._server_context.database.run(claims.claim, asking)
             self._keeper.take(answer.claimed)
