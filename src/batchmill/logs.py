@@ -189,7 +189,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u206
 
 
 def _write(level: Level, event: Event, fields: dict[str, object]) -> None:
-    structlog = sys.modules.get("structlog")  # whoever has set it up has loaded it
+    structlog = sys.modules.get("structlog")  # it is loaded where it is set up
     if structlog is not None and structlog.is_configured():
         getattr(structlog.get_logger(), level)(event.value, **fields)
 

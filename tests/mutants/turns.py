@@ -44,10 +44,10 @@ MUTANTS = (
     Mutant(
         "pick-the-first",
         "src/batchmill/service/scheduling/claiming.py",
-        "if owner not in at_work), 0)",
-        "if owner in at_work), 0)",
+        "if each.claimed.owner_id not in at_work:",
+        "if each.claimed.owner_id in at_work:",
         "owners without a slot begin first",
-        ("tests/service/scheduling/test_claimed_queue.py",),
+        ("tests/service/scheduling/test_claiming.py",),
     ),
     Mutant(
         "pool-impatient",

@@ -141,7 +141,7 @@ class EventHub:
         return {each for watched in self._watched.values() for each in watched.listeners}
 
     async def run(self) -> None:
-        """Look every `tick_s` while somebody listens; once the server closes, end all streams."""
+        """Look every `tick_s` while there are listeners; at the server's end, end all streams."""
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self._watch())
             await self._closing.wait()

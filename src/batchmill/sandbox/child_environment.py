@@ -20,29 +20,24 @@ FIXED = {
 }
 
 
-KEEPING = {
+_KEEPING = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_TOP_PAD_": str(2**26),
 }
-"""Keeps the memory of one picture for the next, or each costs the kernel thousands of pages anew. A
-child that has grown too large is replaced."""
-_KEEPS_FROM = (2, 35)
-"""A glibc before this refuses the first, and by the others maps even more anew."""
-
-
-def _keeping() -> dict[str, str]:
-    try:
-        found = (os.confstr("CS_GNU_LIBC_VERSION") or "").removeprefix("glibc ")
-        version = tuple(int(part) for part in found.split(".")[:2])
-    except ValueError:  # another library
-        return {}
-    return KEEPING if version >= _KEEPS_FROM else {}
+"""Keeps the memory of one picture for the next, instead of thousands of new pages for each. A child
+that has grown too large is replaced."""
+_KEEPS_FROM = [2, 35]
+"""An older glibc refuses the first, and the others then make it return more memory, not less."""
+_NAME = "CS_GNU_LIBC_VERSION"
+_LIBC = (os.confstr(_NAME) or "") if _NAME in os.confstr_names else ""
+"""Such as `glibc 2.36`; empty where another library is used."""
+KEPT = _KEEPING if _LIBC and list(map(int, _LIBC.split()[1].split(".")[:2])) >= _KEEPS_FROM else {}
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:
     """Return what of our `own` environment a child gets, and what it always gets."""
-    return {name: own[name] for name in PASSED if name in own} | FIXED | _keeping()
+    return {name: own[name] for name in PASSED if name in own} | FIXED | KEPT
 
 
 def homes(folder: str, job: str) -> dict[str, str]:

@@ -223,7 +223,7 @@ class Pool:
         return child
 
     async def _idle_child(self, owner: str) -> Child | None:
-        """Take an idle child that is the owner's or nobody's.
+        """Take an idle child that is the owner's, or that has no owner yet.
 
         While the owner has a busy one, wait for that as long as a start would take: of the
         smallest files one child does several in that time. Not where the last one did not come

@@ -147,7 +147,7 @@ def print_summary(
 
 
 def _say(text: str, **style: Any) -> None:  # noqa: ANN401 - what typer.secho takes
-    """Print on stderr; in colour on a terminal, unless its user wants none."""
+    """Print on stderr; in color on a terminal, unless NO_COLOR is set."""
     is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     typer.secho(text, err=True, color=False if is_plain else None, **style)
 

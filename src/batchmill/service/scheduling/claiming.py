@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Final
 
 from batchmill import logs
@@ -24,6 +25,8 @@ TELL_S: Final = 1.0
 """How old what the others know of this worker's slots may be."""
 POLL_S: Final = 0.5
 """How often a worker asks that has nothing to do and is not notified."""
+LOOKED_AT: Final = 50
+"""Most files among which one of another owner is looked for."""
 PATIENCE_S: Final = 4.0
 """What waits here for longer goes back: a long file is in its way."""
 
@@ -37,57 +40,19 @@ class Waiting:
     since_s: float = field(default_factory=time.monotonic)
 
 
-class ClaimedQueue:
-    """What was claimed and has not begun, in its order."""
+def next_place(waiting: Iterable[Waiting], at_work: Collection[OwnerId]) -> int:
+    """Return the place of the first file of an owner who has no slot here; where all have, 0.
 
-    def __init__(self) -> None:
-        self._files: deque[Waiting] = deque()
-        self._owners: Counter[OwnerId] = Counter()
-
-    def __iter__(self) -> Iterator[Waiting]:
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def add(self, new: Sequence[Waiting], *, first: bool) -> None:
-        """Put files at the end, or before all others."""
-        self._owners.update(each.claimed.owner_id for each in new)
-        if first:
-            self._files.extendleft(reversed(new))
-        else:
-            self._files.extend(new)
-
-    def pick(self, at_work: Collection[OwnerId]) -> Waiting:
-        """Take out the first file of an owner who has no slot here; where all have, the first.
-
-        A child works for one owner: so those who take turns start fewer of them. What has waited
-        for a second is passed over no more.
-        """
-        place = 0
-        is_young = time.monotonic() - self._files[0].since_s < CHUNK_S
-        if len(self._owners) > 1 and is_young:
-            owners = (each.claimed.owner_id for each in self._files)
-            place = next((n for n, owner in enumerate(owners) if owner not in at_work), 0)
-        picked = self._files[place]
-        del self._files[place]
-        self._leave(picked)
-        return picked
-
-    def take_out(self, wanted: Callable[[Waiting], bool]) -> Sequence[Waiting]:
-        """Take out the files that are wanted."""
-        taken = [each for each in self._files if wanted(each)]
-        if taken:
-            self._files = deque(each for each in self._files if not wanted(each))
-        for each in taken:
-            self._leave(each)
-        return taken
-
-    def _leave(self, left: Waiting) -> None:
-        owner = left.claimed.owner_id
-        self._owners[owner] -= 1
-        if not self._owners[owner]:
-            del self._owners[owner]
+    A child works for one owner: so those who take turns start fewer of them. What has waited for a
+    second is passed over no more, and no more than `LOOKED_AT` files are.
+    """
+    young_s = time.monotonic() - CHUNK_S
+    for place, each in enumerate(islice(waiting, LOOKED_AT)):
+        if each.claimed.owner_id not in at_work:
+            return place
+        if each.since_s < young_s:
+            break
+    return 0
 
 
 class Claimer:
@@ -97,7 +62,7 @@ class Claimer:
         self._server_context = server
         self._keeper = keeper
         self._usage = usage
-        self._waiting = ClaimedQueue()
+        self._waiting: deque[Waiting] = deque()
         self._filled = asyncio.Condition()
         self._woken = asyncio.Event()
         self._notified = True
@@ -113,7 +78,9 @@ class Claimer:
             await self._filled.wait_for(lambda: self._waiting or self._stopped)
             if self._stopped:
                 return None
-            claimed = self._waiting.pick(self._usage.owners_of(())).claimed
+            place = next_place(self._waiting, self._usage.at_work)
+            claimed = self._waiting[place].claimed
+            del self._waiting[place]
         self._usage.begin(claimed)
         self._woken.set()
         return claimed
@@ -135,7 +102,7 @@ class Claimer:
         async with self._filled:
             self._stopped = True
             self._filled.notify_all()
-        await self._give_back(self._waiting.take_out(lambda _: True))
+        await self._give_back(self._take_out(lambda _: True))
 
     async def run(self) -> None:
         """Claim whenever a slot is short of work, until `stop` was called."""
@@ -160,10 +127,10 @@ class Claimer:
     async def _step(self) -> bool:
         """Give back or claim, where there is reason to; return whether something was claimed."""
         if self._server_context.vitals.holding:
-            await self._give_back(self._waiting.take_out(lambda _: True))
+            await self._give_back(self._take_out(lambda _: True))
             return False
         late_s = time.monotonic() - PATIENCE_S
-        late = self._waiting.take_out(lambda each: each.since_s < late_s)
+        late = self._take_out(lambda each: each.since_s < late_s)
         if late:
             self._rests = True
             await self._give_back(late)
@@ -204,7 +171,7 @@ class Claimer:
             caps=self._server_context.caps,
             passed=passed,
             usage=changes,
-            here=self._usage.owners_here,
+            here=self._usage.recent,
             has_suspect=self._keeper.has_suspect,
         )
         with self._keeper.claiming():
@@ -234,14 +201,23 @@ class Claimer:
             if self._stopped:
                 await self._give_back(new)
                 return
-            self._waiting.add(new, first=first)
+            if first:
+                self._waiting.extendleft(reversed(new))
+            else:
+                self._waiting.extend(new)
             self._filled.notify(len(new))
 
     def _expected_s(self, claimed: Claimed) -> float:
         return self._usage.expected_s(claimed.claim.batch_id, claimed.pipeline)
 
     def _remove(self, lost: Collection[AttemptKey]) -> None:
-        self._waiting.take_out(lambda each: each.claimed.claim.key in lost)
+        self._take_out(lambda each: each.claimed.claim.key in lost)
+
+    def _take_out(self, wanted: Callable[[Waiting], bool]) -> Sequence[Waiting]:
+        taken = list(filter(wanted, self._waiting))
+        if taken:
+            self._waiting = deque(each for each in self._waiting if not wanted(each))
+        return taken
 
     async def _give_back(self, waiting: Sequence[Waiting]) -> None:
         by_batch: dict[BatchId, list[Claim]] = {}

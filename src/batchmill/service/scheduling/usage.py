@@ -1,7 +1,8 @@
 """What owners have of this worker's slots, and how long files take: by it chunks are measured."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,7 +57,10 @@ class SlotUsage:
         self._means: dict[str, _Mean] = {}
         self._served_ms: dict[OwnerId, int] = {}
         self._told: dict[OwnerId, tuple[int, int]] = {}
-        self._recent: dict[OwnerId, None] = {}
+        self.at_work: Counter[OwnerId] = Counter()
+        """How many slots each owner has here."""
+        self.recent: dict[OwnerId, None] = {}
+        """The owners who had a slot here last: they have children still."""
 
     def begin(self, claimed: Claimed) -> None:
         """Note that an item has a slot."""
@@ -65,10 +69,11 @@ class SlotUsage:
             self.expected_s(claimed.claim.batch_id, claimed.pipeline),
         )
         self._running[claimed.claim.key] = _InSlot(claimed, now_s, expected_s)
-        self._recent.pop(claimed.owner_id, None)
-        self._recent[claimed.owner_id] = None
-        while len(self._recent) > RECENT_PER_SLOT * self.slots:
-            del self._recent[next(iter(self._recent))]
+        self.at_work[claimed.owner_id] += 1
+        self.recent.pop(claimed.owner_id, None)
+        self.recent[claimed.owner_id] = None
+        while len(self.recent) > RECENT_PER_SLOT * self.slots:
+            del self.recent[next(iter(self.recent))]
 
     def end(self, claimed: Claimed) -> None:
         """Note that an item has left its slot, where it has not before."""
@@ -77,6 +82,9 @@ class SlotUsage:
             return
         passed_s = time.monotonic() - left.began_s
         owner = claimed.owner_id
+        self.at_work[owner] -= 1
+        if not self.at_work[owner]:
+            del self.at_work[owner]
         self._served_ms[owner] = self._served_ms.get(owner, 0) + max(1, round(passed_s * 1000))
         for key in (claimed.claim.batch_id, _pipeline_key(claimed.pipeline)):
             self._means.setdefault(key, _Mean()).add(passed_s)
@@ -92,15 +100,11 @@ class SlotUsage:
         return CHUNK_S / FIRST_ITEMS
 
     @property
-    def idle(self) -> int:
-        """How many slots are free."""
-        return max(0, self.slots - len(self._running))
-
-    @property
     def free_soon(self) -> int:
         """How many slots are free or will be in a moment."""
         now_s = time.monotonic()
-        return self.idle + sum(each.ends_soon(now_s) for each in self._running.values())
+        idle = max(0, self.slots - len(self._running))
+        return idle + sum(each.ends_soon(now_s) for each in self._running.values())
 
     def most(self, batch: Batch, *, slots: int, workers: int) -> int:
         """Return how many items of a batch give `slots` slots work for a second.
@@ -117,13 +121,7 @@ class SlotUsage:
 
     def owners_of(self, waiting: Sequence[Claimed]) -> set[OwnerId]:
         """Return the owners who have a slot here, or will get one."""
-        running = {each.claimed.owner_id for each in self._running.values()}
-        return running | {each.owner_id for each in waiting}
-
-    @property
-    def owners_here(self) -> Collection[OwnerId]:
-        """Return the owners who had a slot here last: they have children still."""
-        return self._recent.keys()
+        return self.at_work.keys() | {each.owner_id for each in waiting}
 
     def changes(self) -> Sequence[Share]:
         """Return what is to be written of what owners have; `written` says that it was."""
