@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,9 +19,9 @@ from batchmill.model.batch import BatchId
 from batchmill.model.item import ItemStatus, Result, WorkerId
 from batchmill.service import sweep
 from batchmill.service.context import ServerContext
-from batchmill.service.scheduling import transitions
+from batchmill.service.scheduling import claims, transitions
 from batchmill.service.scheduling.transitions import Asking, Completed, EndedAttempt, Outcome
-from support.rows import UNREADABLE, claim_in_one, count_by_status
+from support.rows import UNREADABLE, count_by_status
 from support.server_contexts import batch_of, new_context, send_many
 
 T = TypeVar("T")
@@ -66,7 +67,10 @@ async def work_on_all(context: ServerContext, number: int, tries: Tries) -> None
     await run(workers.enter, worker_id, host="h", pid=1, slots=1, stats={}, lease_ms=600_000)
     asking = Asking(worker_id, slots=1, most=lambda _: 1 + number % 4)
     while True:
-        claimed = await run(claim_in_one, asking)
+        answer = await run(claims.claim, asking)
+        while answer.passed is not None:
+            answer = await run(claims.claim, replace(asking, passed=answer.passed))
+        claimed = answer.claimed
         if not claimed:
             await asyncio.sleep(0.01)
             continue
