@@ -13,6 +13,7 @@ from batchmill.errors.request import UsageError, WrongStoreError
 from batchmill.settings.fields import Settings
 from batchmill.storage import keys
 from batchmill.storage.objects import Bucket
+from support.folders import files_below
 from support.processes import descendants
 from support.server_contexts import send
 
@@ -123,7 +124,7 @@ def with_a_batch(folder: Path) -> Path:
 
 
 def stored(folder: Path) -> list[Path]:
-    return sorted(path for path in (folder / "storage/batches").rglob("*") if path.is_file())
+    return files_below(folder / "storage/batches")
 
 
 @pytest.mark.parametrize("serves", [True, False])

@@ -22,6 +22,7 @@ from batchmill.storage import keys
 from batchmill.storage.objects import Bucket
 from batchmill.storage.s3_uploads import S3Uploads
 from support import seaweed, whole_server
+from support.folders import files_below
 from support.pictures import scene
 from support.server_contexts import a_day_later
 from support.whole_server import WholeServer
@@ -79,8 +80,7 @@ def objects(bucket: Bucket) -> list[str]:
 
 def stored(server: WholeServer) -> list[Path]:
     folder = server.context.settings.data_dir / "storage"
-    found = folder.rglob("*")
-    return [path for path in found if path.is_file() and keys.IDENTITY not in path.name]
+    return [path for path in files_below(folder) if keys.IDENTITY not in path.name]
 
 
 def send(server: WholeServer, pictures: Path, **options: Any) -> str:

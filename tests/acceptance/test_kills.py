@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from support import parts, sent
+from support.folders import files_below
 from support.processes import Process, alive, offspring, serving
 from support.sent import hashes, look, send, wait_for
 
@@ -56,7 +57,7 @@ def failures(server: Process, batch_id: str) -> list[dict[str, Any]]:
 
 def leftovers(data_dir: Path) -> list[Path]:
     """Return files in folders for what is only on its way."""
-    return [path for path in (data_dir / "tmp").rglob("*") if path.is_file()]
+    return files_below(data_dir / "tmp")
 
 
 def test_kills_of_children_and_server_change_nothing_in_the_results(

@@ -17,6 +17,7 @@ import pytest
 
 import databases
 from support import redis_server, sent
+from support.folders import files_below
 from support.ports import free_port
 from support.processes import Process, Worker, serving, working
 from support.redis_server import PrivateRedis
@@ -63,7 +64,7 @@ class Machines:
     def stored(self, batch_id: str) -> list[Path]:
         """Return the outputs that lie in the storage."""
         folder = self.folder / "data/storage/batches" / batch_id
-        return [path for path in folder.rglob("out/**/*") if path.is_file()]
+        return [path for path in files_below(folder) if "out" in path.parts]
 
 
 @pytest.fixture(scope="module")

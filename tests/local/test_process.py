@@ -19,6 +19,7 @@ from batchmill.local.process import process_batch, process_batch_sync
 from batchmill.local.results import BatchResult, Progress
 from batchmill.model.item import ItemStatus
 from support.faulty import faulty
+from support.folders import files_below
 from support.local_runs import Process, process
 from support.pictures import scene
 
@@ -47,7 +48,7 @@ def pictures(folder: Path, *names: str) -> list[Path]:
 
 
 def left_over(folder: Path) -> list[str]:
-    return sorted(str(path) for path in (folder.parent / "temporary").rglob("*") if path.is_file())
+    return [str(path) for path in files_below(folder.parent / "temporary")]
 
 
 def children() -> list[int]:

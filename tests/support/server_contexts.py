@@ -35,6 +35,7 @@ from batchmill.service.submission.submit import Caller, Order, accept, append, d
 from batchmill.settings.fields import Settings
 from batchmill.storage.local import LocalStorage
 from batchmill.worker import WorkLoop, at_work
+from support.folders import files_below
 from support.rows import claim_in_one
 
 PIPELINE = parse({"name": "test", "steps": [{"use": "resize"}], "retries": 2})
@@ -197,4 +198,4 @@ async def a_day_later(context: ServerContext) -> None:
 
 def stored_files(folder: Path) -> list[Path]:
     """Return every file of batches in the storage."""
-    return sorted(path for path in (folder / "storage/batches").rglob("*") if path.is_file())
+    return files_below(folder / "storage/batches")

@@ -24,6 +24,7 @@ from batchmill.local.results import Progress
 from batchmill.model.item import ItemStatus
 from batchmill.operations import presets
 from support.faulty import faulty
+from support.folders import files_below
 from support.local_runs import Process, process
 from support.pictures import scene
 from support.processes import descendants
@@ -54,10 +55,6 @@ def our_processes() -> list[int]:
     """Return the processes of the product below this one; tests keep servers of other kinds."""
     pids = descendants(os.getpid())
     return [pid for pid in pids if b"batchmill" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
-def files_below(*folders: Path) -> list[Path]:
-    return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
 
 
 # ------------------------------------------------------------ AC1: five at once, never more

@@ -17,6 +17,7 @@ from batchmill import logs
 from batchmill.settings.fields import TierLimits, Tiers
 from support import receiver as receivers
 from support import whole_server
+from support.folders import files_below
 from support.pictures import scene
 from support.receiver import Receiver, answer
 from support.whole_server import WholeServer
@@ -73,7 +74,7 @@ def ended(server: WholeServer, answer: httpx.Response) -> list[dict[str, Any]]:
 
 
 def left_behind(server: WholeServer) -> list[Path]:
-    return [path for path in server.context.uploads.rglob("*") if path.is_file()]
+    return files_below(server.context.uploads)
 
 
 def test_an_input_is_fetched_from_its_address_before_the_answer(
