@@ -52,8 +52,8 @@ MUTANTS = (
     Mutant(
         "pool-impatient",
         "src/batchmill/sandbox/pool.py",
-        "if left_s <= 0 or not at_work or owner in self._losing:",
-        "if not at_work or at_work:",
+        "if not children or wanted.owner in self._losing or waited_s >= self.patience_s:",
+        "if not children or children:",
         "the smallest files of an owner share its child",
         ("tests/sandbox/test_pool.py",),
     ),

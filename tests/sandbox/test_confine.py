@@ -192,11 +192,15 @@ def test_old_kernel_kills_all_descendants_of_a_child_at_its_limit(
 ) -> None:
     story = f"""
 async def story(sandbox):
-    job = sandbox.job("{use}")
+    running = asyncio.create_task(sandbox.run("{use}", wall_s=5))
+    pids = []
+    while len(pids) < {number} and not running.done():
+        await asyncio.sleep(0.02)
+        told = sandbox.pool.scratch.path.glob("child-*/work/*/offspring")
+        pids = [pid for path in told for pid in path.read_text().split()]
     try:
-        await sandbox.pool.run(job, owner="anna", wall_s=5)
+        await running
     except AttemptTimeoutError:
-        pids = Path(job.folder, "offspring").read_text().split()
         print(len(pids), any(map(lives, pids)))
     print((await sandbox.run("copy", body=b"next")).outputs[0].bytes)
 """

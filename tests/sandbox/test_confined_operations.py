@@ -42,7 +42,7 @@ async def _opened(folder: Path) -> Pool:
 
 def _job(pool: Pool, body: bytes, name: str, options: dict[str, Any]) -> Job:
     folder = pool.scratch.lend()
-    (folder / "1" / "out").mkdir(parents=True)
+    (folder / "1").mkdir(parents=True)
     source = folder / "source"
     source.write_bytes(body)
     complete = registry.options(name, options).model_dump(mode="json")

@@ -172,6 +172,29 @@ def write_more_after_report(job: Job, step: JobStep, report_progress: ReportProg
     time.sleep(60)
 
 
+def answer_for_the_next(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    """Answer for a job that was sent ahead, before its own."""
+    _write_to_the_line(encode("report", Report(number=job.number + 1)))
+    time.sleep(60)
+
+
+_KEPT: list[int] = []
+
+
+def keep_open(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
+    """Keep descriptors of the output that is about to be written, and of its folder."""
+    output = Path(job.folder, "out", "copy")
+    output.touch()
+    _KEPT.extend((os.open(output, os.O_WRONLY), os.open(output.parent, os.O_RDONLY)))
+
+
+def spoil(job: Job, step: JobStep, report_progress: ReportProgress) -> dict[str, Any]:
+    """Write over what an earlier job was answered for."""
+    file, folder = _KEPT
+    again = os.open("copy", os.O_WRONLY, dir_fd=folder)
+    return {"spoilt": [os.pwrite(each, b"SPOILT!!!", 0) for each in (file, again)]}
+
+
 def flood_stderr(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
     for _ in range(64):
         os.write(2, b"warning: " * 10_000)
@@ -344,7 +367,7 @@ BEHAVIOURS: dict[str, Callable[[Job, JobStep, ReportProgress], dict[str, Any] | 
         ),
         *(leave, spin, burn, hang, hog, hog_in_native_code, print_to_stdout, write_garbage),
         *(write_wrong_report, write_deep_nesting, write_huge_line, write_after_report),
-        *(write_more_after_report,),
+        *(write_more_after_report, answer_for_the_next, keep_open, spoil),
         *(flood_stderr, close_line, remove_own_folder, report_nan, try_out),
         *(lock_a_folder, leave_temporary_files, breed, breed_far, escape, stop_itself),
     )

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pytest
 
 from batchmill.model.limits import Limits
+from batchmill.sandbox.child_process import Hooks
 from batchmill.sandbox.messages import Job, JobStep, Report
 from batchmill.sandbox.pool import Pool
 
@@ -37,9 +38,9 @@ class PoolSession:
         )
 
     async def run(self, *uses: str, owner: str = "anna", wall_s: float = 60, **more: Any) -> Report:
-        on_progress = more.pop("on_progress", None)
+        hooks = Hooks(on_progress=more.pop("on_progress", None))
         job = self.job(*uses, **more)
-        return await self.pool.run(job, owner=owner, wall_s=wall_s, on_progress=on_progress)
+        return await self.pool.run(job, owner=owner, wall_s=wall_s, hooks=hooks)
 
     def pids(self) -> list[int]:
         """Return the process ids of the children that are alive."""
@@ -61,7 +62,7 @@ class PoolSession:
 
 def left(job: Job) -> bytes:
     """Return what the job has copied."""
-    return Path(job.folder, "out", "copy").read_bytes()
+    return Path(job.folder, "copy").read_bytes()
 
 
 @asynccontextmanager

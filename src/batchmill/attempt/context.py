@@ -7,7 +7,7 @@ from typing import Any
 
 from batchmill.attempt.segments import FindOperation
 from batchmill.model.limits import Limits
-from batchmill.sandbox.channel import OnProgress
+from batchmill.sandbox.child_process import Hooks
 from batchmill.sandbox.pool import Pool
 
 
@@ -24,7 +24,7 @@ class AttemptContext:
     """The pool, the limits and the clients of one owner's attempts.
 
     `find` is `operations.registry.get`; `remote` may be None where no pipeline needs it.
-    `on_progress` hears of the running step, at most once a second; `on_remote` is called when a
+    `hooks` hear when the file begins, and of the running step; `on_remote` is called when a
     remote call begins: from then on the attempt needs no child for a while.
     """
 
@@ -33,5 +33,5 @@ class AttemptContext:
     owner: str
     limits: Limits = field(default_factory=Limits)
     remote: Remote | None = None
-    on_progress: OnProgress | None = None
+    hooks: Hooks = field(default_factory=Hooks)
     on_remote: Callable[[], None] | None = None

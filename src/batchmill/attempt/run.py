@@ -16,8 +16,7 @@ from typing import Self
 
 from batchmill.attempt import naming, segments
 from batchmill.attempt.context import AttemptContext
-from batchmill.attempt.outputs import Made
-from batchmill.attempt.running import Running, State
+from batchmill.attempt.running import Made, Running, State
 from batchmill.attempt.staging import InputFile
 from batchmill.model.item import Output, Result
 from batchmill.model.pipeline import Pipeline
@@ -70,7 +69,7 @@ async def run_attempt(
             if not state.ended:
                 state = await running.run(segment, state)
         outputs = _named(state.made, source.name, pipeline)
-        files = tuple(made.path for made in state.made)
+        files = state.files if state.made else ()
         return Finished(replace(state.result, outputs=outputs), files, folder, scratch.give_back)
     except BaseException:
         scratch.give_back(folder)

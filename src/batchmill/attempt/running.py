@@ -4,13 +4,14 @@ import asyncio
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from batchmill.attempt import reported
 from batchmill.attempt.context import AttemptContext
-from batchmill.attempt.outputs import Made, collect
 from batchmill.attempt.segments import Segment
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.item import (
@@ -20,11 +21,19 @@ from batchmill.errors.item import (
     UnsupportedTypeError,
 )
 from batchmill.errors.outage import OutageError, RunnerUnavailableError
-from batchmill.model.item import Result, SkipReason
+from batchmill.model.item import Output, Result, SkipReason
 from batchmill.model.media import BY_MIME, JPEG
 from batchmill.model.pipeline import OnError, Pipeline, Step
 from batchmill.operations.contract import Copy, Options, RemoteCall
-from batchmill.sandbox.messages import OUT, Job, JobStep, Report
+from batchmill.sandbox.messages import Job, JobStep, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An output and where it lies."""
+
+    path: Path
+    output: Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class State:
     @property
     def files(self) -> tuple[Path, ...]:
         """What the next segment works on."""
-        return tuple(each.path for each in self.made) or (self.source,)
+        return tuple(map(_PATH, self.made)) or (self.source,)
 
     def after(self, report: Report, made: Sequence[Made] = ()) -> "State":
         """Return the state with what one job has found out and made.
@@ -110,13 +119,13 @@ class Running:
 
     async def _transform(self, segment: Segment, state: State) -> State:
         """Run the steps on each file in turn; where they leave no outputs, the files stay."""
-        jobs = tuple(_job_step(step) for step in segment.steps)
+        jobs = tuple(map(_job_step, segment.steps))
         after = replace(state, made=())
         for number, file in enumerate(state.files, start=1):
             folder = self._new_folder(f"{segment.number}-{number}")
             job = replace(self._job(jobs, file, folder), data=after.result.data)
             report = await self._in_child(job, wall_s=segment.wall_s(after.remaining_s))
-            after = after.after(report, collect(report, folder, name=self.name))
+            after = after.after(report, _made(report, folder))
         return after if after.made else replace(after, made=state.made)
 
     async def _call(self, call: RemoteCall[Any], segment: Segment, state: State) -> State:
@@ -148,7 +157,7 @@ class Running:
         report = await self._in_child(self._job(jobs, state.files[0], folder), wall_s=wall_s)
         if report.skipped is SkipReason.FILTERED:
             return state.after(report)
-        copies = collect(report, folder, name=self.name)
+        copies = _made(report, folder)
         if not copies:
             raise UnsupportedTypeError(f"{self.name} holds no picture for {step.use} to look at")
         copy = _copy(self.name, copies[0], report)
@@ -187,7 +196,8 @@ class Running:
 
     def _new_folder(self, name: str) -> Path:
         folder = self.folder / name
-        (folder / OUT).mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # of an attempt before
+            folder.mkdir()
         return folder
 
     async def _original(self, state: State, error: ItemError) -> State:
@@ -200,7 +210,7 @@ class Running:
         except UnsupportedTypeError as refusal:
             error.args = (f"{error.message}; the original was not kept: {refusal.message}",)
             raise error from refusal
-        made = collect(report, folder, name=self.name)
+        made = _made(report, folder)
         kept = replace(state, made=()).after(report, made)
         kept = kept.with_warning(f"{error.message}; the original was kept")
         return replace(kept, result=replace(kept.result, skipped=SkipReason.UNCHANGED), ended=True)
@@ -214,11 +224,18 @@ class Running:
             raise AttemptTimeoutError(self.name, self.limit_s)
         context = self.context
         report = await context.pool.run(
-            job, owner=context.owner, wall_s=wall_s, on_progress=context.on_progress
+            job, owner=context.owner, wall_s=wall_s, hooks=context.hooks
         )
         if report.error is not None:
             raise reported.exception(report.error)
         return report
+
+
+_PATH = attrgetter("path")
+
+
+def _made(report: Report, folder: Path) -> tuple[Made, ...]:
+    return tuple([Made(folder / output.name, output) for output in report.outputs])
 
 
 def _copy(name: str, made: Made, report: Report) -> Copy:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from batchmill.model.pipeline import Pipeline, Step
@@ -40,14 +39,17 @@ def cut(pipeline: Pipeline, find: FindOperation) -> tuple[Segment, ...]:
     Raises:
         UnknownNameError: a step names an operation that does not exist.
     """
-    found = [(step, find(step.use)) for step in pipeline.steps]
-    groups: list[tuple[Step, ...]] = []
-    for remote, group in groupby(found, key=lambda pair: isinstance(pair[1], RemoteCall)):
-        steps = tuple(step for step, _ in group)
-        groups += [(step,) for step in steps] if remote else [steps]
-    return tuple(_segment(number, steps, find) for number, steps in enumerate(groups, start=1))
-
-
-def _segment(number: int, steps: tuple[Step, ...], find: FindOperation) -> Segment:
-    first = find(steps[0].use)
-    return Segment(number, steps, first if isinstance(first, RemoteCall) else None)
+    segments: list[Segment] = []
+    together: list[Step] = []
+    for step in pipeline.steps:
+        operation = find(step.use)
+        if not isinstance(operation, RemoteCall):
+            together.append(step)
+            continue
+        if together:
+            segments.append(Segment(len(segments) + 1, tuple(together)))
+            together = []
+        segments.append(Segment(len(segments) + 1, (step,), operation))
+    if together:
+        segments.append(Segment(len(segments) + 1, tuple(together)))
+    return tuple(segments)

@@ -30,10 +30,13 @@ from batchmill.model.item import Failure, ItemStatus, SkipReason, Spent
 from batchmill.model.limits import Limits
 from batchmill.model.media import BY_MIME, Family, claimed_family
 from batchmill.model.retry import backoff_s, verdict
+from batchmill.sandbox.child_process import Hooks
 from batchmill.storage import disk
 
 BACKOFF_S = 1.0
 """Wait before the first retry; it doubles."""
+SMALL_BYTES = 2**18
+"""Linking and looking at so much takes less than handing it to a thread."""
 LONGEST_WAIT_S = 300.0
 """Nobody watches a run for longer: a file whose server asks for more fails at once."""
 
@@ -43,12 +46,18 @@ class _Story:
     """What has happened to an item so far."""
 
     facts: FileFacts
-    began: float
+    began_s: float
+    is_begun: bool = False
     spent: Spent = field(default_factory=Spent)
     attempts: int = 0
 
+    def begin(self) -> None:
+        """Note that a child begins: until then the file may have waited behind others."""
+        if not self.is_begun:
+            self.began_s, self.is_begun = time.monotonic(), True
+
     def end(self, status: ItemStatus, **fields: Any) -> ItemResult:  # noqa: ANN401 - fields of the result
-        run_ms = round((time.monotonic() - self.began) * 1000)
+        run_ms = round((time.monotonic() - self.began_s) * 1000)
         logs.info(Event.ITEM_FINISHED, item=self.facts.name, status=status.value, run_ms=run_ms)
         return ItemResult(self.facts, status, attempts=self.attempts, run_ms=run_ms, **fields)
 
@@ -93,13 +102,19 @@ async def _attempted(
     item: LocalInput, story: _Story, save: Save, session: LocalSession
 ) -> ItemResult:
     async def stage(target: Path) -> None:
-        await asyncio.to_thread(_stage, item, target, session.context.limits)
-        story.facts = await asyncio.to_thread(_examined, story.facts, target, session.rules.hashed)
+        limits, hashed = session.context.limits, session.rules.hashed
+        if item.entry is None and item.bytes <= SMALL_BYTES:
+            _stage(item, target, limits)
+            story.facts = _examined(story.facts, target, hashed)
+        else:
+            await asyncio.to_thread(_stage, item, target, limits)
+            story.facts = await asyncio.to_thread(_examined, story.facts, target, hashed)
         if _is_stranger(item, story.facts, session.accepts):
             raise _UnwantedError
 
     source = InputFile(item.name, stage)
-    async with await run_attempt(source, session.pipeline, context=session.context) as finished:
+    context = replace(session.context, hooks=Hooks(story.begin))
+    async with await run_attempt(source, session.pipeline, context=context) as finished:
         saved = await save(finished)
     result = finished.result
     return story.end(

@@ -4,9 +4,10 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from batchmill.attempt.naming import safe_path, unique
 from batchmill.attempt.run import Finished
@@ -15,6 +16,11 @@ from batchmill.local.inputs import LocalInput
 from batchmill.local.results import SavedFile
 from batchmill.operations.files import row
 from batchmill.storage import disk
+
+TOGETHER: Final = 8
+"""So many items' files are forced to the disk and named in one go, which saves thread hops."""
+TOGETHER_S: Final = 0.005
+"""How long the first of them waits for the others, while others are under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,9 @@ class Folder:
         self._owners = dict(earlier or {})
         self._last: dict[str, asyncio.Event] = {}
         self._mode = 0o666 & ~_umask()
+        self._under_way = 0
+        self._to_place: list[tuple[list[_Move], asyncio.Future[None]]] = []
+        self._placing: asyncio.TimerHandle | None = None
 
     @contextmanager
     def begin(self, item: LocalInput) -> Iterator[Save]:
@@ -85,9 +94,11 @@ class Folder:
                 await before.wait()
             return await self._save(item, finished)
 
+        self._under_way += 1
         try:
             yield save
         finally:
+            self._under_way -= 1
             done.set()
             if self._last[stem] is done:
                 del self._last[stem]
@@ -95,29 +106,58 @@ class Folder:
     async def _save(self, item: LocalInput, finished: Finished) -> Saved:
         if finished.result.data and not finished.result.outputs:
             finished = _with_data_file(item, finished)
-        wanted = [output.name for output in finished.result.outputs]
-        names = self._names(item, wanted)
-        targets = [self.root / name for name in names]
-        moves = [
-            _Move(made, target, may_replace=self._may_replace(item, name))
-            for made, target, name in zip(finished.files, targets, names, strict=True)
-        ]
-        self._owners |= {name.casefold(): item.key for name in names}
-        await asyncio.to_thread(self._place_all, moves)
-        outputs = zip(finished.result.outputs, names, targets, strict=True)
-        files = (SavedFile(replace(out, name=name), path) for out, name, path in outputs)
-        return Saved(tuple(files), _renamings(item, wanted, names))
+        taken, own = _Taken(self._owners, item.key), item.key
+        files, moves, warnings = [], [], []
+        for output, made in zip(finished.result.outputs, finished.files, strict=True):
+            name = unique(output.name, taken)
+            folded = name.casefold()
+            may_replace = self._overwrite or self._owners.get(folded) == own
+            taken.here.add(folded)
+            files.append(SavedFile(replace(output, name=name), self.root / name))
+            moves.append(_Move(made, self.root / name, may_replace=may_replace))
+            if name != output.name:
+                warnings.append(
+                    f"{output.name} is the result of another file; that of {item.name} is {name}"
+                )
+        self._owners |= dict.fromkeys(taken.here, own)
+        if moves:
+            await self._placed(moves)
+        return Saved(tuple(files), tuple(warnings))
 
-    def _names(self, item: LocalInput, wanted: list[str]) -> list[str]:
-        taken = _Taken(self._owners, item.key)
-        names = []
-        for each in wanted:
-            names.append(unique(each, taken))
-            taken.here.add(names[-1].casefold())
-        return names
+    async def _placed(self, moves: "list[_Move]") -> None:
+        """Place an item's files, in a thread and together with those that end just now."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._to_place.append((moves, done))
+        if len(self._to_place) >= min(TOGETHER, self._under_way):
+            self._place_now()
+        elif self._placing is None:
+            self._placing = loop.call_later(TOGETHER_S, self._place_now)
+        await done
 
-    def _may_replace(self, item: LocalInput, name: str) -> bool:
-        return self._overwrite or self._owners.get(name.casefold()) == item.key
+    def _place_now(self) -> None:
+        if self._placing is not None:
+            self._placing.cancel()
+            self._placing = None
+        taken, self._to_place = self._to_place, []
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(None, self._place_each, taken, loop)
+
+    def _place_each(
+        self,
+        taken: "list[tuple[list[_Move], asyncio.Future[None]]]",
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Place the files of several items, and tell each how that ended."""
+        ends: list[Exception | None] = []
+        for moves, _ in taken:
+            try:
+                self._place_all(moves)
+                ends.append(None)
+            except Exception as error:  # told to the one whose files they are
+                ends.append(error)
+        with suppress(RuntimeError):  # the loop is closed: the run was cancelled
+            loop.call_soon_threadsafe(_tell, taken, ends)
 
     def _place_all(self, moves: "list[_Move]") -> None:
         placed: list[Path] = []
@@ -150,6 +190,18 @@ class _Move:
     may_replace: bool
 
 
+def _tell(
+    taken: list[tuple[list[_Move], asyncio.Future[None]]], ends: list[Exception | None]
+) -> None:
+    for (_, done), failure in zip(taken, ends, strict=True):
+        if done.done():  # the one who waited was cancelled
+            continue
+        if failure is None:
+            done.set_result(None)
+        else:
+            done.set_exception(failure)
+
+
 @dataclass(frozen=True, slots=True)
 class _Taken(Container[str]):
     """Casefolded names that one item can't have: another's, or `here` its own second file's."""
@@ -160,15 +212,6 @@ class _Taken(Container[str]):
 
     def __contains__(self, name: object) -> bool:
         return name in self.here or self.owners.get(str(name), self.key) != self.key
-
-
-def _renamings(item: LocalInput, wanted: list[str], names: list[str]) -> tuple[str, ...]:
-    pairs = zip(wanted, names, strict=True)
-    return tuple(
-        f"{before} is the result of another file; that of {item.name} is {after}"
-        for before, after in pairs
-        if before != after
-    )
 
 
 def _with_data_file(item: LocalInput, finished: Finished) -> Finished:

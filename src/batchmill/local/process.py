@@ -31,6 +31,8 @@ OnProgress = Callable[[Progress], None]
 
 CONCURRENCY = 5
 TIMEOUT_S = 30.0
+SMALL_MS = 50
+"""A file that takes no longer is small: how fast its like go depends on what waits for them."""
 
 
 class Run(Protocol):
@@ -87,12 +89,27 @@ async def process_batch(  # noqa: PLR0913 - the signature that reference documen
     return result
 
 
-async def process_items(run: Run, session: LocalSession, *, concurrency: int) -> None:
-    """Work on the items of a run, at most `concurrency` at once, until there are no more."""
+async def process_items(
+    run: Run, session: LocalSession, *, concurrency: int, ahead: int = 0
+) -> None:
+    """Work on the items of a run, at most `concurrency` at once, until there are no more.
 
-    async def work() -> None:
+    While they are small, `ahead` more are under way, so that no child waits for its next one.
+    """
+    beside, is_small = 0, False
+
+    async def work(*, is_beside: bool = False) -> None:
+        nonlocal beside, is_small
         while (item := await run.next_item()) is not None:
-            run.ended(item, await process_item(item, session))
+            result = await process_item(item, session)
+            is_small = result.run_ms <= SMALL_MS
+            run.ended(item, result)
+            if is_small and beside < ahead:
+                beside += 1
+                group.create_task(work(is_beside=True))
+            elif is_beside and not is_small:
+                beside -= 1
+                return
 
     try:
         async with asyncio.TaskGroup() as group:

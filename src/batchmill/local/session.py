@@ -40,13 +40,14 @@ class Rules:
     """How a run works.
 
     `concurrency` items are under way at once, in `children` processes (by default as many,
-    but not more than cores). Retries are for transient errors; a file whose process crashed
-    is tried once more, one that ran out of time is not. `retries` None is what the pipeline
-    says, else `RETRIES`. `hashed` notes each input's sha256.
+    but not more than cores), and `ahead` more while they are small. Retries are for transient
+    errors; a file whose process crashed is tried once more, one that ran out of time is not.
+    `retries` None is what the pipeline says, else `RETRIES`. `hashed` notes each input's sha256.
     """
 
     concurrency: int = 5
     children: int | None = None
+    ahead: int = 0
     retries: int | None = None
     limits: Limits = field(default_factory=Limits)
     hashed: bool = False

@@ -1,20 +1,20 @@
-"""The line to a child: one question and its answer at a time, and the end of what it said."""
+"""The line to a child: whole messages, in order, and the end of what it said."""
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable
-from typing import Any, cast
+from contextlib import suppress
+from typing import Any, Protocol, cast
 
 from batchmill.sandbox.handle import ProcessHandle
-from batchmill.sandbox.messages import StepProgress, decode
-
-OnProgress = Callable[[StepProgress], None]
+from batchmill.sandbox.messages import decode
 
 MAX_ANSWER_BYTES = 8 * 2**20
 """How much a child may say about one job; more is taken for garbage."""
 STDERR_BYTES = 8192
-_PROGRESS_INTERVAL_S = 1.0
 _STDERR_TAIL_S = 0.5
+_NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 KILL_WAIT_S = 5.0
 """How long a killed child may take to end: longer only for one that hangs in the kernel."""
 CLOSED = "it closed its line"
@@ -28,53 +28,72 @@ class Gone(Exception):  # noqa: N818 - an event, translated before anybody else 
         self.timed_out = timed_out
 
 
+class Hearing(Protocol):
+    """Hears what a child says, one whole message at a time."""
+
+    @property
+    def expects(self) -> bool:
+        """False when the child has answered all that it was asked."""
+
+    def hear(self, kind: str, body: Any) -> bool:  # noqa: ANN401 - the JSON border
+        """Take a message; True when it was an answer.
+
+        Raises:
+            Gone, KeyError, TypeError, ValueError: it is none that may come now.
+        """
+
+    def gone(self, reason: Gone) -> None:
+        """Learn that the child is reaped or given up: nothing more will come."""
+
+
 class Channel(asyncio.Protocol):
-    """The socket to a child, which carries one question and its answer at a time.
+    """The socket to a child.
 
     Plain callbacks: a stream reader costs more than the whole message.
     """
 
-    def __init__(self, on_unreaped: Callable[[], None]) -> None:
+    def __init__(self, line: socket.socket, on_unreaped: Callable[[], None]) -> None:
+        self._line = line
         self.handle: ProcessHandle | None = None
         self.returncode: int | None = None
         self.ended = False
         self.given_up = asyncio.Event()
         self.stderr_tail = StderrTail(self)
-        self.on_progress: OnProgress | None = None
+        self.listener: Hearing | None = None
         self._heard = bytearray()
         self._heard_bytes = 0
-        self._progress_at = 0.0
-        self._expected = "ready"
+        self._line_ended = False
         self._killed_for: Gone | None = None
         self._on_unreaped = on_unreaped
         self._on_end: list[Callable[[], object]] = []
         self._patience: asyncio.TimerHandle | None = None
-        self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     @property
     def alive(self) -> bool:
         """False once the child has ended, was killed, or has closed the line."""
-        return self._killed_for is None
+        return self._killed_for is None and self.returncode is None
 
-    def ask(self, line: bytes, expected: str) -> None:
-        """Send `line`; the answer is to be of kind `expected`."""
+    def say(self, line: bytes) -> None:
+        """Send a line.
+
+        Raises:
+            Gone: the child has ended.
+        """
         if not self.alive:
-            raise Gone("it ended before the job")
-        self._heard_bytes, self._expected = 0, expected
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(line)
-
-    async def answer(self, wait_s: float) -> Any:  # noqa: ANN401 - the JSON border
-        """Return the body of the answer, or raise `Gone` once the child is reaped or given up."""
-        late = Gone("it took too long", timed_out=True)
-        timer = asyncio.get_running_loop().call_later(wait_s, self.kill, late)
-        try:
-            return await self._answer
-        finally:
-            timer.cancel()
+            raise self._killed_for or Gone("it ended")
+        # Not by the transport: one that can't write gives up what is still to be read, such as an
+        # answer of a child that has died over its next job.
+        with suppress(BlockingIOError):
+            if not self._transport.get_write_buffer_size():
+                try:
+                    line = line[self._line.send(line, _NO_SIGNAL) :]
+                except (BrokenPipeError, ConnectionResetError) as error:
+                    raise Gone(CLOSED) from error
+        if line:
+            self._transport.write(line)
 
     def kill(self, reason: Gone | None = None) -> None:
-        """Kill the child, once; the question that is open is answered with `reason`."""
+        """Kill the child, once, for `reason`."""
         self._killed_for = self._killed_for or reason or Gone("it was stopped")
         if self._patience is None and not self.ended:
             self._patience = asyncio.get_running_loop().call_later(KILL_WAIT_S, self._give_up)
@@ -108,16 +127,19 @@ class Channel(asyncio.Protocol):
             self._on_end.append(call)
 
     def process_ended(self, returncode: int) -> None:
-        """Note the end; what is still in the pipes is heard before the question is answered."""
+        """Note the end; what is still in the pipes is heard before the listener learns of it."""
         self.returncode = returncode
-        self._killed_for = self._killed_for or Gone("it ended")
-        if self.stderr_tail.ended:
-            self.finish()
-        else:
-            asyncio.get_running_loop().call_later(_STDERR_TAIL_S, self.finish)
+        self.pipe_ended()
+        if not self.ended:
+            asyncio.get_running_loop().call_later(_STDERR_TAIL_S, self._finish)
 
-    def finish(self) -> None:
-        """Answer the open question with the child's end, once that is known."""
+    def pipe_ended(self) -> None:
+        """Finish if the process has ended, and all that it had said was heard."""
+        if self._line_ended and self.stderr_tail.ended:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Tell the listener of the child's end, once that is known."""
         if self.returncode is None or self.ended:
             return
         self.ended = True
@@ -138,8 +160,10 @@ class Channel(asyncio.Protocol):
     def _close(self) -> None:
         self._transport.close()
         self.stderr_tail.close()
-        self._resolve(self._killed_for)
-        self.given_up.set()
+        if not self.given_up.is_set():
+            self.given_up.set()
+            if self.listener is not None:
+                self.listener.gone(self._killed_for or Gone("it ended"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -161,39 +185,25 @@ class Channel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give a child without its line a moment to end by itself, to learn how."""
+        self._line_ended = True
         self._killed_for = self._killed_for or Gone(CLOSED)
-        asyncio.get_running_loop().call_later(_STDERR_TAIL_S, self.kill)
+        self.pipe_ended()
+        if not self.ended:
+            asyncio.get_running_loop().call_later(_STDERR_TAIL_S, self.kill)
 
     def _may_go_on(self) -> bool:
-        if self._answer.done():
+        if self._killed_for is None and (self.listener is None or not self.listener.expects):
             self.kill(Gone("it went on after its answer"))
-        return self.alive
+        return self._killed_for is None
 
     def _hear(self, line: bytes) -> None:
         try:
-            kind, body = decode(line)
-            if kind == "progress":
-                self._forward(StepProgress(float(body["fraction"]), str(body["step"])[:200]))
-            elif kind == self._expected:
-                self._resolve(body)
-            else:
-                raise ValueError(kind)  # noqa: TRY301 - garbage of whatever kind ends the same
+            if self.listener is not None and self.listener.hear(*decode(line)):
+                self._heard_bytes = 0
+        except Gone as end:
+            self.kill(end)
         except (KeyError, RecursionError, TypeError, ValueError):
             self.kill(Gone("it spoke nonsense"))
-
-    def _forward(self, progress: StepProgress) -> None:
-        now = asyncio.get_running_loop().time()
-        if self.on_progress is not None and now >= self._progress_at:
-            self._progress_at = now + _PROGRESS_INTERVAL_S
-            self.on_progress(progress)
-
-    def _resolve(self, outcome: object) -> None:
-        if self._answer.done():
-            return
-        if isinstance(outcome, Gone):
-            self._answer.set_exception(outcome)
-        else:
-            self._answer.set_result(outcome)
 
 
 class StderrTail(asyncio.Protocol):
@@ -220,7 +230,7 @@ class StderrTail(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that nothing more will be said."""
         self.ended = True
-        self._channel.finish()
+        self._channel.pipe_ended()
 
     def close(self) -> None:
         """Stop listening."""

@@ -40,9 +40,6 @@ def environment(own: Mapping[str, str]) -> dict[str, str]:
     return {name: own[name] for name in PASSED if name in own} | FIXED | KEPT
 
 
-def homes(folder: str, job: str) -> dict[str, str]:
-    """Return the variables that say where libraries write.
-
-    Caches live as long as the child, in `folder`; temporary files go with the job.
-    """
-    return {"HOME": folder, "XDG_CACHE_HOME": folder, "TMPDIR": job}
+def homes(folder: str) -> dict[str, str]:
+    """Return the variables that say where libraries write: what they keep lives as the child."""
+    return {"HOME": folder, "XDG_CACHE_HOME": folder, "TMPDIR": folder}

@@ -2,11 +2,13 @@
 
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import BinaryIO, NoReturn, Self
 
@@ -16,6 +18,7 @@ from batchmill.sandbox import confine
 from batchmill.sandbox.child_environment import homes
 from batchmill.sandbox.folders import STEP_BYTES, ChildFolders
 from batchmill.sandbox.messages import (
+    OUT,
     Job,
     Report,
     ReportedError,
@@ -30,6 +33,11 @@ Execute = Callable[[Job, ReportProgress], Report]
 
 _PROGRESS_INTERVAL_S = 0.5
 _DETAIL_CHARACTERS = 4000
+_TAKEN_BACK = Report(
+    error=ReportedError("not_begun", "its source was taken away before it began", retryable=True)
+)
+MOST_KEPT = 8
+"""With more outputs of earlier jobs in its place, a job begins with none."""
 
 
 def run_child(
@@ -72,8 +80,7 @@ class ChildIO:
         step = os.open(folders.step, os.O_RDWR | os.O_CREAT, 0o600)
         statm = os.open("/proc/self/statm", os.O_RDONLY) if sys.platform == "linux" else None
         os.chdir(folders.folder)
-        os.environ.update(homes(folders.folder, folders.job))
-        tempfile.tempdir = folders.job
+        os.environ.update(homes(folders.folder))
         return cls(os.fdopen(3, "rb"), os.fdopen(os.dup(3), "wb", buffering=0), step, statm)
 
     def rss_bytes(self) -> int:
@@ -87,13 +94,46 @@ def _answer(execute: Execute, job: Job, child_io: ChildIO) -> bytes:
     """Return the line that ends the job: what `execute` reports, or what it raised."""
     progress = _Progress(child_io)
     try:
+        if not os.path.exists(job.source):  # noqa: PTH110 - a `Path` costs as much as the call
+            return _ended(_TAKEN_BACK, job, child_io)
+        _make_folder(job)
         return _ended(execute(job, progress), job, child_io)
     except Exception as error:  # the border: nothing that a decoder raises may end the child
         return _ended(_failed(error, job, progress.step), job, child_io)
+    finally:
+        with suppress(OSError):
+            _clear(job.folder, but=OUT)
 
 
 def _ended(report: Report, job: Job, child_io: ChildIO) -> bytes:
     return encode("report", replace(report, rss_bytes=child_io.rss_bytes(), number=job.number))
+
+
+def _make_folder(job: Job) -> None:
+    """Give the job a folder with one for outputs; temporary files lie in the first.
+
+    Those of an earlier job are there as a rule, and so are its small outputs.
+    """
+    out = f"{job.folder}/{OUT}"
+    try:
+        if len(os.listdir(out)) > MOST_KEPT:  # noqa: PTH208 - see `_clear`
+            _clear(out)
+    except OSError:
+        shutil.rmtree(job.folder, ignore_errors=True)
+        os.makedirs(out)  # noqa: PTH103 - see `_clear`
+    tempfile.tempdir = os.environ["TMPDIR"] = job.folder
+
+
+def _clear(folder: str, *, but: str = "") -> None:
+    """Empty a folder. Strings, for a `Path` costs as much as a call."""
+    for name in os.listdir(folder):  # noqa: PTH208
+        left = f"{folder}/{name}"
+        if name == but:
+            continue
+        if os.path.isdir(left) and not os.path.islink(left):  # noqa: PTH112, PTH114
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            os.unlink(left)  # noqa: PTH108
 
 
 class _Progress:

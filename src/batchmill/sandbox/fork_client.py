@@ -62,7 +62,8 @@ class ForkServer:
         """
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
-        channel = Channel(on_unreaped=self.kill)
+        channel = Channel(ours, on_unreaped=self.kill)
+        child = Child(folders, channel)
         loop = asyncio.get_running_loop()
         await loop.connect_accepted_socket(lambda: channel, ours)
         await loop.connect_read_pipe(lambda: channel.stderr_tail, os.fdopen(reading, "rb"))
@@ -77,7 +78,8 @@ class ForkServer:
         finally:
             theirs.close()
             os.close(writing)
-        return await Child.ready(folders, channel, START_TIMEOUT_S)
+        await child.ready(START_TIMEOUT_S)
+        return child
 
     async def aclose(self) -> None:
         """Kill the fork server, and so its children."""

@@ -27,7 +27,7 @@ from batchmill.model.item import Output, SkipReason
 from batchmill.model.media import Family
 from batchmill.model.pipeline import OnError
 from batchmill.operations import registry
-from batchmill.operations.contract import ExtraFile, RemoteCall, Source, Work
+from batchmill.operations.contract import RemoteCall, Source, Work
 from batchmill.operations.files import row
 from batchmill.operations.images.codec.damage import translated
 from batchmill.sandbox.messages import OUT, Job, JobStep, Report, ReportedError, StepProgress
@@ -213,10 +213,21 @@ def _after(work: Work, step: JobStep) -> Work:
 
 
 def _written(work: Work, trace: _Trace) -> Report:
-    outputs, skipped = _pictures(work)
-    outputs += [_extra(work.folder, file) for file in work.files]
+    """Write what there is to be written.
+
+    Files are called by their number: the next job here writes over them, and a new file would cost
+    more than a small picture.
+    """
+    made, skipped = _pictures(work)
+    taken = {name for name, _ in made.values()}
+    for number, extra in enumerate(work.files, start=len(made)):
+        file = extra.path.replace(work.folder / str(number))
+        name = _free_name(safe_name(extra.name), taken)
+        made[file.name] = name, row(file, extra.media_type)
+        taken.add(name)
     return Report(
-        outputs=tuple(outputs),
+        outputs=tuple([replace(output, name=name) for name, output in made.values()]),
+        files=tuple(made),
         data=dict(work.data),
         warnings=work.warnings,
         skipped=work.skipped or skipped,
@@ -224,29 +235,28 @@ def _written(work: Work, trace: _Trace) -> Report:
     )
 
 
-def _pictures(work: Work) -> tuple[list[Output], SkipReason | None]:
+def _pictures(work: Work) -> tuple[dict[str, tuple[str, Output]], SkipReason | None]:
+    """Write the pictures; return the name and the row of each file, and why all are the source."""
     if not work.pictures:
-        return [], None
+        return {}, None
     from batchmill.operations.images.codec.encode import write
 
     taken: set[str] = set()
-    written = []
-    for picture in work.pictures:
+    made, reasons = {}, set()
+    for number, picture in enumerate(work.pictures):
         stem = output_stem(work.source.name, picture.suffix, taken)
-        written.append(write(picture, work.source, work.folder / stem))
+        written = write(picture, work.source, work.folder / str(number))
+        file = written.output.name
+        made[file] = stem + file.removeprefix(str(number)), written.output
         taken.add(stem)
-    reasons = {each.skipped for each in written}
-    return [each.output for each in written], reasons.pop() if len(reasons) == 1 else None
+        reasons.add(written.skipped)
+    return made, reasons.pop() if len(reasons) == 1 else None
 
 
-def _extra(out: Path, file: ExtraFile) -> Output:
-    """Give a file that an operation left in the folder its safe name, if that is still free."""
-    name = safe_name(file.name)
+def _free_name(name: str, taken: set[str]) -> str:
     stem, dot, extension = name.rpartition(".")
-    taken = {each.name for each in out.iterdir() if each != file.path}
     numbered = (f"{stem or name}-{number}{dot}{extension}" for number in range(2, len(taken) + 3))
-    free = name if name not in taken else next(each for each in numbered if each not in taken)
-    return row(file.path.replace(out / free), file.media_type)
+    return name if name not in taken else next(each for each in numbered if each not in taken)
 
 
 def _original(job: Job, trace: _Trace) -> Report:

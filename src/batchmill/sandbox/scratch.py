@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 _LOCK = "lock"
-_KEPT_DEPTH = 2
+_KEPT_DEPTH = 1
 _KEPT_FOLDERS = 8
 
 

@@ -84,7 +84,7 @@ def open_regular(path: Path) -> int:
     raise OSError(EINVAL, "not a regular file", str(path))
 
 
-def create(path: Path) -> FileIO:
+def create(path: Path | str) -> FileIO:
     """Make a new file that only we may read, and open it for writing without a buffer."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return FileIO(path, "wb", opener=lambda name, _flags: os.open(name, flags, 0o600))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from batchmill.errors.request import InvalidOptionError
 from batchmill.operations import registry
-from support.pictures import difference, made, run, scene
+from support.pictures import Steps, difference, made, output, run, scene
 
 PNG = ("convert", {"format": "png", "never_larger": False})
 
@@ -85,8 +85,8 @@ def test_a_mark_is_put_over_every_frame(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (100, 80), (0, 0, 100 + number)) for number in range(3)]
     frames[0].save(tmp_path / "in.webp", save_all=True, append_images=frames[1:], lossless=True)
     options = {"image": RED, "position": "centre", "opacity_pct": 100}
-    run(tmp_path / "in.webp", [("watermark", options), ("convert", {"lossless": True})])
-    with Image.open(tmp_path / "in.webp.job/out/in.webp") as image:
+    steps: Steps = [("watermark", options), ("convert", {"lossless": True})]
+    with Image.open(output(tmp_path / "in.webp", steps)) as image:
         for number in range(3):
             image.seek(number)
             assert image.convert("RGB").getpixel((50, 40)) == (255, 0, 0)

@@ -62,7 +62,8 @@ async def _work(plan: RunPlan, options: RunOptions, tally: RunTally) -> bool:
             async with open_session(
                 plan.pipeline, outputs, plan.rules, output_dir=folder
             ) as session:
-                await process_items(run, session, concurrency=plan.rules.concurrency)
+                rules = plan.rules
+                await process_items(run, session, concurrency=rules.concurrency, ahead=rules.ahead)
         except _HaltedError:
             return True
         except asyncio.CancelledError:

@@ -16,6 +16,7 @@ from batchmill.local.session import Rules, cores
 from batchmill.model.pipeline import Pipeline
 from batchmill.operations import registry
 from batchmill.operations.contract import RemoteCall
+from batchmill.sandbox.child_process import AHEAD_JOBS
 from batchmill.settings import loading
 from batchmill.settings.fields import Settings
 
@@ -144,8 +145,10 @@ def _rules(options: RunOptions, pipeline: Pipeline, settings: Settings) -> Rules
     at_once = 1 if options.sequential else max(jobs + _AHEAD, waiting)
     if pipeline.concurrency and not options.jobs and not options.sequential:
         at_once = pipeline.concurrency
+    is_free = not (options.sequential or pipeline.concurrency or remote)
     return Rules(
         concurrency=at_once,
+        ahead=jobs * AHEAD_JOBS if is_free else 0,
         children=min(jobs, at_once),
         retries=options.retries,
         limits=settings.tier(_TIER).attempt(wall_s=pipeline.timeout_s or _WALL_S),

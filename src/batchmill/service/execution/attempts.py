@@ -15,6 +15,7 @@ from batchmill.model import pipeline as pipelines
 from batchmill.model.item import Input, ItemId
 from batchmill.model.limits import Limits
 from batchmill.operations import registry
+from batchmill.sandbox.child_process import Hooks
 from batchmill.sandbox.messages import StepProgress
 from batchmill.sandbox.pool import Pool
 from batchmill.service.context import ServerContext
@@ -52,7 +53,7 @@ def attempts_in(
             owner=claimed.owner_id,
             limits=limits,
             remote=remote_of(server, remote, claimed),
-            on_progress=on_progress,
+            hooks=Hooks(partial(report, 0.0), on_progress),
             on_remote=partial(on_remote, claimed.claim.item_id),
         )
         source = InputFile(claimed.input.name, stage)

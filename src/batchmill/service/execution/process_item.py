@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 
 from batchmill import logs
 from batchmill.attempt.run import Finished
@@ -38,6 +39,8 @@ from batchmill.service.scheduling.transitions import (
 Attempt = Callable[[Claimed, Callable[[float], None]], AbstractAsyncContextManager[Finished]]
 """Takes one file through its pipeline; the files live as long as the context.
 
+It reports how far it is: 0 when a child begins, until when it may wait behind other files.
+
 Raises ItemError for a bad file and OutageError when something else is away.
 """
 
@@ -51,7 +54,7 @@ async def process_item(
     finisher: Finisher,
 ) -> None:
     """Carry a claimed item to the end of its attempt, and pass on what came of it."""
-    started = time.monotonic()
+    clock = _Clock()
     try:
         # Who reads a sequential batch is told which file is its turn; what a suspect does next may
         # be to kill this process.
@@ -60,8 +63,8 @@ async def process_item(
             await server.database.run(transitions.begin, batch_id, held, by=server.worker_id)
         async with asyncio.timeout(None) as scope:
             with keeper.running(claimed, scope):
-                async with _attempt(server, keeper, attempt, claimed) as outcome:
-                    run_ms = round((time.monotonic() - started) * 1000)
+                async with _attempt(server, keeper, attempt, claimed, clock=clock) as outcome:
+                    run_ms = round((time.monotonic() - clock.began_s) * 1000)
     except TimeoutError:
         await _give_up(server, claimed)
     except asyncio.CancelledError:
@@ -82,11 +85,30 @@ async def process_item(
         await finisher.add(EndedAttempt(claimed, outcome, run_ms))
 
 
+@dataclass(slots=True)
+class _Clock:
+    """When the attempt began: on its way here, until a child begins."""
+
+    began_s: float = field(default_factory=time.monotonic)
+    is_begun: bool = False
+
+    def begin(self) -> None:
+        if not self.is_begun:
+            self.began_s, self.is_begun = time.monotonic(), True
+
+
 @asynccontextmanager
 async def _attempt(
-    server: ServerContext, keeper: LeaseKeeper, attempt: Attempt, claimed: Claimed
+    server: ServerContext,
+    keeper: LeaseKeeper,
+    attempt: Attempt,
+    claimed: Claimed,
+    *,
+    clock: _Clock,
 ) -> AsyncIterator[Outcome]:
     def report(fraction: float) -> None:
+        if not fraction:
+            clock.begin()
         keeper.report(claimed.claim, fraction)
 
     is_made, began_s = False, time.monotonic()
