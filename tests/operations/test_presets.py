@@ -1,11 +1,13 @@
 from pathlib import Path
 
 import pytest
+import pyvips
 
 from batchmill.errors.request import InvalidOptionError, InvalidPipelineError, UnknownNameError
 from batchmill.operations import presets
-from support.pictures import made, run, scene
+from support.pictures import difference, made, outputs, run, scene
 
+PHOTOS = Path(__file__).parents[2] / "docs" / "images" / "before-after.png"
 OURS = ("archive", "compress", "fast", "thumbnail", "web")
 
 
@@ -75,3 +77,17 @@ def test_fast_makes_the_same_size_of_picture_as_web(tmp_path: Path) -> None:
         steps = [(step.use, step.options) for step in presets.get(name).steps]
         (output,) = run(tmp_path / "in.jpg", steps).outputs
         assert (output.width, output.height, output.media_type) == (1024, 683, "image/webp")
+
+
+def test_fast_is_as_good_as_web_for_few_more_bytes(tmp_path: Path) -> None:
+    (tmp_path / "in.png").write_bytes(PHOTOS.read_bytes())
+    sizes, errors = {}, {}
+    for name in ("web", "fast"):
+        resize, convert = [(step.use, step.options) for step in presets.get(name).steps]
+        lossless = [resize, ("convert", {"format": "png", "never_larger": False})]
+        report = run(tmp_path / "in.png", [resize, convert])
+        sizes[name] = report.outputs[0].bytes
+        shown = pyvips.Image.new_from_file(str(outputs(tmp_path / "in.png", report)[0]))
+        errors[name] = difference(shown.copy_memory(), made(tmp_path / "in.png", lossless))
+    assert sizes["fast"] < sizes["web"] * 1.1
+    assert errors["fast"] < errors["web"] * 1.02

@@ -195,3 +195,18 @@ def test_shrinking_while_decoding_looks_like_shrinking_afterwards(
     result = made(tmp_path / "in.jpg", steps)
     expected = picture.resize(width / 1700, vscale=result.height / 1100)
     assert difference(result, expected) < 1.5
+
+
+@pytest.mark.parametrize("height", [700, 1501])
+def test_half_transparent_colours_are_weighted_once_wherever_tiles_meet(
+    height: int, tmp_path: Path
+) -> None:
+    picture = scene(1300, height).bandjoin(scene(1300, height, seed=2)[1])
+    picture.pngsave(tmp_path / "in.png")
+
+    result = made(tmp_path / "in.png", [("resize", {"width": 400}), ("convert", {"format": "png"})])
+
+    weighted = picture.premultiply().cast("uchar").copy_memory()
+    scales = (result.width / picture.width, result.height / picture.height)
+    expected = weighted.resize(scales[0], vscale=scales[1]).unpremultiply().cast("uchar")
+    assert (result.cast("short") - expected.cast("short")).abs().max() == 0

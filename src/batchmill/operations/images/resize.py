@@ -106,10 +106,10 @@ def _resized(picture: "Picture", options: ResizeOptions, work: Work) -> "Picture
         picture = geometry.trimmed(picture, threshold=options.trim_threshold)
     if options.rotate or options.flip != "none":
         picture = geometry.turned(picture, options.rotate, options.flip)
-    placed = place(
-        picture.size, (options.width, options.height), fit=options.fit, enlarge=options.enlarge
-    )
-    picture = _scaled(picture, placed, options, work)
+    size = picture.size
+    placed = place(size, (options.width, options.height), fit=options.fit, enlarge=options.enlarge)
+    if placed.scaled != size:
+        picture = _scaled(picture, placed, options, work)
     picture = _in_box(picture, placed, options)
     return geometry.sharpened(picture, options.sharpen) if options.sharpen else picture
 
@@ -117,8 +117,6 @@ def _resized(picture: "Picture", options: ResizeOptions, work: Work) -> "Picture
 def _scaled(picture: "Picture", placed: Placed, options: ResizeOptions, work: Work) -> "Picture":
     from batchmill.operations.images.codec import geometry
 
-    if placed.scaled == picture.size:
-        return picture
     return geometry.rescaled(
         picture, placed.scaled, work.limits, kernel=options.kernel, tolerant=work.tolerant
     )
@@ -127,7 +125,7 @@ def _scaled(picture: "Picture", placed: Placed, options: ResizeOptions, work: Wo
 def _in_box(picture: "Picture", placed: Placed, options: ResizeOptions) -> "Picture":
     from batchmill.operations.images.codec import geometry
 
-    if placed.final == picture.size:
+    if placed.final == placed.scaled:
         return picture
     if options.fit == "contain":
         return geometry.padded(picture, placed.final, options.position, options.background)

@@ -5,6 +5,7 @@ or by a file name.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyvips
@@ -36,6 +37,7 @@ from batchmill.operations.images.codec.color import to_srgb
 from batchmill.operations.images.codec.damage import translated
 from batchmill.operations.images.codec.strip.gif import blocks
 from batchmill.operations.images.codec.strip.policy import MalformedError
+from batchmill.operations.images.codec.turbo import pixels_at_once
 from batchmill.operations.picture import Picture
 
 pyvips.block_untrusted_set(True)
@@ -89,7 +91,17 @@ def shrunk(picture: Picture, shrink: float, limits: Limits, *, tolerant: bool) -
     source = picture.source
     if source is None or source.media not in _SHRINKING or shrink <= 1:
         return picture.image if picture.raw is None else picture.raw
-    return load(source, limits, shrink=shrink, tolerant=tolerant)
+    image = load(source, limits, shrink=shrink, tolerant=tolerant)
+    return image if tolerant or source.media is not JPEG else pixels_at_once(image, source)
+
+
+def decoded(picture: Picture) -> Picture:
+    """Return a picture that is read next as it came, its pixels made at once if that pays."""
+    source = picture.source
+    if source is None or source.media is not JPEG or picture.image is not picture.raw:
+        return picture
+    image = pixels_at_once(picture.image, source)
+    return picture if image is picture.image else replace(picture, image=image, raw=image)
 
 
 def load(

@@ -14,6 +14,7 @@ from batchmill.model.item import Output, SkipReason
 from batchmill.operations.contract import Source
 from batchmill.operations.files import row
 from batchmill.operations.images.codec.color_values import COLOUR_BANDS, rgba
+from batchmill.operations.images.codec.decode import decoded
 from batchmill.operations.images.codec.geometry import first_frame, upright
 from batchmill.operations.images.codec.png import few_colours
 from batchmill.operations.images.codec.savers import (
@@ -48,7 +49,7 @@ def write(picture: Picture, source: Source, stem: Path) -> EncodedFile:
         OperationFailedError: what was written is not what was meant.
     """
     encoding = picture.encoding
-    image = upright(picture).image
+    image = upright(decoded(picture)).image
     if encoding.format == "auto":
         image = image.copy_memory()
     formats = _formats(image, encoding, source)

@@ -73,7 +73,8 @@ def _scaled_with_alpha(
     depth = image.format
     if image[-1].min() == (65535 if depth == "ushort" else OPAQUE):
         return each_frame(image[0 : image.bands - 1], stretch)
-    weighted = image.premultiply().cast(depth)
+    # resizing asks for overlapping tiles, each of which would be weighted again where they overlap
+    weighted = image.premultiply().cast(depth).linecache(tile_height=16, access="sequential")
     return each_frame(weighted, stretch).unpremultiply().cast(depth)
 
 

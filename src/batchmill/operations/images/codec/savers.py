@@ -9,6 +9,7 @@ from PIL import Image, WebPImagePlugin
 
 from batchmill.model.media import AVIF, GIF, JPEG, PNG, TIFF, WEBP, MediaType
 from batchmill.operations.images.codec.color_values import COLOUR_BANDS
+from batchmill.operations.images.codec.finished import size_of
 from batchmill.operations.images.codec.metadata import cleaned, with_packets
 from batchmill.operations.images.codec.png import save_smallest
 from batchmill.operations.picture import Encoding, Format
@@ -31,6 +32,7 @@ _WEBP = WebPImagePlugin.WebPImageFile.format
 """Named through its module, which is loaded with this one: a format that Pillow does not know yet
 makes it load all that it has, 60 ms in every child. What it loads in any case, it loads here."""
 Image.preinit()
+_MOST_PIXELS_IN_A_REGION = 256 * 256
 
 
 def save(image: pyvips.Image, path: Path, format_: Format, encoding: Encoding) -> None:
@@ -43,6 +45,8 @@ def save(image: pyvips.Image, path: Path, format_: Format, encoding: Encoding) -
 
 def header(path: Path, media: MediaType) -> tuple[int, int, int]:
     """Return width, height (px, of one frame) and frames of a written file, by its header."""
+    if size := size_of(path, media):
+        return *size, 1
     written = _HEADERS[media](path)
     frames = written.get_n_pages() if media in {WEBP, GIF} else 1
     return written.width, written.get_page_height(), frames
@@ -86,8 +90,22 @@ def _webp_by_pillow(image: pyvips.Image, path: Path, quality: int, effort: int) 
         image = image.colourspace("srgb")
     mode = "RGBA" if image.hasalpha() else "RGB"
     size = (image.width, image.height)
-    pixels = Image.frombuffer(mode, size, image.write_to_memory(), "raw", mode, 0, 1)
+    pixels = Image.frombuffer(mode, size, _all_pixels(image, *size), "raw", mode, 0, 1)
     pixels.save(path, _WEBP, quality=quality, method=effort)
+
+
+def _all_pixels(image: pyvips.Image, width: int, height: int) -> bytes:
+    """Return every pixel, row by row.
+
+    libvips hands each row of a picture to a thread, which for a small one takes longer than the
+    row. In a region this thread makes them all, but some more than once in a large picture.
+    """
+    pixels: bytes
+    if width * height > _MOST_PIXELS_IN_A_REGION:
+        pixels = image.write_to_memory()
+    else:
+        pixels = pyvips.Region.new(image).fetch(0, 0, width, height)
+    return pixels
 
 
 def _avif(image: pyvips.Image, path: Path, encoding: Encoding) -> None:
