@@ -184,7 +184,7 @@ _KEPT: list[int] = []
 def keep_open(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
     """Keep descriptors of the output that is about to be written, and of its folder."""
     output = Path(job.folder, "out", "copy")
-    output.touch()
+    output.write_bytes(b"")
     _KEPT.extend((os.open(output, os.O_WRONLY), os.open(output.parent, os.O_RDONLY)))
 
 
