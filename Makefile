@@ -138,6 +138,9 @@ bench-images: $(VENV)/.bench $(if $(filter build/photos,$(PHOTOS)),build/photos)
 bench-one: $(VENV)/.dev $(if $(filter build/photos,$(PHOTOS)),build/photos) ## One photo by one command, beside sharp-cli and others (needs Node); PHOTO=FILE takes your own
 	$(BIN)/python benchmarks/one.py "$(PHOTOS)"
 
+bench-small: $(VENV)/.dev ## Small files beside a bare loop: what an item costs (needs Node and PostgreSQL)
+	PYTHONPATH=tests $(BIN)/python benchmarks/small.py
+
 .PHONY: meters
 meters: $(VENV)/.dev ## Print what the house rules measure: hops of a photo, duplicate names, circles, words …
 	@$(BIN)/python tests/architecture/meters.py
