@@ -141,6 +141,9 @@ bench-one: $(VENV)/.dev $(if $(filter build/photos,$(PHOTOS)),build/photos) ## O
 bench-small: $(VENV)/.dev ## Small files beside a bare loop: what an item costs (needs Node and PostgreSQL)
 	PYTHONPATH=tests $(BIN)/python benchmarks/small.py
 
+bench-photos: $(VENV)/.dev $(if $(filter build/photos,$(PHOTOS)),build/photos) ## Forty photos by one command beside the usual loops (needs Node); PHOTOS=FOLDER takes your own
+	$(BIN)/python benchmarks/photo_runs.py "$(PHOTOS)"
+
 .PHONY: meters
 meters: $(VENV)/.dev ## Print what the house rules measure: hops of a photo, duplicate names, circles, words …
 	@$(BIN)/python tests/architecture/meters.py
