@@ -144,6 +144,9 @@ bench-small: $(VENV)/.dev ## Small files beside a bare loop: what an item costs 
 bench-photos: $(VENV)/.dev $(if $(filter build/photos,$(PHOTOS)),build/photos) ## Forty photos by one command beside the usual loops (needs Node); PHOTOS=FOLDER takes your own
 	$(BIN)/python benchmarks/photo_runs.py "$(PHOTOS)"
 
+bench-noop: $(VENV)/.dev ## Files of which nothing is asked, through children: what delivery costs
+	PYTHONPATH=tests $(BIN)/python benchmarks/noop.py
+
 .PHONY: meters
 meters: $(VENV)/.dev ## Print what the house rules measure: hops of a photo, duplicate names, circles, words …
 	@$(BIN)/python tests/architecture/meters.py

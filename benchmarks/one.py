@@ -40,6 +40,7 @@ from whole import (
     sharp_cli,
     table,
     trees,
+    turns,
     version,
     wall_s,
     whole,
@@ -208,8 +209,8 @@ def _page(photo: Path, runs: dict[str, list[Spent]]) -> str:
         [
             "# One photo by one command\n",
             f"Made by `make bench-one`: {photo.name}, {'×'.join(map(str, _pixels(photo)))} px, to a"
-            f" WebP of quality {QUALITY} that fits {BOX}×{BOX}. Medians of {ROUNDS} rounds, the"
-            f" rows in turn; {circumstances()}{earlier()}; {_versions()}.\n",
+            f" WebP of quality {QUALITY} that fits {BOX}×{BOX}. {turns(ROUNDS)};"
+            f" {circumstances()}{earlier()}; {_versions()}.\n",
             table([*header, "CPU ÷ ours"], lines),
             f"\nBy CPU. {against(OURS, cpu_of, PEERS)}\n",
             f"By wall time. {against(OURS, wall_of, PEERS)}",

@@ -30,6 +30,7 @@ from photos import kind as kind_of
 from photos import stills
 from systems import PEER, circumstances, install_peer
 from whole import (
+    BEHIND,
     BOX,
     QUALITY,
     Rows,
@@ -47,6 +48,7 @@ from whole import (
     sharp,
     table,
     trees,
+    turns,
     version,
     wall_s,
     whole,
@@ -206,7 +208,7 @@ def _heading(photos: Photos) -> str:
     kinds = ", ".join(f"{len(files)} {kind}" for kind, files in photos.groups.items())
     return (
         f"# Photos by one command\n\nMade by `make bench-photos`: {len(photos.files)} files"
-        f" ({kinds}). Medians of {ROUNDS} rounds, the rows in turn;"
+        f" ({kinds}). {turns(ROUNDS)};"
         f" {{circumstances}}{earlier()}; sharp"
         f" {module_version(PEER / 'node_modules' / 'sharp')}, Pillow {PIL.__version__},"
         f" vipsthumbnail of libvips {version('vipsthumbnail', '--version').removeprefix('vips-')}."
@@ -306,7 +308,7 @@ def _by_kind(photos: Photos, runs: Runs) -> str:
         "CPU ms a photo by kind. Decode, resize and encode are timed one after another, the floor"
         " does them together; sandbox and rest is what `batchmill run` takes beyond the floor."
         f" Its start and end, {start_ms:.0f} ms a run, are left out of these, as are those of the"
-        f" loops.\n\n{table(header, lines)}\n\n**Behind** a peer by kind:"
+        f" loops.\n\n{table(header, lines)}\n\nBy kind of file. {BEHIND}:"
         f" {', '.join(behind) or 'none'}."
     )
 

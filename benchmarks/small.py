@@ -10,23 +10,20 @@ the database: of commands from their start to the last process, of servers from 
 the ZIP to the batch's end. Needs Node and PostgreSQL. Writes benchmarks/results/small.md.
 """
 
-import contextlib
 import os
 import shutil
 import statistics
 import tempfile
-import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
-import httpx
 import PIL
 from systems import PEER, System, circumstances
-from systems import batchmill as server
 from whole import (
     Rows,
     Spent,
@@ -38,17 +35,17 @@ from whole import (
     listed,
     measured,
     module_version,
-    package,
     pillow,
     publish,
     sharp,
     table,
     trees,
+    turns,
     wall_s,
     whole,
 )
+from zipped import embedded, scaled, through
 
-from support import postgresql, redis_server
 from support.pictures import scene
 
 FILES = int(os.environ.get("SMALL_FILES", "4000"))
@@ -63,6 +60,8 @@ SETTINGS = {
     "BATCHMILL_TIERS_ANONYMOUS_ARCHIVE_ENTRIES": str(FILES),
     "BATCHMILL_LOG_LEVEL": "warning",
 }
+
+Running = Callable[..., AbstractContextManager[System]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,56 +121,14 @@ def _ours(tree: Path, work: Work) -> Rows:
         FLOOR: partial(bare, 1),
         "two such processes at once": partial(bare, 2),
         RUN: run,
-        SERVE: partial(_embedded, tree, work),
-        SCALED: partial(_scaled, tree, work),
+        SERVE: partial(_served, embedded, tree, work),
+        SCALED: partial(_served, scaled, tree, work),
     }
 
 
-def _embedded(tree: Path, work: Work) -> Spent:
-    settings = {**SETTINGS, "PYTHONPATH": package(tree)["PYTHONPATH"]}
-    with server(work.empty() / "data", workers=None, **settings) as system:
-        return _through(system, work.archive)
-
-
-def _scaled(tree: Path, work: Work) -> Spent:
-    folder = work.empty()
-    with contextlib.ExitStack() as stack:
-        database = stack.enter_context(postgresql.running(folder))
-        services = {"PostgreSQL": database.pid}
-        settings = {
-            **SETTINGS,
-            "PYTHONPATH": package(tree)["PYTHONPATH"],
-            "BATCHMILL_DATABASE_URL": database.url,
-        }
-        if not (tree / "src" / "batchmill" / "notifiers").exists():  # it handed out work by Redis
-            redis = stack.enter_context(redis_server.private(folder))
-            services["Redis"], settings["BATCHMILL_REDIS_URL"] = redis.pid, redis.url
-        system = stack.enter_context(server(folder / "data", workers=2, **settings))
-        system.parts.update(services)
-        return _through(system, work.archive)
-
-
-def _through(system: System, archive: Path) -> Spent:
-    """Send the ZIP and wait until its batch has ended."""
-    spent_s, began = sum(system.cpu_s().values()), time.perf_counter()
-    with archive.open("rb") as file:
-        sent = {"files": (archive.name, file)}
-        answer = system.client.post("/v1/batches", files=sent, data={"pipeline": "web"})
-    assert answer.status_code == 202, answer.text
-    counts = _ended(system.client, answer.json()["id"])
-    assert counts["completed"] == FILES, counts
-    wall = time.perf_counter() - began
-    return Spent(wall, sum(system.cpu_s().values()) - spent_s)
-
-
-def _ended(client: httpx.Client, batch: str) -> Mapping[str, int]:
-    """Wait until a batch has ended; return its counts."""
-    while True:
-        told = client.get(f"/v1/batches/{batch}").raise_for_status().json()
-        if told["ended_at"] is not None:
-            counts: Mapping[str, int] = told["counts"]
-            return counts
-        time.sleep(0.2)
+def _served(running: Running, tree: Path, work: Work) -> Spent:
+    with running(tree, work.empty(), **SETTINGS) as system:
+        return through(system, work.archive, "web", files=FILES)
 
 
 def _peers(work: Work) -> Rows:
@@ -211,14 +168,14 @@ def _page(runs: Mapping[str, Sequence[Spent]]) -> str:
     parts = [
         "# Small files\n",
         f"Made by `make bench-small`: {FILES:,} PNGs of {SIDE_PX}×{SIDE_PX} px, preset `web`. CPU"
-        f" is that of all processes and databases. Medians of {ROUNDS} rounds, the rows in turn;"
+        f" is that of all processes and databases. {turns(ROUNDS)};"
         f" {circumstances()}{earlier()}; sharp {sharps}, Pillow {PIL.__version__}.\n",
         table(header, lines),
     ]
     parts += [
-        f"\n{ours}, by CPU. {against(ours, spent_ms, (SHARP, PILLOW))}"
+        f"\n{ours}, by CPU. {said}"
         for ours in (RUN, SERVE, SCALED)
-        if ours in spent_ms
+        if ours in spent_ms and (said := against(ours, spent_ms, (SHARP, PILLOW)))
     ]
     return "\n".join(parts) + "\n"
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from systems import PEER, install_peer
+from systems import PEER, PLUGIN, install_peer
 
 from batchmill.sandbox import child_environment
 
@@ -29,6 +29,9 @@ BOX = 1024
 QUALITY = 80
 BEFORE = os.environ.get("BENCH_BEFORE")
 SHARP_CLI = "sharp-cli@5.2.0"
+RESULTS = HERE / "results"
+LOST = RESULTS / "behind.md"
+BEHIND = "**Behind**"
 _ADOPT_ORPHANS = 36
 """PR_SET_CHILD_SUBREAPER, of <linux/prctl.h>."""
 _GONE_WITHIN_S = 30
@@ -66,9 +69,11 @@ def earlier() -> str:
     return f"; before: commit {done.stdout.strip() or 'unknown'}"
 
 
-def package(tree: Path) -> dict[str, str]:
-    """Return the environment in which Python finds the package of a checkout."""
-    return {**os.environ, "PYTHONPATH": str(tree / "src")}
+def package(tree: Path, *, plugin: bool = False) -> dict[str, str]:
+    """Return the environment in which Python finds the package of a checkout, and its plug-in."""
+    own = tree / PLUGIN.relative_to(ROOT)
+    found = f"{tree / 'src'}:{own}" if plugin else str(tree / "src")
+    return {**os.environ, "PYTHONPATH": found}
 
 
 def batchmill(tree: Path, *arguments: str) -> Spent:
@@ -175,6 +180,11 @@ def measured(rows: Rows, rounds: int, *, warm: bool = True) -> dict[str, list[Sp
     return found
 
 
+def turns(rounds: int) -> str:
+    """Say how often was measured."""
+    return f"Medians of {rounds} rounds, the rows in turn" if rounds > 1 else "One round"
+
+
 def cpu_s(runs: Sequence[Spent]) -> float:
     """Return the median CPU of some runs."""
     return statistics.median(run.cpu_s for run in runs)
@@ -191,18 +201,35 @@ def table(header: Sequence[object], lines: Sequence[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
 
 
-def publish(name: str, text: str) -> None:
-    """Print a result, and write it where results are kept."""
-    print(text)
-    (HERE / f"results/{name}.md").write_text(text.strip() + "\n", encoding="utf-8")
-
-
 def against(ours: str, spent: Mapping[str, float], peers: Sequence[str]) -> str:
-    """Say by how much we are ahead of which peers, and behind which."""
+    """Say by how much we are ahead of which peers, and behind which; nothing without peers."""
     ratios = {peer: spent[peer] / spent[ours] for peer in peers if peer in spent}
     ahead = [f"{peer} ({ratio:.2f} ×)" for peer, ratio in ratios.items() if ratio >= 1]
     behind = [f"{peer} ({ratio:.2f} ×)" for peer, ratio in ratios.items() if ratio < 1]
-    return f"Ahead of: {', '.join(ahead) or 'none'}. **Behind**: {', '.join(behind) or 'none'}."
+    said = f"Ahead of: {', '.join(ahead) or 'none'}. {BEHIND}: {', '.join(behind) or 'none'}."
+    return said if ratios else ""
+
+
+def publish(name: str, text: str) -> None:
+    """Print a result, write it where results are kept, and collect where others are ahead."""
+    print(text)
+    (RESULTS / f"{name}.md").write_text(text.strip() + "\n", encoding="utf-8")
+    pages = [path for path in sorted(RESULTS.glob("*.md")) if path != LOST]
+    found = [part for path in pages if (part := _behind(path))]
+    note = "Sentences of the results, collected by the benchmarks. A ratio is theirs ÷ ours."
+    text = "\n\n".join([f"# Where others are ahead\n\n{note}", *found])
+    LOST.write_text(text + "\n", encoding="utf-8")
+
+
+def _behind(page: Path) -> str:
+    """Return what a result says of peers that are ahead, under its title; empty when none is."""
+    title, heading, found = "", "", []
+    for line in page.read_text(encoding="utf-8").splitlines():
+        title = title or line.removeprefix("# ")
+        heading = line.removeprefix("## ") + ": " if line.startswith("## ") else heading
+        if BEHIND in line and f"{BEHIND}: none" not in line:
+            found.append(f"- {heading}{line}")
+    return "\n".join([f"## [{title}]({page.name})\n", *found]) if found else ""
 
 
 # ---------------------------------------------------------------- peers
