@@ -77,6 +77,7 @@ class Photos:
     groups: Mapping[str, Sequence[Path]]
     kinds: Mapping[str, Sequence[Path]]
     pixel: Path
+    """Takes no time: loops begin with it, so that no kind of file pays for what they load."""
     scratch: Path
 
     @property
@@ -183,12 +184,13 @@ def _run(tree: Path, photos: Photos, source: Path, made: str) -> Spent:
 
 
 def _floor(tree: Path, photos: Photos, made: str, *more: str) -> Spent:
-    return floor(tree, photos.files, photos.out(FLOOR), "web", made, *more)
+    files = [photos.pixel, *photos.files]
+    return floor(tree, files, photos.out(FLOOR), "web", made, *more)
 
 
 def _loop(photos: Photos, made: str, name: str) -> Spent:
     loop = sharp if name == SHARP else pillow
-    return loop(photos.groups, photos.out(name), made)
+    return loop({"pixel": [photos.pixel], **photos.groups}, photos.out(name), made)
 
 
 def _vipsthumbnail(photos: Photos, made: str) -> Spent:
@@ -232,7 +234,11 @@ def _section(made: str, photos: Photos, runs: Runs) -> str:
         lines.append(line)
     header = ["what", "CPU ms a photo", "images/CPU s", "CPU ÷ `run`", "wall, s"]
     header += ["before: CPU ms a photo"] if "before" in trees() else []
-    less = f" vipsthumbnail read {read} of the {total} files." if read < total else ""
+    less = (
+        f" vipsthumbnail read {read} of the {total} files; only these count."
+        if read < total
+        else ""
+    )
     return "\n".join(
         [
             f"\n## {TITLES[made]}\n",
@@ -276,7 +282,10 @@ def _likeness(made: str, photos: Photos) -> list[str]:
 def _by_kind(photos: Photos, runs: Runs) -> str:
     """Say for each kind where its milliseconds go, and how the loops compare."""
     start_ms = 1000 * cpu_s(runs[START])
-    bare = [json.loads(run.told)["cpu_ms"] for run in runs[f"{FLOOR}, now"]]
+    bare = [
+        {file: cpu_ms for file, cpu_ms, _ in json.loads(run.told)["files"]}
+        for run in runs[f"{FLOOR}, now"]
+    ]
     parts = [json.loads(run.told)["parts"] for run in runs[SPLIT]]
     loops = {name: [json.loads(run.told) for run in runs[name]] for name in (SHARP, PILLOW)}
     lines: list[list[object]] = []
@@ -305,8 +314,8 @@ def _by_kind(photos: Photos, runs: Runs) -> str:
         if float(str(ratio)) < 1
     ]
     return (
-        "CPU ms a photo by kind. Decode, resize and encode are timed one after another, the floor"
-        " does them together; sandbox and rest is what `batchmill run` takes beyond the floor."
+        "CPU ms a photo by kind. Decode, resize and encode are done one after another, by the floor"
+        " together; sandbox and rest is what `batchmill run` takes beyond the floor."
         f" Its start and end, {start_ms:.0f} ms a run, are left out of these, as are those of the"
         f" loops.\n\n{table(header, lines)}\n\nBy kind of file. {BEHIND}:"
         f" {', '.join(behind) or 'none'}."

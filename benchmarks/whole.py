@@ -4,6 +4,7 @@ Wall time ends with the command itself, as a person waits for it. CPU is user + 
 descendants until the last has gone: this process adopts those that outlive their parents.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -130,7 +131,7 @@ def whole(
 ) -> Spent:
     """Run a command until none of its processes is left."""
     ctypes.CDLL(None).prctl(_ADOPT_ORPHANS, 1, 0, 0, 0)
-    _wait_for_all()
+    others = _children()
     before_s = _children_s()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter()
@@ -139,7 +140,7 @@ def whole(
         )
         status = process.wait()
         wall_s = time.perf_counter() - began
-        _wait_for_all()
+        _wait_for_all(but=others)
         for file in (out, errors):
             file.seek(0)
         if status and not may_fail:
@@ -147,17 +148,24 @@ def whole(
         return Spent(wall_s, _children_s() - before_s, out.read())
 
 
-def _wait_for_all() -> None:
-    """Wait until this process has no child, its own or adopted."""
+def _wait_for_all(but: Set[int]) -> None:
+    """Wait until this process has no child, its own or adopted, but those of before."""
     until = time.monotonic() + _GONE_WITHIN_S
-    while time.monotonic() < until:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if not pid:
+    while left := _children() - but:
+        if not any(os.waitpid(pid, os.WNOHANG)[0] for pid in left):
+            if time.monotonic() > until:
+                raise SystemExit(f"processes are still there after {_GONE_WITHIN_S} s: {left}")
             time.sleep(0.002)
-    raise SystemExit(f"processes are still there after {_GONE_WITHIN_S} s")
+
+
+def _children() -> Set[int]:
+    """Return the processes whose parent this one is."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                found.add(int(stat.parent.name))
+    return found
 
 
 def _children_s() -> float:
