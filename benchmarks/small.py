@@ -1,6 +1,6 @@
 """Small files, each way there is to put them through: what an item costs beside its work.
 
-    make bench-small                            4,000 PNGs of 64×64 px, preset `web`
+    make bench-small                            3,000 PNGs of 64×64 px, preset `web`
     SMALL_FILES=10000 make bench-small          as many as the targets speak of; takes ten minutes
     BENCH_ROWS='*server*' make bench-small      some rows, and the floor
     BENCH_BEFORE=FOLDER make bench-small        beside an earlier commit, checked out there
@@ -48,7 +48,7 @@ from zipped import embedded, scaled, through
 
 from support.pictures import scene
 
-FILES = int(os.environ.get("SMALL_FILES", "4000"))
+FILES = int(os.environ.get("SMALL_FILES", "3000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 WANTED = os.environ.get("BENCH_ROWS", "*")
 SIDE_PX = 64
