@@ -26,6 +26,7 @@ from systems import PEER, circumstances, install_peer, started, tree_cpu_s
 from whole import (
     BOX,
     HERE,
+    LIMIT_S,
     QUALITY,
     Spent,
     against,
@@ -143,6 +144,7 @@ def _ready(tree: Path, folder: Path) -> Spent:
     began = time.perf_counter()
     with started(serve, env, r"listens on (http://\S+)") as (pid, address):
         while httpx.get(f"{address}/readyz").status_code != 200:
+            assert time.perf_counter() < began + LIMIT_S
             time.sleep(0.01)
         return Spent(time.perf_counter() - began, tree_cpu_s(pid))
 

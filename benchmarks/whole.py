@@ -30,6 +30,8 @@ BOX = 1024
 QUALITY = 80
 BEFORE = os.environ.get("BENCH_BEFORE")
 SHARP_CLI = "sharp-cli@5.2.0"
+LIMIT_S = 600
+"""No command and no batch takes so long: one that does is stuck."""
 RESULTS = HERE / "results"
 LOST = RESULTS / "behind.md"
 BEHIND = "**Behind**"
@@ -138,7 +140,11 @@ def whole(
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, env=env
         )
-        status = process.wait()
+        try:
+            status = process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise SystemExit(f"{' '.join(command)[:500]} took over {LIMIT_S} s") from None
         wall_s = time.perf_counter() - began
         _wait_for_all(but=others)
         for file in (out, errors):

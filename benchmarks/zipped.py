@@ -7,7 +7,7 @@ from pathlib import Path
 
 from systems import COMMAND, System
 from systems import batchmill as server
-from whole import Spent, package
+from whole import LIMIT_S, Spent, package
 
 from support import postgresql, redis_server
 
@@ -50,6 +50,7 @@ def through(system: System, archive: Path, pipeline: str, *, files: int) -> Spen
         told = system.client.get(f"/v1/batches/{answer.json()['id']}").raise_for_status().json()
         if told["ended_at"] is not None:
             break
+        assert time.perf_counter() < began + LIMIT_S, told
         time.sleep(0.2)
     assert told["counts"]["completed"] == files, told
     wall_s = time.perf_counter() - began
