@@ -29,7 +29,7 @@ PAGE := $(if $(shell command -v npm),build/page/node_modules/.package-lock.json)
 NO_NPM = echo "npm is not on PATH: the page's own tests and types are skipped; apt-get install nodejs npm"; test -z "$$CI"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-python test-all coverage check lint format types imports page page-packages page-sources page-test page-types docs docs-reference mutants site services constraints clean bench-chunks bench-documents bench-faces bench-images bench-intake bench-million bench-owners bench-pollers bench-scale bench-server bench-steady bench-storm
+.PHONY: help demo test test-python test-all coverage check lint format types imports page page-packages page-sources page-test page-types docs docs-reference mutants site services constraints clean bench-chunks bench-documents bench-faces bench-images bench-intake bench-million bench-noop bench-one bench-owners bench-photos bench-pollers bench-scale bench-server bench-small bench-steady bench-storm
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -134,6 +134,18 @@ bench-pollers: $(VENV)/.dev ## Crowds of callers and listeners on one batch
 
 bench-images: $(VENV)/.bench $(if $(filter build/photos,$(PHOTOS)),build/photos) ## Resizing and encoding against sharp (needs Node); PHOTOS=FOLDER takes your own
 	$(BIN)/python benchmarks/images.py "$(PHOTOS)"
+
+bench-one: $(VENV)/.dev $(if $(filter build/photos,$(PHOTOS)),build/photos) ## One photo by one command, beside sharp-cli and others (needs Node); PHOTO=FILE takes your own
+	$(BIN)/python benchmarks/one.py "$(PHOTOS)"
+
+bench-small: $(VENV)/.dev ## Small files beside a bare loop: what an item costs (needs Node and PostgreSQL)
+	PYTHONPATH=tests $(BIN)/python benchmarks/small.py
+
+bench-photos: $(VENV)/.dev $(if $(filter build/photos,$(PHOTOS)),build/photos) ## Forty photos by one command beside the usual loops (needs Node); PHOTOS=FOLDER takes your own
+	$(BIN)/python benchmarks/photo_runs.py "$(PHOTOS)"
+
+bench-noop: $(VENV)/.dev ## Files of which nothing is asked, through children: what delivery costs
+	PYTHONPATH=tests $(BIN)/python benchmarks/noop.py
 
 .PHONY: meters
 meters: $(VENV)/.dev ## Print what the house rules measure: hops of a photo, duplicate names, circles, words …

@@ -24,7 +24,7 @@ from typing import Any
 
 import pyvips
 from likeness import ssim
-from photos import stills
+from photos import kind, stills
 
 HERE = Path(__file__).parent
 RUNS = int(os.environ.get("BENCH_RUNS", "5"))
@@ -150,9 +150,9 @@ def _section(case: str, files: list[str], results: Results) -> str:
     groups: dict[str, list[str]] = {}
     for file in files:
         if all(file in results[engine] for engine in ENGINES):
-            groups.setdefault(_kind(file), []).append(file)
+            groups.setdefault(kind(file), []).append(file)
     lines = [f"\n## {TITLES[case]}\n\n{HEADER}"]
-    lines += [_row(kind, groups[kind], results) for kind in sorted(groups)]
+    lines += [_row(name, groups[name], results) for name in sorted(groups)]
     lines.append(_row("**all**", [file for group in groups.values() for file in group], results))
     only = [Path(file).name for file in files if file not in results["sharp"]]
     if only:
@@ -160,12 +160,12 @@ def _section(case: str, files: list[str], results: Results) -> str:
     return "\n".join(lines)
 
 
-def _row(kind: str, files: list[str], results: Results) -> str:
+def _row(name: str, files: list[str], results: Results) -> str:
     mine, peers, single = ([results[engine][file] for file in files] for engine in ENGINES)
     rates = [_rate(each) for each in (mine, peers, single)]
     size = sum(done.bytes for done in mine) / sum(done.bytes for done in peers) - 1
     cells = [
-        kind,
+        name,
         len(files),
         *(f"{rate:.2f}" for rate in rates),
         *(f"{rates[0] / rate:.2f}" for rate in rates[1:]),
@@ -200,17 +200,7 @@ def _processor() -> str:
     return platform.processor()
 
 
-# ---------------------------------------------------------------- files and peer
-
-
-def _kind(file: str) -> str:
-    image = pyvips.Image.new_from_file(file)
-    kind = str(image.get("vips-loader")).removesuffix("load")
-    if kind == "jpeg":
-        return "JPEG with profile" if image.get_typeof("icc-profile-data") else "JPEG"
-    if kind == "png":
-        return "PNG with alpha" if image.hasalpha() else "PNG"
-    return {"heif": "AVIF", "webp": "WebP", "tiff": "TIFF"}[kind]
+# ---------------------------------------------------------------- the peer
 
 
 def _install_peer(work: Path) -> None:

@@ -2,13 +2,15 @@
 
     make bench-million
     BENCH_DATABASES=sqlite BENCH_ITEMS=100000 make bench-million
+    THROUGH=child make bench-million            through sandboxed children, one a worker
 
 One ZIP of files of two bytes is sent to `serve`: on PostgreSQL without a worker of its own, beside
 two workers; on SQLite with its own. Workers do nothing to a file, in their own process
 (`inline.py`). While they work, the status is asked ten times a second, one question after another.
 Once the batch has ended on PostgreSQL, half of the files are marked as failed by SQL, in fifty
 groups, and the questions that people and pages ask are timed. Memory and sizes are read from
-processes and databases themselves. Writes benchmarks/results/million.md.
+processes and databases themselves. Writes benchmarks/results/million.md, through children
+million-child.md.
 """
 
 import os
@@ -23,19 +25,21 @@ from typing import Any
 
 import httpx
 from sqlalchemy import Connection, create_engine, text
-from systems import INLINE, NOOP, System, batchmill, circumstances
+from systems import COMMAND, INLINE, NOOP, System, batchmill, circumstances, tree_cpu_s
 
 from support import postgresql
 
 HERE = Path(__file__).parent
 ITEMS = int(os.environ.get("BENCH_ITEMS", "1000000"))
 DATABASES = os.environ.get("BENCH_DATABASES", "postgresql,sqlite").split(",")
+THROUGH = os.environ.get("THROUGH", "inline")
+COMMANDS = {"inline": INLINE, "child": COMMAND}
 ROUNDS = 50
 GROUPS = 50
 SETTINGS: dict[str, Any] = {
     "BATCHMILL_TIERS_ANONYMOUS_ARCHIVE_ENTRIES": str(ITEMS),
     "BATCHMILL_LOG_LEVEL": "warning",
-}
+} | ({"BATCHMILL_CHILDREN": "1"} if THROUGH == "child" else {})
 
 
 @dataclass
@@ -59,15 +63,19 @@ def main() -> None:
             print(kind, found[kind].facts, flush=True)
     table = _table(found)
     print(table)
-    (HERE / "results/million.md").write_text(table, encoding="utf-8")
+    page = "million-child.md" if THROUGH == "child" else "million.md"
+    (HERE / "results" / page).write_text(table, encoding="utf-8")
 
 
 def _on_postgresql(folder: Path, archive: Path) -> Told:
     told = Told()
     with postgresql.running(folder) as private:
         settings = {**SETTINGS, "BATCHMILL_DATABASE_URL": private.url}
-        with batchmill(folder / "data", workers=2, command=INLINE, **settings) as system:
+        with batchmill(folder / "data", workers=2, command=COMMANDS[THROUGH], **settings) as system:
+            database_s = tree_cpu_s(private.pid)
             batch = _worked(system, archive, told)
+            database_ms = 1000 * (tree_cpu_s(private.pid) - database_s) / ITEMS
+            told.facts["CPU of the database an item"] = f"{database_ms:.2f} ms"
             engine = create_engine(private.url)
             with engine.connect() as conn:
                 size = "SELECT pg_database_size(current_database())"
@@ -80,7 +88,7 @@ def _on_postgresql(folder: Path, archive: Path) -> Told:
 
 def _on_sqlite(folder: Path, archive: Path) -> Told:
     told = Told()
-    with batchmill(folder / "data", command=INLINE, **SETTINGS) as system:
+    with batchmill(folder / "data", command=COMMANDS[THROUGH], **SETTINGS) as system:
         _worked(system, archive, told)
         size = sum(path.stat().st_size for path in (folder / "data").glob("*.sqlite3*"))
         told.facts["size of the database"] = _mb(size)
@@ -212,7 +220,8 @@ def _mb(size: int) -> str:
 
 
 def _table(found: Mapping[str, Told]) -> str:
-    lines = [f"# A batch of {ITEMS:,} items that take no time\n", f"{circumstances()}.\n"]
+    way = "through children, one a worker" if THROUGH == "child" else "inline"
+    lines = [f"# A batch of {ITEMS:,} items that take no time, {way}\n", f"{circumstances()}.\n"]
     for kind, told in found.items():
         lines += [f"## {kind}\n", "| what | measured |\n| --- | --- |"]
         lines += [f"| {name} | {value} |" for name, value in told.facts.items()]

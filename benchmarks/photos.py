@@ -1,4 +1,4 @@
-"""Which files of a folder are measured."""
+"""Which files of a folder are measured, and of what kind each is."""
 
 from pathlib import Path
 
@@ -19,3 +19,14 @@ def _still(path: Path) -> bool:
     loader = image.get("vips-loader")
     animated = loader in {"gifload", "webpload"} and image.get_n_pages() > 1
     return loader != "csvload" and not animated  # libvips takes a table for a picture of numbers
+
+
+def kind(file: str) -> str:
+    """Say what is in a file: its format, and what makes much of a difference to decoding it."""
+    image = pyvips.Image.new_from_file(file)
+    loader = str(image.get("vips-loader")).removesuffix("load")
+    if loader == "jpeg":
+        return "JPEG with profile" if image.get_typeof("icc-profile-data") else "JPEG"
+    if loader == "png":
+        return "PNG with alpha" if image.hasalpha() else "PNG"
+    return {"heif": "AVIF", "webp": "WebP", "tiff": "TIFF"}[loader]

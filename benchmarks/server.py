@@ -11,10 +11,10 @@ takes two jobs at once, with the private Redis that it needs. Runs alternate, ea
 warm-up; medians count. Writes benchmarks/results/server.md.
 """
 
+import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,40 +24,12 @@ from pathlib import Path
 
 from photos import stills
 from systems import HERE, System, batchmill, circumstances, peer
+from whole import floor, trees
 
 from support import redis_server
 
 RUNS = int(os.environ.get("BENCH_RUNS", "9"))
 REPEATS = int(os.environ.get("BENCH_REPEATS", "2"))
-KERNEL = """
-import json, shutil, sys, time
-from pathlib import Path
-from batchmill.operations import presets, registry
-from batchmill.sandbox import run_job as execute
-from batchmill.sandbox.messages import Job, JobStep
-
-work, repeats, files = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-steps = tuple(
-    JobStep(step.use, options=dict(step.options), id=step.id)
-    for step in registry.check(presets.get("web")).steps
-)
-execute.warm()
-
-def one(number, path):
-    folder = work / str(number)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    job = Job(source=path, folder=str(folder), name=Path(path).name, steps=steps)
-    report = execute.execute(job, lambda progress: None)
-    assert report.error is None, report.error
-
-one(0, files[0])
-began, since = time.process_time(), time.perf_counter()
-for number, path in enumerate(files * repeats):
-    one(number, path)
-print(time.process_time() - began, time.perf_counter() - since)
-"""
-CHILD = {"VIPS_CONCURRENCY": "1", "MALLOC_ARENA_MAX": "2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +61,9 @@ def main(photos: Path) -> None:
 
 
 def _kernel(files: list[Path], work: Path) -> Run:
-    command = [sys.executable, "-c", KERNEL, str(work), str(REPEATS), *map(str, files)]
-    done = subprocess.run(
-        command, env=os.environ | CHILD, check=True, capture_output=True, text=True
-    )
-    cpu_s, wall_s = map(float, done.stdout.split())
-    return Run(cpu_s, wall_s)
+    told = floor(trees()["now"], [files[0], *files * REPEATS], work, "web", "webp").told
+    _, *counted = json.loads(told)["files"]  # the first warms up
+    return Run(*(sum(each[part] for each in counted) / 1000 for part in (1, 2)))
 
 
 def _through(system: System, files: list[Path]) -> Run:
