@@ -40,9 +40,12 @@ async def quick_child(context: PoolSession) -> int:
 async def together(context: PoolSession, *uses: str, **more: Any) -> list[Outcome]:
     """Send jobs at once to a child that is known to be quick, and return what became of each."""
     await quick_child(context)
+    before = asyncio.create_task(context.run("wait", seconds=0.2))
+    await asyncio.sleep(0)
     running = [asyncio.create_task(context.run(use, **more)) for use in uses]
-    while sum(len(child.asked) for child in context.pool._busy) < len(uses):
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(busy_child(context).asked) > 1
+    await before
     return await asyncio.gather(*running, return_exceptions=True)
 
 
