@@ -1,6 +1,7 @@
 """A worker: claims items and works on them until it is told to stop, then drains."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
@@ -8,6 +9,7 @@ from batchmill import logs
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.item import ItemId
+from batchmill.sandbox.child_process import AHEAD_JOBS
 from batchmill.service import sweep, webhook_outbox
 from batchmill.service.context import ServerContext
 from batchmill.service.execution.process_item import Attempt, process_item
@@ -17,7 +19,7 @@ from batchmill.service.scheduling.end_work import EndWorker
 from batchmill.service.scheduling.finishing import Finisher
 from batchmill.service.scheduling.leases import LeaseKeeper
 from batchmill.service.scheduling.transitions import Claimed
-from batchmill.service.scheduling.usage import SlotUsage
+from batchmill.service.scheduling.usage import CHUNK_S, SlotUsage
 
 
 class Places:
@@ -53,7 +55,11 @@ class Places:
 
 
 class WorkLoop:
-    """Claims items for `slots` slots, carries them, and writes what came of them."""
+    """Claims items for `slots` slots, carries them, and writes what came of them.
+
+    While files are small a slot has several of one batch at once, for a second, so that its child
+    need not wait for the next.
+    """
 
     def __init__(
         self,
@@ -121,13 +127,33 @@ class WorkLoop:
 
     async def _take_one_by_one(self, carrying: asyncio.TaskGroup) -> None:
         while (claimed := await self._claimer.next()) is not None:
-            task = carrying.create_task(self._carry(claimed))
-            self._carried.add(task)
-            task.add_done_callback(self._carried.discard)
+            number = 1
             try:
-                await self._places.hold(claimed.claim.item_id, task)
+                held = {self._begin(claimed, carrying)}
+                until_s = time.monotonic() + CHUNK_S
+                while held:
+                    room = AHEAD_JOBS - len(held) if time.monotonic() < until_s else 0
+                    for beside in self._claimer.beside(claimed, room):
+                        held.add(self._begin(beside, carrying))
+                        number += 1
+                    done, held = await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED)
+                    for each in done:
+                        each.result()
+            except asyncio.CancelledError:
+                for each in held:
+                    each.cancel()
+                if held:
+                    await asyncio.wait(held)
+                raise
             finally:
-                self._claimer.left(claimed)
+                self._claimer.left(claimed, files=number)
+
+    def _begin(self, claimed: Claimed, carrying: asyncio.TaskGroup) -> asyncio.Task[None]:
+        """Carry an item, and return what ends when it leaves its place."""
+        task = carrying.create_task(self._carry(claimed))
+        self._carried.add(task)
+        task.add_done_callback(self._carried.discard)
+        return asyncio.create_task(self._places.hold(claimed.claim.item_id, task))
 
     async def _carry(self, claimed: Claimed) -> None:
         server, keeper, finisher = self._server_context, self._keeper, self._finisher

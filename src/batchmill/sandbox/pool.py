@@ -99,7 +99,7 @@ class Pool:
         self._free_slots = size
         self._waiting: list[_Wanted] = []
         self._look_again: asyncio.TimerHandle | None = None
-        self._starting = asyncio.Lock()
+        self._warming, self._starting = asyncio.Lock(), asyncio.Lock()
         self._left_one = asyncio.Event()
         self._upkeep: set[asyncio.Task[None]] = set()
         self._started_for: Counter[str] = Counter()
@@ -119,12 +119,13 @@ class Pool:
         Raises:
             RunnerUnavailableError: a child did not start.
         """
-        while self._population < self.size and self._free_slots:
-            self._free_slots -= 1
-            try:
-                self._idle.append(await self._start_child())
-            finally:
-                self._free_slot()
+        async with self._warming:
+            while self._population < self.size and self._free_slots:
+                self._free_slots -= 1
+                try:
+                    self._idle.append(await self._start_child())
+                finally:
+                    self._free_slot()
 
     async def run(self, job: Job, *, owner: str, wall_s: float, hooks: Hooks = _NO_HOOKS) -> Report:
         """Run `job` in a child of `owner` and return its report, which may hold an error.

@@ -85,9 +85,25 @@ class Claimer:
         self._woken.set()
         return claimed
 
-    def left(self, claimed: Claimed) -> None:
-        """Note that an item has left its slot."""
-        self._usage.end(claimed)
+    def beside(self, first: Claimed, room: int) -> Sequence[Claimed]:
+        """Return up to `room` items that may share the slot of `first`: small ones of its batch."""
+        batch_id = first.claim.batch_id
+        if room < 1 or first.is_alone or not self._usage.is_small(batch_id):
+            return ()
+        taken: list[Claimed] = []
+        while len(taken) < room and self._waiting:
+            claimed = self._waiting[0].claimed
+            if claimed.claim.batch_id != batch_id or claimed.is_alone:
+                break
+            taken.append(claimed)
+            self._waiting.popleft()
+        if taken:
+            self._woken.set()
+        return taken
+
+    def left(self, claimed: Claimed, *, files: int = 1) -> None:
+        """Note that an item has left its slot, after it and others beside it had that."""
+        self._usage.end(claimed, files=files)
         self._rests = False
         self._woken.set()
 

@@ -74,6 +74,11 @@ class Claimed:
     is_aged: bool = False
     is_suspect: bool = False
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing may be at work beside it in its slot."""
+        return self.is_capped or self.is_sequential or self.is_probe or self.is_suspect
+
 
 @dataclass(frozen=True, slots=True)
 class Asking:

@@ -18,6 +18,8 @@ AHEAD_S: Final = 0.25
 """With less work than this for a slot that is free, or is about to be, a worker claims more."""
 FIRST_ITEMS: Final = 8
 """What is claimed of files of which nothing is known yet."""
+SMALL_S: Final = 0.05
+"""Files that take no longer share a slot: each alone, a child waits longer than it works."""
 LEAST_SEEN: Final = 3
 """So many files of a batch must be known before its own mean counts."""
 RECENT_PER_SLOT: Final = 2
@@ -31,9 +33,13 @@ class _Mean:
     number: int = 0
     total_s: float = 0.0
 
-    def add(self, passed_s: float) -> None:
-        self.number += 1
-        self.total_s += min(passed_s, CHUNK_S)
+    @property
+    def s(self) -> float:
+        return max(1e-4, self.total_s / self.number)
+
+    def add(self, passed_s: float, files: int) -> None:
+        self.number += files
+        self.total_s += min(passed_s, files * CHUNK_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +81,13 @@ class SlotUsage:
         while len(self.recent) > RECENT_PER_SLOT * self.slots:
             del self.recent[next(iter(self.recent))]
 
-    def end(self, claimed: Claimed) -> None:
-        """Note that an item has left its slot, where it has not before."""
+    def is_small(self, batch_id: BatchId) -> bool:
+        """Say whether files of a batch are known to take so little that several share a slot."""
+        mean = self._means.get(batch_id)
+        return mean is not None and mean.number >= LEAST_SEEN and mean.s <= SMALL_S
+
+    def end(self, claimed: Claimed, *, files: int = 1) -> None:
+        """Note that an item has left its slot, where it has not before; `files` had it together."""
         left = self._running.pop(claimed.claim.key, None)
         if left is None:
             return
@@ -87,7 +98,7 @@ class SlotUsage:
             del self.at_work[owner]
         self._served_ms[owner] = self._served_ms.get(owner, 0) + max(1, round(passed_s * 1000))
         for key in (claimed.claim.batch_id, _pipeline_key(claimed.pipeline)):
-            self._means.setdefault(key, _Mean()).add(passed_s)
+            self._means.setdefault(key, _Mean()).add(passed_s, files)
         while len(self._means) > KNOWN:
             del self._means[next(iter(self._means))]
 
@@ -96,7 +107,7 @@ class SlotUsage:
         for key in (str(batch_id), _pipeline_key(pipeline)):
             mean = self._means.get(key)
             if mean is not None and mean.number >= LEAST_SEEN:
-                return max(1e-4, mean.total_s / mean.number)
+                return mean.s
         return CHUNK_S / FIRST_ITEMS
 
     @property
