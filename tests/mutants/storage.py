@@ -126,7 +126,7 @@ MUTANTS = (
     Mutant(
         "fsync-output",
         "src/batchmill/local/outputs.py",
-        "                disk.flush_file(move.made, mode=self._mode, sync=self._sync)\n",
+        "            await self._synced(made)\n",
         "",
         "an output is forced to the disk",
         tests=("tests/local/test_outputs.py",),
@@ -134,8 +134,8 @@ MUTANTS = (
     Mutant(
         "fsync-output-late",
         "src/batchmill/local/outputs.py",
-        "                disk.flush_file(move.made, mode=self._mode, sync=self._sync)\n                move.made.replace(move.target)",
-        "                move.made.replace(move.target)\n                disk.flush_file(move.target, mode=self._mode, sync=self._sync)",
+        "            await self._synced(made)\n            for move in moves:\n                self._place(move)\n                placed.append(move.target)\n",
+        "            for move in moves:\n                self._place(move)\n                placed.append(move.target)\n            await self._synced(made)\n",
         "an output is forced before it gets its name",
         tests=("tests/local/test_outputs.py",),
     ),

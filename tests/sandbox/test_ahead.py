@@ -91,13 +91,14 @@ def test_processor_time_and_memory_are_bounded_for_each_job(
     async def story(context: PoolSession) -> None:
         uses = ["burn", "burn", "burn", use, "burn"]
         limits = Limits(cpu_s=1, memory_bytes=2**30)
-        outcomes = await together(context, *uses, seconds=0.5, limits=limits)
+        outcomes = await together(context, *uses, seconds=0.5, limits=limits, wall_s=15)
         assert kinds(outcomes[:3] + outcomes[4:]) == [Report] * 4
         if isinstance(outcomes[3], Report):  # the child itself has told of it
             assert outcomes[3].error is not None
             assert outcomes[3].error.code == error.code
         else:
             assert isinstance(outcomes[3], error)
+            assert getattr(outcomes[3], "limit_s", 1) == 1, "it was the wall time that ended it"
 
     with_server_context(story)
 

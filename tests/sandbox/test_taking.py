@@ -9,13 +9,12 @@ import pytest
 
 from batchmill.errors.item import ChildCrashedError
 from batchmill.model.item import Output
-from batchmill.sandbox.messages import Job, Report
+from batchmill.sandbox.messages import Job
 from batchmill.sandbox.taking import take
 
 
-def report(*names: str, size: int = 3, files: tuple[str, ...] = ()) -> Report:
-    outputs = tuple(Output(name, size, "image/jpeg", "false", 1) for name in names)
-    return Report(outputs=outputs, files=files)
+def outputs(*names: str, size: int = 3) -> tuple[Output, ...]:
+    return tuple(Output(name, size, "image/jpeg", "false", 1) for name in names)
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def out(inside: Job) -> Path:
 
 def test_files_are_taken_in_order_and_measured_anew(inside: Job, folder: str) -> None:
     (out(inside) / "b.jpg").write_bytes(b"def")
-    taken = take(report("b.jpg", "a.jpg"), inside, folder)
+    taken = take(outputs("b.jpg", "a.jpg"), inside, folder)
     assert [each.name for each in taken] == ["b.jpg", "a.jpg"]
     assert [Path(folder, each.name).read_bytes() for each in taken] == [b"def", b"abc"]
     assert [each.sha256 for each in taken] == [
@@ -54,7 +53,7 @@ def test_what_a_child_writes_through_an_old_descriptor_reaches_no_file_that_was_
 ) -> None:
     held = os.open(out(inside) / "a.jpg", os.O_WRONLY)
     os.link(out(inside) / "a.jpg", tmp_path / "work" / "link")
-    take(report("a.jpg"), inside, folder)
+    take(outputs("a.jpg"), inside, folder)
     os.write(held, b"XYZ")
     (tmp_path / "work" / "link").write_bytes(b"XYZ")
     os.close(held)
@@ -64,40 +63,26 @@ def test_what_a_child_writes_through_an_old_descriptor_reaches_no_file_that_was_
 def test_large_file_is_taken_whole(inside: Job, folder: str) -> None:
     body = os.urandom(3 * 2**20 + 5)
     (out(inside) / "a.jpg").write_bytes(body)
-    (taken,) = take(report("a.jpg", size=len(body)), inside, folder)
+    (taken,) = take(outputs("a.jpg", size=len(body)), inside, folder)
     assert Path(folder, "a.jpg").read_bytes() == body
     assert taken.sha256 == hashlib.sha256(body).hexdigest()
-
-
-def test_files_may_be_called_otherwise_than_their_outputs(inside: Job, folder: str) -> None:
-    taken = take(report("cat.jpg", files=("a.jpg",)), inside, folder)
-    assert [each.name for each in taken] == ["cat.jpg"]
-    assert Path(folder, "cat.jpg").read_bytes() == b"abc"
-
-
-@pytest.mark.parametrize("files", [("../secret",), ("a.jpg", "a.jpg"), ("b.jpg",)])
-def test_file_that_is_none_of_the_folder_is_refused(
-    inside: Job, folder: str, files: tuple[str, ...]
-) -> None:
-    with pytest.raises(ChildCrashedError):
-        take(report("a.jpg", files=files), inside, folder)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../secret", "missing.jpg", "sub/a.jpg"])
 def test_name_that_is_no_file_of_the_folder_is_refused(inside: Job, folder: str, name: str) -> None:
     with pytest.raises(ChildCrashedError):
-        take(report(name), inside, folder)
+        take(outputs(name), inside, folder)
 
 
 def test_absolute_name_is_refused(inside: Job, folder: str, tmp_path: Path) -> None:
     with pytest.raises(ChildCrashedError):
-        take(report(str(tmp_path / "secret")), inside, folder)
+        take(outputs(str(tmp_path / "secret")), inside, folder)
 
 
 def test_link_to_a_file_elsewhere_is_refused(inside: Job, folder: str, tmp_path: Path) -> None:
     (out(inside) / "link").symlink_to(tmp_path / "secret")
     with pytest.raises(ChildCrashedError):
-        take(report("link"), inside, folder)
+        take(outputs("link"), inside, folder)
 
 
 @pytest.mark.parametrize("level", ["out", "job"])
@@ -114,13 +99,13 @@ def test_folder_that_is_a_link_is_refused(
         Path(inside.folder).rmdir()
         Path(inside.folder).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ChildCrashedError):
-        take(report("a.jpg"), inside, folder)
+        take(outputs("a.jpg"), inside, folder)
 
 
 def test_pipe_that_would_block_is_refused(inside: Job, folder: str) -> None:
     os.mkfifo(out(inside) / "pipe")
     with pytest.raises(ChildCrashedError):
-        take(report("pipe", size=0), inside, folder)
+        take(outputs("pipe", size=0), inside, folder)
 
 
 @pytest.mark.parametrize("size", [2, 4])
@@ -128,10 +113,10 @@ def test_file_that_has_another_size_than_reported_is_refused(
     inside: Job, folder: str, size: int
 ) -> None:
     with pytest.raises(ChildCrashedError):
-        take(report("a.jpg", size=size), inside, folder)
+        take(outputs("a.jpg", size=size), inside, folder)
 
 
 def test_copy_has_a_mode_of_ours_whatever_the_child_gave_its_own(inside: Job, folder: str) -> None:
     (out(inside) / "a.jpg").chmod(0o4755)
-    take(report("a.jpg"), inside, folder)
+    take(outputs("a.jpg"), inside, folder)
     assert Path(folder, "a.jpg").stat().st_mode & 0o7777 == 0o600

@@ -52,7 +52,7 @@ class Analysed:
         return self.report.error.code, self.report.error.message
 
     def output(self, name: str) -> bytes:
-        return (self.folder / "out" / self.report.files[self.names.index(name)]).read_bytes()
+        return (self.folder / "out" / name).read_bytes()
 
     @property
     def names(self) -> list[str]:

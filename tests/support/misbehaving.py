@@ -191,7 +191,7 @@ def keep_open(job: Job, step: JobStep, report_progress: ReportProgress) -> None:
 def spoil(job: Job, step: JobStep, report_progress: ReportProgress) -> dict[str, Any]:
     """Write over what an earlier job was answered for."""
     file, folder = _KEPT
-    again = os.open("copy", os.O_WRONLY, dir_fd=folder)
+    again = os.open("copy", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=folder)
     return {"spoilt": [os.pwrite(each, b"SPOILT!!!", 0) for each in (file, again)]}
 
 

@@ -66,7 +66,7 @@ def run(source: Path, steps: Steps, **fields: Any) -> Report:
 def outputs(source: Path, report: Report) -> list[Path]:
     """Return where the outputs of `run(source, …)` lie."""
     folder = source.parent / f"{source.name}.job" / "out"
-    return [folder / file for file in report.files or [each.name for each in report.outputs]]
+    return [folder / output.name for output in report.outputs]
 
 
 def output(source: Path, steps: Steps, *, limits: Limits | None = None) -> Path:

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import os
+import time
 from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -18,9 +19,15 @@ from batchmill.operations.files import row
 from batchmill.storage import disk
 
 TOGETHER: Final = 8
-"""So many items' files are forced to the disk and named in one go, which saves thread hops."""
+"""So many items' files are forced to the disk in one go, which saves thread hops."""
 TOGETHER_S: Final = 0.005
 """How long the first of them waits for the others, while others are under way."""
+
+
+QUICK_S: Final = 0.001
+"""Forcing a file to the disk is quick where the last ones took no longer on average."""
+QUICK_BYTES: Final = 2**20
+"""More may take a while on any disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +81,9 @@ class Folder:
         self._last: dict[str, asyncio.Event] = {}
         self._mode = 0o666 & ~_umask()
         self._under_way = 0
-        self._to_place: list[tuple[list[_Move], asyncio.Future[None]]] = []
-        self._placing: asyncio.TimerHandle | None = None
+        self._to_sync: list[_Syncing] = []
+        self._syncing: asyncio.TimerHandle | None = None
+        self._sync_s = 0.0
 
     @contextmanager
     def begin(self, item: LocalInput) -> Iterator[Save]:
@@ -125,43 +133,14 @@ class Folder:
         return Saved(tuple(files), tuple(warnings))
 
     async def _placed(self, moves: "list[_Move]") -> None:
-        """Place an item's files, in a thread and together with those that end just now."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._to_place.append((moves, done))
-        if len(self._to_place) >= min(TOGETHER, self._under_way):
-            self._place_now()
-        elif self._placing is None:
-            self._placing = loop.call_later(TOGETHER_S, self._place_now)
-        await done
-
-    def _place_now(self) -> None:
-        if self._placing is not None:
-            self._placing.cancel()
-            self._placing = None
-        taken, self._to_place = self._to_place, []
-        loop = asyncio.get_running_loop()
-        loop.run_in_executor(None, self._place_each, taken, loop)
-
-    def _place_each(
-        self,
-        taken: "list[tuple[list[_Move], asyncio.Future[None]]]",
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        """Place the files of several items, and tell each how that ended."""
-        ends: list[Exception | None] = []
-        for moves, _ in taken:
-            try:
-                self._place_all(moves)
-                ends.append(None)
-            except Exception as error:  # told to the one whose files they are
-                ends.append(error)
-        with suppress(RuntimeError):  # the loop is closed: the run was cancelled
-            loop.call_soon_threadsafe(_tell, taken, ends)
-
-    def _place_all(self, moves: "list[_Move]") -> None:
+        """Force an item's files to the disk, and give them their names."""
         placed: list[Path] = []
+        made: list[int] = []
         try:
+            for move in moves:
+                made.append(disk.open_regular(move.made))
+                os.fchmod(made[-1], self._mode)
+            await self._synced(made)
             for move in moves:
                 self._place(move)
                 placed.append(move.target)
@@ -169,18 +148,73 @@ class Folder:
             for target in placed:
                 target.unlink(missing_ok=True)
             raise
+        finally:
+            for descriptor in made:
+                os.close(descriptor)
+
+    async def _synced(self, made: list[int]) -> None:
+        """Force open files to the disk: at once where that is quick, else in a thread.
+
+        There those that end just now are forced together. On a quick disk a thread costs more than
+        the call: it and the loop take the interpreter from each other.
+        """
+        if self._sync_s <= QUICK_S and sum(os.fstat(each).st_size for each in made) <= QUICK_BYTES:
+            self._sync_all(made)
+            return
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._to_sync.append((made, done))
+        if len(self._to_sync) >= min(TOGETHER, self._under_way):
+            self._sync_now()
+        elif self._syncing is None:
+            self._syncing = loop.call_later(TOGETHER_S, self._sync_now)
+        try:
+            await asyncio.shield(done)
+        except asyncio.CancelledError:  # the thread uses what is closed next
+            await asyncio.wait({done})
+            raise
+
+    def _sync_now(self) -> None:
+        if self._syncing is not None:
+            self._syncing.cancel()
+            self._syncing = None
+        taken, self._to_sync = self._to_sync, []
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(None, self._sync_each, taken, loop)
+
+    def _sync_each(self, taken: "list[_Syncing]", loop: asyncio.AbstractEventLoop) -> None:
+        """Force the files of several items to the disk, and tell each how that ended."""
+        for made, done in taken:
+            try:
+                self._sync_all(made)
+                loop.call_soon_threadsafe(done.set_result, None)
+            except Exception as error:  # told to the one whose files they are
+                loop.call_soon_threadsafe(done.set_exception, error)
+
+    def _sync_all(self, made: list[int]) -> None:
+        began_s = time.perf_counter()
+        with disk.full_disk_reported():
+            for descriptor in made:
+                self._sync(descriptor)
+        took_s = (time.perf_counter() - began_s) / len(made)
+        self._sync_s += (took_s - self._sync_s) / 4
 
     def _place(self, move: "_Move") -> None:
         if not move.may_replace and os.path.lexists(move.target):
             raise OutputExistsError(str(move.target))
         try:
             with disk.full_disk_reported():
-                move.target.parent.mkdir(parents=True, exist_ok=True)
-                disk.flush_file(move.made, mode=self._mode, sync=self._sync)
-                move.made.replace(move.target)
+                try:
+                    move.made.replace(move.target)
+                except FileNotFoundError:
+                    move.target.parent.mkdir(parents=True, exist_ok=True)
+                    move.made.replace(move.target)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise OutputUnwritableError(str(move.target), reason) from error
+
+
+_Syncing = tuple[list[int], asyncio.Future[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,18 +222,6 @@ class _Move:
     made: Path
     target: Path
     may_replace: bool
-
-
-def _tell(
-    taken: list[tuple[list[_Move], asyncio.Future[None]]], ends: list[Exception | None]
-) -> None:
-    for (_, done), failure in zip(taken, ends, strict=True):
-        if done.done():  # the one who waited was cancelled
-            continue
-        if failure is None:
-            done.set_result(None)
-        else:
-            done.set_exception(failure)
 
 
 @dataclass(frozen=True, slots=True)

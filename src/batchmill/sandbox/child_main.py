@@ -36,8 +36,6 @@ _DETAIL_CHARACTERS = 4000
 _TAKEN_BACK = Report(
     error=ReportedError("not_begun", "its source was taken away before it began", retryable=True)
 )
-MOST_KEPT = 8
-"""With more outputs of earlier jobs in its place, a job begins with none."""
 
 
 def run_child(
@@ -112,12 +110,11 @@ def _ended(report: Report, job: Job, child_io: ChildIO) -> bytes:
 def _make_folder(job: Job) -> None:
     """Give the job a folder with one for outputs; temporary files lie in the first.
 
-    Those of an earlier job are there as a rule, and so are its small outputs.
+    Those of an earlier job are there as a rule, and empty.
     """
     out = f"{job.folder}/{OUT}"
     try:
-        if len(os.listdir(out)) > MOST_KEPT:  # noqa: PTH208 - see `_clear`
-            _clear(out)
+        _clear(out)
     except OSError:
         shutil.rmtree(job.folder, ignore_errors=True)
         os.makedirs(out)  # noqa: PTH103 - see `_clear`

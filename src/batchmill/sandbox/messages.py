@@ -81,13 +81,9 @@ class ReportedError:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The end of a job: an error, or outputs that lie in `folder/out` as `files`.
-
-    Without `files` they lie there under their names.
-    """
+    """The end of a job: an error, or outputs that lie in `folder/out` under their names."""
 
     outputs: tuple[Output, ...] = ()
-    files: tuple[str, ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     skipped: SkipReason | None = None
@@ -144,8 +140,7 @@ def report_from(body: dict[str, Any]) -> Report:
     error = body.get("error")
     skipped = body.get("skipped")
     return Report(
-        outputs=tuple([Output(**output) for output in body["outputs"]]),
-        files=tuple(map(str, body["files"])),
+        outputs=tuple(Output(**output) for output in body["outputs"]),
         data=dict(storable(body["data"])),
         warnings=tuple(storable(body["warnings"])),
         skipped=SkipReason(skipped) if skipped else None,

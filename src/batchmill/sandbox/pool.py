@@ -320,9 +320,9 @@ class Pool:
                 return report
             small = sum(map(_BYTES, report.outputs)) <= taking.SMALL_BYTES
             if small:
-                outputs = taking.take(report, asked.job, job.folder)
+                outputs = taking.take(report.outputs, asked.job, job.folder)
             else:
-                outputs = await disk.in_thread(taking.take, report, asked.job, job.folder)
+                outputs = await disk.in_thread(taking.take, report.outputs, asked.job, job.folder)
             return replace(report, outputs=outputs)
         except BaseException as error:
             child.drop(asked)

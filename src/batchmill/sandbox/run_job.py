@@ -27,7 +27,7 @@ from batchmill.model.item import Output, SkipReason
 from batchmill.model.media import Family
 from batchmill.model.pipeline import OnError
 from batchmill.operations import registry
-from batchmill.operations.contract import RemoteCall, Source, Work
+from batchmill.operations.contract import ExtraFile, RemoteCall, Source, Work
 from batchmill.operations.files import row
 from batchmill.operations.images.codec.damage import translated
 from batchmill.sandbox.messages import OUT, Job, JobStep, Report, ReportedError, StepProgress
@@ -186,6 +186,8 @@ def _source(job: Job) -> Source:
 
 def _applies(condition: Mapping[str, Any], work: Work) -> bool:
     """Tell whether the source meets every bound of a step's `if`."""
+    if not condition:
+        return True
     media, size = work.source.media, work.source.bytes
     kinds = {media.mime, media.extension, media.family.value, f"{media.family.value}/*"}
     width, height = work.pictures[0].size if work.pictures else (0, 0)
@@ -213,21 +215,10 @@ def _after(work: Work, step: JobStep) -> Work:
 
 
 def _written(work: Work, trace: _Trace) -> Report:
-    """Write what there is to be written.
-
-    Files are called by their number: the next job here writes over them, and a new file would cost
-    more than a small picture.
-    """
-    made, skipped = _pictures(work)
-    taken = {name for name, _ in made.values()}
-    for number, extra in enumerate(work.files, start=len(made)):
-        file = extra.path.replace(work.folder / str(number))
-        name = _free_name(safe_name(extra.name), taken)
-        made[file.name] = name, row(file, extra.media_type)
-        taken.add(name)
+    outputs, skipped = _pictures(work)
+    outputs += [_extra(work.folder, file) for file in work.files]
     return Report(
-        outputs=tuple([replace(output, name=name) for name, output in made.values()]),
-        files=tuple(made),
+        outputs=tuple(outputs),
         data=dict(work.data),
         warnings=work.warnings,
         skipped=work.skipped or skipped,
@@ -235,28 +226,29 @@ def _written(work: Work, trace: _Trace) -> Report:
     )
 
 
-def _pictures(work: Work) -> tuple[dict[str, tuple[str, Output]], SkipReason | None]:
-    """Write the pictures; return the name and the row of each file, and why all are the source."""
+def _pictures(work: Work) -> tuple[list[Output], SkipReason | None]:
     if not work.pictures:
-        return {}, None
+        return [], None
     from batchmill.operations.images.codec.encode import write
 
     taken: set[str] = set()
-    made, reasons = {}, set()
-    for number, picture in enumerate(work.pictures):
+    written = []
+    for picture in work.pictures:
         stem = output_stem(work.source.name, picture.suffix, taken)
-        written = write(picture, work.source, work.folder / str(number))
-        file = written.output.name
-        made[file] = stem + file.removeprefix(str(number)), written.output
+        written.append(write(picture, work.source, work.folder / stem))
         taken.add(stem)
-        reasons.add(written.skipped)
-    return made, reasons.pop() if len(reasons) == 1 else None
+    reasons = {each.skipped for each in written}
+    return [each.output for each in written], reasons.pop() if len(reasons) == 1 else None
 
 
-def _free_name(name: str, taken: set[str]) -> str:
+def _extra(out: Path, file: ExtraFile) -> Output:
+    """Give a file that an operation left in the folder its safe name, if that is still free."""
+    name = safe_name(file.name)
     stem, dot, extension = name.rpartition(".")
+    taken = {each.name for each in out.iterdir() if each != file.path}
     numbered = (f"{stem or name}-{number}{dot}{extension}" for number in range(2, len(taken) + 3))
-    return name if name not in taken else next(each for each in numbered if each not in taken)
+    free = name if name not in taken else next(each for each in numbered if each not in taken)
+    return row(file.path.replace(out / free), file.media_type)
 
 
 def _original(job: Job, trace: _Trace) -> Report:

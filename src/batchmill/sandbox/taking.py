@@ -8,12 +8,13 @@ import hashlib
 import os
 import stat
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from batchmill.errors.item import ChildCrashedError
 from batchmill.model.item import Output
-from batchmill.sandbox.messages import OUT, Job, Report
+from batchmill.sandbox.messages import OUT, Job
 from batchmill.storage import disk
 
 SMALL_BYTES: Final = 2**18
@@ -22,11 +23,11 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def take(report: Report, inside: Job, folder: str) -> tuple[Output, ...]:
-    """Copy the outputs of the job `inside` a child to `folder`, and return what they are.
+def take(outputs: Sequence[Output], inside: Job, folder: str) -> tuple[Output, ...]:
+    """Move the outputs of the job `inside` a child to `folder`, and return what they are.
 
     Size and checksums are of the bytes that were copied, whatever the child says of them. No link
-    is followed. A small file stays for the next job to write over; a large one goes at once.
+    is followed.
 
     Raises:
         ChildCrashedError: the report names something that is not there as it says.
@@ -41,29 +42,26 @@ def take(report: Report, inside: Job, folder: str) -> tuple[Output, ...]:
         finally:
             os.close(job)
         try:
-            files = report.files or [each.name for each in report.outputs]
-            for each, file in zip(report.outputs, files, strict=True):
-                taken.append(_copied(each, (out, file), f"{folder}/{each.name}"))
-                if each.bytes > SMALL_BYTES:
-                    os.unlink(file, dir_fd=out)
+            for each in outputs:
+                taken.append(_copied(each, out, f"{folder}/{each.name}"))
+                os.unlink(each.name, dir_fd=out)  # now: the next file here is made in its place
         finally:
             os.close(out)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ChildCrashedError(inside.name, "its outputs are not what it reported") from error
     return tuple(taken)
 
 
-def _copied(output: Output, at: tuple[int, str], target: str) -> Output:
-    """Copy the file `at` a name in an open folder, and return what it is.
+def _copied(output: Output, out: int, target: str) -> Output:
+    """Copy an output that lies in an open folder, and return what it is.
 
     Raises:
         OSError: it is not what it is said to be.
     """
-    out, file = at
-    if "/" in output.name + file or not {"", ".", ".."}.isdisjoint((output.name, file)):
+    if "/" in output.name or output.name in {"", ".", ".."}:
         raise FileNotFoundError(output.name)
     sha256, crc32, count = hashlib.sha256(), 0, 0
-    source = os.open(file, _FILE, dir_fd=out)
+    source = os.open(output.name, _FILE, dir_fd=out)
     try:
         status = os.fstat(source)
         if not stat.S_ISREG(status.st_mode) or status.st_size != output.bytes:
