@@ -68,8 +68,8 @@ MUTANTS = (
     Mutant(
         "ahead-blame",
         "src/batchmill/sandbox/child_process.py",
-        "            self._take_back(list(self.asked))\n        self._channel.kill()",
-        "            pass\n        self._channel.kill()",
+        "        self._take_back(list(self.asked))\n        self._channel.kill()",
+        "        self._channel.kill()",
         "a job that a doubtful child has begun already is not blamed",
         ("tests/sandbox/test_ahead.py",),
     ),

@@ -24,7 +24,7 @@ export const PRESETS: Record<string, Step[]> = {
   ],
   fast: [
     { use: 'resize', with: { width: 1024, height: 1024, fit: 'inside' } },
-    { use: 'convert', with: { format: 'webp', quality: 81, effort: 1 } },
+    { use: 'convert', with: { format: 'webp', quality: 81, effort: 2 } },
   ],
   thumbnail: [
     { use: 'resize', with: { width: 256, height: 256, fit: 'cover', position: 'attention' } },

@@ -117,7 +117,8 @@ def _make_folder(job: Job) -> None:
         _clear(out)
     except OSError:
         shutil.rmtree(job.folder, ignore_errors=True)
-        os.makedirs(out)  # noqa: PTH103 - see `_clear`
+        for folder in (job.folder, out):
+            os.mkdir(folder, 0o700)  # noqa: PTH102 - see `_clear`
     tempfile.tempdir = os.environ["TMPDIR"] = job.folder
 
 

@@ -182,8 +182,7 @@ class Child:
 
         The watcher hears when it has ended.
         """
-        if self.alive:
-            self._take_back(list(self.asked))
+        self._take_back(list(self.asked))
         self._channel.kill()
 
     async def kill(self) -> None:
