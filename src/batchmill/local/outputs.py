@@ -24,6 +24,8 @@ TOGETHER_S: Final = 0.005
 """How long the first of them waits for the others, while others are under way."""
 
 
+OPEN_AT_ONCE: Final = 16
+"""Of an item's files: some documents make hundreds."""
 QUICK_S: Final = 0.001
 """Forcing a file to the disk is quick where the last ones took no longer on average."""
 QUICK_BYTES: Final = 2**20
@@ -135,12 +137,9 @@ class Folder:
     async def _placed(self, moves: "list[_Move]") -> None:
         """Force an item's files to the disk, and give them their names."""
         placed: list[Path] = []
-        made: list[int] = []
         try:
-            for move in moves:
-                made.append(disk.open_regular(move.made))
-                os.fchmod(made[-1], self._mode)
-            await self._synced(made)
+            for first in range(0, len(moves), OPEN_AT_ONCE):
+                await self._forced(moves[first : first + OPEN_AT_ONCE])
             for move in moves:
                 self._place(move)
                 placed.append(move.target)
@@ -148,6 +147,16 @@ class Folder:
             for target in placed:
                 target.unlink(missing_ok=True)
             raise
+
+    async def _forced(self, moves: "list[_Move]") -> None:
+        made: list[int] = []
+        try:
+            for move in moves:
+                made.append(disk.open_regular(move.made))
+                os.fchmod(made[-1], self._mode)
+            await self._synced(made)
+        except OSError as error:
+            raise _unwritable(moves[0].target, error) from error
         finally:
             for descriptor in made:
                 os.close(descriptor)
@@ -168,11 +177,7 @@ class Folder:
             self._sync_now()
         elif self._syncing is None:
             self._syncing = loop.call_later(TOGETHER_S, self._sync_now)
-        try:
-            await asyncio.shield(done)
-        except asyncio.CancelledError:  # the thread uses what is closed next
-            await asyncio.wait({done})
-            raise
+        await disk.to_its_end(done)  # the thread uses what is closed next
 
     def _sync_now(self) -> None:
         if self._syncing is not None:
@@ -210,8 +215,11 @@ class Folder:
                     move.target.parent.mkdir(parents=True, exist_ok=True)
                     move.made.replace(move.target)
         except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise OutputUnwritableError(str(move.target), reason) from error
+            raise _unwritable(move.target, error) from error
+
+
+def _unwritable(target: Path, error: OSError) -> OutputUnwritableError:
+    return OutputUnwritableError(str(target), error.strerror or type(error).__name__)
 
 
 _Syncing = tuple[list[int], asyncio.Future[None]]

@@ -62,7 +62,7 @@ class Channel(asyncio.Protocol):
         self.listener: Hearing | None = None
         self._heard = bytearray()
         self._heard_bytes = 0
-        self._line_ended = False
+        self._line_ended = self._is_deaf = False
         self._killed_for: Gone | None = None
         self._on_unreaped = on_unreaped
         self._on_end: list[Callable[[], object]] = []
@@ -71,7 +71,7 @@ class Channel(asyncio.Protocol):
     @property
     def alive(self) -> bool:
         """False once the child has ended, was killed, or has closed the line."""
-        return self._killed_for is None and self.returncode is None
+        return self._killed_for is None and self.returncode is None and not self._is_deaf
 
     def say(self, line: bytes) -> None:
         """Send a line.
@@ -88,6 +88,8 @@ class Channel(asyncio.Protocol):
                 try:
                     line = line[self._line.send(line, _NO_SIGNAL) :]
                 except (BrokenPipeError, ConnectionResetError) as error:
+                    self._is_deaf = True  # it may live on; what it has said is heard before
+                    asyncio.get_running_loop().call_later(_STDERR_TAIL_S, self.kill, Gone(CLOSED))
                     raise Gone(CLOSED) from error
         if line:
             self._transport.write(line)

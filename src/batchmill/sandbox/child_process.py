@@ -204,11 +204,7 @@ class Child:
     def hear(self, kind: str, body: Any) -> bool:  # noqa: ANN401 - the JSON border
         """See `Hearing.hear`."""
         if not self._ready.done():
-            if kind != "ready":
-                raise ValueError(kind)
-            self.sandbox = Sandbox(**body)
-            self._ready.set_result(None)
-            return True
+            return self._hear_ready(kind, body)
         asked = self.asked[0]
         if kind == "progress":
             self._forward(StepProgress(float(body["fraction"]), str(body["step"])[:200]), asked)
@@ -217,17 +213,25 @@ class Child:
             raise ValueError(kind)
         report = _report(body, asked.job)
         self.asked.popleft()
-        self.jobs_done += 1
-        self.rss_bytes = report.rss_bytes
-        took_s = asyncio.get_running_loop().time() - self._began_s
-        self.mean_s = took_s if self.mean_s is None else (3 * self.mean_s + took_s) / 4
         self._disarm()
-        if self.asked:
-            self._begin()
         if not asked.answer.done():
             asked.answer.set_result(report)
+        self.rss_bytes = report.rss_bytes
+        if not asked.is_taken_back:
+            self.jobs_done += 1
+            took_s = asyncio.get_running_loop().time() - self._began_s
+            self.mean_s = took_s if self.mean_s is None else (3 * self.mean_s + took_s) / 4
+        if self.asked:
+            self._begin()
         if self._watcher is not None:
             self._watcher.answered(self, report)
+        return True
+
+    def _hear_ready(self, kind: str, body: Any) -> bool:  # noqa: ANN401 - the JSON border
+        if kind != "ready":
+            raise ValueError(kind)
+        self.sandbox = Sandbox(**body)
+        self._ready.set_result(None)
         return True
 
     def gone(self, reason: Gone) -> None:
@@ -284,7 +288,9 @@ class Child:
 
     def _forward(self, progress: StepProgress, asked: Asked) -> None:
         now_s = asyncio.get_running_loop().time()
-        if asked.hooks.on_progress is not None and now_s >= self._progress_at_s:
+        if asked.hooks.on_progress is None or asked.is_taken_back:
+            return
+        if now_s >= self._progress_at_s:
             self._progress_at_s = now_s + _PROGRESS_INTERVAL_S
             asked.hooks.on_progress(progress)
 

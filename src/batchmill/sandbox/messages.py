@@ -6,7 +6,7 @@ child  ──► {"ready": Sandbox} · {"progress": 0.4, "step": "resize"} · {"
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from batchmill.model.item import Output, SkipReason
 from batchmill.model.limits import Limits
@@ -119,10 +119,22 @@ def decode(line: bytes) -> tuple[str, Any]:
     Raises:
         ValueError: the line is no JSON object with exactly one key.
     """
-    parsed = json.loads(line.decode())
+    parsed = json.loads(line.decode(), parse_constant=_refuse)
     if not isinstance(parsed, dict) or len(parsed) != 1:
         raise ValueError("not a message")
     return next(iter(parsed.items()))
+
+
+def _refuse(constant: str) -> NoReturn:
+    """Refuse NaN and infinity, which other readers of JSON don't know."""
+    raise ValueError(constant)
+
+
+def _output(**fields: Any) -> Output:  # noqa: ANN401 - the JSON border
+    output = Output(**fields)
+    if type(output.bytes) is not int or output.bytes < 0 or not isinstance(output.name, str):
+        raise ValueError("not an output")
+    return output
 
 
 def job_from(body: dict[str, Any]) -> Job:
@@ -140,7 +152,7 @@ def report_from(body: dict[str, Any]) -> Report:
     error = body.get("error")
     skipped = body.get("skipped")
     return Report(
-        outputs=tuple(Output(**output) for output in body["outputs"]),
+        outputs=tuple([_output(**each) for each in body["outputs"]]),
         data=dict(storable(body["data"])),
         warnings=tuple(storable(body["warnings"])),
         skipped=SkipReason(skipped) if skipped else None,

@@ -22,7 +22,7 @@ from enum import Enum, auto
 from operator import attrgetter
 from pathlib import Path
 
-from batchmill.errors.item import ChildCrashedError, ItemError
+from batchmill.errors.item import ItemError
 from batchmill.errors.outage import RunnerUnavailableError
 from batchmill.sandbox import taking
 from batchmill.sandbox.channel import Gone
@@ -44,6 +44,8 @@ BACKLOG_S = 0.03
 """With less work than this to do an owner gets no further child: it would come too late."""
 MOST_LOSING = 1_000
 """Of so many owners is remembered that their last child did not come back."""
+_ROUNDS = 100
+"""So many children may end, over other jobs, before they come to a job that was sent ahead."""
 _CLOSED = "the pool is closed"
 _NO_HOOKS = Hooks()
 _BYTES = attrgetter("bytes")
@@ -122,9 +124,12 @@ class Pool:
         async with self._warming:
             while self._population < self.size and self._free_slots:
                 self._free_slots -= 1
+                self._starting_now += 1
                 try:
                     self._idle.append(await self._start_child())
                 finally:
+                    self._starting_now -= 1
+                    self._left_one.set()
                     self._free_slot()
 
     async def run(self, job: Job, *, owner: str, wall_s: float, hooks: Hooks = _NO_HOOKS) -> Report:
@@ -139,15 +144,16 @@ class Pool:
             ChildCrashedError, AttemptTimeoutError, OutOfMemoryError: the child is gone.
             RunnerUnavailableError: no child could be started.
         """
-        while True:
+        for _ in range(_ROUNDS):
             if self._closed:
                 raise RunnerUnavailableError(detail=_CLOSED)
             loop = asyncio.get_running_loop()
             place: asyncio.Future[_Place] = loop.create_future()
             wanted = _Wanted(job, owner, wall_s, hooks, loop.time(), place)
-            child, asked = await self._placed(wanted)
             with suppress(NotBegunError):  # another one takes it
+                child, asked = await self._placed(wanted)
                 return await self._answered(child, asked, job)
+        raise RunnerUnavailableError(detail="no child came to it")
 
     async def trim(self, *, room: int = 0) -> None:
         """End the eldest idle children until there is memory for all, and for `room` more."""
@@ -189,8 +195,8 @@ class Pool:
     async def _placed(self, wanted: "_Wanted") -> tuple[Child, Asked]:
         """Wait until a child was sent the job."""
         self._waiting.append(wanted)
-        self._deal()
         try:
+            self._deal()
             place = await wanted.place
         except BaseException:
             self._withdraw(wanted)
@@ -231,7 +237,10 @@ class Pool:
         try:
             return child, self._ask(child, wanted)
         except Gone as end:
-            raise ChildCrashedError(wanted.job.name, str(end)) from end
+            raise NotBegunError from end
+        except Exception:
+            child.stop()
+            raise
 
     def _deal(self) -> None:
         """Give those who wait, first come first served, what there is for them now."""
@@ -242,7 +251,12 @@ class Pool:
         for wanted in list(self._waiting):
             if wanted.owner in passed or wanted.place.done():
                 continue
-            place = self._place_for(wanted)
+            try:
+                place = self._place_for(wanted)
+            except Exception as error:  # its own, such as a source that is gone: others go on
+                self._waiting.remove(wanted)
+                wanted.place.set_exception(error)
+                continue
             if place is not None:
                 self._waiting.remove(wanted)
                 wanted.place.set_result(place)
@@ -261,8 +275,15 @@ class Pool:
                 self._busy.add(child)
                 self._free_slots -= 1
                 child.owner = wanted.owner
-                with suppress(Gone):
+                try:
                     return child, self._ask(child, wanted)
+                except Gone:
+                    continue
+                except Exception:
+                    self._busy.discard(child)
+                    self._idle.append(child)
+                    self._free_slots += 1
+                    raise
         own = [child for child in self._busy if child.owner == wanted.owner]
         if self._free_slots and self._is_another_due(wanted, own):
             self._free_slots -= 1
@@ -297,10 +318,14 @@ class Pool:
 
         Raises:
             Gone: the child has ended.
+            RunnerUnavailableError: the source can't be moved there.
         """
         self._jobs += 1
         inside = child.folders.hold(wanted.job, self._jobs, child.places[-1])
-        os.rename(wanted.job.source, inside.source)  # noqa: PTH104 - a `Path` costs as much
+        try:
+            os.rename(wanted.job.source, inside.source)  # noqa: PTH104 - a `Path` costs as much
+        except OSError as error:
+            raise RunnerUnavailableError(detail=str(error)) from error
         try:
             asked = child.ask(inside, wall_s=wanted.wall_s, hooks=wanted.hooks)
         except BaseException:
@@ -318,7 +343,8 @@ class Pool:
             report = await asked.answer
             if not report.outputs:
                 return report
-            small = sum(map(_BYTES, report.outputs)) <= taking.SMALL_BYTES
+            many = len(report.outputs) > taking.FEW
+            small = not many and sum(map(_BYTES, report.outputs)) <= taking.SMALL_BYTES
             if small:
                 outputs = taking.take(report.outputs, asked.job, job.folder)
             else:

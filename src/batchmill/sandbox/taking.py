@@ -19,6 +19,12 @@ from batchmill.storage import disk
 
 SMALL_BYTES: Final = 2**18
 """Copying so much takes less than handing it to a thread."""
+FEW: Final = 16
+"""And so many files."""
+MOST: Final = 10_000
+"""More outputs of one job are refused."""
+MOST_BYTES: Final = 8 * 2**30
+"""More bytes of all outputs of one job are refused, as of one file in the child."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -34,6 +40,8 @@ def take(outputs: Sequence[Output], inside: Job, folder: str) -> tuple[Output, .
         StorageFullError: there is no room for the copies.
     """
     taken = []
+    if len(outputs) > MOST or sum([each.bytes for each in outputs]) > MOST_BYTES:
+        raise ChildCrashedError(inside.name, "it made too much")
     try:
         # Step by step: the child may have put links in the place of its folders.
         job = os.open(inside.folder, _FOLDER)
@@ -47,7 +55,7 @@ def take(outputs: Sequence[Output], inside: Job, folder: str) -> tuple[Output, .
                 os.unlink(each.name, dir_fd=out)  # now: the next file here is made in its place
         finally:
             os.close(out)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the second: a name that no file can have
         raise ChildCrashedError(inside.name, "its outputs are not what it reported") from error
     return tuple(taken)
 

@@ -167,12 +167,20 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     For calls that use what must not be closed or removed under them, a descriptor above all,
     whose number the next file gets; or that write a file which must not appear after them.
     """
-    running = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait({running})
-        raise
+    return await to_its_end(asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs)))
+
+
+async def to_its_end(running: asyncio.Future[T]) -> T:
+    """Wait for a future, for its end even when cancelled, however often."""
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return running.result()
 
 
 def flush_file(path: Path, *, mode: int | None = None, sync: Sync = os.fsync) -> None:

@@ -32,6 +32,7 @@ KNOWN: Final = 1_000
 class _Mean:
     number: int = 0
     total_s: float = 0.0
+    last_s: float = 0.0
 
     @property
     def s(self) -> float:
@@ -39,6 +40,7 @@ class _Mean:
 
     def add(self, passed_s: float, files: int) -> None:
         self.number += files
+        self.last_s = passed_s / files
         self.total_s += min(passed_s, files * CHUNK_S)
 
 
@@ -84,7 +86,9 @@ class SlotUsage:
     def is_small(self, batch_id: BatchId) -> bool:
         """Say whether files of a batch are known to take so little that several share a slot."""
         mean = self._means.get(batch_id)
-        return mean is not None and mean.number >= LEAST_SEEN and mean.s <= SMALL_S
+        return (
+            mean is not None and mean.number >= LEAST_SEEN and max(mean.s, mean.last_s) <= SMALL_S
+        )
 
     def end(self, claimed: Claimed, *, files: int = 1) -> None:
         """Note that an item has left its slot, where it has not before; `files` had it together."""
