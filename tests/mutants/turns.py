@@ -60,8 +60,8 @@ MUTANTS = (
     Mutant(
         "ahead-limits",
         "src/batchmill/sandbox/child_process.py",
-        "        rlimits.set_for_job(self.pid, asked.job.limits)",
-        "        self.jobs_done or rlimits.set_for_job(self.pid, asked.job.limits)",
+        "        if self._channel.handle is not None:",
+        "        if self._channel.handle is not None and not self.jobs_done:",
         "each job that was sent ahead has its own processor time and memory",
         ("tests/sandbox/test_ahead.py",),
     ),

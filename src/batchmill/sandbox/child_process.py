@@ -256,7 +256,8 @@ class Child:
     def _begin(self) -> None:
         """Arm the limits of the job that is at work from now on."""
         loop, asked = asyncio.get_running_loop(), self.asked[0]
-        rlimits.set_for_job(self.pid, asked.job.limits)
+        if self._channel.handle is not None:
+            rlimits.set_for_job(self._channel.handle.pid, asked.job.limits)
         self._began_s = loop.time()
         if asked.hooks.on_begun is not None and not asked.is_taken_back:
             asked.hooks.on_begun()

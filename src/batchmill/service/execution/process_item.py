@@ -92,10 +92,6 @@ class _Clock:
     began_s: float = field(default_factory=time.monotonic)
     is_begun: bool = False
 
-    def begin(self) -> None:
-        if not self.is_begun:
-            self.began_s, self.is_begun = time.monotonic(), True
-
 
 @asynccontextmanager
 async def _attempt(
@@ -107,8 +103,8 @@ async def _attempt(
     clock: _Clock,
 ) -> AsyncIterator[Outcome]:
     def report(fraction: float) -> None:
-        if not fraction:
-            clock.begin()
+        if not fraction and not clock.is_begun:
+            clock.began_s, clock.is_begun = time.monotonic(), True
         keeper.report(claimed.claim, fraction)
 
     is_made, began_s = False, time.monotonic()

@@ -171,7 +171,9 @@ class Claimer:
     def _short(self) -> int:
         """Return how many slots have too little work ahead."""
         slots = self._usage.free_soon
-        ahead_s = sum(each.expected_s for each in self._waiting)
+        ahead_s = 0.0
+        for each in self._waiting:
+            ahead_s += each.expected_s
         return slots if ahead_s < AHEAD_S * slots else 0
 
     async def _claim(self, slots: int, passed: Passed) -> Sequence[Claimed]:
@@ -212,7 +214,8 @@ class Claimer:
     async def _put(self, claimed: Sequence[Claimed], *, first: bool) -> None:
         if not claimed:
             return
-        new = [Waiting(each, self._expected_s(each)) for each in claimed]
+        expected_s = self._usage.expected_s
+        new = [Waiting(each, expected_s(each.claim.batch_id, each.pipeline)) for each in claimed]
         async with self._filled:
             if self._stopped:
                 await self._give_back(new)
@@ -222,9 +225,6 @@ class Claimer:
             else:
                 self._waiting.extend(new)
             self._filled.notify(len(new))
-
-    def _expected_s(self, claimed: Claimed) -> float:
-        return self._usage.expected_s(claimed.claim.batch_id, claimed.pipeline)
 
     def _remove(self, lost: Collection[AttemptKey]) -> None:
         self._take_out(lambda each: each.claimed.claim.key in lost)

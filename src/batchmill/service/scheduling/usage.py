@@ -118,8 +118,10 @@ class SlotUsage:
     def free_soon(self) -> int:
         """How many slots are free or will be in a moment."""
         now_s = time.monotonic()
-        idle = max(0, self.slots - len(self._running))
-        return idle + sum(each.ends_soon(now_s) for each in self._running.values())
+        free = max(0, self.slots - len(self._running))
+        for each in self._running.values():
+            free += each.ends_soon(now_s)
+        return free
 
     def most(self, batch: Batch, *, slots: int, workers: int) -> int:
         """Return how many items of a batch give `slots` slots work for a second.
