@@ -196,7 +196,7 @@ async def story(sandbox):
     pids = []
     while len(pids) < {number} and not running.done():
         await asyncio.sleep(0.02)
-        told = sandbox.pool.scratch.path.glob("child-*/work/*/offspring")
+        told = sandbox.pool.scratch.path.rglob("offspring")
         pids = [pid for path in told for pid in path.read_text().split()]
     try:
         await running

@@ -99,8 +99,11 @@ def fold(conn: Connection, batch_id: BatchId, *, only: Collection[WorkerId] = ()
     rows = conn.execute(query).all()
     if not rows:
         return
-    gone = chosen & counters.c.worker_id.in_([row.worker_id for row in rows])
-    conn.execute(counters.delete().where(gone))
+    # One by one, by the whole key: for a list of them MariaDB scans the table, and so waits for
+    # rows of other batches while it holds this one's.
+    for row in rows:
+        mine = (counters.c.batch_id == batch_id) & (counters.c.worker_id == row.worker_id)
+        conn.execute(counters.delete().where(mine))
     totals = {name: sum(getattr(row, name) for row in rows) for name in SUMMED}
     grown = {name: plus(batches.c[name], total) for name, total in totals.items() if total}
     last_ms = max(to_ms(row.turn_at) for row in rows)

@@ -279,7 +279,7 @@ class Child:
     def _take_back(self, asked: Iterable[Asked]) -> None:
         """Let jobs go elsewhere that have not begun: the child finds no source, and says so.
 
-        Its answer to them counts for nothing. Whoever asked moves the source away.
+        Its answer to them counts for nothing. The caller moves the source away.
         """
         for each in asked:
             each.is_taken_back = True
