@@ -149,7 +149,7 @@ MUTANTS = (
     Mutant(
         "count-fold-keeps",
         _COUNTERS,
-        "conn.execute(counters.delete().where(gone))",
+        "conn.execute(counters.delete().where(mine))",
         "pass",
         "what is folded in counts once",
         (_COUNTED,),
