@@ -12,7 +12,6 @@ with intake. Medians of BENCH_ROUNDS, the rows in turn. Writes benchmarks/result
 """
 
 import os
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,19 @@ from functools import partial
 from pathlib import Path
 
 from systems import COMMAND, INLINE, NOOP, circumstances
-from whole import BEHIND, Spent, cpu_s, earlier, measured, publish, table, trees, turns, wall_s
+from whole import (
+    BEHIND,
+    Spent,
+    cpu_s,
+    earlier,
+    measured,
+    publish,
+    table,
+    trees,
+    turns,
+    unused,
+    wall_s,
+)
 from zipped import embedded, scaled, through
 
 ITEMS = int(os.environ.get("BENCH_ITEMS", "50000"))
@@ -75,9 +86,7 @@ def _archive(path: Path) -> Path:
 
 
 def _measured(row: Row, tree: Path, archive: Path) -> Spent:
-    folder = archive.parent / "run"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o755)
+    folder = unused(archive.parent / "runs")
     running = scaled if row.database == "PostgreSQL" else embedded
     command = COMMAND if row.has_children else INLINE
     with running(tree, folder, command=command, **SETTINGS) as system:

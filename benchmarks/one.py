@@ -42,6 +42,7 @@ from whole import (
     table,
     trees,
     turns,
+    unused,
     version,
     wall_s,
     whole,
@@ -117,14 +118,14 @@ def _pixels(path: Path) -> tuple[int, int]:
 
 def _ours(tree: Path, photo: Path, folder: Path) -> dict[str, Row]:
     def run() -> Spent:
-        return batchmill(tree, "run", "web", str(photo), "-o", str(_empty(folder)))
+        return batchmill(tree, "run", "web", str(photo), "-o", str(_out(folder)))
 
     def library() -> Spent:
-        script = [sys.executable, "-c", LIBRARY_SCRIPT, str(photo), str(_empty(folder))]
+        script = [sys.executable, "-c", LIBRARY_SCRIPT, str(photo), str(_out(folder))]
         return whole(script, package(tree))
 
     def bare() -> Spent:
-        return floor(tree, [photo], _empty(folder), "web", "webp")
+        return floor(tree, [photo], _out(folder), "web", "webp")
 
     return {
         OURS: run,
@@ -133,7 +134,7 @@ def _ours(tree: Path, photo: Path, folder: Path) -> dict[str, Row]:
         "`batchmill --version`": partial(batchmill, tree, "--version"),
         "`batchmill --help`": partial(batchmill, tree, "--help"),
         "`batchmill run --help`": partial(batchmill, tree, "run", "--help"),
-        "`batchmill serve`, until /readyz answers 200": lambda: _ready(tree, _empty(folder)),
+        "`batchmill serve`, until /readyz answers 200": lambda: _ready(tree, _out(folder)),
     }
 
 
@@ -156,23 +157,23 @@ def _peers(photo: Path, folder: Path) -> dict[str, Row]:
 
     def by_sharp_cli() -> Spent:
         resize = ["resize", str(BOX), str(BOX), "--fit", "inside", "--withoutEnlargement"]
-        made = ["-f", "webp", "-q", str(QUALITY), "-i", str(photo), "-o", str(_empty(folder))]
+        made = ["-f", "webp", "-q", str(QUALITY), "-i", str(photo), "-o", str(_out(folder))]
         return whole([*cli, *made, *resize])
 
     def by_sharp() -> Spent:
-        script = ["node", "-e", SHARP_SCRIPT, str(photo), str(_empty(folder) / "made.webp")]
+        script = ["node", "-e", SHARP_SCRIPT, str(photo), str(_out(folder) / "made.webp")]
         return whole(script, {**os.environ, "NODE_PATH": str(PEER / "node_modules")})
 
     def by_pillow() -> Spent:
-        made = str(_empty(folder) / "made.webp")
+        made = str(_out(folder) / "made.webp")
         return whole([sys.executable, "-c", PILLOW_SCRIPT, str(photo), made])
 
     def by_vipsthumbnail() -> Spent:
-        made = f"{_empty(folder)}/%s.webp[Q={QUALITY},strip]"
+        made = f"{_out(folder)}/%s.webp[Q={QUALITY},strip]"
         return whole([VIPSTHUMBNAIL, str(photo), "--size", f"{BOX}x{BOX}>", "-o", made])
 
     def by_mogrify() -> Spent:
-        made = ["-path", str(_empty(folder)), "-format", "webp", "-quality", str(QUALITY)]
+        made = ["-path", str(_out(folder)), "-format", "webp", "-quality", str(QUALITY)]
         resize = ["-auto-orient", "-resize", f"{BOX}x{BOX}>", "-strip"]
         return whole([MOGRIFY, *made, *resize, str(photo)])
 
@@ -181,11 +182,8 @@ def _peers(photo: Path, folder: Path) -> dict[str, Row]:
     return rows | ({MOGRIFY: by_mogrify} if shutil.which(MOGRIFY) else {})
 
 
-def _empty(folder: Path) -> Path:
-    out = folder / "out"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
-    return out
+def _out(folder: Path) -> Path:
+    return unused(folder / "out")
 
 
 # ---------------------------------------------------------------- the page

@@ -49,6 +49,7 @@ from whole import (
     table,
     trees,
     turns,
+    unused,
     version,
     wall_s,
     whole,
@@ -85,11 +86,8 @@ class Photos:
         return [file for group in self.groups.values() for file in group]
 
     def out(self, name: str) -> Path:
-        """Return a folder for the results of a row, without those of the round before."""
-        found = self.scratch / name.replace("`", "").replace("/", "-")
-        shutil.rmtree(found, ignore_errors=True)
-        found.mkdir(parents=True)
-        return found
+        """Return a new folder for the results of a row."""
+        return unused(self.scratch / name.replace("`", "").replace("/", "-"))
 
 
 def main(folder: Path) -> None:

@@ -11,7 +11,6 @@ the ZIP to the batch's end. Needs Node and PostgreSQL. Writes benchmarks/results
 """
 
 import os
-import shutil
 import statistics
 import tempfile
 import zipfile
@@ -41,6 +40,7 @@ from whole import (
     table,
     trees,
     turns,
+    unused,
     wall_s,
     whole,
 )
@@ -74,10 +74,8 @@ class Work:
     scratch: Path
 
     def empty(self) -> Path:
-        """Return a new folder, without what an earlier run left."""
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        self.scratch.mkdir(mode=0o755)
-        return self.scratch
+        """Return a new folder."""
+        return unused(self.scratch)
 
 
 def main() -> None:
