@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import Protocol
+from typing import ParamSpec, Protocol
 
 from isal import igzip_lib, isal_zlib
 
@@ -27,6 +27,10 @@ from batchmill.model.item import ArchiveEntry, Input
 from batchmill.model.limits import Limits
 from batchmill.storage import disk
 
+P = ParamSpec("P")
+
+SMALL_BYTES = 2**18
+"""Unpacking so much takes less than handing it to a thread."""
 RATIO_FROM_BYTES = 10_000_000
 """Up to this size an entry may be any number of times larger than packed."""
 
@@ -41,7 +45,7 @@ async def unpack_entry(
 ) -> None:
     """Write the file that `pieces`, the whole range of `source.entry`, hold to the new `target`.
 
-    Every piece is inflated, checked and written in a thread; on an error there is no target.
+    What is large is inflated, checked and written in a thread; on an error there is no target.
 
     Raises:
         EncryptedFileError, UnsupportedTypeError, UnpacksTooLargeError, UnreadableFileError:
@@ -50,13 +54,19 @@ async def unpack_entry(
         StorageFullError: no space for `target`.
     """
     unpacking = _Unpacking(source, target, limits)
+    is_small = max(source.bytes, unpacking.entry.compressed_bytes) <= SMALL_BYTES
+    run = _at_once if is_small else disk.in_thread
     try:
         async for piece in pieces:
-            await disk.in_thread(unpacking.feed, piece)
-        await disk.in_thread(unpacking.finish)
+            await run(unpacking.feed, piece)
+        await run(unpacking.finish)
     except BaseException:
-        await disk.in_thread(unpacking.discard)
+        await run(unpacking.discard)
         raise
+
+
+async def _at_once(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    call(*args, **kwargs)
 
 
 def unpack_local(archive: Path, source: Input, target: Path, *, limits: Limits) -> None:

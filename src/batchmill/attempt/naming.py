@@ -30,13 +30,13 @@ class Facts:
 
     def fields(self) -> dict[str, str]:
         """Return the text of every field in `model.pipeline.OUTPUT_FIELDS`."""
-        source = PurePosixPath(safe_path(self.source))
+        folder, _, name = safe_path(self.source).rpartition("/")
         made = PurePosixPath(safe_path(self.made))
         return {
-            "dir": "" if str(source.parent) == "." else str(source.parent),
+            "dir": folder,
             "stem": made.stem,
             "ext": made.suffix.removeprefix("."),
-            "name": source.name,
+            "name": name,
             "index": str(self.index),
             "w": str(self.width or 0),
             "h": str(self.height or 0),
@@ -51,7 +51,7 @@ def output_name(template: str, facts: Facts, taken: Container[str] = ()) -> str:
     """
     fields = facts.fields()
     filled = _FIELD.sub(lambda match: fields.get(match[1], match[0]), template)
-    return unique(safe_path(filled), taken)
+    return unique(safe_path(filled.removeprefix("/")), taken)  # "/" alone is left of no {dir}
 
 
 def safe_path(text: str) -> str:

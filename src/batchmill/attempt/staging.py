@@ -23,8 +23,9 @@ def link_or_copy(source: Path, target: Path) -> None:
 
     A link would let a child that is not confined by Landlock change the original.
     """
-    real = source.resolve(strict=True)
+    if source.is_symlink():  # a hard link would be one to the link
+        source = source.resolve(strict=True)
     try:
-        os.link(real, target)
+        os.link(source, target)
     except OSError:
-        shutil.copyfile(real, target)
+        shutil.copyfile(source, target)

@@ -1,9 +1,10 @@
 """Binds attempts to the server: inputs from storage, limits of the tier, children of the pool."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from batchmill.archives.entry import unpack_entry
 from batchmill.attempt.context import AttemptContext, Remote
@@ -14,6 +15,7 @@ from batchmill.errors.request import NotFoundError
 from batchmill.model import pipeline as pipelines
 from batchmill.model.item import Input, ItemId
 from batchmill.model.limits import Limits
+from batchmill.model.pipeline import Pipeline
 from batchmill.operations import registry
 from batchmill.sandbox.child_process import Hooks
 from batchmill.sandbox.messages import StepProgress
@@ -34,6 +36,7 @@ def attempts_in(
 
     `on_remote` hears of items that wait for another server.
     """
+    parsed = _last_parsed()
 
     @asynccontextmanager
     async def attempt(claimed: Claimed, report: Callable[[float], None]) -> AsyncIterator[Finished]:
@@ -43,7 +46,7 @@ def attempts_in(
         def on_progress(progress: StepProgress) -> None:
             report(progress.fraction)
 
-        pipeline = pipelines.parse(claimed.pipeline)
+        pipeline = parsed(claimed.pipeline)
         limits = server.settings.tier(claimed.tier).attempt(
             wall_s=pipeline.timeout_s or DEFAULT_TIMEOUT_S
         )
@@ -61,6 +64,19 @@ def attempts_in(
             yield finished
 
     return attempt
+
+
+def _last_parsed() -> Callable[[Mapping[str, Any]], Pipeline]:
+    """Return a `parse` that knows the last pipeline again: the next item's is the same mostly."""
+    last: tuple[Mapping[str, Any], Pipeline] | None = None
+
+    def parsed(body: Mapping[str, Any]) -> Pipeline:
+        nonlocal last
+        if last is None or last[0] != body:
+            last = body, pipelines.parse(body)
+        return last[1]
+
+    return parsed
 
 
 async def stage_input(storage: Storage, source: Input, target: Path, *, limits: Limits) -> None:
