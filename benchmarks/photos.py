@@ -29,4 +29,4 @@ def kind(file: str) -> str:
         return "JPEG with profile" if image.get_typeof("icc-profile-data") else "JPEG"
     if loader == "png":
         return "PNG with alpha" if image.hasalpha() else "PNG"
-    return {"heif": "AVIF", "webp": "WebP", "tiff": "TIFF"}[loader]
+    return {"heif": "AVIF", "webp": "WebP", "tiff": "TIFF", "gif": "GIF"}[loader]
