@@ -1,5 +1,6 @@
 """Picture files made for tests, and one line to put a file through steps."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,11 @@ def outputs(source: Path, report: Report) -> list[Path]:
     """Return where the outputs of `run(source, …)` lie."""
     folder = source.parent / f"{source.name}.job" / "out"
     return [folder / output.name for output in report.outputs]
+
+
+def digests(source: Path, report: Report) -> list[str]:
+    """Return the sha256 of each output of `run(source, …)`."""
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs(source, report)]
 
 
 def output(source: Path, steps: Steps, *, limits: Limits | None = None) -> Path:

@@ -1,9 +1,11 @@
 """Puts finished files where they belong: whole or not at all, never two under one name."""
 
 import asyncio
+import hashlib
 import json
 import os
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,7 +17,7 @@ from batchmill.attempt.run import Finished
 from batchmill.errors.item import OutputExistsError, OutputUnwritableError
 from batchmill.local.inputs import LocalInput
 from batchmill.local.results import SavedFile
-from batchmill.operations.files import row
+from batchmill.model.item import Output
 from batchmill.storage import disk
 
 TOGETHER: Final = 8
@@ -248,8 +250,15 @@ def _with_data_file(item: LocalInput, finished: Finished) -> Finished:
     """Turn what was found out into a JSON file, where no step made a file."""
     path = finished.folder / "data.json"
     text = json.dumps(finished.result.data, ensure_ascii=False, indent=2, allow_nan=False)
-    path.write_text(f"{text}\n", encoding="utf-8")
-    output = replace(row(path, "application/json"), name=safe_path(f"{item.name}.json"))
+    body = f"{text}\n".encode()
+    path.write_bytes(body)
+    output = Output(
+        name=safe_path(f"{item.name}.json"),
+        bytes=len(body),
+        media_type="application/json",
+        sha256=hashlib.sha256(body).hexdigest(),
+        crc32=zlib.crc32(body),
+    )
     return replace(finished, result=replace(finished.result, outputs=(output,)), files=(path,))
 
 

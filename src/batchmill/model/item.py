@@ -121,13 +121,16 @@ class ArchiveEntry:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One file that an attempt made. `key` is empty until the bytes are in storage."""
+    """One file that an attempt made. `key` is empty until the bytes are in storage.
+
+    Its checksums are made when the file is taken out of the child, which is not asked for them.
+    """
 
     name: str
     bytes: int
     media_type: str
-    sha256: str
-    crc32: int
+    sha256: str = ""
+    crc32: int = 0
     width: int | None = None
     height: int | None = None
     frames: int | None = None

@@ -144,8 +144,9 @@ def _computed(picture: "Picture") -> "Picture":
 
 
 def _found(job: Job, trace: _Trace, *, tolerant: bool) -> Work:
-    out = Path(job.folder) / OUT
-    out.mkdir(exist_ok=True)
+    out = Path(job.folder, OUT)
+    if not out.is_dir():
+        out.mkdir()
     return Work(
         source=_source(job),
         folder=out,

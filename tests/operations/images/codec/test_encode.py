@@ -1,6 +1,4 @@
-import hashlib
 import struct
-import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -67,8 +65,7 @@ def test_every_format_is_written_and_reported_as_it_is(photo: Path, format_: str
     content = path.read_bytes()
     extension, media_type = FORMATS[format_]
     assert (row.name, row.media_type) == (f"photo.{extension}", media_type)
-    assert (row.bytes, row.sha256) == (len(content), hashlib.sha256(content).hexdigest())
-    assert row.crc32 == zlib.crc32(content)
+    assert row.bytes == len(content)
     with Image.open(BytesIO(content)) as image:
         assert image.get_format_mimetype() == media_type
         assert image.size == (row.width, row.height) == (80, 120)
