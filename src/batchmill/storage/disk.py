@@ -6,8 +6,10 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from errno import EDQUOT, EINVAL, EIO, ENODEV, ENOSPC, ENOTCONN, EROFS, ESTALE, ETIMEDOUT
+from functools import partial
 from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import IO, Final, ParamSpec, TypeVar
@@ -167,7 +169,8 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     For calls that use what must not be closed or removed under them, a descriptor above all,
     whose number the next file gets; or that write a file which must not appear after them.
     """
-    return await to_its_end(asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs)))
+    run = partial(copy_context().run, call, *args, **kwargs)  # `to_thread` would add a task
+    return await to_its_end(asyncio.get_running_loop().run_in_executor(None, run))
 
 
 async def to_its_end(running: asyncio.Future[T]) -> T:
