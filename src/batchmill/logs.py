@@ -43,13 +43,27 @@ class Event(StrEnum):
     QUEUE_PAUSED = "queue.paused", "An administrator paused all work; `reason` is what they said."
     QUEUE_RESUMED = "queue.resumed", "An administrator let the queue go on."
     BATCH_ACCEPTED = "batch.accepted", "A batch is stored; from here on it is not lost."
+    BATCH_STARTED = (
+        "batch.started",
+        "A worker has begun a batch, or a retry of it; `message` says how many files there are.",
+    )
     BATCH_PAUSED = "batch.paused", "A batch starts no more items until it is resumed."
     BATCH_RESUMED = "batch.resumed", "A paused batch goes on."
     BATCH_CANCELLING = "batch.cancelling", "A batch is being cancelled; finished results stay."
     BATCH_RETRIED = "batch.retried", "Items of a batch that failed are tried again."
-    BATCH_ENDED = "batch.ended", "Every item of a batch has ended; it says how many succeeded."
+    BATCH_ENDED = (
+        "batch.ended",
+        "Every item of a batch has ended; it counts them, and `reason` says why it was stopped.",
+    )
     BATCH_DELETED = "batch.deleted", "A batch and all its files are gone."
-    ITEM_FINISHED = "item.finished", "What became of a file; `place` is its own in the batch: 3/5."
+    ITEM_STARTED = (
+        "item.started",
+        "A file is begun; only of batches that take one at a time, `place` is its own: [3/5].",
+    )
+    ITEM_FINISHED = (
+        "item.finished",
+        "What became of a file after `run_s` seconds; a failure has its `code` and `error`.",
+    )
     ITEM_FAILED = "item.failed", "An attempt failed; the item is tried again or given up."
     ITEM_LOST = "item.lost", "A claim ran out during the attempt; its work was thrown away."
     ITEM_HANDED_BACK = "item.handed_back", "A worker gave an item back unfinished."

@@ -124,7 +124,8 @@ def test_a_batch_that_is_being_cancelled_ends_as_cancelled_when_its_last_item_fi
     rows.at_any_time(batches.start_cancelling, BATCH)
     settled = rows.finish(claimed)
     assert settled is not None
-    assert settled.ended is BatchStatus.CANCELLED
+    assert settled.ended is not None
+    assert settled.ended.status is BatchStatus.CANCELLED
     assert rows.counts() == {"completed": 1}
 
 

@@ -352,7 +352,7 @@ def test_a_cancellation_beside_a_claim_cancels_what_was_claimed(database: Databa
         batch_control._cancel_chunk(conn, BATCH, retention_ms=WEEK_MS)
 
     both_at_once(database, claim, cancel)
-    while rows.at_any_time(batch_control._cancel_chunk, BATCH, retention_ms=WEEK_MS):
+    while rows.at_any_time(batch_control._cancel_chunk, BATCH, retention_ms=WEEK_MS)[0]:
         pass
     assert rows.counts() == {"cancelled": len(ids)}
     assert rows.batch_row()["status"] == "cancelled"

@@ -183,7 +183,7 @@ def test_why_a_batch_was_stopped_is_said_although_something_was_away(
     rows = Rows(database)
     begun_outage(rows)
     rows.at_any_time(batches.start_cancelling, BATCH, reason=why)
-    while rows.at_any_time(batch_control._cancel_chunk, BATCH, retention_ms=1_000):
+    while rows.at_any_time(batch_control._cancel_chunk, BATCH, retention_ms=1_000)[0]:
         pass
     batch = rows.batch_as_read()
     assert (batch.status, batch.pause_reason, batch.outage_since) == ("cancelled", why, None)
@@ -212,7 +212,7 @@ def test_a_batch_that_ends_waits_for_nothing_any_more(database: Database) -> Non
     rows.finish(away, NO_MODEL)
     rows.at_any_time(batches.start_cancelling, BATCH)
     rows.finish(done, DONE)
-    while rows.at_any_time(batch_control._cancel_chunk, BATCH, retention_ms=1_000):
+    while rows.at_any_time(batch_control._cancel_chunk, BATCH, retention_ms=1_000)[0]:
         pass
     batch = rows.batch_as_read()
     assert (batch.status, batch.outage_since, batch.pause_reason) == ("cancelled", None, None)

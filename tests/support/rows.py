@@ -178,7 +178,7 @@ class Rows:
             for row in self.at_any_time(items.of_worker, worker_id):
                 by_batch.setdefault(row.claim.batch_id, []).append(row.claim)
             for batch_id, lost in by_batch.items():
-                rescued += self.do(transitions.rescue, batch_id, worker_id, lost, **how)
+                rescued += self.do(transitions.rescue, batch_id, worker_id, lost, **how).items
         return rescued
 
     def item(self, item_id: ItemId) -> dict[str, Any]:

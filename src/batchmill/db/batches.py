@@ -22,7 +22,6 @@ from sqlalchemy import (
     cast,
     func,
     literal,
-    null,
     select,
     update,
 )
@@ -257,11 +256,13 @@ def forsake(conn: Connection, batch_id: BatchId) -> bool:
 
 
 def start_cancelling(conn: Connection, batch_id: BatchId, *, reason: str | None = None) -> bool:
-    """Mark a batch that has not ended: from now on no item of it can be claimed."""
+    """Mark a batch that has not ended: from now on no item of it can be claimed.
+
+    `reason` says why the server stops it; without one, a person does.
+    """
     unended = sorted(set(BatchStatus) - ENDED - {BatchStatus.CANCELLING})
     allowed = batches.c.status.in_(unended)
-    why = {"pause_reason": reason} if reason is not None else {"pause_reason": _own_reason()}
-    over = {"status": BatchStatus.CANCELLING, "open": False, **OUTAGE_OVER, **why}
+    over = {"status": BatchStatus.CANCELLING, "open": False, **OUTAGE_OVER, "pause_reason": reason}
     return change(conn, batch_id, allowed, **over)
 
 
@@ -394,11 +395,6 @@ def existing(conn: Connection, ids: Collection[str]) -> set[BatchId]:
 def delete(conn: Connection, batch_id: BatchId) -> bool:
     """Remove the row of a batch whose items are gone already."""
     return conn.execute(batches.delete().where(batches.c.id == batch_id)).rowcount == 1
-
-
-def _own_reason() -> ColumnElement[str | None]:
-    """Return the reason of a pause, but not that of an outage."""
-    return case((batches.c.outage_since.is_(None), batches.c.pause_reason), else_=null())
 
 
 def _busy_ms(

@@ -30,6 +30,7 @@ from batchmill.db.types import NOW, Clock, one_of
 from batchmill.model.batch import BatchId, BatchStatus
 from batchmill.model.item import (
     IN_FLIGHT,
+    UNSUCCESSFUL,
     WAITING,
     ArchiveEntry,
     Claim,
@@ -279,6 +280,14 @@ def in_status(
     return [(row[0], ItemStatus(row[1])) for row in conn.execute(query)]
 
 
+def running(conn: Connection, batch_id: BatchId, *, now: Clock = NOW) -> Mapping[ItemId, int]:
+    """Return what is being worked on of a batch, and for how many milliseconds."""
+    query = select(items.c.id, now - items.c.started_at).where(
+        items.c.batch_id == batch_id, items.c.status == ItemStatus.PROCESSING
+    )
+    return {row[0]: int(row[1]) for row in conn.execute(query)}
+
+
 def cancel(conn: Connection, ids: Sequence[ItemId], *, seen: ItemStatus, now: Clock = NOW) -> int:
     """Cancel items that are still in the status seen; a running one loses its claim."""
     return _move(conn, ids, seen, status=ItemStatus.CANCELLED, ended_at=now, **_RELEASED)
@@ -330,8 +339,8 @@ def _entry(entry: ArchiveEntry | None) -> dict[str, int] | None:
     return {name: getattr(entry, name) for name in ArchiveEntry.__slots__}
 
 
-_WITHOUT_RESULT = frozenset({ItemStatus.CANCELLED, ItemStatus.PENDING})
-"""What an item is in that no finish of its newest attempt has made."""
+_WITHOUT_RESULT = frozenset({ItemStatus.CANCELLED, ItemStatus.PENDING}) | UNSUCCESSFUL
+"""What an item is in whose row names no file of its newest attempt."""
 _FENCE = ("id", "attempt")
 """What an attempt must still be for its finish to count."""
 _NO_ERROR: dict[str, Any] = {

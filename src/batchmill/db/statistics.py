@@ -36,14 +36,15 @@ def by_family(conn: Connection) -> Mapping[str, Counts]:
     return {row[0]: _counts(row[1:]) for row in conn.execute(query) if row[0]}
 
 
-def batches_by_status(conn: Connection, family: str) -> Mapping[BatchStatus, int]:
-    """Count a family's batches by their status."""
+def batches_by_status(conn: Connection, family: str) -> Mapping[tuple[BatchStatus, bool], int]:
+    """Count a family's batches by their status, and by whether a reason stands beside it."""
+    has_reason = case((batches.c.pause_reason.is_(None), 0), else_=1).label("has_reason")
     query = (
-        select(batches.c.status, func.count())
+        select(batches.c.status, has_reason, func.count())
         .where(batches.c.family == family)
-        .group_by(batches.c.status)
+        .group_by(batches.c.status, has_reason)
     )
-    return {BatchStatus(status): number for status, number in conn.execute(query)}
+    return {(BatchStatus(row[0]), bool(row[1])): row[2] for row in conn.execute(query)}
 
 
 def mean_run_ms(conn: Connection, family: str) -> float | None:

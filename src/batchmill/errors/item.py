@@ -161,6 +161,19 @@ class AttemptTimeoutError(ItemError):
         self.limit_s = limit_s
 
 
+class BatchTimeoutError(ItemError):
+    """The time limit of the batch was over while the file was being worked on."""
+
+    code = "batch_timeout"
+    budget = "timeouts"
+    remedy = "Send fewer files in one batch, or raise BATCHMILL_SEQUENTIAL_BATCH_TIMEOUT_S."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} was stopped: the time limit of its batch was over; send fewer files at once"
+        )
+
+
 class OperationFailedError(ItemError):
     """An operation failed in a way it did not foresee."""
 

@@ -19,6 +19,7 @@ from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import FINAL, ItemId, ItemStatus
 from batchmill.service.context import ServerContext
 from batchmill.service.scheduling import endings
+from batchmill.service.scheduling.endings import BatchEnd
 from batchmill.storage import keys
 
 CHUNK_ROWS = 1_000
@@ -97,8 +98,10 @@ async def cancel(server: ServerContext, batch_id: BatchId, *, owner_id: OwnerId 
 async def finish_cancelling(server: ServerContext, batch_id: BatchId) -> None:
     """Cancel all items of a batch in status `cancelling`; idempotent."""
     retention_ms = server.settings.retention_s * 1000
-    while await server.database.run(_cancel_chunk, batch_id, retention_ms=retention_ms):
-        pass
+    is_more = True
+    while is_more:
+        is_more, end = await server.database.run(_cancel_chunk, batch_id, retention_ms=retention_ms)
+    endings.tell(end)
 
 
 async def retry(
@@ -146,7 +149,7 @@ async def close(server: ServerContext, batch_id: BatchId, *, owner_id: OwnerId |
     """
     await _own(server, batch_id, owner_id)
     retention_ms = server.settings.retention_s * 1000
-    await server.database.run(_close, batch_id, retention_ms=retention_ms)
+    endings.tell(await server.database.run(_close, batch_id, retention_ms=retention_ms))
     return await _own(server, batch_id, owner_id)
 
 
@@ -154,7 +157,9 @@ async def close_left_open(server: ServerContext) -> None:
     """Close batches that nobody closed: what has arrived is processed, and they end."""
     retention_ms = server.settings.retention_s * 1000
     for batch_id in await server.database.read(batches.left_open):
-        await server.database.run(_close, batch_id, retention_ms=retention_ms, if_left=True)
+        endings.tell(
+            await server.database.run(_close, batch_id, retention_ms=retention_ms, if_left=True)
+        )
 
 
 async def describe(
@@ -214,11 +219,13 @@ def _refuse_ended(batch: Batch, verb: str) -> None:
         raise ConflictError(f"The batch is {batch.status}; there is nothing to {verb}.")
 
 
-def _cancel_chunk(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> int:
-    """Cancel up to `CHUNK_ROWS` items; the last chunk ends the batch."""
+def _cancel_chunk(
+    conn: Connection, batch_id: BatchId, *, retention_ms: int
+) -> tuple[bool, BatchEnd | None]:
+    """Cancel up to `CHUNK_ROWS` items; tell whether more are left, and how the batch ended."""
     batch = batches.lock(conn, batch_id)
     if batch is None or batch.status is not BatchStatus.CANCELLING:
-        return 0
+        return False, None
     rows = items.in_status(conn, batch_id, UNFINISHED, limit=CHUNK_ROWS)
     locked = items.lock(conn, [item_id for item_id, _ in rows]) if rows else {}
     deltas = dict.fromkeys(ItemStatus, 0)
@@ -227,10 +234,10 @@ def _cancel_chunk(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> 
         moved = items.cancel(conn, ids, seen=status) if ids else 0
         deltas[status] -= moved
         deltas[ItemStatus.CANCELLED] += moved
-    ended = endings.finish_values(batch, deltas, retention_ms=retention_ms)
-    batches.count(conn, batch_id, deltas, **ended)
-    endings.conclude(conn, batch, ended)
-    return 0 if ended else len(rows)
+    over = endings.finish_values(batch, deltas, retention_ms=retention_ms)
+    batches.count(conn, batch_id, deltas, **over)
+    end = endings.conclude(conn, batch, over, deltas)
+    return bool(rows) and not over, end
 
 
 def _retry_chunk(conn: Connection, batch_id: BatchId, scope: RetryScope, *, is_first: bool) -> int:
@@ -282,15 +289,16 @@ def _run(batch: Batch, finished: int, *, is_first: bool) -> dict[str, Any]:
 
 def _close(
     conn: Connection, batch_id: BatchId, *, retention_ms: int, if_left: bool = False
-) -> None:
+) -> BatchEnd | None:
     """Close a batch; `if_left`: unless files came since it was found left open."""
     batch = batches.lock(conn, batch_id)
     if batch is None or not batch.open:
-        return
-    ended = endings.finish_values(replace(batch, open=False), {}, retention_ms=retention_ms)
+        return None
+    over = endings.finish_values(replace(batch, open=False), {}, retention_ms=retention_ms)
     where = (batches.waits_no_more(),) if if_left else ()
-    if batches.change(conn, batch_id, *where, open=False, **ended):
-        endings.conclude(conn, batch, ended)
+    if not batches.change(conn, batch_id, *where, open=False, **over):
+        return None
+    return endings.conclude(conn, batch, over, {})
 
 
 def _delete_rows(conn: Connection, batch_id: BatchId) -> None:

@@ -88,8 +88,10 @@ async def by_family(server: ServerContext) -> Mapping[str, Counts]:
     return await server.database.read(statistics.by_family)
 
 
-async def batches_by_status(server: ServerContext, family: str) -> Mapping[BatchStatus, int]:
-    """Count the batches of a family by status."""
+async def batches_by_status(
+    server: ServerContext, family: str
+) -> Mapping[tuple[BatchStatus, bool], int]:
+    """Count the batches of a family by status, and by whether a reason stands beside it."""
     return await server.database.read(statistics.batches_by_status, family)
 
 

@@ -30,7 +30,8 @@ from batchmill.model.item import Claim, WorkerId
 from batchmill.service import batch_control, orphans, stores
 from batchmill.service.context import ServerContext
 from batchmill.service.orphans import StoreKind
-from batchmill.service.scheduling import endings, transitions
+from batchmill.service.scheduling import endings, overdue, transitions
+from batchmill.service.scheduling.finishing import tell_all
 from batchmill.storage import keys
 
 Step = Callable[[ServerContext], Awaitable[None]]
@@ -111,7 +112,7 @@ async def rescue_lost(server: ServerContext) -> None:
                 by_batch.setdefault(row.claim.batch_id, []).append(row.claim)
             rescued = 0
             for batch_id, claims in by_batch.items():
-                rescued += await server.database.run(
+                rescue = await server.database.run(
                     transitions.rescue,
                     batch_id,
                     worker_id,
@@ -119,6 +120,8 @@ async def rescue_lost(server: ServerContext) -> None:
                     retention_ms=server.settings.retention_s * 1000,
                     is_blamed=worker_id != server.worker_id and _was_heard(server),
                 )
+                rescued += rescue.items
+                tell_all(rescue.ended)
             if not rescued:
                 break
             logs.warning(Event.ITEM_RESCUED, worker=worker_id, items=rescued)
@@ -145,9 +148,9 @@ async def end_finished(server: ServerContext) -> None:
     """End batches of which nothing is left, should their last finish have missed it."""
     retention_ms = server.settings.retention_s * 1000
     for batch_id in await server.database.read(batches.without_work):
-        ended = await server.database.run(endings.end_finished, batch_id, retention_ms=retention_ms)
-        if ended:
-            logs.warning(Event.BATCH_ENDED, batch=batch_id)
+        endings.tell(
+            await server.database.run(endings.end_finished, batch_id, retention_ms=retention_ms)
+        )
 
 
 async def forget_dead(server: ServerContext) -> None:
@@ -204,10 +207,11 @@ async def _remove_orphan(server: ServerContext, name: str) -> None:
 
 
 async def stop_overdue(server: ServerContext) -> None:
-    """Cancel batches that have run for longer than their own time limit."""
+    """Stop batches that have run for longer than their own time limit."""
+    retention_ms = server.settings.retention_s * 1000
     for batch_id in await server.database.read(batches.overdue):
-        reason = "stopped: its time limit was over"
-        await server.database.run(batches.start_cancelling, batch_id, reason=reason)
+        ended = await server.database.run(overdue.stop, batch_id, retention_ms=retention_ms)
+        tell_all(ended)
 
 
 STEPS: tuple[Step, ...] = (

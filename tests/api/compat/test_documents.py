@@ -3,7 +3,7 @@
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -194,6 +194,24 @@ def test_the_fourth_upload_of_an_hour_is_refused(tmp_path: Path) -> None:
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert 0 < int(answers[3].headers["retry-after"]) <= 3_600
     assert answers[3].json()["code"] == "rate_limited"
+
+
+def test_the_log_says_how_many_files_are_processed_each_time_a_batch_begins(
+    tmp_path: Path, log_lines: Callable[[], list[dict[str, Any]]]
+) -> None:
+    files = (("menu1.csv", CSV), ("menu2.csv", CSV), ("menu3.pdf", BROKEN))
+    with whole_server.running(tmp_path) as server:
+        batch_id = upload(server, *files).json()["data"]["batchId"]
+        ended(server, batch_id)
+        server.client.post(f"/v1/batches/{batch_id}/retry")
+        ended(server, batch_id)
+
+    begun = [line for line in log_lines() if "Queue" in json.dumps(line)]
+    assert [line["message"] for line in begun] == [
+        "[Queue] Processing 3 files...",
+        "[Queue] Processing 1 file...",
+    ]
+    assert {(line["event"], line["batch"]) for line in begun} == {("batch.started", batch_id)}
 
 
 def test_uploads_can_be_switched_off(tmp_path: Path) -> None:

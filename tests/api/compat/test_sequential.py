@@ -1,17 +1,13 @@
 """Reference 000, by its own requests: files of a server's folder, compressed one after another."""
 
-import io
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import structlog
 
-from batchmill import logs
 from batchmill.settings.compat import ImagesSettings, SequentialSettings
 from support import whole_server
 from support.pictures import scene
@@ -31,19 +27,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("large") / "large.jpg"
+    scene(5_000, 4_000).jpegsave(str(path), Q=95)
+    return path
+
+
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[WholeServer]:
     data = tmp_path_factory.mktemp("sequential")
     with whole_server.running(data, images=LOOSE, input_dirs=(folder,)) as running:
         yield running
-
-
-@pytest.fixture
-def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    stream = io.StringIO()
-    logs.set_up(style="json", stream=stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    structlog.reset_defaults()
-    logging.basicConfig(force=True)
 
 
 def described(folder: Path, *names: str, **options: Any) -> list[dict[str, Any]]:
@@ -141,12 +135,60 @@ def test_the_log_counts_the_files_and_sums_up(
     lines = log_lines()
     settled = [line for line in lines if line["event"] == "item.finished"]
     assert [(line["place"], line["name"], line["status"]) for line in settled] == [
-        ("1/2", "image1.jpg", "completed"),
-        ("2/2", "absent.jpg", "failed"),
+        ("[1/2]", "image1.jpg", "completed"),
+        ("[2/2]", "absent.jpg", "failed"),
     ]
-    assert all(line["run_ms"] >= 0 for line in settled)
+    assert all(line["run_s"] >= 0 for line in settled)
+    assert "error" not in settled[0]
+    assert (settled[1]["code"], settled[1]["error"]) == (
+        "input_missing",
+        "absent.jpg is not there; check the path",
+    )
+    begun = [line for line in lines if line["event"] == "item.started"]
+    assert [(line["place"], line["name"]) for line in begun] == [
+        ("[1/2]", "image1.jpg"),
+        ("[2/2]", "absent.jpg"),
+    ]
+    assert {line["batch"] for line in begun + settled} == {told["batchId"]}
     (last,) = [line for line in lines if line["event"] == "batch.ended"]
     assert (last["batch"], last["succeeded"], last["failed"]) == (told["batchId"], 1, 1)
+    assert (last["status"], last["files"], last["cancelled"]) == ("completed_with_errors", 2, 0)
+
+
+def test_the_log_says_how_a_cancelled_batch_and_one_out_of_time_ended(
+    tmp_path: Path, large: Path, log_lines: Callable[[], list[dict[str, Any]]]
+) -> None:
+    settings: dict[str, Any] = {
+        "input_dirs": (large.parent,),
+        "sequential": SequentialSettings(batch_timeout_s=1),
+        "sweep_s": 0.1,
+    }
+    slow = {"filePath": str(large), "options": {"format": "avif", "effort": 9}}
+    with whole_server.running(tmp_path, **settings) as server:
+        late = submit(server, [slow, slow]).json()
+        status = ended(server, late)
+        counted = server.client.get(f"{PREFIX}/queue-stats").json()["queue"]
+        cancelled = submit(server, [slow]).json()
+        server.client.post(f"{PREFIX}/cancel/{cancelled['batchId']}")
+
+    lines = log_lines()
+    ends = [line for line in lines if line["event"] == "batch.ended"]
+    by_batch = {line["batch"]: line for line in ends}
+    assert len(by_batch) == len(ends) == 2
+    said = by_batch[late["batchId"]]
+    assert said["reason"] == "stopped: its time limit was over"
+    assert (said["files"], said["failed"], said["cancelled"]) == (2, 1, 1)
+    said = by_batch[cancelled["batchId"]]
+    assert (said["status"], said["files"], said["cancelled"]) == ("cancelled", 1, 1)
+    assert "reason" not in said
+    (failed,) = [line for line in lines if line["event"] == "item.finished"]
+    assert (failed["place"], failed["code"]) == ("[1/2]", "batch_timeout")
+    assert (status["status"], status["error"]) == ("failed", "stopped: its time limit was over")
+    assert status["progress"] == {"current": 1, "total": 2, "percentage": 50}
+    assert status["results"] == {"successful": 0, "failed": 1, "pending": 0, "skipped": 1}
+    assert [file["status"] for file in status["files"]] == ["failed", "skipped"]
+    assert status["files"][0]["error"].startswith("large.jpg was stopped: the time limit")
+    assert (counted["completed"], counted["failed"], counted["cancelled"]) == (0, 1, 0)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../secret.jpg", "link.jpg"])
@@ -243,20 +285,32 @@ def test_the_queue_is_counted_in_batches_and_cancelling_skips_what_waits(
     assert waiting["currentFile"] is None
     assert before == {
         "success": True,
-        "queue": {"waiting": 2, "active": 0, "completed": 0, "failed": 0},
+        "queue": {"waiting": 2, "active": 0, "completed": 0, "failed": 0, "cancelled": 0},
     }
     assert cancelled == {"success": True, "batchId": told["batchId"], "skipped": 2}
     assert status["status"] == "cancelled"
     assert [file["status"] for file in status["files"]] == ["skipped", "skipped"]
-    assert after["queue"] == {"waiting": 1, "active": 0, "completed": 0, "failed": 1}
+    assert status["progress"] == {"current": 0, "total": 2, "percentage": 0}
+    counted = {"waiting": 1, "active": 0, "completed": 0, "failed": 0, "cancelled": 1}
+    assert after["queue"] == counted
+
+
+def test_a_batch_that_was_paused_and_then_cancelled_is_cancelled(
+    tmp_path: Path, folder: Path
+) -> None:
+    with whole_server.running(tmp_path, with_worker=False, input_dirs=(folder,)) as server:
+        told = submit(server, described(folder, "image1.jpg")).json()
+        server.client.post(f"/v1/batches/{told['batchId']}/pause")
+        server.client.post(f"{PREFIX}/cancel/{told['batchId']}")
+        status = server.client.get(told["statusUrl"]).json()
+
+    assert (status["status"], status["error"]) == ("cancelled", None)
 
 
 def test_a_running_file_is_named_and_stopped_when_the_batch_is_cancelled(
-    tmp_path: Path, folder: Path
+    tmp_path: Path, folder: Path, large: Path
 ) -> None:
-    large = tmp_path / "large.jpg"
-    scene(5_000, 4_000).jpegsave(str(large), Q=95)
-    settings: dict[str, Any] = {"input_dirs": (folder, tmp_path), "images": LOOSE}
+    settings: dict[str, Any] = {"input_dirs": (folder, large.parent), "images": LOOSE}
     with whole_server.running(tmp_path / "data", **settings) as server:
         files = [
             *described(folder, "image1.jpg"),

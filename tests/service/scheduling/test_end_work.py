@@ -61,7 +61,8 @@ def claim(rows: Rows, worker: str) -> EndClaim:
 
 
 def end(rows: Rows, held: EndClaim, **more: str) -> BatchStatus | None:
-    return rows.do(endings.end, held, retention_ms=WEEK_MS, **more)
+    found = rows.do(endings.end, held, retention_ms=WEEK_MS, **more)
+    return found.status if found else None
 
 
 def test_the_end_of_its_items_is_not_yet_the_end_of_the_batch(database: Database) -> None:

@@ -10,6 +10,7 @@ import pytest
 from batchmill.db import turns
 from batchmill.db.connect import Database
 from batchmill.model.batch import BatchStatus, OwnerId
+from batchmill.model.item import ItemStatus
 from batchmill.service.scheduling import heartbeat
 from batchmill.service.scheduling.claiming import POLL_S
 from batchmill.service.scheduling.heartbeat import shortage
@@ -66,6 +67,31 @@ async def test_a_batch_that_runs_past_its_time_limit_is_stopped_with_the_reason(
         batch = await until_ended(context, batch_id)
     assert batch.status is BatchStatus.CANCELLED
     assert batch.pause_reason == "stopped: its time limit was over"
+
+
+async def test_what_was_worked_on_when_a_batch_ran_out_of_time_fails_and_the_rest_is_cancelled(
+    database: Database, tmp_path: Path
+) -> None:
+    context = new_context(database, tmp_path)
+
+    async def hang_at_the_second(claimed: Claimed) -> None:
+        if claimed.position == 1:
+            await asyncio.sleep(600)
+
+    async with working(context, scripted(tmp_path, hang_at_the_second), slots=1):
+        batch_id = await send(context, 4, time_limit_s=1, concurrency=1)
+        batch = await until_ended(context, batch_id)
+    assert batch.status is BatchStatus.CANCELLED
+    first, second, *rest = await items_of(context, batch_id)
+    assert first.status is ItemStatus.COMPLETED
+    assert (second.status, second.run_ms and second.run_ms > 0) == (ItemStatus.FAILED, True)
+    assert second.error is not None
+    assert second.error.code == "batch_timeout"
+    assert second.error.message == (
+        f"{second.input.name} was stopped: the time limit of its batch was over;"
+        " send fewer files at once"
+    )
+    assert [item.status for item in rest] == [ItemStatus.CANCELLED] * 2
 
 
 async def test_a_file_may_have_options_of_its_own(database: Database, tmp_path: Path) -> None:

@@ -108,9 +108,9 @@ async def status(batch_id: str, ctx: Ctx) -> Response:
         {
             "success": True,
             "batchId": batch.id,
-            "status": _state(batch),
+            "status": _state(batch.status, has_reason=batch.pause_reason is not None),
             "error": batch.pause_reason,
-            "progress": _progress(batch),
+            "progress": _progress(items),
             "currentFile": _current(items),
             "timing": {"estimatedRemainingSeconds": _remaining_s(batch)},
             "results": _results(batch),
@@ -130,12 +130,13 @@ async def cancel(batch_id: str, ctx: Ctx) -> Response:
 
 @router.get("/queue-stats")
 async def queue_stats(ctx: Ctx) -> Response:
-    """Count the batches that wait, run, are completed and failed."""
+    """Count the batches that wait, run, are completed, failed and cancelled."""
     found = await figures.batches_by_status(ctx.server, SEQUENTIAL)
-    names = {"queued": "waiting", "processing": "active", "completed": "completed"}
-    counts = dict.fromkeys(("waiting", "active", "completed", "failed"), 0)
-    for each, number in found.items():
-        counts[names.get(STATES.get(each, "queued"), "failed")] += number
+    names = {"queued": "waiting", "processing": "active"}
+    counts = dict.fromkeys(("waiting", "active", "completed", "failed", "cancelled"), 0)
+    for (each, has_reason), number in found.items():
+        state = _state(each, has_reason=has_reason)
+        counts[names.get(state, state)] += number
     return lookup.tell({"success": True, "queue": counts})
 
 
@@ -227,17 +228,23 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------- telling
 
 
-def _state(batch: Batch) -> str:
-    """Name the batch's status; one that its time limit has stopped says so, and has failed."""
-    if batch.status is BatchStatus.CANCELLED and batch.pause_reason:
-        return "failed"
-    return STATES.get(batch.status, "queued")
+def _state(status: BatchStatus, *, has_reason: bool) -> str:
+    """Name a batch's status; one with a reason was stopped by the server, and has failed then."""
+    state = STATES.get(status, "queued")
+    if state == "cancelled" and has_reason:
+        return "failed" if status.ended else "processing"
+    return state
 
 
-def _progress(batch: Batch) -> Mapping[str, int]:
-    counts = batch.counts
-    percentage = 100 * counts.finished // counts.total if counts.total else 0
-    return {"current": counts.finished, "total": counts.total, "percentage": percentage}
+def _progress(items: Sequence[Item]) -> Mapping[str, int]:
+    """Count the files that were taken and are done with; what was skipped untouched is not."""
+    taken = sum(item.status.final and _was_begun(item) for item in items)
+    percentage = 100 * taken // len(items) if items else 0
+    return {"current": taken, "total": len(items), "percentage": percentage}
+
+
+def _was_begun(item: Item) -> bool:
+    return item.status is not ItemStatus.CANCELLED or item.started_at is not None
 
 
 def _current(items: Sequence[Item]) -> Mapping[str, Any] | None:

@@ -61,6 +61,14 @@ async def process_item(
         if claimed.is_sequential or claimed.is_suspect:
             batch_id, held = claimed.claim.batch_id, {claimed.claim: 0}
             await server.database.run(transitions.begin, batch_id, held, by=server.worker_id)
+        if claimed.is_sequential:
+            logs.info(
+                Event.ITEM_STARTED,
+                batch=claimed.claim.batch_id,
+                item=claimed.claim.item_id,
+                place=f"[{claimed.position + 1}/{claimed.total}]",
+                name=claimed.input.name,
+            )
         async with asyncio.timeout(None) as scope:
             with keeper.running(claimed, scope):
                 async with _attempt(server, keeper, attempt, claimed, clock=clock) as outcome:

@@ -200,6 +200,14 @@ class Claimer:
             self._keeper.take(answer.claimed)
         self._usage.written(changes)
         self._told_s = time.monotonic()
+        for first in answer.claimed[:1]:
+            if files := first.opens_run_of:
+                logs.info(
+                    Event.BATCH_STARTED,
+                    batch=first.claim.batch_id,
+                    family=first.pipeline.get("family"),
+                    message=f"[Queue] Processing {files} file{'s' if files > 1 else ''}...",
+                )
         return answer.claimed
 
     async def _tell_usage(self) -> None:

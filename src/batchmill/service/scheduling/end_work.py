@@ -124,6 +124,6 @@ class EndWorker:
     async def _end(self, held: EndClaim, *, note: str | None = None) -> None:
         server = self._server_context
         retention_ms = server.settings.retention_s * 1000
-        status = await server.database.run(endings.end, held, retention_ms=retention_ms, note=note)
-        if status is not None:
-            logs.info(Event.BATCH_ENDED, batch=held.batch.id, status=status)
+        endings.tell(
+            await server.database.run(endings.end, held, retention_ms=retention_ms, note=note)
+        )

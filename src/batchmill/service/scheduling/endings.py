@@ -4,17 +4,46 @@ The batch's row is locked throughout.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from batchmill import logs
 from batchmill.db import batches, counters, ends
 from batchmill.db.connect import Connection
 from batchmill.db.ends import EndClaim
 from batchmill.db.prepared import plus
 from batchmill.db.types import NOW, Clock
+from batchmill.logs import Event
 from batchmill.model.batch import RUNNABLE, Batch, BatchId, BatchStatus, Counts, final_status
 from batchmill.model.item import ItemStatus
 from batchmill.service import webhook_outbox
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEnd:
+    """How a batch ended; `reason` says why it was stopped, or what its end work ran into."""
+
+    batch_id: BatchId
+    status: BatchStatus
+    counts: Counts
+    reason: str | None = None
+
+
+def tell(end: BatchEnd | None) -> None:
+    """Log how a batch ended, if it did; its transaction must be over."""
+    if end is None:
+        return
+    counts = end.counts
+    logs.info(
+        Event.BATCH_ENDED,
+        batch=end.batch_id,
+        status=end.status,
+        files=counts.total,
+        succeeded=counts.completed + counts.skipped,
+        failed=counts.unsuccessful,
+        cancelled=counts.cancelled,
+        **({"reason": end.reason} if end.reason else {}),
+    )
 
 
 def finish_values(
@@ -45,14 +74,20 @@ def _no_outage(batch: Batch) -> dict[str, Any]:
     return {} if batch.outage_since is None else {**batches.OUTAGE_OVER, "pause_reason": None}
 
 
-def conclude(conn: Connection, batch: Batch, over: Mapping[str, Any]) -> None:
+def conclude(
+    conn: Connection, batch: Batch, over: Mapping[str, Any], deltas: Mapping[ItemStatus, int]
+) -> BatchEnd | None:
     """Do what belongs to the end of a batch, where `finish_values` found it and it is written."""
     if not over:
-        return
+        return None
     if batch.is_counted_apart:
         counters.fold(conn, batch.id)
-    if over["status"].ended:
-        webhook_outbox.announce(conn, batch.id)
+    if not over["status"].ended:
+        return None
+    webhook_outbox.announce(conn, batch.id)
+    stopped = batch.pause_reason if over["status"] is BatchStatus.CANCELLED else None
+    counts = counts_after(batch.counts, deltas)
+    return BatchEnd(batch.id, over["status"], counts, over.get("pause_reason") or stopped)
 
 
 def end(
@@ -62,7 +97,7 @@ def end(
     retention_ms: int,
     note: str | None = None,
     now: Clock = NOW,
-) -> BatchStatus | None:
+) -> BatchEnd | None:
     """End a batch whose end work is done, or was given up as `note` says; None: a stale claim."""
     batch = batches.lock(conn, held.batch.id)
     if batch is None or batch.counts.unfinished:
@@ -72,21 +107,18 @@ def end(
         over["pause_reason"] = note[:200]
     if not ends.change(conn, held, **over):
         return None
-    conclude(conn, batch, over)
-    status: BatchStatus = over["status"]
-    return status
+    return conclude(conn, batch, over, {})
 
 
-def end_finished(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> bool:
+def end_finished(conn: Connection, batch_id: BatchId, *, retention_ms: int) -> BatchEnd | None:
     """End a batch that has nothing left to do; every finish does so, and this is its backstop."""
     batch = batches.lock(conn, batch_id)
     if batch is None or batch.status not in RUNNABLE or not batch.counts.total:
-        return False
+        return None
     over = finish_values(batch, {}, retention_ms=retention_ms)
     if over:
         batches.change(conn, batch_id, **over)
-        conclude(conn, batch, over)
-    return bool(over)
+    return conclude(conn, batch, over, {})
 
 
 def settle(conn: Connection, batch_id: BatchId, *, now: Clock = NOW) -> None:

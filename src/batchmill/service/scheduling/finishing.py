@@ -232,7 +232,7 @@ class Finisher:
     def _note_written(self, ended: EndedAttempt, done: FinishedItem | None) -> None:
         self._keeper.forget(ended.claimed.claim)
         if done is not None:
-            _log(ended.claimed, done, ended.run_ms)
+            tell(ended, done)
         if done is None or ended.claimed.was_tried:
             self._left_behind.append((ended.claimed, done is None))
             self._leaves.set()
@@ -302,25 +302,21 @@ def _unstorable(ended: EndedAttempt) -> EndedAttempt:
     return EndedAttempt(ended.claimed, Failed(failure, "errors", RetryPolicy()), ended.run_ms)
 
 
-def _log(claimed: Claimed, done: FinishedItem, run_ms: int) -> None:
-    """Say which file of how many this was, what came of it, and how the batch ended."""
+def tell(ended: EndedAttempt, done: FinishedItem) -> None:
+    """Log which file of how many this was, what came of it, and how the batch ended."""
+    claimed, outcome = ended.claimed, ended.outcome
+    failure = outcome.failure if isinstance(outcome, Failed) else None
     logs.info(
         Event.ITEM_FINISHED,
+        batch=claimed.claim.batch_id,
         item=claimed.claim.item_id,
-        place=f"{claimed.position + 1}/{claimed.total}",
+        place=f"[{claimed.position + 1}/{claimed.total}]",
         name=claimed.input.name,
         status=done.status,
-        run_ms=run_ms,
+        run_s=round(ended.run_ms / 1000, 2),
+        **({"code": failure.code, "error": failure.message} if failure else {}),
     )
-    counts = done.counts
-    if done.ended is not None and counts is not None:
-        logs.info(
-            Event.BATCH_ENDED,
-            batch=claimed.claim.batch_id,
-            status=done.ended,
-            succeeded=counts.completed + counts.skipped,
-            failed=counts.unsuccessful,
-        )
+    endings.tell(done.ended)
 
 
 async def _remove_earlier(server: ServerContext, held: Claim) -> None:
@@ -328,6 +324,13 @@ async def _remove_earlier(server: ServerContext, held: Claim) -> None:
     for attempt in range(max(1, held.attempt - MOST_EARLIER), held.attempt):
         prefix = keys.attempt_prefix(held.batch_id, held.item_id, attempt)
         await server.storage.delete_prefix(prefix)
+
+
+def tell_all(ended: Iterable[tuple[EndedAttempt, FinishedItem | None]]) -> None:
+    """Log what became of items that ended without an attempt that came to its end."""
+    for each, done in ended:
+        if done is not None:
+            tell(each, done)
 
 
 async def discard(server: ServerContext, held: Claim) -> None:

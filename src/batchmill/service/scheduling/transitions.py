@@ -25,7 +25,6 @@ from batchmill.model.batch import (
     Batch,
     BatchId,
     BatchStatus,
-    Counts,
     OwnerId,
 )
 from batchmill.model.item import (
@@ -40,6 +39,7 @@ from batchmill.model.item import (
     WorkerId,
 )
 from batchmill.service.scheduling import endings
+from batchmill.service.scheduling.endings import BatchEnd
 
 SUSPECT_LOST: Final = 2
 """An item whose worker was lost so often is suspected: it is claimed and worked on alone."""
@@ -57,6 +57,7 @@ class Claimed:
     may stop its batch. `is_probe`: it tries what its batch needs and was away. `was_tried`: an
     earlier attempt may have left files behind. `is_aged`: its batch had waited too long.
     `is_suspect`: workers were lost while they had it, so its begin is noted before it begins.
+    `opens_run_of`: with it begins a run of its batch, of so many files; else 0.
     """
 
     claim: Claim
@@ -73,6 +74,7 @@ class Claimed:
     was_tried: bool = False
     is_aged: bool = False
     is_suspect: bool = False
+    opens_run_of: int = 0
 
     @property
     def is_alone(self) -> bool:
@@ -137,15 +139,14 @@ class EndedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class FinishedItem:
-    """What became of the item, and the batch's counters where its row was locked for it.
+    """What became of the item.
 
-    `ended` is the batch's final status if this was its last item. `is_stopping`: what the batch
-    has left must not begin.
+    `ended`: how the batch did, if this was its last item. `is_stopping`: what the batch has left
+    must not begin.
     """
 
     status: ItemStatus
-    counts: Counts | None = None
-    ended: BatchStatus | None = None
+    ended: BatchEnd | None = None
     is_stopping: bool = False
 
 
@@ -173,7 +174,16 @@ def claimed_of(batch: Batch, each: Due, turn: Turn, *, is_capped: bool) -> Claim
         was_tried=each.begun + each.rescued > 0,
         is_aged=turn.is_aged,
         is_suspect=each.lost >= SUSPECT_LOST,
+        opens_run_of=0 if batch.run_started_at else batch.counts.unfinished,
     )
+
+
+def held_of(batch: Batch, item: Due) -> Claimed:
+    """Return an item of a batch as the attempt has it that it is in."""
+    turn = Turn(batch.id, batch.owner_id, batch.family, is_aged=False)
+    claim = Claim(item.id, batch.id, item.attempt, item.spent)
+    claimed = claimed_of(batch, item, turn, is_capped=False)
+    return replace(claimed, claim=claim, is_probe=False)
 
 
 def begin(
@@ -325,13 +335,8 @@ def _settle(
     values = {**away, **endings.halted(batch, deltas), **values, **over}
     status = values.get("status", batch.status)
     batches.count(conn, batch.id, deltas, **values)
-    endings.conclude(conn, batch, over)
-    return FinishedItem(
-        ItemStatus.COMPLETED,
-        endings.counts_after(batch.counts, deltas),
-        status if status.ended else None,
-        is_stopping=status is BatchStatus.CANCELLING,
-    )
+    ended = endings.conclude(conn, batch, over, deltas)
+    return FinishedItem(ItemStatus.COMPLETED, ended, is_stopping=status is BatchStatus.CANCELLING)
 
 
 def _newest(claims: Iterable[Claim]) -> set[AttemptKey]:
@@ -354,6 +359,14 @@ def hand_back(
     return _return(conn, batch_id, items.hold(conn, claims), by=by)
 
 
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """How many items a worker that is gone had, and what became of those that ended with it."""
+
+    items: int = 0
+    ended: Sequence[tuple[EndedAttempt, FinishedItem | None]] = ()
+
+
 def rescue(  # noqa: PLR0913 - whose, what, and what it means
     conn: Connection,
     batch_id: BatchId,
@@ -363,25 +376,26 @@ def rescue(  # noqa: PLR0913 - whose, what, and what it means
     retention_ms: int,
     is_blamed: bool = True,
     now: Clock = NOW,
-) -> int:
-    """Return what a worker that is gone had of a batch to pending; return how many.
+) -> Rescue:
+    """Return what a worker that is gone had of a batch to pending.
 
     Where it `is_blamed` each of them counts a loss, a suspect only when it had begun; one with
     `MOST_LOST` ends in quarantine. It is not where the database was away rather than the worker.
     """
     batch = batches.lock(conn, batch_id)
     if batch is None or worker_id not in workers.gone(conn, now=now):
-        return 0
+        return Rescue()
     held = items.hold(conn, claims)
     blamed = _blamed(conn, list(held)) if is_blamed and held else {}
     at_fault = [each for each in blamed.values() if each.lost + 1 >= MOST_LOST]
     back = {key: held[key] for key in held.keys() - {each.id for each in at_fault}}
     for keys, lost in ((back.keys() & blamed.keys(), True), (back.keys() - blamed.keys(), False)):
         _return(conn, batch_id, {key: back[key] for key in keys}, rescued=True, lost=lost)
-    if at_fault:
-        ended = [_ended_by_losses(batch, each) for each in at_fault]
-        finish(conn, batch_id, ended, retention_ms=retention_ms, now=now)
-    return len(held)
+    ended = [_ended_by_losses(batch, each) for each in at_fault]
+    if not ended:
+        return Rescue(len(held))
+    done = finish(conn, batch_id, ended, retention_ms=retention_ms, now=now)
+    return Rescue(len(held), tuple(zip(ended, done, strict=True)))
 
 
 def _blamed(conn: Connection, ids: Sequence[ItemId]) -> Mapping[ItemId, Due]:
@@ -396,11 +410,8 @@ def _blamed(conn: Connection, ids: Sequence[ItemId]) -> Mapping[ItemId, Due]:
 def _ended_by_losses(batch: Batch, item: Due) -> EndedAttempt:
     """Return the end of an item's attempt, of which each loss was a crash."""
     error = WorkerLostError(item.input.name, item.lost + 1)
-    turn = Turn(batch.id, batch.owner_id, batch.family, is_aged=False)
     spent = replace(item.spent, crashes=max(item.lost, item.spent.crashes))
-    claim = Claim(item.id, batch.id, item.attempt, spent)
-    claimed = claimed_of(batch, item, turn, is_capped=False)
-    claimed = replace(claimed, claim=claim, is_probe=False)
+    claimed = held_of(batch, replace(item, spent=spent))
     failure = Failure(error.code, error.message, error.retryable)
     return EndedAttempt(claimed, Failed(failure, error.budget, retry.RetryPolicy()), run_ms=0)
 
