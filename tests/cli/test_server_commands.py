@@ -2,13 +2,17 @@
 
 import csv
 import json
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from cli.conftest import Run
@@ -16,6 +20,8 @@ from support.environment import environment
 from support.pictures import scene
 from support.ports import shut_port
 from support.served import Server
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +66,22 @@ def test_a_folder_is_sent_watched_and_downloaded(remote: Run, photos: Path, tmp_
     assert (zipped.returncode, unpacked.returncode) == (0, 0)
     made = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in made) == names
+
+
+def test_the_database_may_be_a_file_that_the_documents_commands_name(tmp_path: Path) -> None:
+    page = (ROOT / "docs/how-to/reference-systems.md").read_text()
+    assert "export BATCHMILL_DATABASE_URL=sqlite:///procheff.db " in page
+    commands = re.findall(r'^sqlite3 procheff\.db "(.+)"$', page, re.MULTILINE)
+    database = tmp_path / "procheff.db"
+    files = [("file", ("broken.pdf", b"%PDF-1.7\n")), ("file", ("menu.csv", b"a;b\n1;2\n"))]
+    with Server(tmp_path, BATCHMILL_DATABASE_URL=f"sqlite:///{database}") as server:
+        assert httpx.post(f"{server.url}/api/batch/upload", files=files).status_code == 200
+        with closing(sqlite3.connect(database)) as connection:
+            answers = [connection.execute(command).fetchall() for command in commands]
+
+    (counted,), (row,) = answers
+    assert 0 <= counted[0] <= 2
+    assert row[2] == 2
 
 
 def test_one_command_sends_waits_and_saves(remote: Run, photos: Path, tmp_path: Path) -> None:

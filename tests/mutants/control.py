@@ -52,6 +52,14 @@ MUTANTS = (
         (_ACTS,),
     ),
     Mutant(
+        "out-of-time-cancels-all",
+        "src/batchmill/service/scheduling/overdue.py",
+        "for each in found]",
+        "for each in found[:0]]",
+        "what is worked on when a batch runs out of time has failed",
+        ("tests/service/submission/test_limits.py",),
+    ),
+    Mutant(
         "cancel-open",
         _BATCHES,
         '"open": False, **OUTAGE_OVER, "pause_reason"',

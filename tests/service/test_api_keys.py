@@ -26,7 +26,7 @@ from batchmill.service.api_keys import Allowance, Grant
 pytestmark = pytest.mark.all_databases
 
 ANNA = OwnerId("own_anna")
-THREE_AN_HOUR = Allowance("uploads:own_anna", 3, 3600)
+THREE_AN_HOUR = Allowance("uploads:own_anna", 3, 3600, "A key lifts it.")
 
 
 async def test_a_secret_opens_its_key_until_it_is_revoked(database: Database) -> None:
@@ -94,10 +94,23 @@ async def test_the_fourth_submission_within_the_hour_is_refused(database: Databa
     with pytest.raises(RateLimitedError) as refused:
         await keys.count_submission(database, THREE_AN_HOUR)
     assert 3590 <= refused.value.retry_after_s <= 3600
+    assert refused.value.message == (
+        "No more than 3 submissions in 60 minutes; try again in 60 minutes. A key lifts it."
+    )
+
+
+async def test_a_submission_that_is_given_back_can_be_made_again(database: Database) -> None:
+    for _ in range(3):
+        await keys.count_submission(database, THREE_AN_HOUR)
+    for _ in range(2):  # what is refused is not counted, so that one given back is enough
+        with pytest.raises(RateLimitedError):
+            await keys.count_submission(database, THREE_AN_HOUR)
+    await keys.uncount_submission(database, THREE_AN_HOUR)
+    assert (await keys.count_submission(database, THREE_AN_HOUR)).remaining == 0
 
 
 async def test_uses_at_the_same_moment_are_all_counted(database: Database) -> None:
-    hundred = Allowance("submissions:127.0.0.1", 100, 900)
+    hundred = Allowance("submissions:127.0.0.1", 100, 900, "")
     usages = await asyncio.gather(*(keys.count_submission(database, hundred) for _ in range(40)))
     assert sorted(usage.remaining for usage in usages) == list(range(60, 100))
 
@@ -114,7 +127,7 @@ async def test_a_window_that_is_over_starts_again(database: Database) -> None:
 async def test_a_window_that_ends_within_the_second_says_one_second_and_never_none(
     database: Database,
 ) -> None:
-    usage = await keys.count_submission(database, Allowance("half", 1, 0.5))
+    usage = await keys.count_submission(database, Allowance("half", 1, 0.5, ""))
     assert usage.reset_s == 1
 
 

@@ -54,11 +54,13 @@ def test_files_of_an_attempt_are_nobodys_once_no_finish_of_it_can_count(
     database: Database,
 ) -> None:
     rows = Rows(database)
-    first, second, third, fourth = rows.batch(4)
-    done, again, back, running = (rows.claimed(each) for each in (first, second, third, fourth))
+    first, second, third, fourth, fifth = rows.batch(5)
+    ids = (first, second, third, fourth, fifth)
+    done, again, back, running, failed = (rows.claimed(each) for each in ids)
     rows.finish(done)
+    rows.finish(failed, UNREADABLE)
     rows.hand_back(again)
     rows.claimed(second)
     rows.hand_back(back)
-    claims = [each.claim for each in (done, again, back, running)]
-    assert rows.at_any_time(items.superseded, claims) == {second, third}
+    claims = [each.claim for each in (done, again, back, running, failed)]
+    assert rows.at_any_time(items.superseded, claims) == {second, third, fifth}

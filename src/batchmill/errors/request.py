@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 
+from batchmill.errors.amounts import count, size, span
 from batchmill.errors.base import BatchmillError
 
 
@@ -192,13 +193,12 @@ class RateLimitedError(RequestError):
 
     code = "rate_limited"
     status = 429
-    remedy = "Wait as long as Retry-After says; keys of a higher tier may submit more often."
+    remedy = "Wait as long as Retry-After says, or do what the message names."
 
-    def __init__(self, limit: int, window_s: float, *, retry_after_s: int) -> None:
-        minutes = round(window_s / 60)
-        window = "a minute" if minutes == 1 else f"{minutes} minutes"
+    def __init__(self, limit: int, window_s: float, *, retry_after_s: int, advice: str) -> None:
+        most, window = count(limit, "submission"), span(window_s)
         super().__init__(
-            f"No more than {limit} submissions in {window}; try again in {retry_after_s} seconds."
+            f"No more than {most} in {window}; try again in {span(retry_after_s)}. {advice}"
         )
         self.limit = limit
         self.retry_after_s = retry_after_s
@@ -209,10 +209,13 @@ class QueueFullError(RequestError):
 
     code = "queue_full"
     status = 503
-    remedy = "Send the files again later, or with a key of a higher tier."
+    remedy = "Send the files again later or with an API key, or raise BATCHMILL_IMAGES_QUEUE_SIZE."
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} files are waiting already; try again in a minute.")
+        super().__init__(
+            f"No more than {count(limit, 'file')} of callers without a key may wait; try again in a"
+            " minute. An API key lifts this limit, and BATCHMILL_IMAGES_QUEUE_SIZE raises it."
+        )
 
 
 class ForbiddenError(RequestError):
@@ -336,8 +339,8 @@ class TooManyUploadsError(RequestError):
 
     def __init__(self, limit: int, limit_bytes: int) -> None:
         super().__init__(
-            f"No more than {limit} uploads, together of {limit_bytes / 1e9:g} GB, may wait for a"
-            " batch to take them."
+            f"No more than {count(limit, 'upload')}, together of {size(limit_bytes)}, may wait for"
+            " a batch to take them."
         )
 
 

@@ -47,11 +47,15 @@ ADMIN = Grant("admin", LOCAL_OWNER, "enterprise", (Scope.ADMIN,))
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How often a caller may submit: `limit` times in a window of `window_s`."""
+    """How often a caller may submit: `limit` times in a window of `window_s`.
+
+    `advice` is the sentence that says what allows more.
+    """
 
     name: str
     limit: int
     window_s: float
+    advice: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +161,31 @@ async def count_submission(database: Database, allowance: Allowance) -> Usage:
         RateLimitedError: the window is used up; it says when to come again.
     """
     window_ms = round(allowance.window_s * 1000)
-    used, left_ms = await database.run(access.count_use, allowance.name, window_ms=window_ms)
+    used, left_ms = await database.run(_count, allowance, window_ms=window_ms)
     reset_s = max(1, -(-left_ms // 1000))
     if used > allowance.limit:
-        raise RateLimitedError(allowance.limit, allowance.window_s, retry_after_s=reset_s)
+        raise RateLimitedError(
+            allowance.limit, allowance.window_s, retry_after_s=reset_s, advice=allowance.advice
+        )
     return Usage(allowance.limit, allowance.limit - used, reset_s)
+
+
+async def uncount_submission(database: Database, allowance: Allowance) -> None:
+    """Give back one submission that was counted and then refused for another reason."""
+    await database.run(access.correct_use, allowance.name, -1)
 
 
 def digest(secret: str) -> str:
     """Return what is kept of a secret; 256 random bits need no salt."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _count(conn: Connection, allowance: Allowance, *, window_ms: int) -> tuple[int, int]:
+    """Count a use; one over the limit is refused and therefore not counted."""
+    used, left_ms = access.count_use(conn, allowance.name, window_ms=window_ms)
+    if used > allowance.limit:
+        access.correct_use(conn, allowance.name, -1)
+    return used, left_ms
 
 
 def _add(conn: Connection, grant: Grant, secret: str) -> ApiKey:

@@ -23,7 +23,7 @@ class DocumentsSettings(Group):
     files_per_batch: int = Field(50, ge=1, description="Files of one batch")
     file_bytes: ByteSize = Field(ByteSize(50 * MIB), ge=1, description="Largest file")
     concurrency: int = Field(3, ge=1, description="Files processed at once, over all batches")
-    retries: int = Field(3, ge=0, description="Retries of transient failures")
+    retries: int = Field(3, ge=0, description="Retries of transient failures and of crashes")
     timeout_ms: int = Field(1_800_000, ge=1, description="Time limit of a file")
     uploads_per_hour: int = Field(3, ge=1, description="Uploads of an anonymous or free caller")
 

@@ -120,6 +120,11 @@ class Tiers(Group):
     enterprise: TierLimits = _RAISED
 
 
+def tier_variable(tier: str, name: str) -> str:
+    """Return the environment variable that sets a limit of a tier."""
+    return f"BATCHMILL_TIERS_{tier.upper()}_{name.upper()}"
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

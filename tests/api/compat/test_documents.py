@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ByteSize
 
 from batchmill.settings.compat import DocumentsSettings
 from batchmill.settings.fields import Settings
@@ -193,7 +194,37 @@ def test_the_fourth_upload_of_an_hour_is_refused(tmp_path: Path) -> None:
 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert 0 < int(answers[3].headers["retry-after"]) <= 3_600
-    assert answers[3].json()["code"] == "rate_limited"
+    assert answers[3].json() == {
+        "success": False,
+        "error": "No more than 3 submissions in 60 minutes; try again in 60 minutes. A key of the"
+        " tier premium lifts this limit, and BATCHMILL_DOCUMENTS_UPLOADS_PER_HOUR raises it.",
+        "code": "rate_limited",
+    }
+
+
+def test_an_upload_that_is_refused_uses_none_of_the_three(tmp_path: Path) -> None:
+    small = DocumentsSettings(file_bytes=ByteSize(1_000))
+    with whole_server.running(tmp_path, with_worker=False, documents=small) as server:
+        picture = bytes(scene(4, 4).pngsave_buffer())
+        refused = [
+            upload(server, ("a.pdf", picture)),
+            upload(server, ("a.csv", b"a;b\n" * 1_000)),
+            upload(server),
+            upload(server, ("a.csv", CSV), priority="urgent"),
+        ]
+        taken = [upload(server, ("a.csv", CSV)) for _ in range(4)]
+
+    assert [answer.status_code for answer in refused] == [415, 413, 400, 422]
+    assert [answer.status_code for answer in taken] == [200, 200, 200, 429]
+    assert [answer.headers["ratelimit-remaining"] for answer in taken[:3]] == ["2", "1", "0"]
+
+
+def test_a_file_that_is_merely_broken_is_not_tried_again(tmp_path: Path) -> None:
+    with whole_server.running(tmp_path) as server:
+        sent = upload(server, ("menu.pdf", BROKEN)).json()
+        (file,) = ended(server, sent["data"]["batchId"])["files"]
+
+    assert (file["status"], file["retry_count"]) == ("failed", 0)
 
 
 def test_the_log_says_how_many_files_are_processed_each_time_a_batch_begins(

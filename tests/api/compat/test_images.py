@@ -198,6 +198,11 @@ def test_more_submissions_than_the_window_allows_are_429(tmp_path: Path) -> None
         reading = [server.client.get(f"/api/job/{job_id}") for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert (
+        answers[2]
+        .json()["error"]
+        .endswith("An API key lifts this limit, and BATCHMILL_IMAGES_RATE_REQUESTS raises it.")
+    )
     assert [answer.headers["ratelimit-remaining"] for answer in answers] == ["1", "0", "0"]
     assert answers[2].headers["ratelimit-limit"] == "2"
     assert int(answers[2].headers["retry-after"]) <= 900

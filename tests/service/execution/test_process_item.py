@@ -10,13 +10,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import pytest
 from sqlalchemy import Connection
 
+from batchmill.api.compat import documents
 from batchmill.db import workers
 from batchmill.db.connect import Database
 from batchmill.db.migrate import migrate
 from batchmill.errors.item import AttemptTimeoutError, ChildCrashedError, UnreadableFileError
 from batchmill.errors.outage import DatabaseUnavailableError
 from batchmill.model.batch import BatchId, BatchStatus
-from batchmill.model.families import SEQUENTIAL
+from batchmill.model.families import DOCUMENTS, SEQUENTIAL
 from batchmill.model.item import ItemStatus, Result, Spent, WorkerId
 from batchmill.notifiers.local import LocalNotifier
 from batchmill.service import batch_control
@@ -24,7 +25,7 @@ from batchmill.service.scheduling import leases, transitions
 from batchmill.service.scheduling.claims import CHUNK_ITEMS
 from batchmill.service.scheduling.finishing import MOST_WAITING
 from batchmill.service.scheduling.transitions import Claimed
-from batchmill.settings.compat import SequentialSettings
+from batchmill.settings.compat import DocumentsSettings, SequentialSettings
 from batchmill.storage import keys
 from support.rows import claim_in_one
 from support.server_contexts import (
@@ -186,6 +187,21 @@ async def test_a_sequential_batch_has_a_budget_of_crashes_of_its_own(
         await until_ended(context, batch_id)
     (item,) = await items_of(context, batch_id)
     assert (item.status, item.spent.crashes) == (ItemStatus.FAILED, 1)
+
+
+async def test_a_document_whose_child_crashes_is_tried_again_as_often_as_its_setting_says(
+    database: Database, tmp_path: Path
+) -> None:
+    def script(claimed: Claimed) -> None:
+        raise ChildCrashedError(claimed.input.name, "SIGSEGV")
+
+    context = new_context(database, tmp_path, documents=DocumentsSettings(retries=2))
+    async with working(context, scripted(tmp_path, script)):
+        batch_id = await send(context, 1, pipeline=replace(PIPELINE, family=DOCUMENTS))
+        await until_ended(context, batch_id)
+    (item,) = await items_of(context, batch_id)
+    assert (item.status, item.spent.crashes) == (ItemStatus.QUARANTINED, 3)
+    assert documents.retry_count(item) == 2
 
 
 async def test_a_timeout_uses_its_own_budget(database: Database, tmp_path: Path) -> None:

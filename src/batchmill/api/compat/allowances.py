@@ -1,6 +1,7 @@
 """How often callers may submit in the dialects whose documents limit it."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from fastapi import Request
 
@@ -23,18 +24,29 @@ async def count_anonymous(request: Request, ctx: RequestContext) -> Mapping[str,
     settings = ctx.server.settings.images
     name = f"submissions {rate_limits.address(request)}"
     window_s = settings.rate_window_ms / 1000
-    return await rate_limits.counted(ctx, Allowance(name, settings.rate_requests, window_s))
+    advice = "An API key lifts this limit, and BATCHMILL_IMAGES_RATE_REQUESTS raises it."
+    return await rate_limits.counted(ctx, Allowance(name, settings.rate_requests, window_s, advice))
 
 
-async def count_upload(request: Request, ctx: RequestContext) -> Mapping[str, str]:
-    """Count an upload of documents by an anonymous or free caller; return the RateLimit headers.
+@asynccontextmanager
+async def counted_upload(request: Request, ctx: RequestContext) -> AsyncIterator[Mapping[str, str]]:
+    """Count an upload of documents by an anonymous or free caller; yield the RateLimit headers.
+
+    One that is refused within the block uses up nothing.
 
     Raises:
         RateLimitedError: the caller's hour is used up.
     """
     caller = ctx.caller
     if caller.tier not in FREE:
-        return {}
+        yield {}
+        return
     who = rate_limits.address(request) if caller.key is None else caller.owner_id
     limit = ctx.server.settings.documents.uploads_per_hour
-    return await rate_limits.counted(ctx, Allowance(f"uploads {who}", limit, HOUR_S))
+    advice = (
+        "A key of the tier premium lifts this limit, and BATCHMILL_DOCUMENTS_UPLOADS_PER_HOUR"
+        " raises it."
+    )
+    allowance = Allowance(f"uploads {who}", limit, HOUR_S, advice)
+    async with rate_limits.counted_if_taken(ctx, allowance) as usage:
+        yield usage

@@ -24,7 +24,10 @@ def family_rules(settings: Settings) -> Mapping[str, FamilyRules]:
     """Return by family what the core does differently for its batches."""
     return {
         SEQUENTIAL: FamilyRules(crash_retries=settings.sequential.crashes),
-        DOCUMENTS: FamilyRules(concurrency=settings.documents.concurrency),
+        DOCUMENTS: FamilyRules(
+            concurrency=settings.documents.concurrency,
+            crash_retries=settings.documents.retries,
+        ),
         PHOTOS: FamilyRules(after_attempt=copies_to(settings.photos.output_dir)),
         IMAGES: FamilyRules(concurrency=settings.images.concurrency),
     }

@@ -69,8 +69,7 @@ async def upload(request: Request, ctx: Ctx) -> Response:
     settings = ctx.server.settings.documents
     if not settings.enabled:
         raise ForbiddenError("Document batches are switched off on this server.")
-    usage = await allowances.count_upload(request, ctx)
-    async with form_files.landing(ctx) as folder:
+    async with allowances.counted_upload(request, ctx) as usage, form_files.landing(ctx) as folder:
         expected = Expected(("file", "files"), settings.files_per_batch, settings.file_bytes)
         sent = await receive.receive(request, ctx, folder, expected)
         await receive.require_types(sent.files, _is_table_or_pdf, wanted="PDF, Excel and CSV files")
@@ -197,14 +196,14 @@ def _file(item: Item, batch: Batch) -> Mapping[str, Any]:
         "progress": round(100 * item.progress),
         "result": json.dumps(_result(item, batch)) if result_tokens.succeeded(item) else None,
         "error": item.error.message if item.error else None,
-        "retry_count": _retries(item),
+        "retry_count": retry_count(item),
         "created_at": lookup.instant(batch.created_at),
         "started_at": lookup.instant(item.started_at),
         "completed_at": lookup.instant(item.ended_at),
     }
 
 
-def _retries(item: Item) -> int:
+def retry_count(item: Item) -> int:
     """Count the attempts after the first; the failure that was the last one led to none."""
     spent = item.spent.errors + item.spent.crashes + item.spent.timeouts
     return spent - 1 if spent and item.status in UNSUCCESSFUL else spent

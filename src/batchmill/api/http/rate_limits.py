@@ -1,13 +1,16 @@
 """How often callers may submit: counts submissions and says in headers how many are left."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from fastapi import Request
 
 from batchmill.api.context import RequestContext
+from batchmill.errors.base import BatchmillError
 from batchmill.service import api_keys
 from batchmill.service.api_keys import Allowance
+from batchmill.settings.fields import tier_variable
 
 MINUTE_S = 60.0
 _NEIGHBOURS = 64
@@ -23,7 +26,25 @@ async def count_submission(request: Request, ctx: RequestContext) -> Mapping[str
     caller = ctx.caller
     who = address(request) if caller.key is None else caller.owner_id
     limit = ctx.limits.submissions_per_minute
-    return await counted(ctx, Allowance(f"v1 {who}", limit, MINUTE_S))
+    setting = tier_variable(caller.tier, "submissions_per_minute")
+    return await counted(ctx, Allowance(f"v1 {who}", limit, MINUTE_S, f"{setting} allows more."))
+
+
+@asynccontextmanager
+async def counted_if_taken(
+    ctx: RequestContext, allowance: Allowance
+) -> AsyncIterator[Mapping[str, str]]:
+    """Count a submission for the length of the block; one that is refused in it uses up nothing.
+
+    Raises:
+        RateLimitedError: the allowance is used up.
+    """
+    usage = await counted(ctx, allowance)
+    try:
+        yield usage
+    except BatchmillError:
+        await api_keys.uncount_submission(ctx.server.database, allowance)
+        raise
 
 
 async def counted(ctx: RequestContext, allowance: Allowance) -> Mapping[str, str]:

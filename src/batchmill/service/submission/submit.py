@@ -17,6 +17,7 @@ from batchmill import logs
 from batchmill.db import access, batches, items
 from batchmill.db.connect import Connection
 from batchmill.db.types import NOW
+from batchmill.errors.amounts import size
 from batchmill.errors.outage import OutageError
 from batchmill.errors.request import (
     ConflictError,
@@ -35,6 +36,7 @@ from batchmill.model.priority import engine_priority
 from batchmill.service import batch_control, webhooks
 from batchmill.service.context import ServerContext
 from batchmill.service.submission.store_files import AnySent, SentFile, stored
+from batchmill.settings.fields import tier_variable
 
 Also = Callable[[Connection], None]
 """Something to be done in the same transaction; it may run more than once after a deadlock."""
@@ -102,8 +104,8 @@ async def drafted(server: ServerContext, caller: Caller) -> AsyncIterator[BatchI
 def too_much(most_bytes: int, tier: str) -> TooLargeError:
     """Return what refuses files that are too many bytes for one batch."""
     return TooLargeError(
-        f"The files of the batch are together larger than {most_bytes / 1e9:.3g} GB, the limit"
-        f" of the tier {tier} (BATCHMILL_TIERS_{tier.upper()}_BATCH_BYTES)."
+        f"The files of the batch are together larger than {size(most_bytes)}, the limit"
+        f" of the tier {tier}; send fewer at once, or raise {tier_variable(tier, 'batch_bytes')}."
     )
 
 
