@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from batchmill.client.async_client import AsyncClient as AsyncClient
     from batchmill.client.client import Client as Client
     from batchmill.errors.base import BatchmillError as BatchmillError
+    from batchmill.errors.item import ProcessingError as ProcessingError
     from batchmill.local.process import process_batch as process_batch
     from batchmill.local.process import process_batch_sync as process_batch_sync
     from batchmill.local.results import BatchResult as BatchResult
@@ -30,6 +31,7 @@ _PUBLIC = {
     "Client": "batchmill.client.client",
     "Processed": "batchmill.client.anywhere",
     "BatchmillError": "batchmill.errors.base",
+    "ProcessingError": "batchmill.errors.item",
     "process_batch": "batchmill.local.process",
     "process_batch_sync": "batchmill.local.process",
     "BatchResult": "batchmill.local.results",

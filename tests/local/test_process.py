@@ -14,7 +14,13 @@ import structlog
 
 import batchmill
 from batchmill import logs
-from batchmill.errors.request import EmptyBatchError, UnknownNameError, UsageError
+from batchmill.errors.item import InputMissingError, ProcessingError
+from batchmill.errors.request import (
+    EmptyBatchError,
+    InvalidPipelineError,
+    UnknownNameError,
+    UsageError,
+)
 from batchmill.local.process import process_batch, process_batch_sync
 from batchmill.local.results import BatchResult, Progress
 from batchmill.model.item import ItemStatus
@@ -139,9 +145,60 @@ def test_an_empty_batch_is_an_error_of_its_own() -> None:
         process_batch_sync([], "web")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"concurrency": 0}, "`concurrency` must be a whole number from 1 up."),
+        ({"concurrency": 2.5}, "`concurrency` must be a whole number from 1 up."),
+        ({"timeout_s": 0}, "`timeout_s` must be a number of seconds above 0, at most 86400."),
+        ({"timeout_s": -1}, "`timeout_s` must be a number of seconds above 0, at most 86400."),
+        ({"timeout_s": float("nan")}, "`timeout_s` must be a number of seconds above 0"),
+        ({"timeout_s": 100_000}, "`timeout_s` must be a number of seconds above 0, at most 86400."),
+        ({"retries": -1}, "`retries` must be a whole number from 0 up."),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused_by_a_sentence(
+    folder: Path, wrong: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InvalidPipelineError) as caught:
+        process_batch_sync(pictures(folder, "a.png"), "web", **wrong)
+    assert caught.value.message.startswith(sentence)
+
+
 def test_an_unknown_preset_is_refused_before_any_work(folder: Path) -> None:
     with pytest.raises(UnknownNameError, match="'web'"):
         process_batch_sync(pictures(folder, "a.png"), "wev")
+
+
+# ------------------------------------------------------------ ProcessingError
+
+
+def test_a_failure_raises_an_error_with_its_own_code(folder: Path, process: Process) -> None:
+    result = process([folder / "gone.png"], "web")
+
+    assert result.items[0].error is not None
+    with pytest.raises(ProcessingError, match=r"gone\.png is not there") as caught:
+        result.items[0].error.raise_()
+    assert (caught.value.code, caught.value.retryable) == ("input_missing", False)
+    assert caught.value.remedy == InputMissingError.remedy
+    assert isinstance(caught.value, batchmill.BatchmillError)
+
+
+def test_a_strict_batch_raises_its_first_failure_once_all_files_have_ended(folder: Path) -> None:
+    (good,) = pictures(folder, "a.png")
+    gone = [folder / "gone-1.png", folder / "gone-2.png"]
+    seen: list[Progress] = []
+
+    with pytest.raises(ProcessingError, match=r"gone-1\.png") as caught:
+        process_batch_sync([*gone, good], "web", strict=True, on_progress=seen.append)
+    assert seen[-1].successful == 1
+    assert caught.value.__notes__ == ["2 of 3 files failed; this is the first."]
+
+
+def test_a_strict_batch_without_failures_returns_its_results(folder: Path) -> None:
+    result = process_batch_sync(pictures(folder, "a.png"), "web", strict=True)
+
+    assert result.successful == 1
 
 
 # ------------------------------------------------------------ AC4
@@ -174,16 +231,39 @@ def test_results_so_far_are_a_snapshot(folder: Path, process: Process) -> None:
         seen[0].results[1]
 
 
-def test_a_callback_that_raises_ends_the_batch_with_its_own_exception(folder: Path) -> None:
-    class StopError(Exception):
-        pass
+def test_an_exception_of_the_callback_is_logged_once_and_ends_nothing(folder: Path) -> None:
+    called: list[str] = []
+    logged: list[dict[str, Any]] = []
 
-    def refuse(_: Progress) -> None:
-        raise StopError
+    def refuse(progress: Progress) -> None:
+        called.append(progress.current)
+        raise LookupError(progress.current)
 
-    with pytest.raises(StopError):
-        process_batch_sync(pictures(folder, "a.png", "b.png"), "web", on_progress=refuse)
-    assert not left_over(folder)
+    async def run() -> BatchResult:
+        asyncio.get_running_loop().set_exception_handler(lambda _, said: logged.append(said))
+        paths = pictures(folder, "a.png", "b.png", "c.png")
+        return await process_batch(paths, "web", on_progress=refuse)
+
+    result = asyncio.run(run())
+
+    assert result.successful == len(called) == 3
+    assert [repr(said["exception"]) for said in logged] == [f"LookupError({called[0]!r})"]
+    assert "on_progress" in logged[0]["message"]
+
+
+def test_a_callback_that_is_a_coroutine_is_awaited_before_the_next_call(
+    folder: Path, process: Process
+) -> None:
+    steps: list[str] = []
+
+    async def slow(progress: Progress) -> None:
+        steps.append(f"begin {progress.completed}")
+        await asyncio.sleep(0.05)
+        steps.append(f"end {progress.completed}")
+
+    process(pictures(folder, "a.png", "b.png", "c.png"), "web", on_progress=slow)
+
+    assert steps == ["begin 1", "end 1", "begin 2", "end 2", "begin 3", "end 3"]
 
 
 # ------------------------------------------------------------ AC6

@@ -20,11 +20,11 @@ import pytest
 
 from batchmill.local import items
 from batchmill.local import process as whole
-from batchmill.local.inputs import one_file
 from batchmill.local.outputs import Folder, Memory
 from batchmill.local.pipelines import limited, resolve
 from batchmill.local.results import BatchResult
 from batchmill.local.session import Rules, cores, open_session
+from batchmill.local.sources import Source, to_inputs
 from batchmill.sandbox.pool import Pool
 from support.faulty import PLUGIN
 
@@ -45,7 +45,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         return Pool(cores(), scratch, environ={**os.environ, "PYTHONPATH": str(PLUGIN)})
 
     async def run(
-        files: Iterable[Path],
+        files: Iterable[Source],
         pipeline: Any,
         *,
         on_progress: Any = None,
@@ -55,7 +55,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         chosen = limited(resolve(pipeline), asked)
         chosen = replace(chosen, timeout_s=chosen.timeout_s or whole.TIMEOUT_S)
         at_once = chosen.concurrency or whole.CONCURRENCY
-        batch = whole._Batch([one_file(Path(file)) for file in files], on_progress)
+        batch = whole._Batch(to_inputs(files), on_progress)
         rules = Rules(concurrency=at_once, retries=asked.get("retries"))
         outputs = Folder(output_dir) if output_dir else Memory()
         async with open_session(chosen, outputs, rules, output_dir=output_dir) as session:

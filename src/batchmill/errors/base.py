@@ -21,11 +21,11 @@ from typing import ClassVar
 class BatchmillError(Exception):
     """Base of every error here. `code` is public, stable and unique."""
 
-    code: ClassVar[str] = "internal_error"
+    code: str = "internal_error"
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
-    retryable: ClassVar[bool] = False
-    remedy: ClassVar[str] = "Look at the server's log; if it happens again, report it."
+    retryable: bool = False
+    remedy: str = "Look at the server's log; if it happens again, report it."
     holds_up: ClassVar[str | None] = None
     """What is away, in words, where all files of a batch need it and wait until it is back."""
 

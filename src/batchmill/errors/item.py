@@ -343,6 +343,18 @@ class OutputUnwritableError(ItemError):
         super().__init__(f"{path} cannot be written: {reason}")
 
 
+class ProcessingError(ItemError):
+    """A file failed, and the program asked for an exception; `code` is that of its failure."""
+
+    code = "processing_failed"
+    remedy = "Look up the exception's own `code` in this list."
+
+    def __init__(self, message: str, *, code: str, retryable: bool, step: str | None) -> None:
+        super().__init__(message)
+        self.code, self.retryable, self.step = code, retryable, step
+        self.remedy = remedy_of(code)
+
+
 @cache
 def remedy_of(code: str) -> str:
     """Return what helps an item that failed with `code`; codes of others get the general advice."""

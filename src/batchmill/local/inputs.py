@@ -7,7 +7,7 @@ not taken.
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -22,12 +22,15 @@ ARCHIVE_LIMITS = ArchiveLimits(entries=1_000_000, unpacked_bytes=100_000_000_000
 """One's own archives on one's own machine may be as large as the highest tier's."""
 JUNK = frozenset({"__macosx", ".ds_store", "thumbs.db", "desktop.ini"})
 _MAGIC = frozenset("*?[")
+Read = Callable[[], Generator[bytes, None, None]]
+"""Yields the bytes of a file, each time from its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalInput:
     """One file, or one entry of the ZIP at `path`; `name` is its label, `key` what it is known by.
 
+    Where `read` is given, it yields the bytes, there is nothing at `path`, and `bytes` may be 0.
     `named` says that the user meant this very file: of an unsupported type it fails, while a
     file that was found in a folder is skipped. `flaw` says why it can't even be listed.
     """
@@ -39,10 +42,13 @@ class LocalInput:
     entry: Input | None = None
     named: bool = True
     flaw: RequestError | None = None
+    read: Read | None = None
 
     @property
     def key(self) -> str:
         """What tells this file from all others; a person can read it too."""
+        if self.read is not None:
+            return f"{self.path}#{id(self.read)}"
         return f"{self.path}!/{self.entry.name}" if self.entry else str(self.path)
 
 

@@ -7,9 +7,10 @@ look ─► attempt ─► save ─► ItemResult
 
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ async def _attempted(
 ) -> ItemResult:
     async def stage(target: Path) -> None:
         limits, hashed = session.context.limits, session.rules.hashed
-        if item.entry is None and item.bytes <= SMALL_BYTES:
+        if not (item.entry or item.read) and item.bytes <= SMALL_BYTES:
             _stage(item, target, limits)
             story.facts = _examined(story.facts, target, hashed)
         else:
@@ -141,6 +142,9 @@ def _stage(item: LocalInput, target: Path, limits: Limits) -> None:
     with _reading(item):
         if item.entry:
             unpack_local(item.path, item.entry, target, limits=limits)
+        elif item.read:
+            with closing(item.read()) as pieces, disk.new_file(target) as made:
+                made.writelines(pieces)
         else:
             link_or_copy(item.path, target)
 
@@ -150,7 +154,9 @@ def _examined(facts: FileFacts, staged: Path, hashed: bool) -> FileFacts:
         media = identify(file)
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest() if hashed else None
-    return replace(facts, media_type=media.mime if media else None, sha256=sha256)
+        length = os.fstat(file.fileno()).st_size
+    mime = media.mime if media else None
+    return replace(facts, bytes=length, media_type=mime, sha256=sha256)
 
 
 def _is_stranger(item: LocalInput, facts: FileFacts, accepts: Container[Family]) -> bool:

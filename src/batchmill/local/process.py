@@ -2,12 +2,15 @@
 
     result = await process_batch(["a.jpg", "b.png"], "web", output_dir="out")
 
+A file is a path, bytes, a file object, or a name with any of these.
+
 Files never fail together: what is wrong with one of them stands in its `ItemResult`.
 """
 
 import asyncio
+import inspect
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -15,19 +18,20 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from batchmill import logs
 from batchmill.errors.request import EmptyBatchError
-from batchmill.local.inputs import LocalInput, one_file
+from batchmill.local.inputs import LocalInput
 from batchmill.local.items import process_item
 from batchmill.local.outputs import Folder, Memory
 from batchmill.local.pipelines import limited, resolve
 from batchmill.local.results import BatchResult, FirstOf, ItemResult, Progress
 from batchmill.local.session import LocalSession, Rules, open_session
+from batchmill.local.sources import Source, to_inputs
 from batchmill.logs import Event
 from batchmill.model.pipeline import Pipeline
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[Progress], Awaitable[object] | None]
 
 CONCURRENCY = 5
 TIMEOUT_S = 30.0
@@ -41,12 +45,12 @@ class Run(Protocol):
     async def next_item(self) -> LocalInput | None:
         """Return the item to begin now; None, for ever after, when there are no more."""
 
-    def ended(self, item: LocalInput, result: ItemResult) -> None:
+    async def ended(self, item: LocalInput, result: ItemResult) -> None:
         """Take a result. What this raises ends the run at once."""
 
 
 async def process_batch(  # noqa: PLR0913 - the signature that reference document 003 asks for
-    files: Iterable[str | Path],
+    files: Iterable[Source],
     pipeline: Pipeline | Mapping[str, Any] | str,
     *,
     concurrency: int | None = None,
@@ -54,24 +58,30 @@ async def process_batch(  # noqa: PLR0913 - the signature that reference documen
     retries: int | None = None,
     on_progress: OnProgress | None = None,
     output_dir: str | Path | None = None,
+    strict: bool = False,
 ) -> BatchResult:
     """Process files, at most `concurrency` at once, and return one result for each, in order.
 
+    A file is a path, bytes, a file object opened with 'rb', or a name with any of these; file
+    objects are read from where they stand and are not closed.
     `pipeline` is a preset's name, the path of a TOML or JSON file, or its content. A file that
     takes longer than `timeout_s` is stopped and fails; one that fails for a reason that may
     pass (network, 429, 5xx, a crash) is tried again `retries` times, 1, 2, 4 … s later. What
     you leave out is as the pipeline says; where that says nothing: 5 files at once, 30 s, and
     1 retry. `retries` here holds for every step.
-    `on_progress` is called after each file, on the event loop: an exception that it raises
-    ends the batch. Outputs are saved below `output_dir`, where nothing is overwritten; without
-    one their bytes are in the results. When cancelled, no process and no temporary file stays.
+    `on_progress` is called after each file, on the event loop, one call after the other; what
+    it returns is awaited where that is possible. The first exception that it raises is logged
+    by asyncio; the batch goes on. Outputs are saved below `output_dir`, where nothing is
+    overwritten; without one their bytes are in the results. When cancelled, no process and no
+    temporary file stays.
 
     Raises:
         EmptyBatchError: there are no files.
         UnknownNameError, InvalidPipelineError, InvalidOptionError: the pipeline is wrong.
-        UsageError: `output_dir` can't be written.
+        UsageError: `output_dir` can't be written, or a file is nothing to read bytes from.
+        ProcessingError: with `strict`, a file failed; it is the first in the order of the files.
     """
-    inputs = [one_file(Path(file)) for file in files]
+    inputs = to_inputs(files)
     if not inputs:
         raise EmptyBatchError
     asked = {"concurrency": concurrency, "timeout_s": timeout_s, "retries": retries}
@@ -86,6 +96,8 @@ async def process_batch(  # noqa: PLR0913 - the signature that reference documen
         await process_items(run, session, concurrency=min(at_once, len(inputs)))
     result = run.result()
     logs.info(Event.BATCH_ENDED, items=len(inputs), failed=result.failed)
+    if strict:
+        result.raise_failed()
     return result
 
 
@@ -103,7 +115,7 @@ async def process_items(
         while (item := await run.next_item()) is not None:
             result = await process_item(item, session)
             is_small = result.run_ms <= SMALL_MS
-            run.ended(item, result)
+            await run.ended(item, result)
             if is_small and beside < ahead:
                 beside += 1
                 group.create_task(work(is_beside=True))
@@ -130,6 +142,8 @@ class _Batch:
         self._ended: list[ItemResult] = []
         self._by_input: dict[int, ItemResult] = {}
         self._on_progress = on_progress
+        self._telling = asyncio.Lock()
+        self._is_broken = False
         self._began = time.monotonic()
 
     async def next_item(self) -> LocalInput | None:
@@ -137,12 +151,29 @@ class _Batch:
         self._begun += item is not None
         return item
 
-    def ended(self, item: LocalInput, result: ItemResult) -> None:
+    async def ended(self, item: LocalInput, result: ItemResult) -> None:
         self._ended.append(result)
         self._by_input[id(item)] = result
         self._failed += not result.ok
         if self._on_progress is not None:
-            self._on_progress(self._progress(result))
+            await self._tell(self._on_progress, self._progress(result))
+
+    async def _tell(self, on_progress: OnProgress, progress: Progress) -> None:
+        async with self._telling:
+            try:
+                answer = on_progress(progress)
+                if inspect.isawaitable(answer):
+                    await answer
+            except Exception as error:  # the caller's code, which ends nothing
+                self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        """Log the first error of `on_progress`, as asyncio does with those of other callbacks."""
+        if self._is_broken:
+            return
+        self._is_broken = True
+        message = "on_progress raised an exception; the batch goes on, later ones are not logged"
+        asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
     def result(self) -> BatchResult:
         """Return all results in the order of the inputs."""

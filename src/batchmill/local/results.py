@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
+from batchmill.errors.item import ProcessingError
 from batchmill.model.item import Failure, ItemStatus, Output, SkipReason
 
 
@@ -103,6 +104,21 @@ class BatchResult:
     def failed(self) -> int:
         """How many files failed."""
         return len(self.items) - self.successful
+
+    def raise_failed(self) -> None:
+        """Raise the first failure, in the order of the files; do nothing where there is none.
+
+        Raises:
+            ProcessingError: a file failed; a note on it counts them all.
+        """
+        failure = next((item.error for item in self.items if item.error), None)
+        if failure is None:
+            return
+        try:
+            failure.raise_()
+        except ProcessingError as error:
+            error.add_note(f"{self.failed} of {len(self.items)} files failed; this is the first.")
+            raise
 
 
 @dataclass(frozen=True, slots=True)

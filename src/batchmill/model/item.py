@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NewType
+from typing import Any, NewType, NoReturn
 
+from batchmill.errors.item import ProcessingError
 from batchmill.model.batch import BatchId
 
 ItemId = NewType("ItemId", str)
@@ -159,6 +160,12 @@ class Failure:
     message: str
     retryable: bool = False
     step: str | None = None
+
+    def raise_(self) -> NoReturn:
+        """Raise the failure as a ProcessingError."""
+        raise ProcessingError(
+            self.message, code=self.code, retryable=self.retryable, step=self.step
+        )
 
 
 @dataclass(frozen=True, slots=True)

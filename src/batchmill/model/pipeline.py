@@ -242,7 +242,7 @@ def _positive(value: object, what: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 86_400:  # noqa: PLR2004
-        raise InvalidPipelineError(f"{what} must be a number of seconds above 0.")
+        raise InvalidPipelineError(f"{what} must be a number of seconds above 0, at most 86400.")
     return float(value)
 
 

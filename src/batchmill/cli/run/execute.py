@@ -155,7 +155,7 @@ class _Run:
         self._listeners.display.grow()
         return item
 
-    def ended(self, _item: LocalInput, result: ItemResult) -> None:
+    async def ended(self, _item: LocalInput, result: ItemResult) -> None:
         self._listeners.hear(result)
         failed = self._listeners.tally.failed
         if self._plan.halt.reached(failed, len(self._plan.items)):
