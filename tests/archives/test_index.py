@@ -296,6 +296,16 @@ def test_limits_hold_for_the_number_of_entries_and_for_what_they_unpack_to(tmp_p
         index(path, ArchiveLimits(unpacked_bytes=11))
 
 
+def test_an_entry_that_is_too_large_by_itself_does_not_count_towards_the_whole(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path / "z", Entry(b"a"), Entry(b"huge", b"x" * 1_000), Entry(b"b"))
+    found = inputs(path, ArchiveLimits(unpacked_bytes=100, entry_bytes=999))
+    assert [each.name for each in found] == ["a", "huge", "b"]
+    with pytest.raises(TooLargeError, match="unpacks to more than"):
+        index(path, ArchiveLimits(unpacked_bytes=100, entry_bytes=1_000))
+
+
 def test_folders_without_end_are_refused_too(tmp_path: Path) -> None:
     folders = [Entry(b"%d/" % number, b"") for number in range(10)]
     with pytest.raises(TooLargeError):

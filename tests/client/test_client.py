@@ -12,10 +12,18 @@ from batchmill.client import files
 from batchmill.client.endpoints import FileUpload
 from batchmill.errors.item import InputMissingError, OutputUnwritableError
 from batchmill.errors.outage import ServerUnreachableError
-from batchmill.errors.request import ConflictError, EmptyBatchError, NotFoundError, UnknownNameError
+from batchmill.errors.request import (
+    ConflictError,
+    EmptyBatchError,
+    NotFoundError,
+    TooLargeError,
+    UnknownNameError,
+)
 from batchmill.model.batch import BatchStatus
 from batchmill.model.item import ItemStatus
+from batchmill.settings.fields import TierLimits, Tiers
 from batchmill.wire import requests, responses
+from support import whole_server
 from support.pictures import scene
 from support.served import Server
 
@@ -72,6 +80,43 @@ def test_many_files_go_in_several_requests(client: Client, tmp_path: Path) -> No
     names = [item.input.path for item in client.items(batch.id)]
     assert names == [upload.name for upload in many]
     client.wait(batch.id)
+
+
+def test_files_over_the_limit_fail_alone_wherever_they_come(tmp_path: Path) -> None:
+    """Beside others, in a request of their own, and larger than any request may be."""
+    (good,) = pictures(tmp_path, "good.png")
+    large, huge = tmp_path / "large.png", tmp_path / "huge.png"
+    large.write_bytes(bytes(1_000_001))
+    with huge.open("wb") as file:
+        file.truncate(files.BYTES_PER_REQUEST)
+    limits = TierLimits(file_bytes=1_000_000, zip_bytes=2_000_000, batch_bytes=2_000_000)
+    with (
+        whole_server.running(tmp_path / "data", tiers=Tiers(anonymous=limits)) as small,
+        Client(small.url) as client,
+    ):
+        first = client.wait(client.submit([huge, good, large], "web").id)
+        alone = client.wait(client.submit([huge], "web").id)
+        told = [item.error and item.error.message for item in client.items(first.id)]
+
+    assert told == [
+        "huge.png is larger than the limit of 1 MB; make it smaller",
+        None,
+        "large.png is larger than the limit of 1 MB; make it smaller",
+    ]
+    assert (first.counts.completed, first.counts.failed) == (1, 2)
+    assert (alone.counts.completed, alone.counts.failed) == (0, 1)
+
+
+def test_files_that_are_too_much_together_are_refused(tmp_path: Path) -> None:
+    photos = pictures(tmp_path, "a.png", "b.png")
+    limits = TierLimits(batch_bytes=100_000, zip_bytes=100_000)
+    uploads = [FileUpload(path, path.name, path.stat().st_size) for path in photos] * 30
+    with (
+        whole_server.running(tmp_path / "data", tiers=Tiers(anonymous=limits)) as small,
+        Client(small.url) as client,
+        pytest.raises(TooLargeError),
+    ):
+        client.submit(uploads, "web")
 
 
 def test_bytes_are_told_as_they_leave(client: Client, tmp_path: Path) -> None:

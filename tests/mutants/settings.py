@@ -40,8 +40,8 @@ MUTANTS = (
     Mutant(
         "setting-archive-bytes",
         "src/batchmill/service/submission/store_files.py",
-        "limits.archive_entries, limits.archive_bytes)",
-        "limits.archive_entries, 20_000_000_000)",
+        "limits.archive_entries, limits.archive_bytes, ",
+        "limits.archive_entries, 20_000_000_000, ",
         "an archive unpacks to at most `archive_bytes`",
         (_TESTS + "test_an_archive_has_no_more_entries_and_bytes_than_the_tier_allows",),
     ),

@@ -242,8 +242,8 @@ MUTANTS = (
     Mutant(
         "up-lend-size",
         "src/batchmill/service/submission/uploads.py",
-        "if upload.length_bytes > limits.file_bytes and sniff(head) is not ZIP:\n        raise",
-        "if False:\n        raise",
+        "if upload.length_bytes > limits.file_bytes and sniff(head) is not ZIP:\n        return",
+        "if False:\n        return",
         "a batch takes no upload that is larger than a file may be",
         tests=(
             "tests/service/submission/test_uploads.py::test_a_file_whose_first_bytes_came_one_by_one_is_as_large_as_others_when_a_batch_takes_it",

@@ -52,10 +52,14 @@ _RECORDS_PER_FILE = 4
 
 @dataclass(frozen=True, slots=True)
 class ArchiveLimits:
-    """What an archive may hold; defaults are those of the anonymous tier."""
+    """What an archive may hold; defaults are those of the anonymous tier.
+
+    Entries of more than `entry_bytes` are never unpacked, and so no part of `unpacked_bytes`.
+    """
 
     entries: int = 20_000
     unpacked_bytes: int = 20_000_000_000
+    entry_bytes: int = 200_000_000
 
 
 class Kind(StrEnum):
@@ -146,7 +150,7 @@ class _Survey:
         self.counts[kind] += 1
         self.starts.append(record.start)
         self._ends.append(record.least_end)
-        if kind is Kind.FILE:
+        if kind is Kind.FILE and record.unpacked_bytes <= self._limits.entry_bytes:
             self.unpacked_bytes += record.unpacked_bytes
         most = self._limits.entries
         if self.counts[Kind.FILE] > most or len(self.starts) > most * _RECORDS_PER_FILE:

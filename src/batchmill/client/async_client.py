@@ -25,7 +25,13 @@ from batchmill.client.files import File, PipelineLike, chunks, description, uplo
 from batchmill.client.transport import OnBytes, Patience, Server, Transport
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.outage import OutageError, ServerUnreachableError
-from batchmill.errors.request import EmptyBatchError, NotFoundError, UnknownPathError
+from batchmill.errors.request import (
+    EmptyBatchError,
+    InvalidFieldError,
+    NotFoundError,
+    TooLargeError,
+    UnknownPathError,
+)
 from batchmill.model.filenames import label
 from batchmill.wire import requests, responses, system
 
@@ -94,7 +100,8 @@ class AsyncClient:
 
         Raises:
             EmptyBatchError, InputMissingError, UnreadableFileError: of the files.
-            RequestError: what the server refuses; nothing is left running.
+            RequestError: what the server refuses; nothing is left running. Single files over
+                its limit are not refused, but fail as items.
             ServerUnreachableError: there is no server.
         """
         chosen = options or requests.BatchOptions()
@@ -104,7 +111,7 @@ class AsyncClient:
         first, *rest = list(chunks(sent)) or [[]]
         opened = chosen.model_copy(update={"keep_open": bool(rest) or chosen.keep_open})
         request = endpoints.new_batch(description(pipeline), opened, first)
-        batch = await self._ask(responses.Batch, request, on_bytes)
+        batch = await self._send(responses.Batch, request, on_bytes)
         if not rest:
             return batch
         try:
@@ -123,7 +130,7 @@ class AsyncClient:
         added = 0
         for chunk in chunks(uploads(files)):
             request = endpoints.more_files(batch_id, chunk)
-            added += (await self._ask(responses.Added, request, on_bytes)).added
+            added += (await self._send(responses.Added, request, on_bytes)).added
         return added
 
     async def close_batch(self, batch_id: str) -> responses.Batch:
@@ -343,6 +350,18 @@ class AsyncClient:
         return await self._ask(responses.Retried, endpoints.retry(batch_id, wanted))
 
     # ------------------------------------------------------------ inside
+
+    async def _send(self, model: type[M], request: Request, on_bytes: OnBytes | None) -> M:
+        """Send files; where all are over the limit, name them: they become items that failed."""
+        try:
+            return await self._ask(model, request, on_bytes)
+        except TooLargeError as error:
+            if not request.files:
+                raise
+            try:
+                return await self._ask(model, endpoints.held_back(request))
+            except InvalidFieldError:
+                raise error from None
 
     async def _ask(self, model: type[M], request: Request, on_bytes: OnBytes | None = None) -> M:
         response = await self._transport.send(request, on_bytes=on_bytes)

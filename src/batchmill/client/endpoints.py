@@ -53,6 +53,17 @@ def new_batch(
     return _post("/v1/batches", fields=fields, files=tuple(files))
 
 
+def held_back(request: Request) -> Request:
+    """Name the files of a form that is over a limit, with their sizes instead of their bytes."""
+    inputs = [{"name": file.name, "bytes": file.bytes} for file in request.files]
+    body: dict[str, Any] = {"inputs": inputs}
+    if request.fields:
+        pipeline = request.fields["pipeline"]
+        named = json.loads(pipeline) if pipeline.startswith("{") else pipeline
+        body |= {"pipeline": named, **json.loads(request.fields["options"])}
+    return _post(request.path, body=body)
+
+
 def more_files(batch_id: str, files: Sequence[FileUpload]) -> Request:
     """Add files to an open batch."""
     return _post(f"{_batch(batch_id)}/items", files=tuple(files))

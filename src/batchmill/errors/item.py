@@ -323,6 +323,17 @@ class InputUnfetchedError(ItemError):
         super().__init__(f"{name} could not be fetched: {reason}; send it again")
 
 
+class FileTooLargeError(ItemError):
+    """The file is larger than a file of the caller's tier may be; its bytes were not kept."""
+
+    code = "file_too_large"
+    remedy = "Make the file smaller, or raise the limit of the tier (docs/reference/settings.md)."
+
+    def __init__(self, name: str, limit_bytes: int) -> None:
+        limit = f"{limit_bytes / 1e6:g} MB"
+        super().__init__(f"{name} is larger than the limit of {limit}; make it smaller")
+
+
 class OutputExistsError(ItemError):
     """A file of the output's name is there already."""
 

@@ -98,7 +98,8 @@ AttemptKey = tuple[ItemId, int]
 class Input:
     """Where an item's bytes lie: a whole object, or one entry of a stored ZIP.
 
-    There are none where `key` is empty; `absent` then says why they could not be fetched.
+    There are none where `key` is empty; `absent` then says why they could not be fetched, or is
+    `over_limit`'s text.
     """
 
     key: str
@@ -108,6 +109,20 @@ class Input:
     media_type: str | None = None
     entry: "ArchiveEntry | None" = None
     absent: str | None = None
+
+
+_OVER_LIMIT = "over_limit "
+
+
+def over_limit(limit_bytes: int) -> str:
+    """Return what `Input.absent` says of a file that is larger than `limit_bytes`."""
+    return f"{_OVER_LIMIT}{limit_bytes}"
+
+
+def limit_passed(absent: str) -> int | None:
+    """Return the limit, in bytes, that `over_limit` wrote; None for another reason."""
+    limit = absent.removeprefix(_OVER_LIMIT)
+    return int(limit) if limit != absent else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import Literal
 
 from batchmill.storage import disk
 
 _STEPS_AT_ONCE = 1_000
 _FLUSHERS = 4
 
-_Step = Path | bytes | None
-"""Begin a file at this path; append these bytes; end the file."""
+_Step = Path | bytes | Literal["drop"] | None
+"""Begin a file at this path; append these bytes; remove the file; end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,10 @@ class Sink:
         """Add bytes to the file that was begun last."""
         self._steps.append(piece)
         self._waiting_bytes += len(piece)
+
+    def drop(self) -> None:
+        """Remove the file that was begun last; `finish` does not return it."""
+        self._steps.append("drop")
 
     def end(self) -> None:
         """Complete the file that was begun last."""
@@ -127,6 +132,9 @@ class _Writer:
                     case None:
                         self._append(pieces)
                         self._end()
+                    case "drop":
+                        pieces.clear()
+                        self._drop()
                     case path:
                         self._begin(path)
             self._append(pieces)
@@ -147,6 +155,12 @@ class _Writer:
         self._hash.update(body)
         while body:
             body = body[self._file.write(body) :]
+
+    def _drop(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            Path(self._file.name).unlink()
+            self._file = None
 
     def _end(self) -> None:
         if self._file is not None:

@@ -57,6 +57,11 @@ class NewInput(RequestModel):
     object: str | None = Field(
         None, description="Key of an object in the storage, in a folder that the server allows"
     )
+    bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Size of a file that you keep, as it is over the limit: an item that failed",
+    )
 
 
 class NewBatch(BatchOptions):

@@ -226,6 +226,30 @@ def test_a_batch_has_1_to_50_files(server: WholeServer, folder: Path, number: in
         assert answer.json()["error"] == "Send 1 to 50 files in one request."
 
 
+@pytest.mark.parametrize("how", ["path", "form"])
+def test_a_file_over_the_limit_fails_alone(tmp_path: Path, folder: Path, how: str) -> None:
+    photo, large = (folder / "image1.jpg").read_bytes(), folder / "large.jpg"
+    large.write_bytes(photo + bytes(1_000_000))
+    limits = SequentialSettings(file_bytes=1_000_000)
+    with whole_server.running(
+        tmp_path, images=LOOSE, input_dirs=(folder,), sequential=limits
+    ) as server:
+        if how == "path":
+            sent = submit(server, described(folder, "large.jpg", "image1.jpg"))
+        else:
+            parts = [("files", ("large.jpg", large.read_bytes())), ("files", ("image1.jpg", photo))]
+            told = {"files": json.dumps([{"id": "file-1"}, {"id": "file-2"}])}
+            sent = server.client.post(f"{PREFIX}/submit", files=parts, data=told)
+        assert sent.status_code == 200, sent.text
+        files = ended(server, sent.json())["files"]
+
+    assert [(file["id"], file["status"]) for file in files] == [
+        ("file-1", "failed"),
+        ("file-2", "completed"),
+    ]
+    assert files[0]["error"] == "large.jpg is larger than the limit of 1 MB; make it smaller"
+
+
 def test_files_can_be_uploaded_too(server: WholeServer, folder: Path) -> None:
     body = (folder / "image1.jpg").read_bytes()
     files = [("files", ("one.jpg", body)), ("files", ("two.jpg", body))]

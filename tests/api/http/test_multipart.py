@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchmill.api.http.multipart import Form, FormLimits, receive_form, require_space
+from batchmill.api.http.multipart import (
+    Form,
+    FormLimits,
+    ReceivedFile,
+    RefusedFile,
+    receive_form,
+    require_space,
+)
 from batchmill.errors.outage import StorageFullError
 from batchmill.errors.request import MalformedUploadError, TooLargeError
 
@@ -48,6 +55,13 @@ def receive(body: bytes | Iterable[bytes], folder: Path, limits: FormLimits = LI
     return asyncio.run(receive_form(arriving(chunks), CONTENT_TYPE, folder=folder, limits=limits))
 
 
+def received(form: Form) -> list[ReceivedFile]:
+    """Return the files of a form, all of which were kept."""
+    kept = [file for file in form.files if isinstance(file, ReceivedFile)]
+    assert len(kept) == len(form.files)
+    return kept
+
+
 def refuse(body: bytes, folder: Path, limits: FormLimits = LIMITS) -> str:
     """Return the sentence with which a body is refused; nothing is left on the disk."""
     with pytest.raises((MalformedUploadError, TooLargeError)) as refused:
@@ -69,12 +83,12 @@ def test_files_arrive_unchanged_however_the_body_is_cut(bodies: list[bytes], siz
     body = closed(*(a_file(content, f"{number}.jpg") for number, content in enumerate(bodies)))
     chunks = [body[start : start + size] for start in range(0, len(body), size)]
     with tempfile.TemporaryDirectory() as folder:
-        form = receive(chunks, Path(folder))
-        assert [file.path.read_bytes() for file in form.files] == bodies
-    assert [file.bytes for file in form.files] == [len(content) for content in bodies]
+        files = received(receive(chunks, Path(folder)))
+        assert [file.path.read_bytes() for file in files] == bodies
+    assert [file.bytes for file in files] == [len(content) for content in bodies]
     hashes = [hashlib.sha256(content).hexdigest() for content in bodies]
-    assert [file.sha256 for file in form.files] == hashes
-    assert [file.head for file in form.files] == bodies
+    assert [file.sha256 for file in files] == hashes
+    assert [file.head for file in files] == bodies
 
 
 def test_fields_keep_their_order_and_repeat(tmp_path: Path) -> None:
@@ -93,7 +107,7 @@ def test_fields_keep_their_order_and_repeat(tmp_path: Path) -> None:
 def test_a_large_file_keeps_only_its_head_in_memory(tmp_path: Path) -> None:
     body = bytes(range(256)) * 20_000
     limits = FormLimits(file_bytes=10**7, zip_bytes=10**7, request_bytes=10**7, files=1)
-    (file,) = receive(closed(a_file(body)), tmp_path, limits).files
+    (file,) = received(receive(closed(a_file(body)), tmp_path, limits))
     assert file.path.read_bytes() == body
     assert file.head == body[:4096]
 
@@ -157,9 +171,48 @@ def test_limits_are_those_of_the_file_s_own_type(tmp_path: Path) -> None:
     assert receive(closed(a_file(archive, "a.zip")), tmp_path).files[0].bytes == len(archive)
 
 
+@settings(deadline=None)
+@given(
+    sizes=st.lists(st.sampled_from([1, 9_999, 10_000, 10_001, 30_000]), min_size=1, max_size=4),
+    size=st.integers(100, 20_000),
+)
+def test_files_over_their_limit_are_told_of_and_the_others_are_whole(
+    sizes: list[int], size: int
+) -> None:
+    sizes = [7, *sizes[:3]]
+    bodies = [bytes([number]) * length for number, length in enumerate(sizes)]
+    body = closed(*(a_file(content, f"{number}.jpg") for number, content in enumerate(bodies)))
+    chunks = [body[start : start + size] for start in range(0, len(body), size)]
+    with tempfile.TemporaryDirectory() as folder:
+        form = receive(chunks, Path(folder))
+        kept = [file for file in form.files if isinstance(file, ReceivedFile)]
+        assert [file.path.read_bytes() for file in kept] == [b for b in bodies if len(b) <= 10_000]
+        assert len(list(Path(folder).iterdir())) == len(kept)
+    refused = [file for file in form.files if isinstance(file, RefusedFile)]
+    assert [file.bytes for file in refused] == [size for size in sizes if size > 10_000]
+    assert {file.limit_bytes for file in refused} <= {10_000}
+    assert [file.name for file in form.files] == [f"{n}.jpg" for n in range(len(sizes))]
+
+
+def test_a_request_for_one_file_ends_where_that_is_over_its_limit(tmp_path: Path) -> None:
+    limits = FormLimits(file_bytes=100, zip_bytes=100, request_bytes=10**7, files=1)
+    read: list[int] = []
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield closed(a_file(b"")).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+        for number in range(1_000):
+            read.append(number)
+            yield b"x" * 60
+
+    with pytest.raises(TooLargeError, match=r"a\.jpg is larger"):
+        asyncio.run(receive_form(endless(), CONTENT_TYPE, folder=tmp_path, limits=limits))
+    assert read == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
+        (closed(*[a_file(b"x" * 10_001)] * 2), "a.jpg is larger than the limit of 0.01 MB"),
         (closed(a_file(b"x" * 10_001)), "a.jpg is larger than the limit of 0.01 MB"),
         (closed(a_file(b"PK\x03\x04" + b"x" * 100_000)), "a.jpg is larger than the limit of 0.1"),
         (closed(*[a_file(b"1")] * 5), "more than 4 files"),

@@ -35,6 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServer]:
     settings: dict[str, Any] = {
         "outgoing_http": True,
         "outgoing_loopback": True,
+        "json_bytes": 2_000_000,
         "input_prefixes": ("incoming", "batches", "results"),
         "tiers": Tiers(anonymous=LIMITS),
     }
@@ -134,7 +135,6 @@ def test_one_address_that_fails_fails_its_item_alone(
 @pytest.mark.parametrize(
     ("behave", "reason"),
     [
-        (receivers.flood, "it is larger than the limit of 1 MB"),
         (lambda guest: answer(guest, 302, location="http://127.0.0.1/"), "it redirects"),
         (lambda guest: guest.close(), "the connection broke off"),
     ],
@@ -157,6 +157,65 @@ def test_a_server_that_keeps_silent_or_drips_is_given_up_in_time(
         for behave in (receivers.hang, receivers.drip):
             told = _why_unfetched(impatient, receiver, behave)
             assert "no whole answer within 0.5 s" in told
+
+
+def test_files_over_the_limit_fail_with_their_sentence_and_the_others_go_on(
+    server: WholeServer, receiver: Receiver, picture: bytes
+) -> None:
+    receiver.behave = receivers.flood
+    large = base64.b64encode(bytes(1_000_001)).decode()
+    good = base64.b64encode(picture).decode()
+
+    items = ended(
+        server,
+        submit(
+            server,
+            {"name": "large.jpg", "custom_id": "first", "data": large},
+            {"name": "good.jpg", "data": good},
+            {"name": "flood.jpg", "url": receiver.url},
+            {"name": "kept.jpg", "bytes": 1_000_001},
+            {"name": "kept.zip", "bytes": 2_000_001},
+        ),
+    )
+
+    assert [item["status"] for item in items] == ["failed", "completed", *["failed"] * 3]
+    failures = [item["error"] for item in items if item["error"]]
+    assert {(each["code"], each["retryable"]) for each in failures} == {("file_too_large", False)}
+    assert [each["message"] for each in failures] == [
+        "large.jpg is larger than the limit of 1 MB; make it smaller",
+        "flood.jpg is larger than the limit of 1 MB; make it smaller",
+        "kept.jpg is larger than the limit of 1 MB; make it smaller",
+        "kept.zip is larger than the limit of 2 MB; make it smaller",
+    ]
+    assert items[0]["custom_id"] == "first"
+
+
+def test_a_large_file_of_a_form_fails_and_the_others_go_on(
+    server: WholeServer, picture: bytes
+) -> None:
+    files = [("files", ("large.jpg", bytes(1_000_001))), ("files", ("good.jpg", picture))]
+    sent = server.client.post("/v1/batches", files=files, data={"pipeline": "web"})
+
+    items = ended(server, sent)
+
+    assert [item["status"] for item in items] == ["failed", "completed"]
+    assert items[0]["error"]["code"] == "file_too_large"
+    assert left_behind(server) == []
+
+
+def test_a_plan_counts_files_over_the_limit(server: WholeServer, picture: bytes) -> None:
+    files = [("files", ("large.jpg", bytes(1_000_001))), ("files", ("good.jpg", picture))]
+    plan = server.client.post("/v1/plans", files=files, data={"pipeline": "web"}).json()
+
+    assert plan["problems"] == ["1 file(s) over the limit of 1 MB."]
+
+
+@pytest.mark.parametrize(("name", "size"), [("a.jpg", 1_000_000), ("a.zip", 2_000_000)])
+def test_a_file_within_the_limit_must_be_sent(server: WholeServer, name: str, size: int) -> None:
+    answered = submit(server, {"name": name, "bytes": size})
+
+    assert (answered.status_code, answered.json()["code"]) == (422, "invalid_field")
+    assert "send the file" in answered.json()["detail"]
 
 
 def _why_unfetched(server: WholeServer, receiver: Receiver, behave: receivers.Behave) -> str:

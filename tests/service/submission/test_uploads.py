@@ -27,6 +27,7 @@ from batchmill.model.batch import BatchId, OwnerId
 from batchmill.model.upload import Upload, UploadId
 from batchmill.service.context import ServerContext
 from batchmill.service.submission import submit, uploads
+from batchmill.service.submission.store_files import AbsentFile
 from batchmill.service.submission.submit import Caller, Order
 from batchmill.service.submission.uploads import UploadedFile
 from batchmill.storage import keys
@@ -206,8 +207,8 @@ async def test_a_file_whose_first_bytes_came_one_by_one_is_as_large_as_others_wh
     context = new_context(database, tmp_path, tiers=tiers, disk_reserve_bytes=0)
     upload = await sent(context, b"PK", length=200)
     await uploads.append(context, ANNA, upload, _pieces(b"x" * 198), offset_bytes=2)
-    with pytest.raises(TooLargeError, match=r"a\.txt is larger than the limit"):
-        await taken_by_a_batch(context, upload.id)
+    async with uploads.taken(context, ANNA, [UploadedFile(upload.id)]) as (files, _):
+        assert files == [AbsentFile.too_large("a.txt", 100)]
     assert names(context) == [upload.id]
 
 

@@ -26,7 +26,7 @@ from batchmill.model.pipeline import Pipeline, Step
 from batchmill.operations import presets, registry
 from batchmill.service import figures
 from batchmill.service.context import Transaction
-from batchmill.service.submission.store_files import SentFile
+from batchmill.service.submission.store_files import AnySent, SentFile
 from batchmill.service.submission.submit import Order
 from batchmill.settings.compat import ImagesSettings
 
@@ -168,7 +168,7 @@ def _require_room(conn: Transaction, ctx: RequestContext, *, more: int = 0) -> N
         raise QueueFullError(limit)
 
 
-async def _require_formats(files: Sequence[SentFile], settings: ImagesSettings) -> None:
+async def _require_formats(files: Sequence[AnySent], settings: ImagesSettings) -> None:
     def takes(_: SentFile, media: MediaType) -> bool:
         return _format(media.mime) in settings.formats
 

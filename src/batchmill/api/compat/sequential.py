@@ -187,7 +187,7 @@ def _with_options(
     return [
         replace(file, custom_id=each.id, options=_options(each))
         if isinstance(file, SentFile)
-        else file
+        else replace(file, custom_id=each.id)
         for file, each in zip(files, described, strict=True)
     ]
 

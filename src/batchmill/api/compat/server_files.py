@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from batchmill.api.context import RequestContext
-from batchmill.errors.request import ForbiddenError, TooLargeError
+from batchmill.errors.request import ForbiddenError
 from batchmill.model.filenames import label
 from batchmill.model.media import SNIFF_BYTES
 from batchmill.service.submission.store_files import AbsentFile, SentFile
@@ -35,17 +35,18 @@ class Named:
 async def copied(
     named: Sequence[Named], ctx: RequestContext, folder: Path, *, file_bytes: int
 ) -> list[SentFile | AbsentFile]:
-    """Copy the named files into `folder`; one that is not there becomes an `AbsentFile`.
+    """Copy the named files into `folder`.
+
+    One that is not there, or is larger than `file_bytes`, becomes an `AbsentFile`.
 
     Raises:
         ForbiddenError: a path lies outside of `input_dirs`; no file is read then.
-        TooLargeError: a file is larger than `file_bytes`.
         StorageFullError: no space is left.
     """
     inside = [await asyncio.to_thread(_resolved, each, ctx) for each in named]
     sink = Sink(folder, reserve_bytes=ctx.server.settings.disk_reserve_bytes)
     try:
-        heads = [
+        copies = [
             await _copy(sink, path, each, file_bytes)
             for path, each in zip(inside, named, strict=True)
         ]
@@ -54,11 +55,11 @@ async def copied(
         await sink.discard()
         raise
     files: list[SentFile | AbsentFile] = []
-    for each, head in zip(named, heads, strict=True):
-        name = label(each.name or Path(each.path).name)
-        if head is None:
-            files.append(AbsentFile(name, each.custom_id))
+    for each, head in zip(named, copies, strict=True):
+        if isinstance(head, AbsentFile):
+            files.append(head)
             continue
+        name = label(each.name or Path(each.path).name)
         copy = next(written)
         files.append(SentFile(copy.path, name, head, copy.bytes, copy.sha256, each.custom_id))
     return files
@@ -84,20 +85,20 @@ def _outside(each: Named) -> ForbiddenError:
     )
 
 
-async def _copy(sink: Sink, path: Path, each: Named, file_bytes: int) -> bytes | None:
-    """Copy one file into the sink and return its head; None: there is no such file."""
+async def _copy(sink: Sink, path: Path, each: Named, file_bytes: int) -> bytes | AbsentFile:
+    """Copy one file into the sink and return its head, or that it can't be had."""
+    name = label(each.name or Path(each.path).name)
     source = await asyncio.to_thread(_opened, path)
     if source is None:
-        return None
+        return AbsentFile(name, each.custom_id)
     sink.begin()
     head, total = b"", 0
     try:
         while piece := await disk.in_thread(os.read, source, PIECE_BYTES):
             head, total = head or piece[:SNIFF_BYTES], total + len(piece)
             if total > file_bytes:
-                name = label(each.name or path.name)
-                limit = f"{file_bytes / 1e6:g} MB"
-                raise TooLargeError(f"{name} is larger than the limit of {limit}; make it smaller.")
+                sink.drop()
+                return AbsentFile.too_large(name, file_bytes, each.custom_id)
             sink.append(piece)
             await sink.turn()
     finally:

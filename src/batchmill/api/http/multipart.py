@@ -4,7 +4,7 @@ Built on python-multipart's low-level parser, because its own file objects spool
 """
 
 import builtins
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from email.utils import collapse_rfc2231_value
@@ -33,7 +33,10 @@ _ESCAPES = (("%22", '"'), ("%0D", "\r"), ("%0A", "\n"))
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """What one form may hold. `zip_bytes` holds for files that begin like a ZIP archive."""
+    """What one form may hold. `zip_bytes` holds for files that begin like a ZIP archive.
+
+    A file over its limit is left out and told of, unless there is no other.
+    """
 
     file_bytes: int
     zip_bytes: int
@@ -56,6 +59,17 @@ class ReceivedFile:
     head: builtins.bytes
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedFile:
+    """A file of which nothing is kept, because it is larger than `limit_bytes`."""
+
+    field: str
+    name: str
+    bytes: int
+    limit_bytes: int
+
+
+AnyFile = ReceivedFile | RefusedFile
 OnFields = Callable[[Mapping[str, list[str]]], None]
 
 
@@ -64,7 +78,7 @@ class Form:
     """A whole form, in the order in which it was sent."""
 
     fields: dict[str, list[str]]
-    files: tuple[ReceivedFile, ...]
+    files: tuple[AnyFile, ...]
 
 
 async def receive_form(
@@ -85,7 +99,8 @@ async def receive_form(
 
     Raises:
         MalformedUploadError: the body is no well-formed form, or ends early.
-        TooLargeError: a limit was passed; reading stopped there.
+        TooLargeError: a limit of the form was passed, reading stopped there; or every file is
+            over its own.
         StorageFullError: the disk has no room above its reserve.
     """
     boundary = _boundary(content_type)
@@ -123,6 +138,7 @@ class _Part:
     bytes: int = 0
     kept: bytearray = field(default_factory=bytearray)
     begun: bool = False
+    passed_bytes: int | None = None
 
     @property
     def label(self) -> str:
@@ -171,9 +187,11 @@ class _Reader:
     async def finish(self) -> Form:
         if not self._ended:
             raise MalformedUploadError("The upload ended before its last part; send it again.")
+        if self._files and all(part.passed_bytes for part in self._files):
+            _refuse_file(self._files[0])
         fields = self._read_fields()
-        written = await self._sink.finish()
-        return Form(fields, tuple(map(_received, self._files, written)))
+        written = iter(await self._sink.finish())
+        return Form(fields, tuple(_received(part, written) for part in self._files))
 
     def _read_fields(self) -> dict[str, list[str]]:
         fields: dict[str, list[str]] = {}
@@ -212,21 +230,24 @@ class _Reader:
             self._begin_file(part)
         if len(part.kept) < SNIFF_BYTES:
             part.kept += data[start : min(end, start + SNIFF_BYTES - len(part.kept))]
-        self._check_size(part)
-        self._sink.append(data[start:end])
+        if part.passed_bytes is None and not self._passes_limit(part):
+            self._sink.append(data[start:end])
 
-    def _check_size(self, part: _Part) -> None:
+    def _passes_limit(self, part: _Part) -> bool:
         if part.bytes <= min(self._limits.file_bytes, self._limits.zip_bytes):
-            return
+            return False
         is_zip = sniff(bytes(part.kept)) is ZIP
         limit = self._limits.zip_bytes if is_zip else self._limits.file_bytes
-        if part.bytes > limit:
-            raise TooLargeError(
-                f"{part.label} is larger than the limit of {limit / 1e6:g} MB; make it smaller."
-            )
+        if part.bytes <= limit:
+            return False
+        part.passed_bytes = limit
+        if self._limits.files == 1:
+            _refuse_file(part)
+        self._sink.drop()
+        return True
 
     def _end_part(self) -> None:
-        if self._part.begun:
+        if self._part.begun and self._part.passed_bytes is None:
             self._sink.end()
 
     def _end(self) -> None:
@@ -292,8 +313,10 @@ def _unescape(value: str) -> str:
     return value
 
 
-def _received(part: _Part, file: Written) -> ReceivedFile:
-    head = bytes(part.kept)
+def _received(part: _Part, written: Iterator[Written]) -> AnyFile:
+    if part.passed_bytes is not None:
+        return RefusedFile(part.name, part.label, part.bytes, part.passed_bytes)
+    file, head = next(written), bytes(part.kept)
     return ReceivedFile(part.name, part.label, file.path, file.bytes, file.sha256, head)
 
 
@@ -322,6 +345,11 @@ def _refuse_form(detail: str) -> NoReturn:
         "The upload is not a well-formed multipart form; a standard HTTP client makes one.",
         detail=detail,
     )
+
+
+def _refuse_file(part: _Part) -> NoReturn:
+    limit = f"{(part.passed_bytes or 0) / 1e6:g} MB"
+    raise TooLargeError(f"{part.label} is larger than the limit of {limit}; make it smaller.")
 
 
 def _refuse_request(limits: FormLimits) -> NoReturn:

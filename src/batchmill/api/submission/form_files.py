@@ -16,10 +16,11 @@ from fastapi import Request
 from batchmill.api.context import RequestContext
 from batchmill.api.http import json_body
 from batchmill.api.http.multipart import (
+    AnyFile,
     Form,
     FormLimits,
     OnFields,
-    ReceivedFile,
+    RefusedFile,
     receive_form,
     require_space,
 )
@@ -27,7 +28,7 @@ from batchmill.errors.request import (
     InvalidFieldError,
 )
 from batchmill.model.filenames import label
-from batchmill.service.submission.store_files import SentFile
+from batchmill.service.submission.store_files import AbsentFile, AnySent, SentFile
 
 FORM = "multipart/form-data"
 FILES = "files"
@@ -42,7 +43,7 @@ class Sent:
     The digest is of contents, not of the body: a repeat has another boundary.
     """
 
-    files: Sequence[SentFile]
+    files: Sequence[AnySent]
     fields: dict[str, str]
     sha256: str
 
@@ -147,10 +148,15 @@ def _refuse_unknown(name: str, known: Sequence[str]) -> None:
     raise InvalidFieldError(f"The form has no field `{label(name)}`. Did you mean {names}?")
 
 
-def _sent(file: ReceivedFile) -> SentFile:
+def _sent(file: AnyFile) -> AnySent:
+    if isinstance(file, RefusedFile):
+        return AbsentFile.too_large(file.name, file.limit_bytes)
     return SentFile(file.path, file.name, file.head, file.bytes, file.sha256)
 
 
-def _digest(files: Sequence[ReceivedFile], fields: dict[str, str]) -> str:
-    content = [sorted(fields.items()), [(file.name, file.sha256) for file in files]]
+def _digest(files: Sequence[AnyFile], fields: dict[str, str]) -> str:
+    prints = [
+        (file.name, file.bytes if isinstance(file, RefusedFile) else file.sha256) for file in files
+    ]
+    content = [sorted(fields.items()), prints]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -8,7 +8,7 @@ other files go on. A new place is a function in `ELSEWHERE`.
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,14 +31,14 @@ from batchmill.logs import Event
 from batchmill.model.filenames import label
 from batchmill.model.media import SNIFF_BYTES, ZIP, sniff
 from batchmill.model.upload import UploadId
-from batchmill.service.submission.store_files import AbsentFile, SentFile
+from batchmill.service.submission.store_files import AbsentFile, AnySent, SentFile
 from batchmill.service.submission.uploads import AnyFile, UploadedFile
 from batchmill.settings.fields import TierLimits
 from batchmill.storage import keys
-from batchmill.storage.sink import Sink
+from batchmill.storage.sink import Sink, Written
 from batchmill.wire.requests import NewInput
 
-PLACES: Final = ("data", "upload_id", "url", "object")
+PLACES: Final = ("data", "upload_id", "url", "object", "bytes")
 TAKEN_AT_ONCE: Final = 8
 """Inputs of one request that are fetched side by side."""
 
@@ -98,6 +98,10 @@ def _check(each: NewInput, where: str, ctx: RequestContext) -> None:
             raise AddressRefusedError(error.reason, f"`{where}.url`") from error
     elif each.object is not None:
         _check_object(each.object, f"`{where}.object`", ctx.server.settings.input_prefixes)
+    elif each.bytes is not None and each.bytes <= _kept_limit_bytes(each, ctx.limits):
+        raise InvalidFieldError(
+            f"`{where}` has `bytes` alone, which is for files over the limit; send the file."
+        )
 
 
 def _check_object(key: str, where: str, prefixes: Sequence[str]) -> None:
@@ -115,26 +119,35 @@ def _check_object(key: str, where: str, prefixes: Sequence[str]) -> None:
         )
 
 
-async def _decode(inputs: Sequence[NewInput], taking: Taking) -> list[SentFile]:
-    """Write the base 64 inputs."""
+async def _decode(inputs: Sequence[NewInput], taking: Taking) -> list[AnySent]:
+    """Write the base 64 inputs; one over the limit of a file becomes an absent one."""
     limit = taking.ctx.limits.file_bytes
     sink = taking.new_sink()
-    found = []
+    found: list[tuple[NewInput, bytes | None]] = []
     for number, each in enumerate(inputs):
         if each.data is None:
             continue
         body = _decoded(each.data, number)
         if len(body) > limit:
-            raise TooLargeError(f"A file is larger than the limit of {limit / 1e6:g} MB.")
+            found.append((each, None))
+            continue
         taking.count(len(body))
         sink.begin()
         sink.append(body)
         sink.end()
         found.append((each, body[:SNIFF_BYTES]))
-    return [
-        SentFile(file.path, label(each.name or ""), head, file.bytes, file.sha256, each.custom_id)
-        for (each, head), file in zip(found, await sink.finish(), strict=True)
-    ]
+    if found and len(found) == len(inputs) and all(head is None for _, head in found):
+        raise TooLargeError(f"A file is larger than the limit of {limit / 1e6:g} MB.")
+    written = iter(await sink.finish())
+    return [_written(each, head, written, limit) for each, head in found]
+
+
+def _written(each: NewInput, head: bytes | None, written: Iterator[Written], limit: int) -> AnySent:
+    name = label(each.name or "")
+    if head is None:
+        return AbsentFile.too_large(name, limit, each.custom_id)
+    file = next(written)
+    return SentFile(file.path, name, head, file.bytes, file.sha256, each.custom_id)
 
 
 def _decoded(text: str, number: int) -> bytes:
@@ -190,6 +203,17 @@ async def _from_uploads(each: NewInput, _taking: Taking) -> UploadedFile:
     return UploadedFile(UploadId(each.upload_id or ""), each.name, each.custom_id)
 
 
+async def _kept(each: NewInput, taking: Taking) -> AbsentFile:
+    """Note a file that its owner did not send, because it is over the limit."""
+    limit_bytes = _kept_limit_bytes(each, taking.ctx.limits)
+    return AbsentFile.too_large(label(each.name or ""), limit_bytes, each.custom_id)
+
+
+def _kept_limit_bytes(each: NewInput, limits: TierLimits) -> int:
+    is_zip = (each.name or "").lower().endswith(".zip")
+    return min(limits.zip_bytes if is_zip else limits.file_bytes, limits.whole_batch_bytes)
+
+
 async def _land(
     pieces: AsyncIterator[bytes], each: NewInput, name: str, taking: Taking
 ) -> SentFile | AbsentFile:
@@ -210,8 +234,7 @@ async def _land(
             limit = _limit_bytes(head, taking.ctx.limits)
             if total_bytes > limit:
                 await sink.discard()
-                reason = f"it is larger than the limit of {limit / 1e6:g} MB"
-                return AbsentFile(name, each.custom_id, reason)
+                return AbsentFile.too_large(name, limit, each.custom_id)
             sink.append(piece)
             await sink.turn()
         sink.end()
@@ -230,5 +253,6 @@ ELSEWHERE: Final[Mapping[str, Callable[[NewInput, Taking], Awaitable[AnyFile]]]]
     "upload_id": _from_uploads,
     "url": _from_url,
     "object": _from_storage,
+    "bytes": _kept,
 }
 """What brings an input from each place outside of the request."""

@@ -75,7 +75,8 @@ async def read(
         sent = await submissions.read(request, ctx, folder)
         files = [file for file in sent.files if isinstance(file, SentFile)]
         planned = await asyncio.to_thread(lambda: [*_planned(files, ctx)])
-        problems = _too_large(ctx, [(file.bytes, file.head[:2] == b"PK") for file in files])
+        kept_back = len(sent.files) - len(files)
+        problems = _too_large(ctx, [(file.bytes, True) for file in files], kept_back)
         return await _plan(ctx, sent.order.pipeline, _Seen.of(planned, sample), problems)
     parsed = await submissions.read_json(request, ctx)
     wanted: requests.NewPlan = checked(requests.NewPlan, parsed.value, "The request")
@@ -131,7 +132,8 @@ async def _plan(
 
 def _planned(files: Sequence[SentFile], ctx: RequestContext) -> Iterator[Planned]:
     """Yield the files as the items they would become: an archive is its entries."""
-    limits = ArchiveLimits(ctx.limits.archive_entries, ctx.limits.archive_bytes)
+    tier = ctx.limits
+    limits = ArchiveLimits(tier.archive_entries, tier.archive_bytes, tier.entry_bytes)
     for file in files:
         media = media_of(file)
         if media is not ZIP:
@@ -141,10 +143,15 @@ def _planned(files: Sequence[SentFile], ctx: RequestContext) -> Iterator[Planned
             yield from (Planned(each.name, _by_name(each.name), each.bytes) for each in page)
 
 
-def _too_large(ctx: RequestContext, files: Sequence[tuple[int, bool]]) -> list[str]:
-    """Name the limits that files, given as bytes and whether each is an archive, would break."""
+def _too_large(
+    ctx: RequestContext, files: Sequence[tuple[int, bool]], kept_back: int = 0
+) -> list[str]:
+    """Name the limits that files, given as bytes and whether each is an archive, would break.
+
+    `kept_back` more were so large that their bytes were not kept.
+    """
     limits, problems = ctx.limits, []
-    large = sum(size > limits.file_bytes and not packed for size, packed in files)
+    large = kept_back + sum(size > limits.file_bytes and not packed for size, packed in files)
     if large:
         problems.append(f"{large} file(s) over the limit of {limits.file_bytes / 1e6:g} MB.")
     if len(files) > limits.files_per_request:

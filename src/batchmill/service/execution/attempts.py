@@ -10,10 +10,16 @@ from batchmill.archives.entry import unpack_entry
 from batchmill.attempt.context import AttemptContext, Remote
 from batchmill.attempt.run import Finished, run_attempt
 from batchmill.attempt.staging import InputFile
-from batchmill.errors.item import InputLostError, InputMissingError, InputUnfetchedError
+from batchmill.errors.item import (
+    FileTooLargeError,
+    InputLostError,
+    InputMissingError,
+    InputUnfetchedError,
+    ItemError,
+)
 from batchmill.errors.request import NotFoundError
 from batchmill.model import pipeline as pipelines
-from batchmill.model.item import Input, ItemId
+from batchmill.model.item import Input, ItemId, limit_passed
 from batchmill.model.limits import Limits
 from batchmill.model.pipeline import Pipeline
 from batchmill.operations import registry
@@ -83,14 +89,13 @@ async def stage_input(storage: Storage, source: Input, target: Path, *, limits: 
     """Make an item's bytes appear at `target`: a whole object, or one entry of a stored ZIP.
 
     Raises:
-        InputMissingError, InputUnfetchedError: there were no bytes when it was submitted.
+        InputMissingError, InputUnfetchedError, FileTooLargeError: there were no bytes when it was
+            submitted, or too many.
         InputLostError: the bytes are gone. ItemError: the entry can't be unpacked.
     """
     entry = source.entry
     if not source.key:
-        if source.absent is None:
-            raise InputMissingError(source.name)
-        raise InputUnfetchedError(source.name, source.absent)
+        raise _absence(source)
     if entry is None:
         await storage.fetch(source.key, target)
         return
@@ -100,3 +105,12 @@ async def stage_input(storage: Storage, source: Input, target: Path, *, limits: 
         await unpack_entry(pieces, source, target, limits=limits)
     except NotFoundError as error:
         raise InputLostError(source.name) from error
+
+
+def _absence(source: Input) -> ItemError:
+    if source.absent is None:
+        return InputMissingError(source.name)
+    limit_bytes = limit_passed(source.absent)
+    if limit_bytes is not None:
+        return FileTooLargeError(source.name, limit_bytes)
+    return InputUnfetchedError(source.name, source.absent)

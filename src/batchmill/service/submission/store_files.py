@@ -15,7 +15,7 @@ from batchmill.archives.index import ArchiveIndex, ArchiveLimits, index_archive
 from batchmill.model import ids
 from batchmill.model.batch import BatchId
 from batchmill.model.containers import CONTAINERS, identify
-from batchmill.model.item import Input, NewItem, StepOptions
+from batchmill.model.item import Input, NewItem, StepOptions, over_limit
 from batchmill.model.media import ZIP, MediaType, sniff
 from batchmill.settings.fields import TierLimits
 from batchmill.storage import keys
@@ -44,12 +44,17 @@ class SentFile:
 class AbsentFile:
     """A file that was named but can't be had: an item that fails and says so.
 
-    `reason` says why it could not be fetched; None: there was nothing where it should be.
+    `reason` is what `Input.absent` says; None: there was nothing where it should be.
     """
 
     name: str
     custom_id: str | None = None
     reason: str | None = None
+
+    @classmethod
+    def too_large(cls, name: str, limit_bytes: int, custom_id: str | None = None) -> "AbsentFile":
+        """Describe a file whose bytes are not kept, because they are more than `limit_bytes`."""
+        return cls(name, custom_id, over_limit(limit_bytes))
 
 
 AnySent = SentFile | AbsentFile
@@ -100,7 +105,7 @@ def _look(file: AnySent, limits: TierLimits) -> MediaType | ArchiveIndex | None:
     media = media_of(file)
     if media is not ZIP:
         return media
-    bounds = ArchiveLimits(limits.archive_entries, limits.archive_bytes)
+    bounds = ArchiveLimits(limits.archive_entries, limits.archive_bytes, limits.entry_bytes)
     return index_archive(file.path, name=file.name, limits=bounds)
 
 

@@ -35,7 +35,7 @@ from batchmill.model.upload import Upload, UploadId
 from batchmill.service import orphans, stores
 from batchmill.service.context import ServerContext
 from batchmill.service.orphans import StoreKind
-from batchmill.service.submission.store_files import AnySent, SentFile
+from batchmill.service.submission.store_files import AbsentFile, AnySent, SentFile
 from batchmill.service.submission.submit import Also, Caller, Take, too_much
 from batchmill.settings.fields import TierLimits
 from batchmill.storage import growing
@@ -151,8 +151,7 @@ async def taken(
     Raises:
         NotFoundError: an upload is gone; the transaction raises it too.
         UploadUnfinishedError: a part is missing.
-        TooLargeError: one is no ZIP, and larger than other files may be; or all together are
-            over the limit of a batch.
+        TooLargeError: all together are over the limit of a batch.
         InvalidFieldError: one is named twice.
     """
     wanted = [file.upload_id for file in files if isinstance(file, UploadedFile)]
@@ -252,7 +251,7 @@ async def _all_lent(
 
 async def _lend(
     server: ServerContext, caller: Caller, file: UploadedFile, lent: dict[Path, UploadId]
-) -> SentFile:
+) -> AnySent:
     upload, arrived = await get_upload(server, caller, file.upload_id)
     if arrived < upload.length_bytes:
         raise UploadUnfinishedError(upload.name, arrived, upload.length_bytes)
@@ -260,9 +259,9 @@ async def _lend(
     lent[path] = upload.id
     head, sha256 = await asyncio.to_thread(_link, _path(server, upload.id), path)
     limits = server.settings.tier(caller.tier)
-    if upload.length_bytes > limits.file_bytes and sniff(head) is not ZIP:
-        raise _too_large(upload.name, limits.file_bytes)
     name = label(file.name) if file.name else upload.name
+    if upload.length_bytes > limits.file_bytes and sniff(head) is not ZIP:
+        return AbsentFile.too_large(name, limits.file_bytes, file.custom_id)
     return SentFile(path, name, head, upload.length_bytes, sha256, file.custom_id)
 
 
