@@ -53,6 +53,42 @@ def test_items_are_found_by_status_and_by_error(server: servers.Server, mixed: s
     assert _all(server, f"/v1/batches/{mixed}/items", error="other", limit=3) == []
 
 
+def test_a_list_says_that_data_is_left_out(server: servers.Server, mixed: str) -> None:
+    page = server.client.get(f"/v1/batches/{mixed}/items").json()
+
+    assert page["left_out"] == ["data"]
+    assert {item["data"] is None for item in page["data"]} == {True}
+
+
+def test_a_list_has_the_fields_that_are_asked_for_and_names_the_others(
+    server: servers.Server, mixed: str
+) -> None:
+    page = server.client.get(f"/v1/batches/{mixed}/items?fields=id,data,status&limit=3").json()
+
+    assert [set(item) for item in page["data"]] == [{"id", "data", "status"}] * 3
+    whole = [server.client.get(f"/v1/items/{item['id']}").json() for item in page["data"]]
+    assert [item["data"] for item in page["data"]] == [item["data"] for item in whole]
+    assert any(item["data"] for item in whole)
+    assert sorted([*page["left_out"], "id", "data", "status"]) == sorted(whole[0])
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("fields=id,dota", "`fields` has no field 'dota'. Known: id, "),
+        ("fields=", "`fields` has no field ''"),
+        ("fields=data&limit=101", "With `data`, `limit` is at most 100."),
+    ],
+)
+def test_fields_that_can_not_be_given_are_refused(
+    server: servers.Server, mixed: str, query: str, sentence: str
+) -> None:
+    answer = server.client.get(f"/v1/batches/{mixed}/items?{query}")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+    assert sentence in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("start", [0, 5, 11, 12, 10**9])
 def test_a_list_can_be_entered_at_any_position(
     server: servers.Server, mixed: str, start: int

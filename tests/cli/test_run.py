@@ -1,5 +1,6 @@
 """`batchmill run`, as a process of its own on real files."""
 
+import hashlib
 import json
 import os
 import re
@@ -130,6 +131,11 @@ def test_json_gives_one_line_a_file_on_stdout(batchmill: Run, photos: Path) -> N
     assert all(fields | {"timings"} <= line.keys() for line in lines)
     one = next(line for line in lines if line["custom_id"] == "a.png")
     assert (one["outputs"][0]["width"], one["outputs"][0]["type"]) == (120, "image/webp")
+    outputs = [output for line in lines for output in line["outputs"]]
+    assert [output["sha256"] for output in outputs] == [
+        hashlib.sha256(Path(photos.parent, output["path"]).read_bytes()).hexdigest()
+        for output in outputs
+    ]
 
 
 def test_what_is_found_out_goes_to_stdout_or_into_a_file(batchmill: Run, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from fastapi import Request, Response
 from pydantic import BaseModel
+from pydantic.main import IncEx
 
 from batchmill.errors.item import remedy_of
 from batchmill.model import batch as model
@@ -25,15 +26,23 @@ POLL_SHARE = 20
 POLL_MIN_S, POLL_MAX_S = 1, 60
 
 
-def answer(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def answer(
+    body: BaseModel,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    *,
+    without: IncEx | None = None,
+) -> Response:
     """Return a JSON answer that nobody may keep without asking again."""
     headers = {"Cache-Control": "no-cache", **(headers or {})}
-    return Response(body.model_dump_json(), status, headers, "application/json")
+    return Response(body.model_dump_json(exclude=without), status, headers, "application/json")
 
 
-def conditional(request: Request, body: BaseModel, **headers: str) -> Response:
+def conditional(
+    request: Request, body: BaseModel, *, without: IncEx | None = None, **headers: str
+) -> Response:
     """Return an answer with an ETag of its content, or 304 when the client has it."""
-    response = answer(body, headers=headers)
+    response = answer(body, headers=headers, without=without)
     tag = f'W/"{hashlib.sha256(bytes(response.body)).hexdigest()[:24]}"'
     response.headers["ETag"] = tag
     if has_current(request, tag):

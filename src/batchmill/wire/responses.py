@@ -153,7 +153,7 @@ class ResultLine(ResponseModel):
 
 
 class Item(ResponseModel):
-    """An item; lists leave out `data`, which can be large."""
+    """An item; lists leave out `data`, which can be large, unless `fields` asks for it."""
 
     id: str
     batch_id: str
@@ -172,6 +172,12 @@ class Item(ResponseModel):
     due_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
+
+
+class ItemPage(Page[Item]):
+    """Some items of a batch; `left_out` names fields that this answer does not give of them."""
+
+    left_out: list[str]
 
 
 class ItemEvent(ResponseModel):

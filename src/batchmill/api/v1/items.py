@@ -12,18 +12,29 @@ from batchmill.api.http import range_download
 from batchmill.api.http.range_download import Download, read_output
 from batchmill.api.originals import input_file
 from batchmill.api.v1.batches import Cursor, Limit, group_number
-from batchmill.errors.request import NotFoundError
+from batchmill.errors.request import InvalidFieldError, NotFoundError
 from batchmill.model.item import Item, ItemStatus, Output
 from batchmill.service.queries import MOST, Wanted
 from batchmill.wire import responses
 
 router = APIRouter(prefix="/v1", tags=["items"])
 
+MOST_WITH_DATA = 100
+"""Items of a page with their data: that of a document can be megabytes."""
 THUMBNAIL_SIDE_PX = 512
 """A picture up to this size may stand for its item in a list."""
 
 
-@router.get("/batches/{batch_id}/items", response_model=responses.Page[responses.Item])
+Fields = Annotated[
+    str | None,
+    Query(
+        max_length=400,
+        description="Fields to give of each item, commas between them; without it all but `data`",
+    ),
+]
+
+
+@router.get("/batches/{batch_id}/items", response_model=responses.ItemPage)
 async def list_items(  # noqa: PLR0913 - each is a query parameter
     batch_id: str,
     request: Request,
@@ -34,10 +45,16 @@ async def list_items(  # noqa: PLR0913 - each is a query parameter
     group: Annotated[str | None, Query(max_length=16, description="A failure group's id")] = None,
     q: Annotated[str | None, Query(max_length=200, description="Start of the name")] = None,
     start: Annotated[int | None, Query(ge=0, le=MOST, description="Position to begin at")] = None,
+    fields: Fields = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """List a batch's items in the order sent, or by name under a prefix `q`."""
+    """List a batch's items in the order sent, or by name under a prefix `q`.
+
+    Without `fields` each has all but its `data`, which can be large; with `data` a page has 100
+    items at most.
+    """
+    left_out = _left_out(fields, limit)
     batch = await ctx.reading.batch(batch_id)
     wanted = Wanted(
         status=status,
@@ -48,11 +65,32 @@ async def list_items(  # noqa: PLR0913 - each is a query parameter
     found = await ctx.reading.items(batch, wanted, limit=limit, cursor=cursor, start=start)
 
     def describe(item: Item) -> responses.Item:
-        return serialize.item(item, batch, ctx.base_url, with_data=False)
+        return serialize.item(item, batch, ctx.base_url, with_data="data" not in left_out)
+
+    def answer() -> Response:
+        page = serialize.page(found, describe)
+        named = responses.ItemPage(**dict(page), left_out=left_out)
+        without = {"data": {"__all__": set(left_out)}} if fields is not None else None
+        return serialize.conditional(request, named, without=without)
 
     # In a thread: a thousand items take the event loop's time from everybody else.
-    page = await asyncio.to_thread(serialize.page, found, describe)
-    return serialize.conditional(request, page)
+    return await asyncio.to_thread(answer)
+
+
+def _left_out(fields: str | None, limit: int) -> list[str]:
+    """Return which fields of items an answer has not.
+
+    Raises:
+        InvalidFieldError: one that is wanted does not exist, or too many items with their data.
+    """
+    if fields is None:
+        return ["data"]
+    known, wanted = list(responses.Item.model_fields), set(fields.split(","))
+    for name in sorted(wanted.difference(known)):
+        raise InvalidFieldError(f"`fields` has no field {name!r}. Known: {', '.join(known)}.")
+    if "data" in wanted and limit > MOST_WITH_DATA:
+        raise InvalidFieldError(f"With `data`, `limit` is at most {MOST_WITH_DATA}.")
+    return [name for name in known if name not in wanted]
 
 
 @router.get("/batches/{batch_id}/errors", response_model=responses.FailureGroups)
