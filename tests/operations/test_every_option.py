@@ -163,6 +163,7 @@ CASES: dict[str, dict[str, Case]] = {
         "head_pct": case(people, 50, framing="id"),
         "eye_line_pct": case(people, 45, framing="id"),
         "border": case(people, "extend", padding_pct=200),
+        "detect_px": case(people, 160, faces="all"),
         "min_score": case(people, 0.95, faces="all"),
         "no_face": case(nobody_there, "fail"),
     },

@@ -3,16 +3,28 @@
 Pages are keyset pages: each starts after the last row of the one before, by an index.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, func, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 
-from batchmill.db.schema import items
-from batchmill.model.batch import BatchId
+from batchmill.db.schema import batches, items
+from batchmill.model.batch import BatchId, OwnerId
 from batchmill.model.item import (
     ArchiveEntry,
     Failure,
@@ -34,6 +46,27 @@ def get(conn: Connection, item_id: ItemId) -> Item | None:
     """Read one item."""
     row = conn.execute(_by_id(), {"item_id": item_id}).one_or_none()
     return None if row is None else _item(row)
+
+
+def by_custom_id(
+    conn: Connection, custom_ids: Collection[str], *, family: str, owner_id: OwnerId | None
+) -> Sequence[Item]:
+    """Return the items of a family that an owner gave these ids and sent bytes for, newest last.
+
+    No index helps: it reads all items of the family's batches.
+    """
+    query = (
+        _select()
+        .join(batches, batches.c.id == items.c.batch_id)
+        .where(batches.c.family == family, items.c.custom_id.in_(sorted(custom_ids)))
+        .where(items.c.input_key != "", _of(owner_id))
+        .order_by(items.c.id)
+    )
+    return [_item(row) for row in conn.execute(query)]
+
+
+def _of(owner_id: OwnerId | None) -> ColumnElement[bool]:
+    return true() if owner_id is None else batches.c.owner_id == owner_id
 
 
 @dataclass(frozen=True, slots=True)

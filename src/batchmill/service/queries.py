@@ -4,7 +4,15 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
@@ -103,6 +111,11 @@ class Reading:
         if found is None:
             raise NotFoundError("item", item_id)
         return found
+
+    async def records(self, names: Collection[str], family: str) -> Mapping[str, Item]:
+        """Return items of a family by their id or the caller's own, which finds the newest."""
+        known = [name for name in names if _can_be_asked_for(name)]
+        return await self.server.database.browse(_records, known, family, self.owner_id)
 
     async def batches(
         self, only: batches.BatchFilter, *, limit: int, cursor: str | None = None
@@ -222,6 +235,19 @@ def _item(conn: Connection, item_id: ItemId, owner_id: OwnerId | None) -> tuple[
     item = listing.get(conn, item_id)
     batch = item and batches.get(conn, item.batch_id, owner_id=owner_id)
     return (item, batch) if item and batch else None
+
+
+def _records(
+    conn: Connection, names: Collection[str], family: str, owner_id: OwnerId | None
+) -> Mapping[str, Item]:
+    ids = [ItemId(name) for name in names if _ID.fullmatch(name)]
+    found = [_item(conn, item_id, owner_id) for item_id in ids]
+    records: dict[str, Item] = {
+        each[0].id: each[0] for each in found if each and each[1].family == family
+    }
+    own = set(names) - set(records)
+    named = listing.by_custom_id(conn, own, family=family, owner_id=owner_id) if own else []
+    return {**records, **{item.custom_id or "": item for item in named}}
 
 
 def _items(

@@ -35,7 +35,9 @@ class PhotosSettings(Group):
     retries: int = Field(2, ge=0, description="Retries of transient failures")
     crop_px: int = Field(300, ge=16, le=4_096, description="Side of the square crop")
     padding_pct: int = Field(20, ge=0, le=200, description="Room around the face")
-    no_face_fails: bool = Field(default=False, description="Fail photos in which no face is found")
+    options: Names = Field(
+        (), description="Further options of face_crop, as in `detect_px=512,no_face=fail`"
+    )
     output_dir: Path | None = Field(None, description="Folder that also gets every crop")
 
 

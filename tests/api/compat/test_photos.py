@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import sqlite3
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from support.whole_server import WholeServer
 
 LOOSE = ImagesSettings(rate_requests=1_000)
 PERSON = bytes(photo(640, 480, Head(320, 240, 90)).jpegsave_buffer(Q=90))
+PAIR = bytes(photo(640, 480, Head(180, 240, 70), Head(460, 240, 80)).jpegsave_buffer(Q=90))
 NOBODY = bytes(photo(320, 240).jpegsave_buffer(Q=90))
 
 
@@ -180,6 +182,107 @@ def test_the_photo_of_a_record_is_looked_at_again(server: WholeServer, batch_id:
     assert found == [{"id": record_id, "face_detected": 1}] * 2
 
 
+def test_a_record_is_found_by_the_id_that_the_database_shows(server: WholeServer) -> None:
+    """Also by an id of the caller's own, whose newest photo counts."""
+
+    def add(image: dict[str, str], project: str) -> httpx.Response:
+        body = {"images": [image], "projectId": project}
+        return server.client.post("/api/batch/add-images", json=body)
+
+    for photo_of in (NOBODY, PERSON):
+        data = base64.b64encode(photo_of).decode()
+        sent = add({"data": data, "name": "me.jpg", "recordId": "staff 7/é"}, "own")
+        ended(server, sent.json()["batchId"])
+    ((shown,),) = {
+        tuple(row.values())
+        for row in query(server, "SELECT id FROM data_records WHERE project_id = 'own'")
+    }
+    sent = add({"recordId": shown}, "own again")
+
+    assert sent.status_code == 200, sent.text
+    ended(server, sent.json()["batchId"])
+    sql = "SELECT id, filename, face_detected FROM data_records WHERE project_id = 'own again'"
+    assert query(server, sql) == [{"id": "staff 7/é", "filename": "me.jpg", "face_detected": 1}]
+    assert add({"recordId": "staff 8"}, "none").status_code == 404
+
+
+OPTIONS = {"faces": "all", "width": "120", "level_eyes": "true"}
+
+
+def sent_with_options(server: WholeServer, way: str) -> httpx.Response:
+    """Send the photo of two people with the options, in one of the ways there are."""
+    image = {"data": base64.b64encode(PAIR).decode(), "name": "pair.jpg"}
+    archive = {"file": ("photos.zip", zipped(pair=PAIR))}
+    one = {"images": ("pair.jpg", PAIR)}
+    together = {"options": json.dumps(OPTIONS)}
+    adding = "/api/batch/add-images"
+    if way == "added to an open batch":
+        first = server.client.post(adding, files=one, data={"keepOpen": "true"}).json()["batchId"]
+        together = {**OPTIONS, "batchId": first, "keepOpen": "false"}
+    bodies: dict[str, dict[str, Any]] = {
+        "fields of upload-zip": {"files": archive, "data": OPTIONS},
+        "options of upload-zip": {"files": archive, "data": together},
+        "fields of add-images": {"files": one, "data": OPTIONS},
+        "JSON": {"json": {"images": [image], **OPTIONS}},
+        "options in JSON": {"json": {"images": [image], "options": OPTIONS}},
+    }
+    body = bodies.get(way, {"files": one, "data": together})
+    zipping = way.endswith("upload-zip")
+    return server.client.post("/api/batch/upload-zip" if zipping else adding, **body)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "fields of upload-zip",
+        "options of upload-zip",
+        "fields of add-images",
+        "options of add-images",
+        "JSON",
+        "options in JSON",
+        "added to an open batch",
+    ],
+)
+def test_every_option_of_face_crop_reaches_it(server: WholeServer, way: str) -> None:
+    sent = sent_with_options(server, way)
+
+    assert sent.status_code == 200, sent.text
+    ended(server, sent.json()["batchId"])
+    items = server.client.get(f"/v1/batches/{sent.json()['batchId']}/items").json()["data"]
+    made = items[-1]["outputs"]
+    assert [(each["width"], each["height"]) for each in made] == [(120, 300)] * 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"facse": "all"}, "face_crop has no option 'facse'. Did you mean 'faces'?"),
+        ({"options": '{"faces": "some"}'}, "face_crop: faces can't be 'some'; it must be one of "),
+        ({"options": "[1]"}, "`options` must be a valid dictionary."),
+    ],
+)
+def test_an_unknown_option_is_refused_by_a_sentence(
+    server: WholeServer, fields: dict[str, str], sentence: str
+) -> None:
+    batch_id = server.client.post(
+        "/api/batch/add-images", files={"images": ("a.jpg", NOBODY)}, data={"keepOpen": "true"}
+    ).json()["batchId"]
+    for more in ({}, {"batchId": batch_id}):
+        answer = server.client.post(
+            "/api/batch/add-images", files={"images": ("a.jpg", NOBODY)}, data={**fields, **more}
+        )
+
+        assert answer.status_code == 422
+        assert answer.json()["error"].startswith(sentence)
+    assert upload_zip(server, PHOTOS, **fields).json()["error"].startswith(sentence)
+
+
+def test_labels_that_clients_send_beside_are_no_options(server: WholeServer) -> None:
+    labels = {"userTier": "enterprise", "userId": "u", "user_id": "u", "sessionId": "s"}
+
+    assert upload_zip(server, PHOTOS, **labels).status_code == 200
+
+
 def test_an_open_batch_takes_more_photos_until_it_is_closed(server: WholeServer) -> None:
     def add(**fields: Any) -> httpx.Response:
         files = [("images", ("a.jpg", NOBODY))]
@@ -233,15 +336,22 @@ def test_an_archive_without_photos_is_refused(server: WholeServer) -> None:
 
 def test_the_crop_is_what_the_settings_say(tmp_path: Path) -> None:
     crops = tmp_path / "crops"
-    settings = PhotosSettings(crop_px=120, padding_pct=50, no_face_fails=True, output_dir=crops)
+    settings = PhotosSettings(
+        crop_px=120,
+        padding_pct=50,
+        options=("no_face=fail", "detect_px=512"),
+        output_dir=crops,
+    )
     with whole_server.running(tmp_path / "data", photos=settings) as server:
         told = upload_zip(server).json()
         batch = ended(server, told["batchId"])
         rows = query(server, "SELECT face_crop_url, error FROM data_records ORDER BY filename")
         crop = server.client.get(rows[0]["face_crop_url"]).content
+        order = server.client.get(f"/v1/batches/{told['batchId']}").json()["pipeline"]
 
     image = pyvips.Image.new_from_buffer(crop, "")
     assert (image.width, image.height) == (120, 120)
+    assert order["steps"][0]["with"]["detect_px"] == 512
     assert batch["progress"]["failed"] == 2
     assert rows[2]["error"] == "no face was found in photos/wall.jpg"
     assert [path.read_bytes() for path in crops.iterdir()] == [crop]

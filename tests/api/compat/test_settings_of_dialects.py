@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from batchmill.settings.compat import DocumentsSettings, ImagesSettings, SequentialSettings
+from batchmill.api.compat.dialects import family_rules
+from batchmill.errors.request import UsageError
+from batchmill.settings import loading
+from batchmill.settings.compat import (
+    DocumentsSettings,
+    ImagesSettings,
+    PhotosSettings,
+    SequentialSettings,
+)
+from batchmill.settings.fields import Settings
 from support import whole_server
 from support.pictures import scene
 
@@ -45,6 +54,46 @@ def test_a_batch_has_no_more_files_than_the_setting_says(
     assert one.is_success, one.text
     assert two.status_code == 400, two.text
     assert "exactly 1 file" in two.text
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("detect_pix=512", "face_crop has no option 'detect_pix'. Did you mean 'detect_px'?"),
+        ("detect_px=9", "face_crop: detect_px can't be '9'; it must be a whole number from 128 "),
+        ("detect_px", "face_crop: detect_px can't be ''; it must be a whole number from 128 "),
+    ],
+)
+def test_a_wrong_option_for_every_photo_is_refused_at_start(option: str, sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        family_rules(Settings(photos=PhotosSettings(options=(option,))))
+
+    assert caught.value.message.startswith(f"BATCHMILL_PHOTOS_OPTIONS: {sentence}")
+
+
+@pytest.mark.parametrize("name", ["zip", "pdf", "svg", "jpegg"])
+def test_a_format_that_cannot_be_read_is_refused_at_start(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        family_rules(loading.load({"SUPPORTED_FORMATS": f"jpeg,{name}"}))
+
+    assert caught.value.message.startswith(
+        f"SUPPORTED_FORMATS has '{name}', which is no format that can be read; known are arw, avif,"
+    )
+    with pytest.raises(UsageError, match="at least one format"):
+        family_rules(loading.load({"SUPPORTED_FORMATS": ","}))
+
+
+def test_a_format_is_known_by_its_extensions_too(tmp_path: Path, picture: bytes) -> None:
+    scene(20, 20).jpegsave(tmp_path / "a.jpg")
+    photo = (tmp_path / "a.jpg").read_bytes()
+    images = ImagesSettings(formats=("JPG", "tif"))
+    with whole_server.running(tmp_path / "server", with_worker=False, images=images) as server:
+        statuses = [
+            server.client.post("/api/process/single", files={"image": ("a.jpg", sent)}).status_code
+            for sent in (photo, picture)
+        ]
+
+    assert statuses == [200, 415]
 
 
 def test_the_box_the_quality_and_the_window_of_images_are_the_settings(

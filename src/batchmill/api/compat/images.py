@@ -17,7 +17,8 @@ from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.health import readiness, rss_bytes
 from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.submission import form_files, orders
-from batchmill.errors.request import InvalidFieldError, NotFoundError, QueueFullError
+from batchmill.errors.request import InvalidFieldError, NotFoundError, QueueFullError, UsageError
+from batchmill.model import media as media_types
 from batchmill.model.batch import Batch, Counts
 from batchmill.model.families import IMAGES
 from batchmill.model.item import Item, ItemStatus, Output
@@ -169,10 +170,33 @@ def _require_room(conn: Transaction, ctx: RequestContext, *, more: int = 0) -> N
 
 
 async def _require_formats(files: Sequence[AnySent], settings: ImagesSettings) -> None:
+    accepted = formats(settings)
+
     def takes(_: SentFile, media: MediaType) -> bool:
-        return _format(media.mime) in settings.formats
+        return _format(media.mime) in accepted
 
     await receive.require_types(files, takes, wanted=", ".join(settings.formats))
+
+
+def formats(settings: ImagesSettings) -> frozenset[str]:
+    """Return the formats that are accepted, by the names that jobs show.
+
+    Raises:
+        UsageError: there is none, or one that can't be read.
+    """
+    names = {"tif": "tiff", "heif": "heic"}
+    for media in media_types.IMAGES:
+        names |= {_format(media.mime): _format(media.mime), media.extension: _format(media.mime)}
+    for name in settings.formats:
+        if name.lower() not in names:
+            readable = ", ".join(sorted(media.extension for media in media_types.IMAGES))
+            raise UsageError(
+                f"SUPPORTED_FORMATS has {name!r}, which is no format that can be read;"
+                f" known are {readable}."
+            )
+    if not settings.formats:
+        raise UsageError("SUPPORTED_FORMATS must name at least one format.")
+    return frozenset(names[name.lower()] for name in settings.formats)
 
 
 def _pipeline(settings: ImagesSettings) -> Pipeline:

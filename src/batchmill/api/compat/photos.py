@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from batchmill.api.compat import allowances, lookup, receive
 from batchmill.api.compat.receive import Expected
@@ -23,6 +23,7 @@ from batchmill.errors.item import ItemError
 from batchmill.errors.request import InvalidFieldError, NotFoundError, WrongFileCountError
 from batchmill.model.batch import Batch, BatchStatus, Counts
 from batchmill.model.families import PHOTOS
+from batchmill.model.item import Item
 from batchmill.model.media import SNIFF_BYTES, ZIP, Family, MediaType
 from batchmill.model.pipeline import Pipeline
 from batchmill.operations import presets, registry
@@ -37,6 +38,9 @@ from batchmill.wire.requests import NewInput
 
 router = APIRouter(prefix="/api/batch", tags=["reference: photos"])
 
+CROP: Final = "face_crop"
+LABELS: Final = frozenset({"sessionId", "userId", "userTier", "user_id"})
+"""Fields that clients of these systems send beside the others; the key says who asks."""
 LABEL_CHARACTERS: Final = 100
 UNPACK_S: Final = 60.0
 STATES: Final = {
@@ -68,13 +72,25 @@ class NewImage(BaseModel):
 
 
 class NewPhotos(BaseModel):
-    """Photos to work on; with `batchId` they join a batch that was sent with `keepOpen`."""
+    """Photos to work on; with `batchId` they join a batch that was sent with `keepOpen`.
+
+    Options of `face_crop` stand in `options`, or beside the other fields.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     images: list[NewImage] = []
     project_id: str | None = Field(None, alias="projectId")
     priority: str | int | None = None
     batch_id: str | None = Field(None, alias="batchId")
     keep_open: bool | None = Field(None, alias="keepOpen")
+    options: dict[str, Any] = {}
+
+    @property
+    def crop(self) -> Mapping[str, Any]:
+        """What the sender wants of `face_crop`; not checked yet."""
+        beside = (self.model_extra or {}).items()
+        return {**self.options, **{name: value for name, value in beside if name not in LABELS}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +104,10 @@ class _Sent:
 
 @router.post("/upload-zip")
 async def upload_zip(request: Request, ctx: Ctx) -> Response:
-    """Send a ZIP archive, in the field `file`; every photo in it gets a crop of its main face."""
+    """Send a ZIP archive, in the field `file`; every photo in it gets a crop of its main face.
+
+    Options of `face_crop` may stand beside it, as fields or in `options`, as JSON.
+    """
     usage = await allowances.count_anonymous(request, ctx)
     settings = ctx.server.settings.photos
     async with form_files.landing(ctx) as folder:
@@ -96,7 +115,7 @@ async def upload_zip(request: Request, ctx: Ctx) -> Response:
         expected = Expected(("file", "zip"), 1, ctx.limits.file_bytes, zip_bytes=most_bytes)
         sent = await receive.receive(request, ctx, folder, expected)
         await receive.require_types(sent.files, _is_archive, wanted="a ZIP archive")
-        order = _order(settings, checked(NewPhotos, sent.fields, "The form"))
+        order = _order(settings, _of_form(sent.fields))
 
         async def make(_: Keep) -> Response:
             batch = await receive.start(ctx, order, sent.files)
@@ -111,7 +130,10 @@ async def upload_zip(request: Request, ctx: Ctx) -> Response:
 
 @router.post("/add-images")
 async def add_images(request: Request, ctx: Ctx) -> Response:
-    """Send photos, as a form with `images` or in JSON; `batchId` adds them to an open batch."""
+    """Send photos, as a form with `images` or in JSON; `batchId` adds them to an open batch.
+
+    Options of `face_crop` may stand beside them, or in `options`.
+    """
     usage = await allowances.count_anonymous(request, ctx)
     async with form_files.landing(ctx) as folder:
         sent = await _read(request, ctx, folder)
@@ -149,13 +171,21 @@ async def _read(request: Request, ctx: RequestContext, folder: Path) -> _Sent:
     if json_body.media_type(request) == form_files.FORM:
         expected = Expected(("images", "image"), most, ctx.limits.file_bytes)
         sent = await receive.receive(request, ctx, folder, expected)
-        wanted: NewPhotos = checked(NewPhotos, sent.fields, "The form")
-        return _Sent(wanted, sent.files, sent.sha256)
+        return _Sent(_of_form(sent.fields), sent.files, sent.sha256)
     parsed = await submissions.read_json(request, ctx)
-    wanted = checked(NewPhotos, parsed.value, "The request")
+    wanted: NewPhotos = checked(NewPhotos, parsed.value, "The request")
     if not 0 < len(wanted.images) <= most:
         raise WrongFileCountError(most)
     return _Sent(wanted, await _photos(wanted.images, ctx, folder), parsed.sha256)
+
+
+def _of_form(fields: Mapping[str, str]) -> NewPhotos:
+    """Read the fields of a form; `options` is JSON there."""
+    given: dict[str, Any] = dict(fields)
+    if "options" in given:
+        given["options"] = json_body.parse(given["options"])
+    wanted: NewPhotos = checked(NewPhotos, given, "The form")
+    return wanted
 
 
 async def _photos(
@@ -168,21 +198,27 @@ async def _photos(
     ]
     files = await from_json.take(wanted, ctx, folder)
     decoded = (file for file in files if not isinstance(file, UploadedFile))
-    return [await _again(each, ctx, folder) if each.is_record else next(decoded) for each in images]
+    names = [each.record_id for each in images if each.is_record and each.record_id]
+    records = await ctx.reading.records(names, PHOTOS) if names else {}
+    return [
+        await _again(each.record_id, records, ctx, folder) if each.is_record else next(decoded)
+        for each in images
+    ]
 
 
-async def _again(image: NewImage, ctx: RequestContext, folder: Path) -> SentFile:
+async def _again(
+    record_id: str | None, records: Mapping[str, Item], ctx: RequestContext, folder: Path
+) -> SentFile:
     """Take the photo of a record that the caller has sent before.
 
     Raises:
         InvalidFieldError: nothing says which photo is meant.
         NotFoundError: there is no such record, or its photo is gone.
     """
-    record_id = image.record_id
     if record_id is None:
         raise InvalidFieldError("Every image needs `data`, `url` or `recordId`.")
-    item, batch = await ctx.reading.item(record_id)
-    if batch.family != PHOTOS:
+    item = records.get(record_id)
+    if item is None:
         raise NotFoundError("record", record_id)
     copy = folder / uuid4().hex
     bounds = ctx.limits.attempt(wall_s=UNPACK_S)
@@ -208,29 +244,44 @@ async def _add(ctx: RequestContext, sent: _Sent) -> tuple[str, int]:
         batch = await receive.start(ctx, _order(server.settings.photos, wanted), sent.files)
         return batch.id, batch.counts.total
     batch = await lookup.batch_of(ctx, wanted.batch_id, PHOTOS)
-    queued = await submit.add_files(server, batch.id, caller, sent.files)
+    files = [_with_options(file, wanted.crop) for file in sent.files]
+    queued = await submit.add_files(server, batch.id, caller, files)
     if wanted.keep_open is False:
         await batch_control.close(server, batch.id, owner_id=caller.owner_id)
     return batch.id, queued
 
 
+def _with_options(file: SentFile | AbsentFile, options: Mapping[str, Any]) -> SentFile | AbsentFile:
+    """Give a photo that joins a batch options of its own: the batch has its pipeline already."""
+    if not options or isinstance(file, AbsentFile):
+        return file
+    registry.options(CROP, options)
+    return replace(file, options={CROP: options})
+
+
 def _order(settings: PhotosSettings, wanted: NewPhotos) -> Order:
     return Order(
-        pipeline=_pipeline(settings),
+        pipeline=pipeline(settings, wanted.crop),
         priority="normal" if wanted.priority in {None, ""} else wanted.priority,
         tag=(wanted.project_id or "")[:LABEL_CHARACTERS] or None,
         keep_open=bool(wanted.keep_open),
     )
 
 
-def _pipeline(settings: PhotosSettings) -> Pipeline:
+def pipeline(settings: PhotosSettings, wanted: Mapping[str, Any]) -> Pipeline:
+    """Return the preset `face-crop` with the options of the settings and those that are wanted.
+
+    Raises:
+        InvalidOptionError: one is unknown or out of range.
+    """
     crop = {
         "width": settings.crop_px,
         "height": settings.crop_px,
         "padding_pct": settings.padding_pct,
-        "no_face": "fail" if settings.no_face_fails else "accept",
+        **dict(each.partition("=")[::2] for each in settings.options),
+        **wanted,
     }
-    cropping = orders.with_options(presets.get("face-crop"), {"face_crop": crop})
+    cropping = orders.with_options(presets.get("face-crop"), {CROP: crop})
     return registry.check(replace(cropping, family=PHOTOS, retries=settings.retries))
 
 

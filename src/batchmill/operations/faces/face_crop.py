@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from batchmill.operations.faces.photo import Photo
     from batchmill.operations.picture import Picture
 
-MAIN_LEAST_PX = 768
-"""A JPEG is decoded to at least this for its main face, so that 12 MP come out at 1000 px."""
+MAIN_LEAST_SHARE = 0.75
+"""A JPEG is decoded to at least this share of `detect_px` for its main face: 12 MP to 1000 px."""
 SEVERAL_SHARE = 1 / 3
 """A second face counts from this share of the main one's height on; bystanders far off do not."""
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -51,6 +51,13 @@ class FaceCropOptions(Options):
         "shift",
         description="Where the crop would reach beyond the photo. shift: move it inside, and make "
         "it smaller if it must; extend: keep the face in place and repeat the photo's edge.",
+    )
+    detect_px: int = Field(
+        1_024,
+        ge=128,
+        le=4_096,
+        description="Longest side in px at which faces are looked for: less is faster, more finds "
+        "smaller faces.",
     )
     min_score: float = Field(
         0.5, ge=0.05, le=0.95, description="How sure the detector must be that it is a face."
@@ -86,18 +93,19 @@ def _cropped(
     """Return the crops of one picture, and a description of each of its faces, main one first."""
     from batchmill.operations.faces.cutting import cut
     from batchmill.operations.faces.photo import open_photo
-    from batchmill.operations.faces.search import FINEST_PX, find_all, find_main
+    from batchmill.operations.faces.search import find_all, find_main
 
-    only_main = options.faces == "main"
+    only_main, finest_px = options.faces == "main", options.detect_px
     photo = open_photo(
         picture,
         work.limits,
         tolerant=work.tolerant,
-        least_px=MAIN_LEAST_PX if only_main else FINEST_PX,
-        most_px=FINEST_PX,
+        least_px=round(finest_px * MAIN_LEAST_SHARE) if only_main else finest_px,
+        most_px=finest_px,
     )
     find = find_main if only_main else find_all
-    plans = _planned(find(photo.scene(), options.min_score), photo, options)
+    faces = find(photo.scene(), options.min_score, finest_px=finest_px)
+    plans = _planned(faces, photo, options)
     frames = [plan.frame for plan in plans if plan.wanted]
     images = cut(photo, frames, (options.width, options.height)) if frames else []
     crops = [

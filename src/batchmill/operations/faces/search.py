@@ -42,10 +42,10 @@ class Scene:
     look: Callable[[int], Pixels]
 
 
-def find_main(scene: Scene, least_score: float) -> tuple[Face, ...]:
+def find_main(scene: Scene, least_score: float, *, finest_px: int = FINEST_PX) -> tuple[Face, ...]:
     """Return the faces, the main one first, in full pixels; stop looking once that one is sure."""
     found: tuple[Face, ...] = ()
-    for scale, faces in _looks(scene, FINEST_PX, least_score):
+    for scale, faces in _looks(scene, finest_px, least_score):
         found = main_first(_distinct((*faces, *found)), scene.size)
         if found and found[0].score >= SURE_SCORE and found[0].height * scale >= SURE_PX:
             break
