@@ -11,8 +11,10 @@ import pytest
 
 from batchmill import private
 from batchmill.api.compat import copy_to_folder
+from batchmill.attempt.run import Finished
 from batchmill.cli import doctor_checks
-from batchmill.model.item import ItemId
+from batchmill.model.batch import BatchId
+from batchmill.model.item import Claim, ItemId, Output, Result
 from batchmill.settings.fields import Settings
 from support.parts import missing
 from support.pictures import scene
@@ -93,8 +95,12 @@ def test_crops_that_are_handed_out_are_as_open_as_their_folder(tmp_path: Path) -
         shared = tmp_path / f"{mode:o}"
         shared.mkdir()
         shared.chmod(mode)
-        copy_to_folder._copy(shared, ItemId("itm_1"), [crop])
-        assert (shared / "itm_1.jpg").stat().st_mode & 0o777 == mode & 0o666
+        made = Output("photos/a.jpg", 0, "image/jpeg", "", 0)
+        finished = Finished(Result((made,)), (crop,), tmp_path)
+        copy_to_folder._copy(shared, Claim(ItemId("itm_1"), BatchId("bat_1"), 1), finished)
+        file = shared / "bat_1/photos/a.jpg"
+        assert file.stat().st_mode & 0o777 == mode & 0o666
+        assert {each.stat().st_mode & 0o777 for each in file.parents[:2]} == {mode}
 
 
 def test_doctor_warns_of_folders_that_others_may_read(tmp_path: Path) -> None:

@@ -1,17 +1,17 @@
 """What a family of batches may change in the core; `api/compat` says it for the five dialects."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
+from batchmill.attempt.run import Finished
 from batchmill.db.connect import Database
 from batchmill.model.batch import Batch
-from batchmill.model.item import ItemId
+from batchmill.model.item import Claim
 from batchmill.storage.base import Storage
 
-AfterAttempt = Callable[[ItemId, str, Sequence[Path]], Awaitable[None]]
-"""Gets an item, the name of its input and the files that an attempt made, before they are stored.
+AfterAttempt = Callable[[Claim, str, Finished], Awaitable[None]]
+"""Gets a claim, the name of its input and what the attempt made, before that is stored.
 
 A repeat must change nothing. Raises ItemError to fail the attempt.
 """

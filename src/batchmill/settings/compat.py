@@ -38,7 +38,7 @@ class PhotosSettings(Group):
     options: Names = Field(
         (), description="Further options of face_crop, as in `detect_px=512,no_face=fail`"
     )
-    output_dir: Path | None = Field(None, description="Folder that also gets every crop")
+    output_dir: Path | None = Field(None, description="Folder that also gets every crop, by batch")
 
 
 class ImagesSettings(Group):

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import sqlite3
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -354,4 +355,32 @@ def test_the_crop_is_what_the_settings_say(tmp_path: Path) -> None:
     assert order["steps"][0]["with"]["detect_px"] == 512
     assert batch["progress"]["failed"] == 2
     assert rows[2]["error"] == "no face was found in photos/wall.jpg"
-    assert [path.read_bytes() for path in crops.iterdir()] == [crop]
+    assert (crops / told["batchId"] / "photos/anna.jpg").read_bytes() == crop
+
+
+def test_crops_keep_folder_and_name_of_their_photos(tmp_path: Path) -> None:
+    """Also photos of one name, several faces of one photo, and what is tried again."""
+    crops = tmp_path / "crops"
+    other = bytes(photo(640, 480, Head(200, 240, 90)).jpegsave_buffer(Q=90))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, body in (("a/x.jpg", PERSON), ("b/x.jpg", PERSON), ("b/pair.png", PAIR)):
+            archive.writestr(name, body)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            archive.writestr("a/x.jpg", other)
+            archive.writestr("a/x.jpg", PERSON)
+    settings = PhotosSettings(options=("faces=all",), output_dir=crops)
+    with whole_server.running(tmp_path / "data", photos=settings) as server:
+        batch_id = upload_zip(server, buffer.getvalue()).json()["batchId"]
+        assert ended(server, batch_id)["progress"]["failed"] == 0
+
+    found = sorted(path.relative_to(crops / batch_id) for path in crops.glob("**/*.jpg"))
+    assert [str(path) for path in found] == [
+        "a/x-face-1-2.jpg",
+        "a/x-face-1.jpg",
+        "b/pair-face-1.jpg",
+        "b/pair-face-2.jpg",
+        "b/x-face-1.jpg",
+    ]
+    assert not list(crops.glob("**/*.part"))

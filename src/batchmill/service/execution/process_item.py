@@ -121,7 +121,7 @@ async def _attempt(
             is_made = True
             after = _rules(server, claimed).after_attempt
             if after is not None:
-                await after(claimed.claim.item_id, claimed.input.name, finished.files)
+                await after(claimed.claim, claimed.input.name, finished)
             result = await store_results(server, claimed.claim, finished)
     except BatchmillError as error:
         if await outages.is_passing(server, error, began_s=began_s, is_made=is_made):
