@@ -134,6 +134,42 @@ def test_a_broken_image_fails_with_a_sentence(server: WholeServer) -> None:
     assert job["error"].startswith("cut.jpg cannot be read")
 
 
+def test_a_failed_job_is_run_again_under_its_id(server: WholeServer) -> None:
+    broken = ("broken.jpg", JPEG[1][:200])
+    jobs = server.client.post("/api/process/batch", files=[("images", broken)] * 2).json()["jobs"]
+    first, second = (job["jobId"] for job in jobs)
+    ended(server, first)
+    ended(server, second)
+    before = server.client.get(f"/v1/items/{first}").json()["attempts"]
+
+    again = server.client.post(f"/api/job/{first}/retry")
+
+    assert again.status_code == 200, again.text
+    assert (again.json()["success"], again.json()["jobId"]) == (True, first)
+    assert again.json()["estimatedTime"] > 0
+    assert ended(server, first)["error"]
+    after, other = (
+        server.client.get(f"/v1/items/{each}").json()["attempts"] for each in (first, second)
+    )
+    assert (after, other) == (2 * before, before)
+
+
+def test_only_a_failed_job_is_run_again(server: WholeServer) -> None:
+    job_id = server.client.post("/api/process/single", files={"image": PNG}).json()["jobId"]
+    ended(server, job_id)
+
+    answer = server.client.post(f"/api/job/{job_id}/retry")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert answer.json()["error"] == "The job is completed; only a failed one can be run again."
+    batch = server.client.post(
+        "/v1/batches", files={"files": JPEG}, data={"pipeline": "web"}
+    ).json()["id"]
+    (item,) = server.client.get(f"/v1/batches/{batch}/items").json()["data"]
+    for unknown in (item["id"], "itm_none"):
+        assert server.client.post(f"/api/job/{unknown}/retry").status_code == 404
+
+
 @pytest.mark.parametrize("files", [[], [("image", PNG), ("image", PNG)]])
 def test_a_single_request_takes_exactly_one_file(
     server: WholeServer, files: list[tuple[str, tuple[str, bytes]]]

@@ -17,7 +17,13 @@ from batchmill.api.context import Ctx, RequestContext
 from batchmill.api.health import readiness, rss_bytes
 from batchmill.api.http.idempotency import Keep, respond_once
 from batchmill.api.submission import form_files, orders
-from batchmill.errors.request import InvalidFieldError, NotFoundError, QueueFullError, UsageError
+from batchmill.errors.request import (
+    ConflictError,
+    InvalidFieldError,
+    NotFoundError,
+    QueueFullError,
+    UsageError,
+)
 from batchmill.model import media as media_types
 from batchmill.model.batch import Batch, Counts
 from batchmill.model.families import IMAGES
@@ -25,7 +31,8 @@ from batchmill.model.item import Item, ItemStatus, Output
 from batchmill.model.media import BY_MIME, MediaType
 from batchmill.model.pipeline import Pipeline, Step
 from batchmill.operations import presets, registry
-from batchmill.service import figures
+from batchmill.service import batch_control, figures
+from batchmill.service.batch_control import RetryScope
 from batchmill.service.context import Transaction
 from batchmill.service.submission.store_files import AnySent, SentFile
 from batchmill.service.submission.submit import Order
@@ -78,6 +85,24 @@ async def get_job(job_id: str, ctx: Ctx) -> Response:
             "error": _error(item),
         }
     )
+
+
+@router.post("/job/{job_id}/retry")
+async def retry_job(job_id: str, request: Request, ctx: Ctx) -> Response:
+    """Run a failed job again; it keeps its id and has all its retries anew."""
+    usage = await allowances.count_anonymous(request, ctx)
+    item, batch = await ctx.reading.item(job_id)
+    if batch.family != IMAGES:
+        raise NotFoundError("job", job_id)
+    await ctx.server.database.read(_require_room, ctx, more=1)
+    scope = RetryScope(ids=(item.id,))
+    if not await batch_control.retry(ctx.server, batch.id, scope, owner_id=ctx.sees):
+        state = STATES.get(item.status, "failed")
+        raise ConflictError(f"The job is {state}; only a failed one can be run again.")
+    (time_ms,) = await _estimates(ctx, 1)
+    message = "Image processing job queued again"
+    body = {"success": True, "jobId": item.id, "estimatedTime": time_ms, "message": message}
+    return lookup.tell(body, usage)
 
 
 @router.head("/images/{filename}", include_in_schema=False)
