@@ -1,4 +1,5 @@
-/** Says on every page that an administrator has paused all work; on the queue's, that a clean-up waits for one. */
+/** Says on every page that an administrator has paused all work, or that nothing is started; on the queue's, that a clean-up waits for one. */
+import type { ComponentChildren } from 'preact'
 import { useEffect } from 'preact/hooks'
 import { get } from './api/client'
 import type { Queue } from './api/types'
@@ -20,6 +21,7 @@ export function QueueNotice({ onQueue }: { onQueue: boolean }) {
     window.addEventListener(CHANGED, reload)
     return () => window.removeEventListener(CHANGED, reload)
   }, [reload])
+  if (value?.standstill) return <Notice label={texts.queue.state}>{value.standstill}</Notice>
   if (!value?.paused) return onQueue && value?.cleanup_pause_reason ? <CleanupNotice reason={value.cleanup_pause_reason} /> : null
   return (
     <aside class="banner" aria-label={texts.queue.state}>
@@ -34,11 +36,17 @@ export function QueueNotice({ onQueue }: { onQueue: boolean }) {
 
 function CleanupNotice({ reason }: { reason: string }) {
   return (
-    <aside class="banner" aria-label={texts.queue.cleanup}>
+    <Notice label={texts.queue.cleanup}>
+      {texts.queue.cleanupPaused} <bdi>{reason}</bdi>
+    </Notice>
+  )
+}
+
+function Notice({ label, children }: { label: string; children: ComponentChildren }) {
+  return (
+    <aside class="banner" aria-label={label}>
       <Icon name="pause" />
-      <span>
-        {texts.queue.cleanupPaused} <bdi>{reason}</bdi>
-      </span>
+      <span>{children}</span>
     </aside>
   )
 }

@@ -51,6 +51,16 @@ def test_a_batch_is_paused_resumed_and_cancelled(server: Process, open_page: Ope
     expect(page.get_by_role("button", name="Cancelled 3")).to_be_visible()
 
 
+def test_while_nothing_is_started_every_page_says_why(server: Process, open_page: OpenPage) -> None:
+    batch_id = send(server, [("a.jpg", b"waits")])
+    page = open_page(f"/batches/{batch_id}")
+
+    expect(page.locator(".state")).to_contain_text("No file is started: only ")
+    for path in ("/", "/queue"):
+        banner = open_page(path).get_by_label("State of the queue")
+        expect(banner).to_contain_text(" MB of memory are free.")
+
+
 def test_a_batch_whose_model_is_away_says_so_until_it_is_back(
     server: Process, open_page: OpenPage
 ) -> None:

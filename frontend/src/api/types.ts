@@ -148,6 +148,8 @@ export interface Queue {
   paused: boolean
   pause_reason: string | null
   paused_at: string | null
+  /** Why nothing is started although it is not paused. */
+  standstill: string | null
   cleanup_pause_reason: string | null
   lanes: Lane[]
   ended: { minute: number; hour: number }

@@ -134,6 +134,7 @@ class EventHub:
         self._closing = closing
         self._watched: dict[BatchId, _Watched] = {}
         self._wanted = asyncio.Event()
+        self._standstill: str | None = None
 
     @property
     def listeners(self) -> set[Listener]:
@@ -233,15 +234,29 @@ class EventHub:
         revisions: dict[BatchId, int] = {}
         for chunk in _chunks(sorted(self._watched)):
             revisions |= await changes.revisions(self._server_context, chunk)
+        is_other = self._stands_otherwise()
         changed = []
         for batch_id, watched in list(self._watched.items()):
             if batch_id not in revisions:
                 self._tell_deleted(batch_id, watched)
-            elif revisions[batch_id] != watched.revision or (watched.busy and with_progress):
+            elif (
+                is_other
+                or revisions[batch_id] != watched.revision
+                or (watched.busy and with_progress)
+            ):
                 changed.append(batch_id)
         for chunk in _chunks(changed):
             for batch in await changes.several(self._server_context, chunk):
                 await self._tell(batch, detailed=changed.index(batch.id) < DETAILED_BATCHES)
+
+    def _stands_otherwise(self) -> bool:
+        """Say whether all began to stand still since the last look, or goes on."""
+        was, self._standstill = self._standstill, self._server_context.vitals.standstill
+        if self._standstill == was:
+            return False
+        for listener in self.listeners:
+            listener.told.clear()  # the batches have no other revision, but are told of again
+        return True
 
     async def _tell(self, batch: Batch, *, detailed: bool) -> None:
         watched = self._watched.get(batch.id)

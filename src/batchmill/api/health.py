@@ -22,10 +22,10 @@ async def readiness(
 ) -> system.Readiness:
     """Try everything that accepting a batch needs.
 
-    Four things are told, but the server is ready all the same: a queue that is away, because
-    batches are accepted and wait in the database; a clean-up that waits for an administrator;
-    deliveries that wait for the key of a secret; and an incomplete sandbox, because the system it
-    runs on has no better one.
+    Five things are told, but the server is ready all the same: a queue that is away and workers
+    that start nothing, because batches are accepted and wait in the database; a clean-up that
+    waits for an administrator; deliveries that wait for the key of a secret; and an incomplete
+    sandbox, because the system it runs on has no better one.
     """
     tried = (_tried(name, check, server) for name, check in (*CHECKS.items(), *TOLD.items()))
     found = await asyncio.gather(*tried)
@@ -80,6 +80,12 @@ async def _queue(server: ServerContext) -> str:
     return await server.notifier.check()
 
 
+async def _work(server: ServerContext) -> str:
+    if server.vitals.standstill is not None:
+        raise ConflictError(server.vitals.standstill)
+    return "goes on"
+
+
 async def _cleanup(server: ServerContext) -> str:
     pause = await figures.cleanup_pause(server)
     if pause is not None:
@@ -101,6 +107,7 @@ CHECKS: dict[str, Callable[[ServerContext], Awaitable[str]]] = {
 }
 TOLD: dict[str, Callable[[ServerContext], Awaitable[str]]] = {
     "queue": _queue,
+    "work": _work,
     "cleanup": _cleanup,
     "secrets": _secrets,
 }

@@ -61,10 +61,9 @@ def _row(batch: responses.Batch) -> tuple[str, ...]:
 
 def _status(batch: responses.Batch) -> str:
     text = batch.status.value.replace("_", " ")
-    if batch.outage_since is not None and not batch.paused:
-        return f"{text}, waits: {clean(batch.pause_reason or '')}"
     if not batch.paused:
-        return text
+        waits = batch.pause_reason is not None and batch.ended_at is None
+        return f"{text}, waits: {clean(batch.pause_reason or '')}" if waits else text
     return f"paused ({clean(batch.pause_reason)})" if batch.pause_reason else "paused"
 
 

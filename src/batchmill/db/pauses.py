@@ -26,6 +26,11 @@ class Pause:
     since: datetime
 
 
+def sentence(reason: str) -> str:
+    """Say to people that the queue is paused, and why."""
+    return f"The queue is paused: {reason}"
+
+
 def standing(conn: Connection, name: str) -> Pause | None:
     """Return the pause of this name; None: there is none."""
     query = select(pauses.c.reason, pauses.c.since).where(pauses.c.name == name)

@@ -130,7 +130,7 @@ async def pause_queue(server: ServerContext, reason: str) -> None:
     Other servers and workers learn of it with their next heartbeat, within `renew_s`.
     """
     await server.database.run(pauses.begin, pauses.QUEUE, reason)
-    server.vitals.paused = reason
+    server.vitals.paused, server.vitals.standstill = reason, pauses.sentence(reason)
     logs.info(Event.QUEUE_PAUSED, reason=reason)
 
 
@@ -138,7 +138,7 @@ async def resume_queue(server: ServerContext) -> None:
     """Let all go on. Resuming a queue that is not paused changes nothing."""
     if await server.database.run(pauses.end, pauses.QUEUE):
         logs.info(Event.QUEUE_RESUMED)
-    server.vitals.paused = None
+    server.vitals.paused = server.vitals.standstill = None
 
 
 async def close(server: ServerContext, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:

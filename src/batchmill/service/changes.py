@@ -7,12 +7,16 @@ from batchmill.db import batches, listing
 from batchmill.db.connect import Connection
 from batchmill.model.batch import Batch, BatchId
 from batchmill.model.item import Item
+from batchmill.service import queries
 from batchmill.service.context import ServerContext
 
 
 async def several(server: ServerContext, ids: Sequence[BatchId]) -> Sequence[Batch]:
-    """Read batches; those that are gone are left out."""
-    return await server.database.read(batches.several, ids)
+    """Read batches as people see them; those that are gone are left out."""
+    found = await server.database.read(batches.several, ids)
+    if server.vitals.standstill is None:
+        return found
+    return [queries.stands(server, batch) for batch in found]
 
 
 async def revisions(server: ServerContext, ids: Sequence[BatchId]) -> Mapping[BatchId, int]:

@@ -34,7 +34,8 @@ class Vitals:
 
     `slots` counts the child slots of all living workers, of which there are `workers`. Two are
     reasons why no item is started, None while there is none: `short_of` says what this machine has
-    too little of, `paused` what the administrator said who paused the queue. `worker_id` is the id
+    too little of, `paused` what the administrator said who paused the queue. `standstill` is a
+    sentence for people: why no worker at all starts anything. `worker_id` is the id
     under which this process has a lease, asked for at `renewed_s` of the monotonic clock; at
     `silent_s` it last could not renew it. Until
     `results_away_until_s` of that clock the bucket for results is not asked. The main storage does
@@ -49,6 +50,7 @@ class Vitals:
     silent_s: float | None = None
     short_of: str | None = None
     paused: str | None = None
+    standstill: str | None = None
     results_away_until_s: float = 0.0
     storage_is_away: bool = False
     storage_failing_since_s: float | None = None

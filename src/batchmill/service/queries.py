@@ -13,7 +13,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -89,7 +89,7 @@ class Reading:
             found = await self.server.database.read(batches.get, known, owner_id=self.owner_id)
         if found is None:
             raise NotFoundError("batch", batch_id)
-        return found
+        return found if self.server.vitals.standstill is None else stands(self.server, found)
 
     def begin_list(self) -> None:
         """Refuse a list that is read page by page, before its first byte is sent.
@@ -110,7 +110,8 @@ class Reading:
             found = await self.server.database.read(_item, ItemId(item_id), self.owner_id)
         if found is None:
             raise NotFoundError("item", item_id)
-        return found
+        item, batch = found
+        return item, batch if self.server.vitals.standstill is None else stands(self.server, batch)
 
     async def records(self, names: Collection[str], family: str) -> Mapping[str, Item]:
         """Return items of a family by their id or the caller's own, which finds the newest."""
@@ -129,6 +130,8 @@ class Reading:
         rows = await self.server.database.browse(
             batches.page, self.owner_id, limit=limit + 1, before=before, only=only
         )
+        if self.server.vitals.standstill is not None:
+            rows = [stands(self.server, batch) for batch in rows]
         return _page(rows, limit, lambda batch: [batch.id])
 
     async def items(
@@ -229,6 +232,17 @@ class Reading:
         """Return the places of those batches that wait for their first item, from 1."""
         waiting = [each.id for each in shown if each.status is BatchStatus.QUEUED]
         return await self.server.database.read(batches.positions, waiting) if waiting else {}
+
+
+def stands(server: ServerContext, batch: Batch) -> Batch:
+    """Return a batch as people see it: with no reason of its own it waits with all others.
+
+    Its own pause stays what it is, and can be changed meanwhile.
+    """
+    reason = server.vitals.standstill
+    if reason is None or batch.pause_reason is not None or not batch.runnable:
+        return batch
+    return replace(batch, pause_reason=reason)
 
 
 def _item(conn: Connection, item_id: ItemId, owner_id: OwnerId | None) -> tuple[Item, Batch] | None:

@@ -66,7 +66,9 @@ class Batch(ResponseModel):
     owner: str
     status: BatchStatus
     paused: bool
-    pause_reason: str | None
+    pause_reason: str | None = Field(
+        description="Why it is paused or waits; also while nothing of anybody is started"
+    )
     outage_since: datetime | None = Field(
         default=None,
         description="Since when something that the files need is away, such as a model's server;"

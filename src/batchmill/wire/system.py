@@ -36,6 +36,9 @@ class Queue(ResponseModel):
     paused: bool = Field(description="No item of anybody is started")
     pause_reason: str | None
     paused_at: datetime | None
+    standstill: str | None = Field(
+        None, description="Why nothing is started although it is not paused, as a lack of memory"
+    )
     cleanup_pause_reason: str | None = Field(
         None, description="Why files of no known batch are not removed, where that is so"
     )

@@ -147,6 +147,24 @@ def test_the_slots_of_a_machine_that_is_short_count_for_nothing(
     assert asyncio.run(story(10**18)) == 4
 
 
+def test_work_stands_still_only_while_every_machine_is_short(
+    database: Database, tmp_path: Path
+) -> None:
+    async def story(memory_reserve_bytes: int) -> str | None:
+        reserves: dict[str, Any] = {
+            "disk_reserve_bytes": 0,
+            "memory_reserve_bytes": memory_reserve_bytes,
+        }
+        context = new_context(database, tmp_path, **reserves)
+        await heartbeat.enter(context, slots=4)
+        return context.vitals.standstill
+
+    first = asyncio.run(story(10**18))
+    assert str(first).startswith("No file is started: only ")
+    assert asyncio.run(story(0)) is None
+    assert asyncio.run(story(10**18)) is None
+
+
 def test_a_full_disk_is_said_in_a_sentence(tmp_path: Path) -> None:
     enough = Settings(data_dir=tmp_path, disk_reserve_bytes=0, memory_reserve_bytes=0)
     assert shortage(enough) is None

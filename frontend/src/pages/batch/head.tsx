@@ -40,6 +40,7 @@ export function Head(props: HeadProps) {
 function StatusChip({ batch }: { batch: Batch }) {
   if (batch.paused) return <span class="state paused">{texts.batch.paused(batch.pause_reason)}</span>
   if (batch.outage_since) return <span class="state paused">{texts.batch.waits(batch.pause_reason)}</span>
+  if (batch.pause_reason && !batch.ended_at && batch.status !== 'cancelling') return <span class="state paused">{batch.pause_reason}</span>
   return <span class={`state ${batch.status}`}>{texts.batchStatus[batch.status]}</span>
 }
 

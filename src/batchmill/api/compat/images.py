@@ -83,6 +83,7 @@ async def get_job(job_id: str, ctx: Ctx) -> Response:
             "progress": round(100 * item.progress),
             "result": _result(item, batch) if result_tokens.succeeded(item) else None,
             "error": _error(item),
+            **lookup.why_paused(batch, waits=not item.status.final),
         }
     )
 
@@ -145,11 +146,17 @@ async def stats(request: Request, ctx: Ctx) -> Response:
 
 @router.get("/health")
 async def health(request: Request) -> Response:
-    """Say whether the server can take work; 503 when it can't."""
+    """Say whether the server can take work; 503 when it can't.
+
+    `degraded` with a `reason`: it takes work, but no worker starts any.
+    """
     state = request.app.state
     found = await readiness(state.server, draining=state.draining.is_set())
+    standstill = state.server.vitals.standstill
+    status = "healthy" if standstill is None else "degraded"
     body = {
-        "status": "healthy" if found.ready else "unhealthy",
+        "status": status if found.ready else "unhealthy",
+        "reason": standstill,
         "timestamp": lookup.instant(datetime.now(UTC)),
         **_process_facts(request),
         "checks": {check.name: check.ok for check in found.checks},

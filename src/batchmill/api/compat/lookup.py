@@ -37,6 +37,12 @@ async def items_of(ctx: RequestContext, batch: Batch) -> Sequence[Item]:
     return [item async for page in pages for item in page]
 
 
+def why_paused(batch: Batch, *, waits: bool = True) -> Mapping[str, Any]:
+    """Return what to add to an answer about a batch that stands still; nothing about others."""
+    stands = batch.paused or (batch.pause_reason is not None and not batch.status.ended)
+    return {"paused": True, "pauseReason": batch.pause_reason} if stands and waits else {}
+
+
 def saved_pct(item_bytes: int, made_bytes: int) -> float:
     """Return by how many percent a file became smaller, to one decimal; below 0: it grew."""
     return round(100 * (1 - made_bytes / item_bytes), 1) if item_bytes else 0.0

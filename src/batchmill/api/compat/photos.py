@@ -309,6 +309,7 @@ def _batch(batch: Batch) -> Mapping[str, Any]:
             "failed": counts.unsuccessful,
         },
         "progressPercent": percent,
+        **lookup.why_paused(batch),
     }
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated
+from zlib import crc32
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -18,7 +19,7 @@ from batchmill.model.batch import ENDED, Batch, BatchStatus
 from batchmill.model.item import ItemId
 from batchmill.service import batch_control
 from batchmill.service.batch_control import RetryScope
-from batchmill.service.queries import MOST, BatchFilter, ResultPage
+from batchmill.service.queries import MOST, BatchFilter, ResultPage, stands
 from batchmill.wire import requests, responses
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -79,6 +80,8 @@ async def get_batch(batch_id: str, request: Request, ctx: Ctx) -> Response:
     batch = await ctx.reading.batch(batch_id)
     position = await ctx.reading.position(batch)
     tag = f'W/"{batch.revision}-{position or 0}"'
+    if batch.pause_reason is not None:  # what stands still changes no revision
+        tag = f'W/"{batch.revision}-{crc32((batch.pause_reason or "").encode()):x}"'
     if serialize.has_current(request, tag):
         return Response(status_code=304, headers={"ETag": tag, "Cache-Control": "no-cache"})
     described = serialize.batch(batch, position)
@@ -96,7 +99,7 @@ async def change(batch_id: str, request: Request, ctx: Ctx) -> Response:
         values["metadata"] = values["metadata"] or {}
     batch = await ctx.reading.batch(batch_id)
     changed = await batch_control.describe(ctx.server, batch.id, owner_id=ctx.sees, **values)
-    return serialize.answer(serialize.batch(changed))
+    return serialize.answer(serialize.batch(stands(ctx.server, changed)))
 
 
 @router.delete("/{batch_id}", status_code=204)
@@ -174,7 +177,7 @@ async def _control(
         raise InvalidFieldError("This request takes no fields.")
 
     async def make(_: Keep) -> Response:
-        after = await act(ctx.server, batch.id, owner_id=ctx.sees)
+        after = stands(ctx.server, await act(ctx.server, batch.id, owner_id=ctx.sees))
         return serialize.answer(serialize.batch(after))
 
     return await respond_once(request, ctx, sent.sha256, make)

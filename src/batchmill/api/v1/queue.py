@@ -55,6 +55,7 @@ async def _queue(ctx: RequestContext) -> system.Queue:
         paused=pause is not None,
         pause_reason=pause.reason if pause else None,
         paused_at=pause.since if pause else None,
+        standstill=ctx.server.vitals.standstill if pause is None else None,
         cleanup_pause_reason=cleanup.reason if cleanup else None,
         lanes=[_lane(lane) for lane in now.lanes],
         ended=system.Ended(

@@ -139,11 +139,13 @@ class _News:
     slots: int
     workers: int
     pause: Pause | None
+    standstill: str | None
 
 
 def _note(server: ServerContext, news: _News, asked_s: float) -> None:
     server.vitals.slots, server.vitals.workers = news.slots, news.workers
     server.vitals.paused = news.pause.reason if news.pause else None
+    server.vitals.standstill = news.standstill
     server.vitals.renewed_s = asked_s  # from before the request was sent: the safe side
 
 
@@ -159,4 +161,15 @@ def _renew(conn: Connection, worker_id: WorkerId, lease: dict[str, Any]) -> _New
 
 def _news(conn: Connection) -> _News:
     slots, number = workers.known_slots(conn)
-    return _News(slots, number, pauses.standing(conn, pauses.QUEUE))
+    pause = pauses.standing(conn, pauses.QUEUE)
+    if pause is not None:
+        standstill: str | None = pauses.sentence(pause.reason)
+    else:
+        standstill = None if slots else _shortage_of_all(conn)
+    return _News(slots, number, pause, standstill)
+
+
+def _shortage_of_all(conn: Connection) -> str | None:
+    """Say why those that work start nothing, where that is because something is short."""
+    reasons = (row.stats.get("short_of") for row in workers.alive(conn) if not row.draining)
+    return next((f"No file is started: {reason}." for reason in reasons if reason), None)
