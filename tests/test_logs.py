@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import structlog
 
 from batchmill import logs
 from batchmill.logs import Event
+from support.processes import serving
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -32,6 +34,18 @@ def test_a_line_is_one_json_object_that_starts_with_time_level_and_event(lines: 
     (line,) = lines()
     assert list(line)[:3] == ["timestamp", "level", "event"]
     assert (line["level"], line["event"], line["items"]) == ("info", "batch.accepted", 3)
+
+
+def test_a_server_logs_its_limits_when_it_starts(tmp_path: Path) -> None:
+    limits = {"MAX_CONCURRENT_JOBS": "5", "JOB_TIMEOUT_MS": "7000", "CONCURRENT_JOBS": "2"}
+    with serving(tmp_path / "data", "-j", "1", **limits):
+        written = (tmp_path / "server.log").read_text().splitlines()
+
+    told = {line["of"]: line for line in map(json.loads, written) if line["event"] == "limits"}
+    assert told["process"]["children"] == 1
+    assert (told["images"]["concurrency"], told["images"]["timeout_ms"]) == (5, 7_000)
+    assert told["documents"]["concurrency"] == 2
+    assert {"sequential", "photos"} <= set(told)
 
 
 def test_bound_ids_stand_in_every_line_of_the_block_and_in_none_after_it(lines: Lines) -> None:

@@ -174,6 +174,7 @@ async def serve(
         address = url(listener)  # a server that is stopped soon closes the socket
         async with opened(settings, adopt=adopt) as server, AsyncExitStack() as stack:
             await _let_somebody_in(server)
+            _log_limits(settings)
             app = create_app(server, page.routes(), origins)
             answering = await stack.enter_async_context(
                 background(answer(app, listener, stopping=stopping, on_ready=_noted(on_ready)))
@@ -200,6 +201,14 @@ def _require_somebody_at_work(settings: Settings, *, with_worker: bool) -> None:
             " PostgreSQL, MariaDB or MySQL database, on which a `batchmill worker` finds the work,"
             " or leave out --no-worker."
         )
+
+
+def _log_limits(settings: Settings) -> None:
+    """Write which limits hold in this process: whoever reads its log need not know its settings."""
+    own = ("children", "drain_s", "disk_reserve_bytes", "memory_reserve_bytes")
+    logs.info(Event.LIMITS, of="process", **{name: getattr(settings, name) for name in own})
+    for name in ("sequential", "documents", "photos", "images"):
+        logs.info(Event.LIMITS, of=name, **getattr(settings, name).model_dump(mode="json"))
 
 
 def _noted(on_ready: Callable[[str], None]) -> Callable[[str], None]:
@@ -231,6 +240,7 @@ async def work_only(settings: Settings, *, on_ready: Callable[[str], None] = pri
     stop_at_signals(stopping)
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(opened(settings, serves=False))
+        _log_limits(settings)
         if settings.health_port is not None:
             await stack.enter_async_context(_probed(server, settings.health_port, stopping))
         await stack.enter_async_context(working(server, stopping=stopping))

@@ -32,6 +32,7 @@ class Event(StrEnum):
 
     SERVER_STARTED = "server.started", "The server listens; `url` says where."
     SERVER_STOPPED = "server.stopped", "The server has stopped."
+    LIMITS = "limits", "By which limits a process works: its own, and those of each dialect."
     WORKER_STARTED = "worker.started", "A worker takes items, `slots` at once."
     WORKER_DRAINING = "worker.draining", "A worker takes no more items and finishes those it has."
     WORKER_STOPPED = "worker.stopped", "A worker has stopped; what was not finished went back."
