@@ -26,7 +26,10 @@ def translated(error: Exception, name: str, step: str, limits: Limits) -> Batchm
     return OperationFailedError(name, step, detail=text)
 
 
-_OUT_OF_MEMORY = re.compile(r"(?i)out of memory(?! reading of)|unable to allocate|cannot allocate")
+_OUT_OF_MEMORY = re.compile(
+    r"(?i)out of memory(?! reading of)|unable to allocate|cannot allocate|insufficient memory"
+    r"|allocating \d+ bytes failed|creating thread: resource temporarily unavailable"
+)
 _DISK_FULL = re.compile(r"(?i)no space left")
 _CUT_OFF = re.compile(r"(?i)premature|truncat|unexpected end|end of (file|data)|bad seek")
 _DECODER = re.compile(
