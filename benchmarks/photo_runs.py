@@ -87,7 +87,14 @@ class Photos:
 
     def out(self, name: str) -> Path:
         """Return a new folder for the results of a row."""
-        return unused(self.scratch / name.replace("`", "").replace("/", "-"))
+        return unused(self._place(name))
+
+    def latest(self, name: str) -> Path:
+        """Return the folder of a row that was made last."""
+        return max(self._place(name).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+    def _place(self, name: str) -> Path:
+        return self.scratch / name.replace("`", "").replace("/", "-")
 
 
 def main(folder: Path) -> None:
@@ -176,8 +183,8 @@ def _rows(photos: Photos, made: str) -> Rows:
 
 
 def _run(tree: Path, photos: Photos, source: Path, made: str) -> Spent:
-    whole_folder = source == photos.folder
-    out = photos.out(RUN if whole_folder else START)
+    is_compared = source == photos.folder and tree == trees()["now"]
+    out = photos.out(RUN if is_compared else START)
     return batchmill(tree, "run", "web", str(source), "-o", str(out / "out"), "-f", made)
 
 
@@ -216,8 +223,9 @@ def _heading(photos: Photos) -> str:
 
 
 def _section(made: str, photos: Photos, runs: Runs) -> str:
-    total, read = len(photos.files), _made_of(photos, made)
     names = [name for name in (RUN, FLOOR, SHARP, PILLOW, VIPSTHUMBNAIL) if _now(runs, name)]
+    total = len(photos.files)
+    read = _made_of(photos, made) if VIPSTHUMBNAIL in names else total
     spent = {
         name: 1000 * cpu_s(_now(runs, name)) / (read if name == VIPSTHUMBNAIL else total)
         for name in names
@@ -255,7 +263,7 @@ def _now(runs: Runs, name: str) -> Sequence[Spent]:
 
 def _made_of(photos: Photos, made: str) -> int:
     """Return how many pictures vipsthumbnail made: it may not read every format."""
-    found = (photos.scratch / VIPSTHUMBNAIL).glob(f"*.{made}")
+    found = photos.latest(VIPSTHUMBNAIL).glob(f"*.{made}")
     return len([*found]) or 1
 
 
@@ -265,8 +273,8 @@ def _likeness(made: str, photos: Photos) -> list[str]:
     peers: list[tuple[float, int]] = []
     suffix = "jpg" if made == "jpeg" else made
     for file in photos.files:
-        own = photos.scratch / RUN.replace("`", "") / "out" / file.parent.name
-        other = photos.scratch / SHARP / "out" / f"{file.stem}.{made}"
+        own = photos.latest(RUN) / "out" / file.parent.name
+        other = photos.latest(SHARP) / "out" / f"{file.stem}.{made}"
         for each, path in ((ours, own / f"{file.stem}.{suffix}"), (peers, other)):
             each.append((ssim(str(file), path), path.stat().st_size))
     means = [statistics.fmean(like for like, _ in each) for each in (ours, peers)]
