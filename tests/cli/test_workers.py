@@ -63,6 +63,25 @@ def test_workers_are_listed(batchmill: Run, server: Server) -> None:
     assert json.loads(worker)["id"] in table[1]
 
 
+def test_workers_and_queue_are_counted(batchmill: Run, server: Server, photos: Path) -> None:
+    at_home = {"BATCHMILL_SERVER": server.url}
+    batchmill("submit", "face-crop", photos / "a.png", "--wait", **at_home)
+    queue = json.loads(batchmill("queue", "--json", **at_home).stdout)
+    told = json.loads(batchmill("workers", "stats", "--json", **at_home).stdout)
+    table = batchmill("queue", **at_home).stdout.splitlines()
+    stats = batchmill("workers", "stats", **at_home).stdout
+
+    faces = queue["families"]["faceDetection"]
+    assert (faces["completed"], faces["processing"], faces["pending"]) == (1, 0, 0)
+    assert table[0].split() == ["family", "waiting", "active", "completed", "failed"]
+    assert ["faceDetection", "0", "0", "1", "0"] in [line.split() for line in table]
+    assert told["queue"]["families"] == queue["families"]
+    (worker,) = told["workers"]
+    assert worker["slots"] > 0
+    assert f"{worker['id']}  " in stats
+    assert "\n".join(table[:2]) in stats
+
+
 async def marked(settings: Settings) -> None:
     """Mark the storage as a server does at its first start; workers wait for that."""
     async with bootstrap.opened(settings):

@@ -1,6 +1,7 @@
 """Dockerfile, compose file, manifests and scripts, checked as far as no engine is needed."""
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -305,3 +306,42 @@ def test_the_units_are_ones_that_systemd_understands(tmp_path: Path) -> None:
 
     assert units
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# ---------------------------------------------------------------- workers of a host
+
+
+@pytest.mark.parametrize(
+    ("asked", "called"),
+    [
+        (["start"], "workers scale 2"),
+        (["start", "3"], "workers scale 3"),
+        (["scale-up", "5"], "workers scale 5"),
+        (["logs"], "workers logs"),
+        (["logs", "worker-1"], "workers logs worker-1"),
+        (["stats"], "workers stats"),
+        (["stop"], "workers drain"),
+    ],
+)
+def test_the_workers_script_calls_the_commands_that_there_are(
+    tmp_path: Path, asked: list[str], called: str
+) -> None:
+    """With the command itself in place of an answer, which tells what it was asked."""
+    command = tmp_path / "batchmill"
+    command.write_text('#!/bin/sh\necho "$@"\nexec "$PYTHON" -m batchmill "$1" "$2" --help\n')
+    command.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": sys.executable}
+    script = [DEPLOY / "manage-workers.sh", *asked]
+    run = subprocess.run(script, env=env, capture_output=True, text=True, check=True)
+
+    assert run.stdout.splitlines()[0] == called
+    assert "Usage: " in run.stdout
+
+
+@pytest.mark.parametrize("asked", [[], ["scale-up"], ["restart"]])
+def test_the_workers_script_says_how_it_is_used(asked: list[str]) -> None:
+    script = [DEPLOY / "manage-workers.sh", *asked]
+    run = subprocess.run(script, capture_output=True, text=True, check=False)
+
+    assert run.returncode != 0
+    assert "scale-up N" in run.stderr

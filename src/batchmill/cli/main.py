@@ -5,7 +5,18 @@ from typing import Annotated
 import typer
 
 from batchmill import __version__
-from batchmill.cli import batches, catalog, doctor, download, health, keys, serve, submit, workers
+from batchmill.cli import (
+    batches,
+    catalog,
+    doctor,
+    download,
+    health,
+    keys,
+    queue,
+    serve,
+    submit,
+    workers,
+)
 from batchmill.cli.command import command, default
 from batchmill.cli.remote import BatchArgument, RemoteOptions
 from batchmill.cli.run.command import run
@@ -61,9 +72,11 @@ workers_app = typer.Typer(help="See who works; start and end workers on this hos
 app.add_typer(workers_app, name="workers")
 default(workers_app, RemoteOptions)(workers.list_workers)
 command(workers_app, "list", RemoteOptions)(workers.list_workers)
+command(workers_app, "stats", RemoteOptions)(workers.stats)
 command(workers_app, "scale", workers.ScaleOptions)(workers.scale)
 command(workers_app, "drain", workers.DrainOptions)(workers.drain)
 command(workers_app, "logs", workers.LogsOptions)(workers.logs)
+command(app, "queue", RemoteOptions)(queue.queue)
 command(app, "doctor", doctor.DoctorOptions)(doctor.doctor)
 command(app, "migrate", serve.MigrateOptions)(serve.migrate)
 

@@ -1,5 +1,6 @@
 """`batchmill workers`: who works for a server; more or fewer workers on this host."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,6 +51,14 @@ def list_workers(options: RemoteOptions) -> int:
     Servers that only serve have no slots. Below stand the files that wait and those at work.
     """
     return with_client(options, lambda client: _browse(client, options))
+
+
+def stats(options: RemoteOptions) -> int:
+    """Tell how much each worker has in hand, on all machines, and how full the queue is.
+
+    `batchmill queue` tells the second part alone.
+    """
+    return with_client(options, lambda client: _stats(client, options))
 
 
 def scale(options: ScaleOptions) -> int:
@@ -151,6 +160,24 @@ async def _browse(client: "AsyncClient", options: RemoteOptions) -> int:
     counts = queue.counts
     waiting = counts.pending + counts.queued + counts.retrying
     print(f"\n{waiting} files wait, {counts.processing} are at work in {queue.slots} slots")
+    return ALL_FINE
+
+
+async def _stats(client: "AsyncClient", options: RemoteOptions) -> int:
+    from batchmill.cli import queue
+    from batchmill.cli.text import clean, table
+
+    alive, now = await client.workers(), await client.queue()
+    if options.json:
+        told = {"workers": [worker.model_dump(mode="json") for worker in alive]}
+        print(json.dumps({**told, "queue": now.model_dump(mode="json")}))
+        return ALL_FINE
+    rows = [
+        (worker.id, str(worker.slots), str(worker.running), clean(worker.stats.get("short_of", "")))
+        for worker in alive
+    ]
+    print(table([("worker", "slots", "at work", "short of"), *rows]))
+    print(f"\n{queue.text(now)}")
     return ALL_FINE
 
 

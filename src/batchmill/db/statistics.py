@@ -30,9 +30,10 @@ def totals(conn: Connection, owner_id: OwnerId | None) -> Counts:
     return _counts(conn.execute(_counting().where(_of(owner_id))).one())
 
 
-def by_family(conn: Connection) -> Mapping[str, Counts]:
-    """Sum the counters of all batches, by family."""
-    query = _counting(batches.c.family).group_by(batches.c.family)
+def by_family(conn: Connection, owner_id: OwnerId | None = None) -> Mapping[str, Counts]:
+    """Sum the counters of all batches of an owner by family; None: of everybody."""
+    query = _counting(batches.c.family).where(_of(owner_id)).group_by(batches.c.family)
+    query = query.order_by(batches.c.family)
     return {row[0]: _counts(row[1:]) for row in conn.execute(query) if row[0]}
 
 

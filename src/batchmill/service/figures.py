@@ -29,6 +29,7 @@ class QueueFigures:
     pause: Pause | None
     cleanup_pause: Pause | None
     lanes: Sequence[LaneCount]
+    families: Mapping[str, Counts]
     ended_minute: int
     ended_hour: int
     last_day: Counts
@@ -46,6 +47,7 @@ def _queue(conn: Connection, owner_id: OwnerId | None) -> QueueFigures:
         pause=pauses.standing(conn, pauses.QUEUE),
         cleanup_pause=pauses.of_cleanup(conn),
         lanes=statistics.lanes(conn, owner_id),
+        families=statistics.by_family(conn, owner_id),
         ended_minute=statistics.count_ended(conn, owner_id, window_ms=MINUTE_MS),
         ended_hour=statistics.count_ended(conn, owner_id, window_ms=HOUR_MS),
         last_day=statistics.sent_within(conn, owner_id, window_ms=DAY_MS),

@@ -42,6 +42,9 @@ class Queue(ResponseModel):
     cleanup_pause_reason: str | None = Field(
         None, description="Why files of no known batch are not removed, where that is so"
     )
+    families: dict[str, ItemCounts] = Field(
+        default_factory=dict, description="The items of all batches that are kept, by family"
+    )
     lanes: list[Lane] = Field(description="What has not ended, who runs first first")
     ended: Ended
     last_day: ItemCounts = Field(description="The items of batches sent within the last 24 hours")

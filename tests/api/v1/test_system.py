@@ -99,6 +99,8 @@ def test_the_numbers_tell_of_requests_and_items(server: servers.Server) -> None:
 
     assert re.search(r'batchmill_items\{status="completed"\} [1-9]', text)
     assert re.search(r"^batchmill_backlog_items [0-9]", text, re.MULTILINE)
+    by_family = r'^batchmill_family_items\{family="images",status="completed"\} [0-9]'
+    assert re.search(by_family, text, re.MULTILINE)
     assert 'path="/v1/batches/{batch_id}"' in text
     assert 'path="other"' in text
     assert "stranger" not in text

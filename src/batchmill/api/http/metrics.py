@@ -1,7 +1,7 @@
 """Numbers for Prometheus: requests as they are answered, the server as the database has it."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -79,11 +79,14 @@ async def exposition(server: ServerContext, requests: Requests, *, streams: int)
     Raises:
         DatabaseUnavailableError: the database does not answer.
     """
+    families = await figures.by_family(server)
     counts = await figures.totals(server)
     alive = await figures.alive(server)
     free_bytes = await server.storage.free_bytes()
     now = CollectorRegistry()
-    now.register(_Gauges([*_gauges(counts, alive, streams), *_free(free_bytes)]))
+    now.register(
+        _Gauges([*_gauges(counts, alive, streams), _families(families), *_free(free_bytes)])
+    )
     return generate_latest(requests.registry) + generate_latest(now)
 
 
@@ -111,6 +114,16 @@ def _gauges(counts: Counts, alive: Sequence[WorkerRow], streams: int) -> Iterato
     working = sum(worker.slots > 0 for worker in alive)
     yield GaugeMetricFamily("batchmill_workers", "Workers alive", value=working)
     yield GaugeMetricFamily("batchmill_event_streams", "Open streams of events", value=streams)
+
+
+def _families(families: Mapping[str, Counts]) -> Metric:
+    items = GaugeMetricFamily(
+        "batchmill_family_items", "Items kept, by family and status", labels=["family", "status"]
+    )
+    for family, counts in families.items():
+        for status in ItemStatus:
+            items.add_metric([family, status], getattr(counts, status))
+    return items
 
 
 def _free(free_bytes: int | None) -> Iterator[Metric]:

@@ -57,6 +57,7 @@ async def _queue(ctx: RequestContext) -> system.Queue:
         paused_at=pause.since if pause else None,
         standstill=ctx.server.vitals.standstill if pause is None else None,
         cleanup_pause_reason=cleanup.reason if cleanup else None,
+        families={name: serialize.counts(each) for name, each in now.families.items()},
         lanes=[_lane(lane) for lane in now.lanes],
         ended=system.Ended(
             minute=now.ended_minute,
