@@ -126,8 +126,8 @@ MUTANTS = (
     Mutant(
         "mend-encode-same",
         "src/batchmill/operations/images/codec/encode.py",
-        "same = picture.source is not None and encoded",
-        "same = encoded",
+        "same = picture.source is not None and alike",
+        "same = alike",
         "a changed picture is not replaced by its source",
         tests=(
             "tests/operations/images/codec/test_encode.py::test_a_source_is_never_delivered_instead_of_a_changed_picture",

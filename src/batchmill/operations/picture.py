@@ -35,7 +35,7 @@ class Encoding:
 
     `format` None keeps the source's; `quality` and `effort` None take the format's default.
     `never_larger` delivers the source when no pixel was touched and encoding it again in the
-    same format would not make it smaller.
+    same format, or with `optimise` in any, would not make it smaller.
     """
 
     format: Format | Literal["auto"] | None = None

@@ -216,20 +216,20 @@ def _after(work: Work, step: JobStep) -> Work:
 
 
 def _written(work: Work, trace: _Trace) -> Report:
-    outputs, skipped = _pictures(work)
+    outputs, skipped, warnings = _pictures(work)
     outputs += [_extra(work.folder, file) for file in work.files]
     return Report(
         outputs=tuple(outputs),
         data=dict(work.data),
-        warnings=work.warnings,
+        warnings=(*work.warnings, *warnings),
         skipped=work.skipped or skipped,
         step_ms=trace.step_ms,
     )
 
 
-def _pictures(work: Work) -> tuple[list[Output], SkipReason | None]:
+def _pictures(work: Work) -> tuple[list[Output], SkipReason | None, list[str]]:
     if not work.pictures:
-        return [], None
+        return [], None, []
     from batchmill.operations.images.codec.encode import write
 
     taken: set[str] = set()
@@ -239,7 +239,9 @@ def _pictures(work: Work) -> tuple[list[Output], SkipReason | None]:
         written.append(write(picture, work.source, work.folder / stem))
         taken.add(stem)
     reasons = {each.skipped for each in written}
-    return [each.output for each in written], reasons.pop() if len(reasons) == 1 else None
+    reason = reasons.pop() if len(reasons) == 1 else None
+    warnings = [each.warning for each in written if each.warning]
+    return [each.output for each in written], reason, warnings
 
 
 def _extra(out: Path, file: ExtraFile) -> Output:

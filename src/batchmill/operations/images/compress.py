@@ -2,13 +2,21 @@
 
 from dataclasses import replace
 
+from pydantic import Field
+
 from batchmill.model.media import Family
 from batchmill.operations.contract import Transform, Work
 from batchmill.operations.images.convert import ConvertOptions, encoding
 
 
 class CompressOptions(ConvertOptions):
-    """Options of `compress`: those of `convert`."""
+    """Options of `compress`: those of `convert`, and `never_larger` whatever the format."""
+
+    never_larger: bool = Field(
+        True,
+        description="Deliver the source, without its metadata and in its own format, when pixels "
+        "stay the same and the result would not be smaller.",
+    )
 
 
 def run(work: Work, options: CompressOptions) -> Work:

@@ -61,7 +61,7 @@ class ConvertOptions(Options):
     never_larger: bool = Field(
         True,
         description="Deliver the source, without its metadata, when format and pixels stay the "
-        "same and the result would not be smaller.",
+        "same and the result would not be smaller. One in another format is told of by a warning.",
     )
     background: str = Field(
         "#ffffff", pattern=COLOUR_PATTERN, description="Colour behind transparency in JPEG."

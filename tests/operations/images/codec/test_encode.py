@@ -1,6 +1,7 @@
 import struct
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pyvips
@@ -245,6 +246,70 @@ def test_never_larger_can_be_turned_off(tmp_path: Path) -> None:
     report = run(path, [("convert", {"never_larger": False})])
     assert report.skipped is None
     assert report.outputs[0].bytes > path.stat().st_size
+
+
+@pytest.fixture
+def frugal(tmp_path: Path) -> Path:
+    """A small AVIF with metadata, which every other format takes more bytes for."""
+    path = tmp_path / "in.avif"
+    pil(scene(600, 400, grain=12)).save(path, quality=20, exif=_exif())
+    return path
+
+
+@pytest.mark.parametrize("format_", ["webp", "jpeg", "png"])
+def test_compress_delivers_the_source_where_another_format_is_larger(
+    frugal: Path, format_: str
+) -> None:
+    report = run(frugal, [("compress", {"format": format_, "quality": 90})])
+
+    (row,) = report.outputs
+    (result,) = outputs(frugal, report)
+    assert report.skipped == "larger_than_source"
+    assert (row.name, row.media_type) == ("in.avif", "image/avif")
+    assert result.stat().st_size <= frugal.stat().st_size
+    assert b"Maker" not in result.read_bytes()
+    assert [path.name for path in result.parent.iterdir()] == ["in.avif"]
+    assert report.warnings == ()
+
+
+def test_compress_never_delivers_heic_which_few_programs_show(tmp_path: Path) -> None:
+    import pillow_heif
+
+    path = tmp_path / "in.heic"
+    pillow_heif.from_pillow(pil(scene(600, 400, grain=12))).save(path, quality=20)
+    report = run(path, [("compress", {"quality": 95})])
+
+    assert report.outputs[0].name == "in.jpg"
+    assert report.outputs[0].bytes > path.stat().st_size
+
+
+def test_compress_writes_a_larger_file_where_that_is_asked_for(frugal: Path) -> None:
+    options = {"format": "webp", "quality": 90, "never_larger": False}
+    report = run(frugal, [("compress", options)])
+
+    assert (report.skipped, report.outputs[0].name) == (None, "in.webp")
+    assert report.warnings == ()
+
+
+@pytest.mark.parametrize("step", [("resize", {"width": 600}), ("crop", {"width": 600})])
+def test_another_format_that_is_larger_is_told_of(frugal: Path, step: Any) -> None:
+    report = run(frugal, [step, ("convert", {"format": "webp", "quality": 90})])
+
+    assert (report.skipped, report.outputs[0].name) == (None, "in.webp")
+    before, after = frugal.stat().st_size, report.outputs[0].bytes
+    assert [warning for warning in report.warnings if "larger" in warning] == [
+        f"in.webp is larger than in.avif: {after:,} bytes, not {before:,};"
+        " `compress` keeps the smaller one"
+    ]
+
+
+def test_nothing_is_told_of_a_smaller_file_or_of_the_same_format(tmp_path: Path) -> None:
+    path = _source(tmp_path, "jpg")
+    same = run(path, [("crop", {"width": 299}), ("convert", {"quality": 100})])
+    smaller = run(path, [("convert", {"format": "avif"})])
+
+    assert same.outputs[0].bytes > path.stat().st_size > smaller.outputs[0].bytes
+    assert same.warnings == smaller.warnings == ()
 
 
 def test_a_cmyk_source_is_never_delivered_for_screens(tmp_path: Path) -> None:

@@ -34,10 +34,14 @@ _ANIMATED: frozenset[Format] = frozenset({"webp", "gif"})
 
 @dataclass(frozen=True, slots=True)
 class EncodedFile:
-    """One output in the job's folder, and why it is the source if it is."""
+    """One output in the job's folder, and why it is the source if it is.
+
+    `warning` tells of one that is larger than its source because of its format.
+    """
 
     output: Output
     skipped: SkipReason | None = None
+    warning: str | None = None
 
 
 def write(picture: Picture, source: Source, stem: Path) -> EncodedFile:
@@ -56,7 +60,12 @@ def write(picture: Picture, source: Source, stem: Path) -> EncodedFile:
     best = _smallest(
         [_try(image, source, stem, replace(encoding, format=it)) for it in formats], stem
     )
-    return _never_larger(picture, source, best, stem) or EncodedFile(best)
+    kept = _never_larger(picture, source, best, stem)
+    if kept is not None:
+        return kept
+    wanted = not encoding.never_larger or best.media_type == source.media.mime
+    warning = _growth(source, best) if best.bytes > source.bytes and not wanted else None
+    return EncodedFile(best, warning=warning)
 
 
 def _try(
@@ -186,8 +195,12 @@ def _qualities(encoding: Encoding, path: Path, wanted: int) -> Iterator[Encoding
 def _never_larger(
     picture: Picture, source: Source, encoded: Output, stem: Path
 ) -> EncodedFile | None:
-    """Deliver the source instead, less its metadata, if encoding it again made it no smaller."""
-    same = picture.source is not None and encoded.media_type == source.media.mime
+    """Deliver the source instead, less its metadata, if encoding it again made it no smaller.
+
+    Where bytes are to be saved (`optimise`), also in place of another format.
+    """
+    alike = encoded.media_type == source.media.mime or picture.encoding.optimise
+    same = picture.source is not None and alike
     if not (picture.encoding.never_larger and same and _shows_alike(picture, encoded)):
         return None
     if picture.encoding.packets is not None:
@@ -202,10 +215,20 @@ def _never_larger(
     if content is None or len(content) > encoded.bytes:
         return None
     path = stem.with_name(encoded.name)
+    if encoded.media_type != source.media.mime:
+        path.unlink()
+        path = path.with_name(f"{stem.name}.{source.media.extension}")
     path.write_bytes(content)
     header(path, source.media)
     output = row(path, source.media.mime, size=picture.size, frames=encoded.frames)
     return EncodedFile(output, SkipReason.LARGER_THAN_SOURCE)
+
+
+def _growth(source: Source, encoded: Output) -> str:
+    return (
+        f"{encoded.name} is larger than {source.name}: {encoded.bytes:,} bytes, not"
+        f" {source.bytes:,}; `compress` keeps the smaller one"
+    )
 
 
 def _shows_alike(picture: Picture, encoded: Output) -> bool:
