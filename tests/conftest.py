@@ -16,7 +16,7 @@ from batchmill.db.connect import Database
 from batchmill.storage.objects import Bucket
 from support import ring, seaweed
 
-pytest_plugins = ["support.whole_run"]
+pytest_plugins = ["support.reference_rows", "support.whole_run"]
 BUILD = Path(__file__).parents[1] / "build"
 
 # Shells start what runs in the background with Ctrl-C ignored, and every process that a test

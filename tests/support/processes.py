@@ -1,19 +1,22 @@
 """The real server and its workers as process trees of their own, to be killed."""
 
+import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE
+from typing import Any
 
 import httpx
 
-from support import preloaded
+from support import asking, preloaded
 
 Running = preloaded.Process | subprocess.Popen[str]
 
@@ -60,6 +63,43 @@ class Process(Worker):
     client: httpx.Client
     data_dir: Path
 
+    def kill_children(self) -> None:
+        """End whatever works on a file, as the kernel does when memory is short."""
+        for fork_server in offspring(self.popen.pid):
+            for child in offspring(fork_server):
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+
+    def until(self, path: str, holds: Callable[[Any], object]) -> Any:
+        """Ask for JSON at `path` until it is as wanted; return it."""
+        return asking.until(self.client, path, holds)
+
+    def watch(
+        self, path: str, pick: Callable[[Any], Any], until: Callable[[Any], object]
+    ) -> list[Any]:
+        """Ask for JSON at `path` until what is picked of it is as wanted; return all of it."""
+        seen: list[Any] = []
+
+        def holds(told: Any) -> object:
+            seen.append(pick(told))
+            return until(seen[-1])
+
+        self.until(path, holds)
+        return seen
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the lines of the log, which its workers beside it write to as well."""
+        text = (self.data_dir.parent / "server.log").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+    def query(self, sql: str, *values: object) -> list[dict[str, Any]]:
+        """Run SQL on its SQLite database, as the command `sqlite3` does; return the rows."""
+        with closing(sqlite3.connect(self.data_dir / "batchmill.sqlite3")) as conn:
+            conn.row_factory = sqlite3.Row
+            rows = [dict(each) for each in conn.execute(sql, values)]
+            conn.commit()
+            return rows
+
 
 @contextmanager
 def serving(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Process]:
@@ -96,6 +136,7 @@ def _running(
 ) -> Iterator[Running]:
     asked = [command, "--data-dir", str(data_dir), *arguments]
     env = {**os.environ, **environment}
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
     with (data_dir.parent / "server.log").open("a") as log:
         if inside:
             program = [*inside, sys.executable, "-m", "batchmill", *asked]

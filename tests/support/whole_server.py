@@ -17,6 +17,7 @@ from batchmill.bootstrap import opened, working
 from batchmill.service.context import ServerContext
 from batchmill.settings.fields import Settings, TierLimits, Tiers
 from batchmill.worker import background, upkeep
+from support import asking
 
 T = TypeVar("T")
 LOOSE = Tiers(anonymous=TierLimits(submissions_per_minute=100_000))
@@ -37,12 +38,7 @@ class WholeServer:
 
     def until(self, path: str, holds: Callable[[Any], object]) -> Any:
         """Ask for JSON at `path` until it is as wanted; return it."""
-        for _ in range(3_000):
-            told = self.client.get(path).json()
-            if holds(told):
-                return told
-            threading.Event().wait(0.02)
-        raise AssertionError(f"it never got there: {told}")
+        return asking.until(self.client, path, holds)
 
     def until_status(self, url: str, status: int) -> httpx.Response:
         """Ask for an address until it is answered so; return that answer."""
