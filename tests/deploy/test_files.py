@@ -331,7 +331,7 @@ def test_the_workers_script_calls_the_commands_that_there_are(
     command.write_text('#!/bin/sh\necho "$@"\nexec "$PYTHON" -m batchmill "$1" "$2" --help\n')
     command.chmod(0o755)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": sys.executable}
-    script = [DEPLOY / "manage-workers.sh", *asked]
+    script = [str(DEPLOY / "manage-workers.sh"), *asked]
     run = subprocess.run(script, env=env, capture_output=True, text=True, check=True)
 
     assert run.stdout.splitlines()[0] == called
@@ -340,7 +340,7 @@ def test_the_workers_script_calls_the_commands_that_there_are(
 
 @pytest.mark.parametrize("asked", [[], ["scale-up"], ["restart"]])
 def test_the_workers_script_says_how_it_is_used(asked: list[str]) -> None:
-    script = [DEPLOY / "manage-workers.sh", *asked]
+    script = [str(DEPLOY / "manage-workers.sh"), *asked]
     run = subprocess.run(script, capture_output=True, text=True, check=False)
 
     assert run.returncode != 0
