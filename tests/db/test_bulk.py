@@ -15,7 +15,7 @@ from batchmill.db.schema import secrets
 from batchmill.db.types import NOW
 from batchmill.model import ids
 from batchmill.model.batch import LOCAL_OWNER, BatchDraft, BatchId
-from batchmill.model.item import ArchiveEntry, Input, Item, NewItem
+from batchmill.model.item import ArchiveEntry, Input, Item, ItemStatus, NewItem, SkipReason
 
 BATCH = BatchId("bat_1")
 DRAFT = BatchDraft({"steps": []}, "", "", "anonymous", 0, keep_open=True)
@@ -34,6 +34,7 @@ def new_items(number: int) -> list[NewItem]:
                 entry=ArchiveEntry(at, at, 8, 2**32 - 1) if at % 3 else None,
             ),
             options={"watermark": {"text": NAMES[at % len(NAMES)]}} if at % 4 else None,
+            skipped=None if at % 5 else SkipReason.UNSUPPORTED,
         )
         for at, item_id in enumerate(ids.item_ids(number))
     ]
@@ -56,6 +57,10 @@ def test_many_at_once_are_what_they_were_sent_as(database: Database) -> None:
         (each.id, each.input, each.options) for each in sent
     ]
     assert [each.position for each in found] == list(range(len(sent)))
+    assert [each.result and each.result.skipped for each in found] == [
+        each.skipped for each in sent
+    ]
+    assert {each.status for each in found if each.ended_at} == {ItemStatus.SKIPPED}
 
 
 def test_a_row_that_is_there_already_is_refused_among_many_as_alone(database: Database) -> None:

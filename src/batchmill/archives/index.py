@@ -86,7 +86,7 @@ class ArchiveIndex:
 
     def pages(self, key: str, *, rows: int = 1_000) -> Iterator[list[Input]]:
         """Yield the files in the directory's order; `key` is where the archive is stored."""
-        with _opened(self.path) as file:
+        with opened(self.path) as file:
             records = read_records(file, self._directory)
             files = (record for record in records if _kind(record) is Kind.FILE)
             while page := [_input(file, record, key) for record in islice(files, rows)]:
@@ -101,7 +101,7 @@ def index_archive(path: Path, *, name: str, limits: ArchiveLimits) -> ArchiveInd
         TooLargeError: it holds more files or bytes than `limits` allow.
         EmptyArchiveError: it holds no usable file.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         try:
             directory = find_directory(file)
             survey = _survey(file, directory, name, limits)
@@ -113,7 +113,8 @@ def index_archive(path: Path, *, name: str, limits: ArchiveLimits) -> ArchiveInd
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def opened(path: Path) -> Iterator[int]:
+    """Open an archive to read from it by offsets."""
     file = disk.open_regular(path)
     try:
         yield file

@@ -7,6 +7,7 @@ the row count says whether it was right. The caller has locked the items with `h
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, Final
 
@@ -51,13 +52,17 @@ CLOCKS: Final = 8
 def insert(
     conn: Connection, batch_id: BatchId, new: Iterable[NewItem], *, first_position: int
 ) -> None:
-    """Add pending items at consecutive positions."""
-    rows = [
+    """Add items at consecutive positions: pending, or skipped and with that at their end."""
+    now = datetime.now(UTC)
+    rows: list[dict[str, Any]] = [
         {
             "id": each.id,
             "batch_id": batch_id,
             "position": position,
-            "status": "pending",
+            "status": "skipped" if each.skipped else "pending",
+            "skip_reason": each.skipped and str(each.skipped),
+            "outputs": [] if each.skipped else None,
+            "ended_at": now if each.skipped else None,
             "name": each.input.name,
             "custom_id": each.custom_id,
             "options": each.options,

@@ -160,8 +160,10 @@ class EmptyArchiveError(RequestError):
     code = "empty_archive"
     remedy = "Send an archive with at least one file besides folders and system files."
 
-    def __init__(self, name: str, *, left_out: int) -> None:
+    def __init__(self, name: str, *, left_out: int, wanted: str | None = None) -> None:
         others = f"{left_out} folders, links and system files were left out"
+        if wanted is not None:
+            others = f"none of its {left_out} files is one of the {wanted} that the pipeline takes"
         super().__init__(f"{name} holds no file to process ({others}).")
 
 

@@ -159,12 +159,16 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """A file that was accepted: its bytes are in storage already."""
+    """A file that was accepted: its bytes are in storage already.
+
+    One that is `skipped` only lay beside the wanted ones, and has ended with that.
+    """
 
     id: ItemId
     input: Input
     custom_id: str | None = None
     options: StepOptions | None = None
+    skipped: SkipReason | None = None
 
 
 @dataclass(frozen=True, slots=True)

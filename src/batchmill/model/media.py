@@ -70,13 +70,13 @@ _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
 
 _OTHER_NAMES = {"jpeg": JPEG, "jfif": JPEG, "heif": HEIC, "tif": TIFF}
+_BY_EXTENSION = {media.extension: media.family for media in TYPES}
+_BY_EXTENSION |= {name: media.family for name, media in _OTHER_NAMES.items()}
 
 
 def claimed_family(name: str) -> Family | None:
     """Return what a file's extension claims it to be; only its content decides what it is."""
-    extension = name.rpartition(".")[2].lower()
-    known = {media.extension: media for media in TYPES} | _OTHER_NAMES
-    return known[extension].family if extension in known else None
+    return _BY_EXTENSION.get(name.rpartition(".")[2].lower())
 
 
 def sniff(head: bytes) -> MediaType | None:

@@ -335,6 +335,80 @@ def test_an_archive_without_photos_is_refused(server: WholeServer) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "empty_archive")
 
 
+def mixed(packing: int, *, photos: bool = True) -> bytes:
+    """An archive of photos, by name or by content alone, and of files that are none."""
+    strangers = {
+        "README.txt": b"All of spring.\n" * 400,
+        "menu.pdf": b"%PDF-1.7\n" + b"1" * 9_000,
+        "notes": b"\x00\x01\x02" * 3_000,
+        "empty": b"",
+        "inner.zip": zipped(anna=PERSON),
+    }
+    images = {"wall": NOBODY, "named.jpg": b"no photo", "anna.png": PERSON} if photos else {}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", packing) as archive:
+        for name, body in {**strangers, **images}.items():
+            archive.writestr(name, body)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_files_of_an_archive_that_are_no_images_are_skipped_and_not_counted(
+    server: WholeServer, packing: int
+) -> None:
+    """But `named.jpg`, which its sender takes for one, fails."""
+    sent = upload_zip(server, mixed(packing)).json()
+    batch = ended(server, sent["batchId"])
+    items = server.client.get(f"/v1/batches/{sent['batchId']}/items").json()["data"]
+
+    assert (sent["imageCount"], sent["queued"]) == (3, 3)
+    assert batch["imageCount"] == 3
+    assert batch["progress"] == {"processed": 3, "total": 3, "failed": 1}
+    assert batch["progressPercent"] == 100.0
+    skipped = {item["input"]["path"] for item in items if item["status"] == "skipped"}
+    assert skipped == {"README.txt", "menu.pdf", "notes", "empty", "inner.zip"}
+    assert {(item["skipped"] or {}).get("reason") for item in items} == {None, "unsupported"}
+
+
+def test_an_archive_that_joins_an_open_batch_is_looked_through_too(server: WholeServer) -> None:
+    body = mixed(zipfile.ZIP_DEFLATED)
+    order = {"pipeline": "face-crop", "options": '{"keep_open": true}'}
+    batch_id = server.client.post(
+        "/v1/batches", files={"files": ("a.zip", body)}, data=order
+    ).json()["id"]
+    server.client.post(f"/v1/batches/{batch_id}/items", files={"files": ("b.zip", body)})
+    server.client.post(f"/v1/batches/{batch_id}/close")
+    told = server.until(f"/v1/batches/{batch_id}", lambda told: told["ended_at"])
+
+    assert (told["counts"]["skipped"], told["counts"]["completed"]) == (10, 4)
+    assert told["counts"]["total"] == 16
+    assert told["progress"]["percent"] == 100
+
+
+def test_a_file_that_is_sent_by_itself_is_meant_and_fails(server: WholeServer) -> None:
+    sent = server.client.post(
+        "/v1/batches", files={"files": ("README.txt", b"text")}, data={"pipeline": "web"}
+    ).json()
+    told = server.until(f"/v1/batches/{sent['id']}", lambda told: told["ended_at"])
+
+    assert told["counts"]["failed"] == 1
+
+
+@pytest.mark.parametrize("path", ["/api/batch/upload-zip", "/v1/batches"])
+def test_an_archive_without_an_image_is_refused_by_a_sentence(
+    server: WholeServer, path: str
+) -> None:
+    field, data = ("file", {}) if path.startswith("/api") else ("files", {"pipeline": "web"})
+    body = mixed(zipfile.ZIP_DEFLATED, photos=False)
+
+    answer = server.client.post(path, files={field: ("docs.zip", body)}, data=data)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "empty_archive")
+    assert "docs.zip holds no file to process (none of its 5 files is one of the images" in (
+        answer.text
+    )
+
+
 def test_the_crop_is_what_the_settings_say(tmp_path: Path) -> None:
     crops = tmp_path / "crops"
     settings = PhotosSettings(

@@ -38,7 +38,7 @@ from support.server_contexts import PIPELINE, a_day_later, marked, new_context
 ANNA = Caller(OwnerId("own_anna"))
 BERTA = Caller(OwnerId("own_berta"))
 ORDER = Order(PIPELINE, keep_open=True)
-TWO = archive(Entry(b"a", b"1" * 60), Entry(b"b", b"22"))
+TWO = archive(Entry(b"a.png", b"1" * 60), Entry(b"b.png", b"22"))
 
 
 class OneMore(LocalStorage):

@@ -119,7 +119,7 @@ async def upload_zip(request: Request, ctx: Ctx) -> Response:
 
         async def make(_: Keep) -> Response:
             batch = await receive.start(ctx, order, sent.files)
-            number = batch.counts.total
+            number = batch.counts.total - batch.counts.skipped
             counts = {"imageCount": number, "queued": number}
             return lookup.tell({"success": True, "batchId": batch.id, **counts})
 
@@ -297,15 +297,16 @@ def _is_image(_: SentFile, media: MediaType) -> bool:
 
 
 def _batch(batch: Batch) -> Mapping[str, Any]:
-    counts = batch.counts
-    percent = 1_000 * counts.finished // counts.total / 10 if counts.total else 0.0
+    counts = batch.counts  # what is skipped is no image
+    total, finished = counts.total - counts.skipped, counts.finished - counts.skipped
+    percent = 1_000 * finished // total / 10 if total else 0.0
     return {
         "batchId": batch.id,
         "status": STATES.get(batch.status, "queued"),
-        "imageCount": counts.total,
+        "imageCount": total,
         "progress": {
-            "processed": counts.finished,
-            "total": counts.total,
+            "processed": finished,
+            "total": total,
             "failed": counts.unsuccessful,
         },
         "progressPercent": percent,

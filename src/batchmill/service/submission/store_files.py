@@ -6,17 +6,19 @@ it lies, so there is never a second copy of its contents.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Container, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchmill.archives.index import ArchiveIndex, ArchiveLimits, index_archive
+from batchmill.archives.heads import read_head
+from batchmill.archives.index import ArchiveIndex, ArchiveLimits, Kind, index_archive, opened
+from batchmill.errors.request import EmptyArchiveError
 from batchmill.model import ids
 from batchmill.model.batch import BatchId
 from batchmill.model.containers import CONTAINERS, identify
-from batchmill.model.item import Input, NewItem, StepOptions, over_limit
-from batchmill.model.media import ZIP, MediaType, sniff
+from batchmill.model.item import Input, NewItem, SkipReason, StepOptions, over_limit
+from batchmill.model.media import XLS, ZIP, Family, MediaType, claimed_family, sniff
 from batchmill.settings.fields import TierLimits
 from batchmill.storage import keys
 from batchmill.storage.base import Storage
@@ -69,17 +71,23 @@ class ItemChunk:
 
 
 async def stored(
-    storage: Storage, batch_id: BatchId, files: Sequence[AnySent], *, limits: TierLimits
+    storage: Storage,
+    batch_id: BatchId,
+    files: Sequence[AnySent],
+    *,
+    limits: TierLimits,
+    accepts: Container[Family],
 ) -> AsyncIterator[ItemChunk]:
     """Put files into storage and yield the items they become, in order, in pages.
 
-    What can be refused is refused before the first page.
+    What can be refused is refused before the first page. Of an archive, files that are of no
+    family that the pipeline `accepts` are skipped.
 
     Raises:
         UnreadableArchiveError, EmptyArchiveError, TooLargeError: a ZIP can't be used.
         StorageFullError: no space.
     """
-    looked_at = [(file, await asyncio.to_thread(_look, file, limits)) for file in files]
+    looked_at = [(file, await asyncio.to_thread(_look, file, limits, accepts)) for file in files]
     plain = ItemChunk([], [])
     for file, found in looked_at:
         match file, found:
@@ -87,7 +95,9 @@ async def stored(
                 if plain.items:
                     yield plain
                     plain = ItemChunk([], [])
-                async for page in _store_archive(storage, batch_id, file, found):
+                async for page in _store_archive(
+                    storage, batch_id, file, index=found, accepts=accepts
+                ):
                     yield page
             case SentFile(), (MediaType() | None) as media:
                 plain.items.append(await _store_file(storage, batch_id, file, media))
@@ -98,7 +108,9 @@ async def stored(
         yield plain
 
 
-def _look(file: AnySent, limits: TierLimits) -> MediaType | ArchiveIndex | None:
+def _look(
+    file: AnySent, limits: TierLimits, accepts: Container[Family]
+) -> MediaType | ArchiveIndex | None:
     """Return the type of a file by its content, or what an archive holds."""
     if isinstance(file, AbsentFile):
         return None
@@ -106,7 +118,29 @@ def _look(file: AnySent, limits: TierLimits) -> MediaType | ArchiveIndex | None:
     if media is not ZIP:
         return media
     bounds = ArchiveLimits(limits.archive_entries, limits.archive_bytes, limits.entry_bytes)
-    return index_archive(file.path, name=file.name, limits=bounds)
+    index = index_archive(file.path, name=file.name, limits=bounds)
+    with opened(index.path) as archive:
+        entries = (entry for page in index.pages("") for entry in page)
+        if all(_is_stranger(archive, entry, accepts) for entry in entries):
+            wanted = " and ".join(f"{family}s" for family in Family if family in accepts)
+            raise EmptyArchiveError(file.name, left_out=index.counts[Kind.FILE], wanted=wanted)
+    return index
+
+
+def _is_stranger(archive: int, entry: Input, accepts: Container[Family]) -> bool:
+    """Say whether an entry only lies beside the wanted ones: by its name, and by its content too.
+
+    An empty `photo.jpg` is a photo that was lost, which its owner wants to hear of.
+    """
+    if claimed_family(entry.name) in accepts:
+        return False
+    head = read_head(archive, entry)
+    if head is None:
+        return False
+    media = sniff(head)
+    if media in (ZIP, XLS) and Family.DOCUMENT in accepts:  # a workbook, or none
+        return False
+    return media is None or media.family not in accepts
 
 
 def media_of(file: SentFile) -> MediaType | None:
@@ -137,17 +171,35 @@ async def _store_file(
 
 
 async def _store_archive(
-    storage: Storage, batch_id: BatchId, file: SentFile, index: ArchiveIndex
+    storage: Storage,
+    batch_id: BatchId,
+    file: SentFile,
+    *,
+    index: ArchiveIndex,
+    accepts: Container[Family],
 ) -> AsyncIterator[ItemChunk]:
     files = [file]
     key = keys.input_key(batch_id, ids.archive_id())
     async with _kept(index) as kept:
         await storage.put(key, file.path, media_type=ZIP.mime, sha256=file.sha256)
-        pages = kept.pages(key, rows=PAGE_ROWS)
+        pages = _new_items(kept, key, accepts)
         while page := await asyncio.to_thread(next, pages, None):
-            sources = zip(ids.item_ids(len(page)), page, strict=True)
-            yield ItemChunk([NewItem(item_id, source) for item_id, source in sources], files)
+            yield ItemChunk(page, files)
             files = []
+
+
+def _new_items(
+    index: ArchiveIndex, key: str, accepts: Container[Family]
+) -> Iterator[list[NewItem]]:
+    with opened(index.path) as archive:
+        for page in index.pages(key, rows=PAGE_ROWS):
+            strangers = (_is_stranger(archive, source, accepts) for source in page)
+            yield [
+                NewItem(item_id, source, skipped=SkipReason.UNSUPPORTED if stranger else None)
+                for item_id, source, stranger in zip(
+                    ids.item_ids(len(page)), page, strangers, strict=True
+                )
+            ]
 
 
 @asynccontextmanager

@@ -28,11 +28,13 @@ from batchmill.errors.request import (
 )
 from batchmill.logs import Event
 from batchmill.model import ids
+from batchmill.model import pipeline as pipelines
 from batchmill.model.access import ApiKey
 from batchmill.model.batch import LOCAL_OWNER, Batch, BatchDraft, BatchId, BatchStatus, OwnerId
 from batchmill.model.item import ItemStatus, NewItem
 from batchmill.model.pipeline import Pipeline
 from batchmill.model.priority import engine_priority
+from batchmill.operations import registry
 from batchmill.service import batch_control, webhooks
 from batchmill.service.context import ServerContext
 from batchmill.service.submission.store_files import AnySent, SentFile, stored
@@ -142,7 +144,8 @@ async def accept(
     if order.keep_open:
         await server.database.run(_count_first, batch_id, files)
     position, last = 0, list[NewItem]()
-    async for page in stored(server.storage, batch_id, files, limits=limits):
+    accepts = registry.get(order.pipeline.steps[0].use).accepts
+    async for page in stored(server.storage, batch_id, files, limits=limits, accepts=accepts):
         await server.database.run(_add, batch_id, last, first_position=position)
         position, last = position + len(last), page.items
     await server.database.run(_start, batch_id, started, last, first_position=position, also=also)
@@ -174,8 +177,9 @@ async def add_files(
     _refuse_closed(batch)
     limits = server.settings.tier(caller.tier)
     total, open_ms = 0, _open_ms(server)
+    accepts = registry.get(pipelines.parse(batch.pipeline).steps[0].use).accepts
     async with _room_in(server, batch_id, caller, files):
-        async for page in stored(server.storage, batch_id, files, limits=limits):
+        async for page in stored(server.storage, batch_id, files, limits=limits, accepts=accepts):
             also = take(page.files)
             await server.database.run(append, batch_id, page.items, open_ms=open_ms, also=also)
             total += len(page.items)
@@ -310,7 +314,11 @@ def _add(
     if not new:
         return
     items.insert(conn, batch_id, new, first_position=first_position)
-    batches.count(conn, batch_id, {ItemStatus.PENDING: len(new)}, **_bytes_in(new), **values)
+    skipped = sum(each.skipped is not None for each in new)
+    deltas = {ItemStatus.PENDING: len(new) - skipped, ItemStatus.SKIPPED: skipped}
+    if skipped:  # they take no part in what the run says about its pace
+        values["run_base"] = batches.add("run_base", skipped)
+    batches.count(conn, batch_id, deltas, **_bytes_in(new), **values)
 
 
 def _start(
