@@ -187,7 +187,8 @@ async def serve(
                 await stack.enter_async_context(upkeep(server, slots=0))
             if on_admin_link is not None and is_loopback(settings.host):
                 token = await api_keys.offer_admin_link(server.database)
-                on_admin_link(f"{address}/login?token={token}")
+                reached = (settings.public_url or address).rstrip("/")
+                on_admin_link(f"{reached}/login?token={token}")
             await stopping.wait()
             app.state.draining.set()
             await asyncio.wait({answering})

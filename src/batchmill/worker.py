@@ -91,17 +91,17 @@ class WorkLoop:
                 background(self._end_worker.run()),
                 background(server.notifier.listen(lambda: self._claimer.wake(ask=True))),
                 asyncio.TaskGroup() as carrying,
+                background(self._claimer.run()),
+                asyncio.TaskGroup() as taking,
             ):
-                logs.info(Event.WORKER_STARTED, worker=server.worker_id, slots=slots)
-                async with background(self._claimer.run()), asyncio.TaskGroup() as taking:
-                    for _ in range(slots):
-                        taking.create_task(self._take_one_by_one(carrying))
-                    await stopping.wait()
-                    logs.info(Event.WORKER_DRAINING, worker=server.worker_id)
-                    self._end_worker.is_draining = True
-                    await heartbeat.announce_drain(server)
-                    await self._stop_claiming()
-                    await self._drain()
+                for _ in range(slots):
+                    taking.create_task(self._take_one_by_one(carrying))
+                await stopping.wait()
+                logs.info(Event.WORKER_DRAINING, worker=server.worker_id)
+                self._end_worker.is_draining = True
+                await heartbeat.announce_drain(server)
+                await self._stop_claiming()
+                await self._drain()
             await self._finisher.end()
         logs.info(Event.WORKER_STOPPED, worker=server.worker_id)
 
@@ -173,6 +173,7 @@ async def at_work(
     Others count on `slots` slots of it.
     """
     await heartbeat.enter(server, slots=slots)
+    logs.info(Event.WORKER_STARTED, worker=server.worker_id, slots=slots)
     async with (
         upkeep(server, slots=slots, worker=worker),
         background(worker.run(stopping=stopping)) as running,

@@ -220,11 +220,15 @@ def test_another_media_type_is_refused(server: servers.Server) -> None:
 def test_a_body_over_the_limit_is_refused(small: servers.Server) -> None:
     body = json.dumps({"pipeline": "web", "metadata": {"a": "x" * 3_000}})
 
-    assert "2,000 bytes" in _refused(_json(small, body), 413, "too_large")
+    assert "the limit of 2 kB; make it smaller, or raise BATCHMILL_JSON_BYTES." in _refused(
+        _json(small, body), 413, "too_large"
+    )
 
 
 def test_a_file_over_the_limit_is_refused(small: servers.Server) -> None:
-    assert "0.001 MB" in _refused(small.post_files(b"x" * 1_001), 413, "too_large")
+    assert "1 kB; make it smaller, or raise BATCHMILL_TIERS_ANONYMOUS_FILE_BYTES." in _refused(
+        small.post_files(b"x" * 1_001), 413, "too_large"
+    )
     sent = base64.b64encode(b"x" * 1_001).decode()
     body = {"pipeline": "web", "inputs": [{"data": sent}]}
     _refused(small.client.post("/v1/batches", json=body), 413, "too_large")

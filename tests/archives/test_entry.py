@@ -168,7 +168,7 @@ def test_a_high_ratio_is_fine_for_a_small_file(tmp_path: Path) -> None:
 def test_an_entry_over_the_limit_for_one_file_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "z", Entry(b"a.jpg", b"x" * 1000))
     message = refused(path, UnpacksTooLargeError, Limits(unpacked_bytes=999))
-    assert message == "a.jpg unpacks to more than the limit of 0.000999 MB"
+    assert message == "a.jpg unpacks to more than the limit of 999 bytes"
 
 
 def test_a_range_that_ends_early_is_a_lost_input(tmp_path: Path) -> None:

@@ -507,8 +507,9 @@ def test_a_watched_folder_is_worked_on_as_files_appear(tmp_path: Path) -> None:
     (tmp_path / "new.png").rename(tmp_path / "in" / "a.png")
     third = json.loads(run.stdout.readline())
     run.send_signal(signal.SIGINT)
-    run.communicate(timeout=30)
+    _, said = run.communicate(timeout=30)
 
+    assert "Stopped watching; the same command with --skip-existing goes on." in said
     names = [line["custom_id"] for line in (first, second, third)]
     assert names == ["a.png", "b.png", "a.png"]
     assert third["outputs"][0]["width"] == 48

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from cli.conftest import Run
+from support import preloaded
 from support.environment import environment
 from support.pictures import scene
 from support.ports import shut_port
@@ -106,6 +107,12 @@ def test_an_archive_is_sent_as_it_is_and_becomes_items(
 
     assert done.returncode == 0
     assert "5 files: 5 completed" in done.stdout
+
+
+def test_one_file_is_one_file(remote: Run, tmp_path: Path) -> None:
+    scene(24, 24).write_to_file(str(tmp_path / "one.png"))
+
+    assert "1 file: 1 completed" in remote("submit", "web", "one.png", "--wait").stdout
 
 
 def test_answers_are_json_when_asked(remote: Run, photos: Path) -> None:
@@ -242,6 +249,31 @@ def test_a_stopped_server_ends_in_order(tmp_path: Path) -> None:
         server.start()
 
 
+# ------------------------------------------------------------ start
+
+
+def test_the_link_of_the_administrator_leads_to_the_address_that_people_reach(
+    tmp_path: Path,
+) -> None:
+    settings = {
+        "BATCHMILL_DATA_DIR": str(tmp_path),
+        "BATCHMILL_PUBLIC_URL": "https://batch.example.org/",
+        "BATCHMILL_CHILDREN": "2",
+    }
+    with (tmp_path / "log").open("w") as log:
+        process = preloaded.start(["serve", "--port", "0"], env=environment(**settings), stderr=log)
+    assert process.stdout is not None
+    link = next(line for line in process.stdout if "administrator" in line)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    process.stdout.close()
+
+    assert "https://batch.example.org/login?token=" in link
+    lines = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    (begun,) = [line for line in lines if line["event"] == "worker.started"]
+    assert begun["slots"] == 2
+
+
 # ------------------------------------------------------------ migrate, doctor, catalog
 
 
@@ -262,6 +294,15 @@ def test_the_doctor_finds_all_well_beside_a_server(batchmill: Run, server: Serve
     assert {"Python", "settings", "libvips", "data folder", "database", "server"} <= found.keys()
     assert all(found[name]["verdict"] == "ok" for name in ("Python", "libvips", "server"))
     assert all(each["remedy"] for each in found.values() if each["verdict"] != "ok")
+
+
+def test_the_doctor_says_of_an_empty_database_that_it_is_empty(
+    batchmill: Run, tmp_path: Path
+) -> None:
+    found = batchmill("doctor", BATCHMILL_DATABASE_URL=f"sqlite:///{tmp_path}/new.db").stdout
+
+    assert "sqlite, empty until the first start" in found
+    assert "schema" not in found
 
 
 def test_the_doctor_says_what_is_wrong_and_what_to_do(batchmill: Run, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from support.pictures import scene
 from support.served import Server
 
 NOWHERE = "http://127.0.0.1:9"
+RAISE = ", or raise `file_bytes` (of an archive `zip_bytes`)"
 """The discard port: nothing listens there."""
 
 
@@ -99,9 +100,9 @@ def test_files_over_the_limit_fail_alone_wherever_they_come(tmp_path: Path) -> N
         told = [item.error and item.error.message for item in client.items(first.id)]
 
     assert told == [
-        "huge.png is larger than the limit of 1 MB; make it smaller",
+        f"huge.png is larger than the limit of 1 MB; make it smaller{RAISE}",
         None,
-        "large.png is larger than the limit of 1 MB; make it smaller",
+        f"large.png is larger than the limit of 1 MB; make it smaller{RAISE}",
     ]
     assert (first.counts.completed, first.counts.failed) == (1, 2)
     assert (alone.counts.completed, alone.counts.failed) == (0, 1)

@@ -234,8 +234,8 @@ MUTANTS = (
     Mutant(
         "rate-boundary",
         "src/batchmill/service/api_keys.py",
-        "if used > allowance.limit:\n        raise",
-        "if used >= allowance.limit:\n        raise",
+        "if used > allowance.limit:",
+        "if used >= allowance.limit:",
         "the last of a window is let in",
         tests=(
             "tests/service/test_api_keys.py::test_the_fourth_submission_within_the_hour_is_refused",

@@ -234,7 +234,7 @@ MUTANTS = (
     Mutant(
         "form-request",
         "src/batchmill/api/http/multipart.py",
-        "if self.total_bytes > self._limits.request_bytes:",
+        "if self.total_bytes > self._limits.request_bytes + self._limits.overhead_bytes:",
         "if False:",
         "a request has a limit",
         tests=("tests/api/http/test_multipart.py::test_what_is_over_a_limit_is_refused_by_name",),

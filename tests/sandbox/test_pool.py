@@ -192,7 +192,7 @@ def test_child_is_replaced_after_an_error_of_a_decoder(
         ("write_wrong_report", ChildCrashedError, "no report"),
         ("write_deep_nesting", ChildCrashedError, "nonsense"),
         ("write_huge_line", ChildCrashedError, "too much"),
-        ("hog_in_native_code", OutOfMemoryError, "2048 MiB"),
+        ("hog_in_native_code", OutOfMemoryError, "more than 2 GB of memory"),
     ],
 )
 def test_misbehaviour_costs_exactly_its_own_job(

@@ -140,7 +140,8 @@ def test_a_secret_is_read_from_the_file_that_is_named(tmp_path: Path) -> None:
         ({"MAX_FILE_SIZE_MB": "big"}, "MAX_FILE_SIZE_MB is 'big', but must be a number."),
         ({"BATCHMILL_LOG_LEVEL": "loud"}, "must be one of debug, info, warning, error."),
         ({"BATCHMILL_DISK_RESERVE_BYTES": "-1"}, "must be a size such as 50MB or 2GiB"),
-        ({"BATCHMILL_RENEW_S": "11"}, "renew_s must be at most half of lease_s"),
+        ({"BATCHMILL_RENEW_S": "11"}, "contradict each other: renew_s must be at most half of"),
+        ({"BATCHMILL_WORKER_ID": "a b"}, "but must be 1 to 31 letters, digits, `.`, `_` and `-`."),
         ({"BATCHMILL_API_KEY_FILE": "/nowhere/key"}, "BATCHMILL_API_KEY_FILE names a file"),
     ],
 )

@@ -16,6 +16,7 @@ from typing import ParamSpec, Protocol
 from isal import igzip_lib, isal_zlib
 
 from batchmill.archives.index import BZIP2, DEFLATED, DISAGREES, ENCRYPTED, LZMA, STORED
+from batchmill.errors.amounts import size
 from batchmill.errors.item import (
     EncryptedFileError,
     InputLostError,
@@ -172,7 +173,7 @@ def _acceptable(source: Input, limits: Limits) -> ArchiveEntry:
 
 def _check_size(source: Input, entry: ArchiveEntry, limits: Limits) -> None:
     if source.bytes > limits.unpacked_bytes:
-        limit = f"{limits.unpacked_bytes / 1e6:g} MB"
+        limit = size(limits.unpacked_bytes)
         raise UnpacksTooLargeError(f"{source.name} unpacks to more than the limit of {limit}")
     ratio = limits.archive_ratio
     if source.bytes > max(RATIO_FROM_BYTES, ratio * entry.compressed_bytes):

@@ -27,6 +27,7 @@ from batchmill.archives.directory import (
     find_directory,
     read_records,
 )
+from batchmill.errors.amounts import size
 from batchmill.errors.request import EmptyArchiveError, TooLargeError, UnreadableArchiveError
 from batchmill.model.filenames import label
 from batchmill.model.item import ArchiveEntry, Input
@@ -155,10 +156,10 @@ class _Survey:
             self.unpacked_bytes += record.unpacked_bytes
         most = self._limits.entries
         if self.counts[Kind.FILE] > most or len(self.starts) > most * _RECORDS_PER_FILE:
-            raise TooLargeError(f"{self._name} has more than {most} entries; split it.")
+            raise TooLargeError(f"{self._name} has more than {most:,} entries; split it.")
         if self.unpacked_bytes > self._limits.unpacked_bytes:
-            limit = self._limits.unpacked_bytes / 1e9
-            raise TooLargeError(f"{self._name} unpacks to more than {limit:g} GB; split it.")
+            limit = size(self._limits.unpacked_bytes)
+            raise TooLargeError(f"{self._name} unpacks to more than {limit}; split it.")
 
     def check_overlaps(self) -> None:
         """Check that no byte belongs to two entries: the trick of archives made to explode."""

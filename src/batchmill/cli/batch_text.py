@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from batchmill.cli.command import ALL_FINE, SOME_FAILED
-from batchmill.cli.text import clean, day, duration, size, table
+from batchmill.cli.text import clean, day, duration, files, size, table
 from batchmill.model.batch import BatchStatus
 from batchmill.wire import responses
 
@@ -79,7 +79,7 @@ def _remaining(batch: responses.Batch) -> str:
 def _counts(counts: responses.ItemCounts) -> str:
     named = counts.model_dump(exclude={"total"})
     parts = [f"{count:,} {status}" for status, count in named.items() if count]
-    return f"{counts.total:,} files: " + (", ".join(parts) or "none yet")
+    return f"{files(counts.total)}: " + (", ".join(parts) or "none yet")
 
 
 def _sizes(progress: responses.ProgressState) -> str:

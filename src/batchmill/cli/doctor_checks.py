@@ -142,33 +142,35 @@ def _open_to_others(what: str, folder: Path) -> Iterator[Finding]:
 def database(settings: Settings) -> Iterator[Finding]:
     """Check that the database answers and has the newest schema; makes none."""
     from batchmill.db.connect import Database
-    from batchmill.db.migrate import is_current
+    from batchmill.db.migrate import HEAD, revision
 
     if settings.database_url is None and not (settings.data_dir / "batchmill.sqlite3").exists():
         yield Finding("database", Verdict.OK, "SQLite, made at the first start")
         return
 
-    async def current() -> bool:
+    async def found() -> str | None:
         opened = Database(settings.database)
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                return await opened.read(is_current)
+                return await opened.read(revision)
         finally:
             await opened.aclose()
 
     kind = settings.database.partition(":")[0]
     try:
-        is_newest = asyncio.run(current())
+        newest = asyncio.run(found())
     except (BatchmillError, TimeoutError) as error:
         sentence = error.message if isinstance(error, BatchmillError) else "it does not answer"
         remedy = "Start the database, or correct BATCHMILL_DATABASE_URL."
         yield Finding("database", Verdict.FAIL, f"{kind}: {sentence}", remedy)
         return
-    if is_newest:
+    if newest == HEAD:
         yield Finding("database", Verdict.OK, kind)
+    elif newest is None:
+        yield Finding("database", Verdict.OK, f"{kind}, empty until the first start")
     else:
         remedy = "`batchmill migrate` does it; servers and workers do it by themselves."
-        yield Finding("database", Verdict.WARN, f"{kind} has an older schema", remedy)
+        yield Finding("database", Verdict.WARN, f"{kind} has the schema of another version", remedy)
 
 
 def storage(settings: Settings) -> Iterator[Finding]:

@@ -149,7 +149,8 @@ def _show_log(member: "Member", lines: int) -> None:
 
 
 async def _browse(client: "AsyncClient", options: RemoteOptions) -> int:
-    from batchmill.cli.text import table
+    from batchmill.cli.text import files, table
+    from batchmill.errors.amounts import count
 
     alive, queue = await client.workers(), await client.queue()
     if options.json:
@@ -159,7 +160,8 @@ async def _browse(client: "AsyncClient", options: RemoteOptions) -> int:
     print(table([("worker", "host", "pid", "slots", "since"), *map(_row, alive)]))
     counts = queue.counts
     waiting = counts.pending + counts.queued + counts.retrying
-    print(f"\n{waiting} files wait, {counts.processing} are at work in {queue.slots} slots")
+    slots = count(queue.slots, "slot")
+    print(f"\n{files(waiting)} waiting, {counts.processing} at work in {slots}")
     return ALL_FINE
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import ClassVar, Literal
 
+from batchmill.errors.amounts import size
 from batchmill.errors.base import BatchmillError
 from batchmill.errors.outage import OutageError
 
@@ -57,7 +58,7 @@ class UnpacksTooLargeError(ItemError):
     """An entry of an archive is too large once it is unpacked."""
 
     code = "unpacks_too_large"
-    remedy = "Send the file by itself, or raise the limit named in the message."
+    remedy = "Send the file by itself, or raise `entry_bytes` or `archive_ratio` of the tier."
 
 
 class UnsupportedTypeError(ItemError):
@@ -71,7 +72,7 @@ class TooManyPixelsError(ItemError):
     """The picture is over the limit of pixels, side or frames."""
 
     code = "too_many_pixels"
-    remedy = "Shrink the picture before sending it, or raise the limit named in the message."
+    remedy = "Shrink it first, or raise `pixels`, `side_px` or `frames_pixels` of the tier."
 
 
 class UnsafeFileError(ItemError):
@@ -100,7 +101,7 @@ class DocumentTooLargeError(ItemError):
     """A line, row or sheet of a document is over its limit."""
 
     code = "document_too_large"
-    remedy = "Split the document, or raise the limit named in the message."
+    remedy = "Split it, or raise `sheet_rows`, `sheet_columns` or `csv_line_bytes` of the tier."
 
     def __init__(self, name: str, part: str) -> None:
         super().__init__(f"{name} has {part}; split it or raise the limit")
@@ -122,7 +123,7 @@ class OutOfMemoryError(ItemError):
     remedy = "Send a smaller file, or raise the `memory_bytes` of the tier."
 
     def __init__(self, name: str, limit_bytes: int) -> None:
-        super().__init__(f"{name} needed more than {limit_bytes // 2**20} MiB of memory")
+        super().__init__(f"{name} needed more than {size(limit_bytes)} of memory")
 
 
 class ChildCrashedError(ItemError):
@@ -327,11 +328,13 @@ class FileTooLargeError(ItemError):
     """The file is larger than a file of the caller's tier may be; its bytes were not kept."""
 
     code = "file_too_large"
-    remedy = "Make the file smaller, or raise the limit of the tier (docs/reference/settings.md)."
+    remedy = "Make it smaller, or raise the setting of the tier, or of the dialect that took it."
 
     def __init__(self, name: str, limit_bytes: int) -> None:
-        limit = f"{limit_bytes / 1e6:g} MB"
-        super().__init__(f"{name} is larger than the limit of {limit}; make it smaller")
+        super().__init__(
+            f"{name} is larger than the limit of {size(limit_bytes)}; make it smaller, or raise"
+            " `file_bytes` (of an archive `zip_bytes`)"
+        )
 
 
 class OutputExistsError(ItemError):

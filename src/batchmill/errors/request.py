@@ -100,6 +100,14 @@ class TooLargeError(RequestError):
     remedy = "Send fewer or smaller files, or raise the limit named in the message."
 
 
+def over_size(what: str, limit_bytes: int, setting: str) -> TooLargeError:
+    """Return the error of something with more bytes than `setting` allows."""
+    return TooLargeError(
+        f"{what} is larger than the limit of {size(limit_bytes)}; make it smaller, or raise"
+        f" {setting}."
+    )
+
+
 class TooManyFilesError(TooLargeError):
     """A request has more files than one may have."""
 

@@ -161,9 +161,10 @@ async def count_submission(database: Database, allowance: Allowance) -> Usage:
         RateLimitedError: the window is used up; it says when to come again.
     """
     window_ms = round(allowance.window_s * 1000)
-    used, left_ms = await database.run(_count, allowance, window_ms=window_ms)
+    used, left_ms = await database.run(access.count_use, allowance.name, window_ms=window_ms)
     reset_s = max(1, -(-left_ms // 1000))
     if used > allowance.limit:
+        await uncount_submission(database, allowance)
         raise RateLimitedError(
             allowance.limit, allowance.window_s, retry_after_s=reset_s, advice=allowance.advice
         )
@@ -178,14 +179,6 @@ async def uncount_submission(database: Database, allowance: Allowance) -> None:
 def digest(secret: str) -> str:
     """Return what is kept of a secret; 256 random bits need no salt."""
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _count(conn: Connection, allowance: Allowance, *, window_ms: int) -> tuple[int, int]:
-    """Count a use; one over the limit is refused and therefore not counted."""
-    used, left_ms = access.count_use(conn, allowance.name, window_ms=window_ms)
-    if used > allowance.limit:
-        access.correct_use(conn, allowance.name, -1)
-    return used, left_ms
 
 
 def _add(conn: Connection, grant: Grant, secret: str) -> ApiKey:

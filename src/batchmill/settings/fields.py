@@ -147,6 +147,7 @@ class Settings(Group):
     redis_queue: str = Field(
         "batchmill",
         pattern=r"^[\w.-]+$",
+        json_schema_extra={"allowed": "letters, digits, `.`, `_` and `-`"},
         description="Its queue; each installation has its own",
     )
     storage_url: str | None = Field(
@@ -177,6 +178,7 @@ class Settings(Group):
     worker_id: str | None = Field(
         None,
         pattern=r"^[\w.-]{1,31}$",
+        json_schema_extra={"allowed": "1 to 31 letters, digits, `.`, `_` and `-`"},
         description="What this worker's name begins with, at most 31 characters",
     )
     health_port: int | None = Field(

@@ -51,7 +51,7 @@ class Setting:
         bounds = {type(bound).__name__: bound for bound in self.field.metadata}
         return " ".join(
             (
-                _kind(self.field.annotation) + self._unit,
+                self._words or _kind(self.field.annotation) + self._unit,
                 *(
                     f"{word} {getattr(bounds[name], name.lower())}"
                     for name, word in _BOUND_WORDS.items()
@@ -59,6 +59,12 @@ class Setting:
                 ),
             )
         )
+
+    @property
+    def _words(self) -> str | None:
+        """What a text that must match a pattern may be, instead of the pattern."""
+        extra = self.field.json_schema_extra
+        return str(extra["allowed"]) if isinstance(extra, dict) and "allowed" in extra else None
 
     @property
     def _unit(self) -> str:
@@ -335,7 +341,8 @@ def _usage_error(error: ValidationError, given: Mapping[str, _Given]) -> UsageEr
             return UsageError(
                 f"{given[setting.path].origin.name} {value}, but must be {setting.allowed}."
             )
-    return UsageError(f"The settings contradict each other: {first['msg']}.")
+    why = first["msg"].removeprefix("Value error, ")
+    return UsageError(f"The settings contradict each other: {why}.")
 
 
 def _hint(name: str, known: set[str]) -> str:

@@ -142,6 +142,7 @@ class NewKey(RequestModel):
     owner: str | None = Field(
         None,
         pattern=r"^[a-z0-9][a-z0-9_-]{0,38}$",
+        json_schema_extra={"allowed": "1 to 39 small letters, digits, `_` and `-`"},
         description="Whose batches it opens; only an admin may name another; default: your own",
     )
 

@@ -215,6 +215,10 @@ def test_an_upload_that_is_refused_uses_none_of_the_three(tmp_path: Path) -> Non
         taken = [upload(server, ("a.csv", CSV)) for _ in range(4)]
 
     assert [answer.status_code for answer in refused] == [415, 413, 400, 422]
+    assert refused[1].json()["error"] == (
+        "a.csv is larger than the limit of 1 kB; make it smaller, or raise"
+        " BATCHMILL_DOCUMENTS_FILE_BYTES."
+    )
     assert [answer.status_code for answer in taken] == [200, 200, 200, 429]
     assert [answer.headers["ratelimit-remaining"] for answer in taken[:3]] == ["2", "1", "0"]
 

@@ -212,13 +212,22 @@ def test_a_request_for_one_file_ends_where_that_is_over_its_limit(tmp_path: Path
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        (closed(*[a_file(b"x" * 10_001)] * 2), "a.jpg is larger than the limit of 0.01 MB"),
-        (closed(a_file(b"x" * 10_001)), "a.jpg is larger than the limit of 0.01 MB"),
-        (closed(a_file(b"PK\x03\x04" + b"x" * 100_000)), "a.jpg is larger than the limit of 0.1"),
+        (closed(*[a_file(b"x" * 10_001)] * 2), "a.jpg is larger than the limit of 10 kB"),
+        (
+            closed(a_file(b"x" * 10_001)),
+            "a.jpg is larger than the limit of 10 kB; make it smaller, or raise BATCHMILL_TIERS_",
+        ),
+        (
+            closed(a_file(b"PK\x03\x04" + b"x" * 100_000)),
+            "100 kB; make it smaller, or raise BATCHMILL_TIERS_ANONYMOUS_ZIP_BYTES",
+        ),
         (closed(*[a_file(b"1")] * 5), "more than 4 files"),
         (closed(*[a_field("tag", b"1")] * 101), "more than 100 fields"),
         (closed(a_field("pipeline", b"x" * (2**20 + 1))), "'pipeline' is larger than"),
-        (closed(*[a_field("tag", b"x" * 2**20)] * 10), "request is larger than the limit of 10 MB"),
+        (
+            closed(*[a_field("tag", b"x" * 2**20)] * 10),
+            "request is larger than the limit of 10 MB",
+        ),
     ],
 )
 def test_what_is_over_a_limit_is_refused_by_name(

@@ -155,3 +155,12 @@ def test_an_admins_key_sees_and_stops_everybodys_batches(server: servers.Server)
     assert batch_id in [each["id"] for each in listed["data"]]
     assert stopped.json()["status"] == "cancelled"
     assert server.client.get(f"/v1/batches/{batch_id}").status_code == 404
+
+
+def test_an_owner_of_another_form_is_told_the_form_in_words(server: servers.Server) -> None:
+    answer = server.client.post("/v1/keys", json={"name": "x", "owner": "Anna Müller"})
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == (
+        "`owner` must be 1 to 39 small letters, digits, `_` and `-`."
+    )

@@ -31,6 +31,7 @@ from batchmill.settings.compat import DocumentsSettings
 router = APIRouter(prefix="/api/batch", tags=["reference: documents"])
 
 LABEL_CHARACTERS: Final = 100
+SIZE_SETTING: Final = "BATCHMILL_DOCUMENTS_FILE_BYTES"
 
 
 class JobStatus(StrEnum):
@@ -70,7 +71,9 @@ async def upload(request: Request, ctx: Ctx) -> Response:
     if not settings.enabled:
         raise ForbiddenError("Document batches are switched off on this server.")
     async with allowances.counted_upload(request, ctx) as usage, form_files.landing(ctx) as folder:
-        expected = Expected(("file", "files"), settings.files_per_batch, settings.file_bytes)
+        expected = Expected(
+            ("file", "files"), settings.files_per_batch, settings.file_bytes, SIZE_SETTING
+        )
         sent = await receive.receive(request, ctx, folder, expected)
         await receive.require_types(sent.files, _is_table_or_pdf, wanted="PDF, Excel and CSV files")
         order = Order(

@@ -175,7 +175,7 @@ async def _process(
     settings = ctx.server.settings.images
     await ctx.server.database.read(_require_room, ctx, more=1)
     async with form_files.landing(ctx) as folder:
-        expected = Expected(fields, most, settings.file_bytes)
+        expected = Expected(fields, most, settings.file_bytes, "BATCHMILL_IMAGES_FILE_BYTES")
         sent = await receive.receive(request, ctx, folder, expected)
         await _require_formats(sent.files, settings)
         order = Order(_pipeline(settings), _priority(sent.fields.get("priority", "")))

@@ -34,6 +34,7 @@ from batchmill.service.submission.store_files import AbsentFile, SentFile
 from batchmill.service.submission.submit import Order
 from batchmill.service.submission.uploads import UploadedFile
 from batchmill.settings.compat import PhotosSettings
+from batchmill.settings.fields import tier_variable
 from batchmill.wire.requests import NewInput
 
 router = APIRouter(prefix="/api/batch", tags=["reference: photos"])
@@ -41,6 +42,7 @@ router = APIRouter(prefix="/api/batch", tags=["reference: photos"])
 CROP: Final = "face_crop"
 LABELS: Final = frozenset({"sessionId", "userId", "userTier", "user_id"})
 """Fields that clients of these systems send beside the others; the key says who asks."""
+ZIP_SETTING: Final = "BATCHMILL_PHOTOS_ZIP_BYTES"
 LABEL_CHARACTERS: Final = 100
 UNPACK_S: Final = 60.0
 STATES: Final = {
@@ -112,7 +114,9 @@ async def upload_zip(request: Request, ctx: Ctx) -> Response:
     settings = ctx.server.settings.photos
     async with form_files.landing(ctx) as folder:
         most_bytes = min(settings.zip_bytes, ctx.limits.zip_bytes)
-        expected = Expected(("file", "zip"), 1, ctx.limits.file_bytes, zip_bytes=most_bytes)
+        is_own = settings.zip_bytes <= ctx.limits.zip_bytes
+        setting = ZIP_SETTING if is_own else tier_variable(ctx.caller.tier, "zip_bytes")
+        expected = Expected(("file", "zip"), 1, ctx.limits.file_bytes, setting, most_bytes)
         sent = await receive.receive(request, ctx, folder, expected)
         await receive.require_types(sent.files, _is_archive, wanted="a ZIP archive")
         order = _order(settings, _of_form(sent.fields))
@@ -169,7 +173,8 @@ async def queue_stats(ctx: Ctx) -> Response:
 async def _read(request: Request, ctx: RequestContext, folder: Path) -> _Sent:
     most = ctx.limits.files_per_request
     if json_body.media_type(request) == form_files.FORM:
-        expected = Expected(("images", "image"), most, ctx.limits.file_bytes)
+        setting = tier_variable(ctx.caller.tier, "file_bytes")
+        expected = Expected(("images", "image"), most, ctx.limits.file_bytes, setting)
         sent = await receive.receive(request, ctx, folder, expected)
         return _Sent(_of_form(sent.fields), sent.files, sent.sha256)
     parsed = await submissions.read_json(request, ctx)

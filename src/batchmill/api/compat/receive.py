@@ -31,11 +31,15 @@ TOKEN_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a form brings: 1 to `most` files of `file_bytes` each, in one of `fields`."""
+    """What a form brings: 1 to `most` files of `file_bytes` each, in one of `fields`.
+
+    `setting` raises `file_bytes`, or `zip_bytes` where that is given.
+    """
 
     fields: tuple[str, ...]
     most: int
     file_bytes: int
+    setting: str
     zip_bytes: int | None = None
 
 
@@ -52,6 +56,7 @@ async def receive(request: Request, ctx: RequestContext, folder: Path, expected:
         files=expected.most,
         file_bytes=expected.file_bytes,
         zip_bytes=expected.zip_bytes or expected.file_bytes,
+        setting=expected.setting,
     )
     try:
         form = await form_files.receive_all(request, ctx, folder, limits)

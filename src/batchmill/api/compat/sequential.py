@@ -158,7 +158,8 @@ async def _read(request: Request, ctx: RequestContext, folder: Path) -> _Sent:
 
 async def _read_form(request: Request, ctx: RequestContext, folder: Path) -> _Sent:
     settings = ctx.server.settings.sequential
-    expected = Expected(("files", "file"), settings.files_per_batch, settings.file_bytes)
+    most, setting = settings.files_per_batch, server_files.SIZE_SETTING
+    expected = Expected(("files", "file"), most, settings.file_bytes, setting)
     sent = await receive.receive(request, ctx, folder, expected)
     await receive.require_types(sent.files, _is_image, wanted="single images")
     described = json_body.parse(sent.fields.get("files", "[]"))

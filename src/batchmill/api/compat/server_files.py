@@ -20,6 +20,7 @@ from batchmill.storage import disk
 from batchmill.storage.sink import Sink
 
 PIECE_BYTES: Final = 2**20
+SIZE_SETTING: Final = "BATCHMILL_SEQUENTIAL_FILE_BYTES"
 _REGULAR: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 

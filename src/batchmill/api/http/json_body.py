@@ -14,6 +14,7 @@ from batchmill.errors.request import (
     MalformedRequestError,
     TooLargeError,
     WrongMediaTypeError,
+    over_size,
 )
 
 MAX_DEPTH = 32
@@ -67,7 +68,7 @@ async def read_json(request: Request, *, limit_bytes: int, silence_s: float) -> 
     async for piece in stream(request, silence_s=silence_s):
         raw += piece
         if len(raw) > limit_bytes:
-            raise TooLargeError(f"The JSON body is larger than {limit_bytes:,} bytes.")
+            raise over_size("The JSON body", limit_bytes, "BATCHMILL_JSON_BYTES")
     if raw and media_type(request) not in {"application/json", ""}:
         raise WrongMediaTypeError("The body must be application/json.")
     return JsonBody(parse(bytes(raw)) if raw else {}, hashlib.sha256(raw).hexdigest())

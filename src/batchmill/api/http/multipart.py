@@ -14,13 +14,16 @@ from typing import NoReturn
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from batchmill.errors.amounts import size
 from batchmill.errors.request import (
     MalformedUploadError,
     TooLargeError,
     TooManyFilesError,
+    over_size,
 )
 from batchmill.model.filenames import label
 from batchmill.model.media import SNIFF_BYTES, ZIP, sniff
+from batchmill.settings.fields import tier_variable
 from batchmill.storage.disk import FreeSpace
 from batchmill.storage.sink import Sink, Written
 
@@ -35,7 +38,9 @@ _ESCAPES = (("%22", '"'), ("%0D", "\r"), ("%0A", "\n"))
 class FormLimits:
     """What one form may hold. `zip_bytes` holds for files that begin like a ZIP archive.
 
-    A file over its limit is left out and told of, unless there is no other.
+    A file over its limit is left out and told of, unless there is no other. Boundaries, headers and
+    fields may add `overhead_bytes` to `request_bytes`. The limits are those of the `tier`, but
+    where a `setting` for files is named.
     """
 
     file_bytes: int
@@ -45,6 +50,9 @@ class FormLimits:
     fields: int = 100
     field_bytes: int = 2**20
     reserve_bytes: int = 0
+    overhead_bytes: int = 0
+    tier: str = "anonymous"
+    setting: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,7 @@ def require_space(folder: Path, limits: FormLimits, *, expected_bytes: int) -> N
         TooLargeError: it is over the limit of a request.
         StorageFullError: it does not fit on the disk.
     """
-    if expected_bytes > limits.request_bytes:
+    if expected_bytes > limits.request_bytes + limits.overhead_bytes:
         _refuse_request(limits)
     FreeSpace(folder, limits.reserve_bytes).require(expected_bytes)
 
@@ -139,6 +147,7 @@ class _Part:
     kept: bytearray = field(default_factory=bytearray)
     begun: bool = False
     passed_bytes: int | None = None
+    is_zip: bool = False
 
     @property
     def label(self) -> str:
@@ -177,7 +186,7 @@ class _Reader:
 
     def feed(self, chunk: bytes) -> None:
         self.total_bytes += len(chunk)
-        if self.total_bytes > self._limits.request_bytes:
+        if self.total_bytes > self._limits.request_bytes + self._limits.overhead_bytes:
             _refuse_request(self._limits)
         try:
             self._parser.write(chunk)
@@ -188,7 +197,7 @@ class _Reader:
         if not self._ended:
             raise MalformedUploadError("The upload ended before its last part; send it again.")
         if self._files and all(part.passed_bytes for part in self._files):
-            _refuse_file(self._files[0])
+            _refuse_file(self._files[0], self._limits)
         fields = self._read_fields()
         written = iter(await self._sink.finish())
         return Form(fields, tuple(_received(part, written) for part in self._files))
@@ -224,7 +233,7 @@ class _Reader:
             part.kept += data[start:end]
             if part.bytes > self._limits.field_bytes:
                 limit = self._limits.field_bytes
-                raise TooLargeError(f"The field {part.name!r} is larger than {limit} bytes.")
+                raise over_size(f"The field {part.name!r}", limit, "BATCHMILL_JSON_BYTES")
             return
         if not part.begun:  # a nameless file counts once it has a byte
             self._begin_file(part)
@@ -240,9 +249,9 @@ class _Reader:
         limit = self._limits.zip_bytes if is_zip else self._limits.file_bytes
         if part.bytes <= limit:
             return False
-        part.passed_bytes = limit
+        part.passed_bytes, part.is_zip = limit, is_zip
         if self._limits.files == 1:
-            _refuse_file(part)
+            _refuse_file(part, self._limits)
         self._sink.drop()
         return True
 
@@ -347,13 +356,13 @@ def _refuse_form(detail: str) -> NoReturn:
     )
 
 
-def _refuse_file(part: _Part) -> NoReturn:
-    limit = f"{(part.passed_bytes or 0) / 1e6:g} MB"
-    raise TooLargeError(f"{part.label} is larger than the limit of {limit}; make it smaller.")
+def _refuse_file(part: _Part, limits: FormLimits) -> NoReturn:
+    own = tier_variable(limits.tier, "zip_bytes" if part.is_zip else "file_bytes")
+    raise over_size(part.label, part.passed_bytes or 0, limits.setting or own)
 
 
 def _refuse_request(limits: FormLimits) -> NoReturn:
     raise TooLargeError(
-        f"The request is larger than the limit of {limits.request_bytes / 1e6:g} MB; "
-        "send fewer files at once."
+        f"The request is larger than the limit of {size(limits.request_bytes)}; send fewer files"
+        f" at once, or raise {tier_variable(limits.tier, 'batch_bytes')}."
     )

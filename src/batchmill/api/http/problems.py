@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
@@ -150,7 +151,8 @@ def _sentence(where: str, model: type[BaseModel], first: Any) -> str:  # noqa: A
     path, owner = _place(model, first["loc"])
     if first["type"] == "extra_forbidden" and owner is not None:
         return _unknown(where, path, owner)
-    return f"`{'.'.join(path) or where}` {_must(first)}."
+    field = owner.model_fields.get(path[-1]) if owner is not None and path else None
+    return f"`{'.'.join(path) or where}` {_must(first, field)}."
 
 
 def _unknown(where: str, path: list[str], owner: type[BaseModel]) -> str:
@@ -194,10 +196,14 @@ def _is_model(kind: object) -> TypeGuard[type[BaseModel]]:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _must(first: Any) -> str:  # noqa: ANN401 - an error as pydantic describes it
+def _must(first: Any, field: FieldInfo | None = None) -> str:  # noqa: ANN401 - pydantic's
     """Turn pydantic's "Input should be …" into the end of a sentence of ours."""
     if first["type"] == "missing":
         return "is missing"
+    if first["type"] == "string_pattern_mismatch":
+        extra = field.json_schema_extra if field is not None else None
+        words = extra.get("allowed") if isinstance(extra, dict) else None
+        return f"must be {words}" if words else "has characters that are not allowed there"
     text = str(first["msg"]).removeprefix("Value error, ")
     for old, new in (("Input should", "must"), ("String should", "must"), ("List should", "must")):
         text = text.replace(old, new)

@@ -10,7 +10,6 @@ from batchmill.api.context import RequestContext
 from batchmill.errors.base import BatchmillError
 from batchmill.service import api_keys
 from batchmill.service.api_keys import Allowance
-from batchmill.settings.fields import tier_variable
 
 MINUTE_S = 60.0
 _NEIGHBOURS = 64
@@ -26,8 +25,8 @@ async def count_submission(request: Request, ctx: RequestContext) -> Mapping[str
     caller = ctx.caller
     who = address(request) if caller.key is None else caller.owner_id
     limit = ctx.limits.submissions_per_minute
-    setting = tier_variable(caller.tier, "submissions_per_minute")
-    return await counted(ctx, Allowance(f"v1 {who}", limit, MINUTE_S, f"{setting} allows more."))
+    setting = f"BATCHMILL_TIERS_{caller.tier.upper()}_SUBMISSIONS_PER_MINUTE"
+    return await counted(ctx, Allowance(f"v1 {who}", limit, MINUTE_S, f"{setting} raises this."))
 
 
 @asynccontextmanager

@@ -124,10 +124,12 @@ def form_limits(ctx: RequestContext) -> FormLimits:
     return FormLimits(
         file_bytes=limits.file_bytes,
         zip_bytes=limits.zip_bytes,
-        request_bytes=limits.whole_batch_bytes + FORM_OVERHEAD_BYTES,
+        request_bytes=limits.whole_batch_bytes,
         files=limits.files_per_request,
         field_bytes=settings.json_bytes,
         reserve_bytes=settings.disk_reserve_bytes,
+        overhead_bytes=FORM_OVERHEAD_BYTES,
+        tier=ctx.caller.tier,
     )
 
 

@@ -24,16 +24,17 @@ from batchmill.errors.request import (
     ForbiddenError,
     InvalidFieldError,
     NotFoundError,
-    TooLargeError,
     TooManyFilesError,
+    over_size,
 )
 from batchmill.logs import Event
 from batchmill.model.filenames import label
 from batchmill.model.media import SNIFF_BYTES, ZIP, sniff
 from batchmill.model.upload import UploadId
 from batchmill.service.submission.store_files import AbsentFile, AnySent, SentFile
+from batchmill.service.submission.submit import too_much
 from batchmill.service.submission.uploads import AnyFile, UploadedFile
-from batchmill.settings.fields import TierLimits
+from batchmill.settings.fields import TierLimits, tier_variable
 from batchmill.storage import keys
 from batchmill.storage.sink import Sink, Written
 from batchmill.wire.requests import NewInput
@@ -59,8 +60,7 @@ class Taking:
         """
         self.bytes_left -= number_bytes
         if self.bytes_left < 0:
-            limit = self.ctx.limits.batch_bytes / 1e9
-            raise TooLargeError(f"The files are together larger than the limit of {limit:g} GB.")
+            raise too_much(self.ctx.limits.batch_bytes, self.ctx.caller.tier)
 
     def new_sink(self) -> Sink:
         """Return a sink with a folder of its own, so that several may write at once."""
@@ -137,7 +137,8 @@ async def _decode(inputs: Sequence[NewInput], taking: Taking) -> list[AnySent]:
         sink.end()
         found.append((each, body[:SNIFF_BYTES]))
     if found and len(found) == len(inputs) and all(head is None for _, head in found):
-        raise TooLargeError(f"A file is larger than the limit of {limit / 1e6:g} MB.")
+        setting = tier_variable(taking.ctx.caller.tier, "file_bytes")
+        raise over_size("A file", limit, setting)
     written = iter(await sink.finish())
     return [_written(each, head, written, limit) for each, head in found]
 

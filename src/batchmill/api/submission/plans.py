@@ -14,6 +14,7 @@ from batchmill.api.http import json_body
 from batchmill.api.http.problems import checked
 from batchmill.api.submission import estimates, form_files, orders, submissions
 from batchmill.archives.index import ArchiveLimits, index_archive
+from batchmill.errors.amounts import count, size
 from batchmill.errors.request import ConflictError
 from batchmill.model import pipeline as pipelines
 from batchmill.model.batch import Batch, BatchStatus
@@ -153,11 +154,11 @@ def _too_large(
     limits, problems = ctx.limits, []
     large = kept_back + sum(size > limits.file_bytes and not packed for size, packed in files)
     if large:
-        problems.append(f"{large} file(s) over the limit of {limits.file_bytes / 1e6:g} MB.")
+        problems.append(f"{count(large, 'file')} over the limit of {size(limits.file_bytes)}.")
     if len(files) > limits.files_per_request:
         problems.append(f"More than {limits.files_per_request} files: send several requests.")
     if sum(size for size, _ in files) > limits.batch_bytes:
-        problems.append(f"Together over the limit of {limits.batch_bytes / 1e9:g} GB.")
+        problems.append(f"Together over the limit of {size(limits.batch_bytes)}.")
     return problems
 
 

@@ -195,7 +195,8 @@ def _advice(
     left = len(plan.items) - tally.ended
     if interrupted:
         how = "--resume" if options.joblog else "--skip-existing"
-        yield f"Interrupted with {files(left)} to do; the same command with {how} goes on."
+        what = "Stopped watching" if options.watch else f"Interrupted with {files(left)} to do"
+        yield f"{what}; the same command with {how} goes on."
     elif left > 0 and not options.watch:
         yield f"Halted with {files(left)} to do, as --halt {options.halt} says."
     if plan.failed_earlier and not options.resume_failed:
@@ -208,5 +209,5 @@ def _estimate(plan: RunPlan, tally: RunTally) -> str:
     """Tell what all files would take, by their bytes."""
     sampled = sum(item.bytes for item in plan.items)
     factor = sum(item.bytes for item in plan.found) / max(1, sampled)
-    text = f"All {len(plan.found):,} files would take about {duration(tally.spent_s * factor)}"
+    text = f"All {files(len(plan.found))} would take about {duration(tally.spent_s * factor)}"
     return f"{text} and make about {size(tally.bytes_made * factor)}."

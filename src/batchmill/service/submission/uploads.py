@@ -23,9 +23,9 @@ from batchmill.errors.outage import OutageError
 from batchmill.errors.request import (
     InvalidFieldError,
     NotFoundError,
-    TooLargeError,
     TooManyUploadsError,
     UploadUnfinishedError,
+    over_size,
 )
 from batchmill.model import ids
 from batchmill.model.batch import OwnerId
@@ -37,7 +37,7 @@ from batchmill.service.context import ServerContext
 from batchmill.service.orphans import StoreKind
 from batchmill.service.submission.store_files import AbsentFile, AnySent, SentFile
 from batchmill.service.submission.submit import Also, Caller, Take, too_much
-from batchmill.settings.fields import TierLimits
+from batchmill.settings.fields import TierLimits, tier_variable
 from batchmill.storage import growing
 from batchmill.storage.disk import PIECE_BYTES, FreeSpace
 from batchmill.storage.growing import Checksum
@@ -71,7 +71,8 @@ async def begin(
     limits, upload_id = server.settings.tier(caller.tier), ids.upload_id()
     most_bytes = max(limits.file_bytes, limits.zip_bytes)
     if length_bytes > most_bytes:
-        raise _too_large(name, most_bytes)
+        named = "file_bytes" if limits.file_bytes > limits.zip_bytes else "zip_bytes"
+        raise over_size(name, most_bytes, tier_variable(caller.tier, named))
     space = _space(server)
     await asyncio.to_thread(space.require, length_bytes)
     values = {"name": label(name), "length_bytes": length_bytes, "metadata": metadata}
@@ -114,7 +115,7 @@ async def append(
     await server.database.run(_extend, server, caller, upload.id)
     limits = server.settings.tier(caller.tier)
     if offset_bytes == 0:
-        pieces = _of_allowed_size(upload, pieces, limits)
+        pieces = _of_allowed_size(upload, pieces, limits, caller.tier)
     try:
         await growing.append(
             _space(server),
@@ -278,7 +279,7 @@ def _link(path: Path, other: Path) -> tuple[bytes, str]:
 
 
 async def _of_allowed_size(
-    upload: Upload, pieces: AsyncIterator[bytes], limits: TierLimits
+    upload: Upload, pieces: AsyncIterator[bytes], limits: TierLimits, tier: str
 ) -> AsyncIterator[bytes]:
     """Refuse what is too large as soon as its first bytes say that it is no ZIP."""
     head = b""
@@ -287,13 +288,8 @@ async def _of_allowed_size(
             head += piece[:SNIFF_BYTES]
             known = len(head) >= _ZIP_HEAD_BYTES
             if known and upload.length_bytes > limits.file_bytes and sniff(head) is not ZIP:
-                raise _too_large(upload.name, limits.file_bytes)
+                raise over_size(upload.name, limits.file_bytes, tier_variable(tier, "file_bytes"))
         yield piece
-
-
-def _too_large(name: str, limit_bytes: int) -> TooLargeError:
-    limit = f"{limit_bytes / 1e6:g} MB"
-    return TooLargeError(f"{name} is larger than the limit of {limit}; make it smaller.")
 
 
 def _path(server: ServerContext, upload_id: UploadId) -> Path:
