@@ -409,7 +409,7 @@ MUTANTS = (
     Mutant(
         "forsaken-is-listed",
         "src/batchmill/db/batches.py",
-        ".where(~forsaken)",
+        ".where(~gone)",
         "",
         "a submission that an outage refused is in no list",
         (_AWAY,),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from batchmill.db import batches, failures
+from batchmill.db import batches, failures, items
 from batchmill.db.connect import Database
 from batchmill.db.types import NOW, at
 from batchmill.errors.item import UnreadableFileError
@@ -14,6 +14,7 @@ from batchmill.model.batch import BatchStatus, OwnerId
 from batchmill.model.item import ItemId, ItemStatus
 from batchmill.service import batch_control
 from batchmill.service.batch_control import RetryScope
+from batchmill.service.queries import BatchFilter, Reading
 from batchmill.service.scheduling.transitions import Claimed
 from batchmill.service.submission.submit import Caller, add_files
 from support.rows import count_by_status
@@ -34,6 +35,7 @@ from support.server_contexts import (
 )
 
 pytestmark = pytest.mark.all_databases
+ALL = BatchFilter()
 
 
 async def test_a_paused_batch_starts_nothing_and_a_resumed_one_ends(
@@ -250,5 +252,78 @@ async def test_a_deleted_batch_leaves_no_row_and_no_byte(
         batch_id = await send(context, 4)
         await until_ended(context, batch_id)
         await batch_control.delete(context, batch_id, owner_id=None)
+    await swept(context)
     assert stored_files(tmp_path) == []
     assert list(await items_of(context, batch_id)) == []
+    assert await database.read(batches.get_any, batch_id) is None
+
+
+@pytest.mark.parametrize("runs", [False, True])
+async def test_a_deleted_batch_is_hidden_at_once_and_removed_by_the_sweep(
+    database: Database, tmp_path: Path, runs: bool
+) -> None:
+    context = new_context(database, tmp_path)
+    reading = Reading(context, None)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        batch_id, kept = await send(context, 1), await send(context, 1)
+        await until_ended(context, batch_id)
+        await until_ended(context, kept)
+    if runs:
+        batch_id = await send(context, 3)
+    (item, *_) = await items_of(context, batch_id)
+
+    await batch_control.delete(context, batch_id, owner_id=None)
+
+    assert await database.read(batches.get_any, batch_id) is not None, "nothing was removed yet"
+    for read in (reading.batch(batch_id), reading.item(item.id)):
+        with pytest.raises(NotFoundError):
+            await read
+    assert batch_id not in {each.id for each in (await reading.batches(ALL, limit=99)).data}
+    assert await database.read(batches.revisions, [batch_id]) == {}
+    assert await database.read(batches.several, [batch_id]) == []
+    for act in (batch_control.cancel, batch_control.delete):
+        with pytest.raises(NotFoundError):
+            await act(context, batch_id, owner_id=None)
+    async with working(context, scripted(tmp_path, nothing_special)):
+        await swept(context)
+    assert await database.read(batches.get_any, batch_id) is None
+    assert (await batch_of(context, kept)).counts.completed == 1
+
+
+async def test_another_process_goes_on_with_a_removal_that_a_kill_broke_off(
+    database: Database, tmp_path: Path
+) -> None:
+    context = new_context(database, tmp_path)
+    batch_id = await send_many(context, 5)
+    await batch_control.delete(context, batch_id, owner_id=None)
+    assert await database.run(items.delete_chunk, batch_id, limit=2) == 2
+
+    await swept(new_context(database, tmp_path))
+
+    assert list(await items_of(context, batch_id)) == []
+    assert await database.read(batches.get_any, batch_id) is None
+    assert stored_files(tmp_path) == []
+
+
+async def test_a_deleted_batch_stays_hidden_whatever_its_running_items_do(
+    database: Database, tmp_path: Path
+) -> None:
+    """One that fails would halt it."""
+    context = new_context(database, tmp_path)
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def fails(claimed: Claimed) -> None:
+        begun.set()
+        await goes_on.wait()
+        raise UnreadableFileError(claimed.input.name, "it is damaged")
+
+    async with working(context, scripted(tmp_path, fails)):
+        batch_id = await send(context, 1, halt_after_pct=0)
+        await begun.wait()
+        await batch_control.delete(context, batch_id, owner_id=None)
+        goes_on.set()
+        seen: set[BatchStatus] = set()
+        while gone := await database.read(batches.get_any, batch_id):
+            seen.add(gone.status)
+            await asyncio.sleep(0.02)
+    assert seen <= {BatchStatus.EXPIRED}

@@ -333,6 +333,17 @@ async def test_a_message_stays_as_it_was_written(
     assert json.loads(receiver.got[0].body) == before.body
 
 
+async def test_the_webhook_of_a_running_batch_that_is_deleted_is_told_that_it_was_cancelled(
+    context: ServerContext, receiver: Receiver
+) -> None:
+    webhook = await a_webhook(context, receiver)
+    batch_id = await send(context, 3)
+    await batch_control.delete(context, batch_id, owner_id=None)
+    (told,) = await notices_of(context, webhook)
+    assert told.body["data"]["status"] == "cancelled"
+    assert told.body["data"]["counts"]["pending"] == 3
+
+
 async def test_a_webhook_has_nothing_due_until_the_instant_that_its_notice_names(
     context: ServerContext, receiver: Receiver
 ) -> None:

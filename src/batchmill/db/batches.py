@@ -135,9 +135,14 @@ def _counted() -> Select[Any]:
 
 
 def get(conn: Connection, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch | None:
-    """Read a batch; somebody else's is as absent as none. `owner_id` None sees all."""
+    """Read a batch; somebody else's, or one being removed, is as absent as none.
+
+    `owner_id` None sees all owners'.
+    """
     batch = get_any(conn, batch_id)
-    return None if batch is None or owner_id not in (None, batch.owner_id) else batch
+    if batch is None or batch.status is BatchStatus.EXPIRED:
+        return None
+    return batch if owner_id in (None, batch.owner_id) else None
 
 
 def get_any(conn: Connection, batch_id: BatchId) -> Batch | None:
@@ -174,12 +179,14 @@ def page(
     skip: int = 0,
     only: BatchFilter = BatchFilter(),
 ) -> Sequence[Batch]:
-    """Return batches newest first (ids sort by time), those before `before`; no forsaken draft.
+    """Return batches newest first (ids sort by time), those before `before`.
 
+    No forsaken draft, and none that is being removed.
     `skip` is for a dialect whose pages are numbered; it gets slower with every page.
     """
     forsaken = (batches.c.status == BatchStatus.UPLOADING) & (batches.c.upload_until == at(0))
-    query = _select().where(~forsaken).order_by(batches.c.id.desc()).limit(limit).offset(skip)
+    gone = forsaken | (batches.c.status == BatchStatus.EXPIRED)
+    query = _select().where(~gone).order_by(batches.c.id.desc()).limit(limit).offset(skip)
     same = {"owner_id": owner_id, "status": only.status, "tag": only.tag, "family": only.family}
     query = query.filter_by(**{name: value for name, value in same.items() if value is not None})
     if before is not None:
@@ -192,19 +199,20 @@ def page(
 
 
 def revisions(conn: Connection, ids: Sequence[BatchId]) -> Mapping[BatchId, int]:
-    """Return the revision of each of the watched batches; one that is gone is left out."""
+    """Return the revision of each of the watched batches; one that is gone or going is left out."""
     counted = sums("revision", among=counters.c.batch_id.in_(ids))
     query = (
         select(batches.c.id, with_sum("revision", counted))
         .select_from(batches.outerjoin(counted, counted.c.batch_id == batches.c.id))
-        .where(batches.c.id.in_(ids))
+        .where(batches.c.id.in_(ids), batches.c.status != BatchStatus.EXPIRED)
     )
     return {BatchId(row[0]): int(row[1]) for row in conn.execute(query)}
 
 
 def several(conn: Connection, ids: Sequence[BatchId]) -> Sequence[Batch]:
-    """Read batches by id, whoever owns them."""
-    query = _select(counters.c.batch_id.in_(ids)).where(batches.c.id.in_(ids))
+    """Read batches by id, whoever owns them; none that is being removed."""
+    there = batches.c.id.in_(ids) & (batches.c.status != BatchStatus.EXPIRED)
+    query = _select(counters.c.batch_id.in_(ids)).where(there)
     return [_batch(row) for row in conn.execute(query)]
 
 
@@ -253,6 +261,16 @@ def forsake(conn: Connection, batch_id: BatchId) -> bool:
     """Give a draft up: the sweep may remove it from now on. False: it is no draft any more."""
     draft = batches.c.status == BatchStatus.UPLOADING
     return change(conn, batch_id, draft, upload_until=at(0))
+
+
+def start_removing(conn: Connection, batch_id: BatchId) -> bool:
+    """Hide a batch from all callers: nothing of it is claimed any more; the sweep removes it.
+
+    False: that had begun already.
+    """
+    unless = batches.c.status != BatchStatus.EXPIRED
+    over = {"status": BatchStatus.EXPIRED, "open": False, "paused": False, **OUTAGE_OVER}
+    return change(conn, batch_id, unless, **over)
 
 
 def start_cancelling(conn: Connection, batch_id: BatchId, *, reason: str | None = None) -> bool:

@@ -15,8 +15,8 @@ LOCAL_OWNER = OwnerId("local")
 class BatchStatus(StrEnum):
     """Where a batch is; `paused` is a separate flag that can stand beside any of these.
 
-    VALIDATING and EXPIRED are words of the API, so clients know them; nothing is in these states
-    yet, because files are looked at when they are worked on and ended batches are removed whole.
+    VALIDATING is a word of the API, so clients know it; nothing is in this state, because files are
+    looked at when they are worked on. EXPIRED is a batch that is being removed: no caller sees it.
     FINALIZING is a batch whose items have ended and whose end work has not.
     """
 

@@ -183,15 +183,15 @@ async def describe(
 
 
 async def delete(server: ServerContext, batch_id: BatchId, *, owner_id: OwnerId | None) -> None:
-    """Remove a batch with every byte that belongs to it; a running one is cancelled first.
+    """Remove a batch with every byte that belongs to it; a running one is cancelled with it.
+
+    It is gone for all callers at once; the sweep removes its bytes and rows behind.
 
     Raises:
         NotFoundError: there is no such batch.
     """
-    batch = await _own(server, batch_id, owner_id)
-    if not batch.status.ended and batch.status is not BatchStatus.UPLOADING:
-        await cancel(server, batch_id, owner_id=owner_id)
-    await purge(server, batch_id)
+    await _own(server, batch_id, owner_id)
+    endings.tell(await server.database.run(_start_removing, batch_id))
 
 
 async def purge(server: ServerContext, batch_id: BatchId) -> None:
@@ -203,6 +203,8 @@ async def purge(server: ServerContext, batch_id: BatchId) -> None:
     await server.storage.delete_prefix(keys.batch_prefix(batch_id))
     while await server.database.run(items.delete_chunk, batch_id, limit=CHUNK_ROWS):
         pass
+    # Again: until its item was gone, a worker may have put a result there.
+    await server.storage.delete_prefix(keys.batch_prefix(batch_id))
     await server.database.run(_delete_rows, batch_id)
     logs.info(Event.BATCH_DELETED, batch=batch_id)
 
@@ -240,9 +242,22 @@ def _cancel_chunk(
     return bool(rows) and not over, end
 
 
+def _start_removing(conn: Connection, batch_id: BatchId) -> BatchEnd | None:
+    """Hide a batch; webhooks of one that runs are told that it was cancelled."""
+    batch, end = batches.lock(conn, batch_id), None
+    if batch is None:
+        return None
+    if not batch.status.ended and batch.status is not BatchStatus.UPLOADING:
+        over = {"status": BatchStatus.CANCELLED, "ended_at": NOW}
+        batches.change(conn, batch_id, **over)
+        end = endings.conclude(conn, batch, over, {})
+    batches.start_removing(conn, batch_id)
+    return end
+
+
 def _retry_chunk(conn: Connection, batch_id: BatchId, scope: RetryScope, *, is_first: bool) -> int:
     batch = batches.lock(conn, batch_id)
-    if batch is None:
+    if batch is None or batch.status is BatchStatus.EXPIRED:
         return 0
     rows = items.failed_ids(
         conn,

@@ -43,7 +43,8 @@ CHUNK_ROWS = 1_000
 async def run(server: ServerContext) -> None:
     """Sweep every `sweep_s`, and tidy up now and then, while this process leads.
 
-    Tidying goes on beside the sweep, because a bucket that hangs must not hold up the work.
+    Removing and tidying go on beside the sweep, because a large batch or a bucket that hangs must
+    not hold up the work.
     Runs until cancelled.
     """
     tidy_s = server.settings.cleanup_interval_ms / 1000
@@ -51,6 +52,7 @@ async def run(server: ServerContext) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(_repeat(server, STEPS, server.settings.sweep_s))
+            group.create_task(_repeat(server, REMOVING_STEPS, server.settings.sweep_s))
             group.create_task(_repeat(server, TIDY_STEPS, tidy_s))
     finally:
         await asyncio.shield(server.database.run(workers.resign, LEADER, server.process_id))
@@ -88,7 +90,7 @@ async def lead(server: ServerContext) -> bool:
 
 async def sweep(server: ServerContext) -> None:
     """Do every step once, in this order; each is idempotent."""
-    for step in STEPS + TIDY_STEPS:
+    for step in STEPS + REMOVING_STEPS + TIDY_STEPS:
         await step(server)
 
 
@@ -169,6 +171,13 @@ def _fold(conn: Connection, batch_id: BatchId, gone: Collection[WorkerId]) -> No
     counters.fold(conn, batch_id, only=gone)
 
 
+async def remove_deleted(server: ServerContext) -> None:
+    """Remove batches that their owners have deleted, or go on with it after a kill."""
+    for batch in await server.database.read(batches.with_status, BatchStatus.EXPIRED):
+        with _survived(batch=batch.id):
+            await batch_control.purge(server, batch.id)
+
+
 async def remove_abandoned(server: ServerContext) -> None:
     """Remove uploads that stopped without an end."""
     for batch_id in await server.database.read(batches.abandoned):
@@ -220,6 +229,7 @@ STEPS: tuple[Step, ...] = (
     finish_cancelled,
     end_finished,
 )
+REMOVING_STEPS: tuple[Step, ...] = (remove_deleted,)
 TIDY_STEPS: tuple[Step, ...] = (
     forget_dead,
     batch_control.close_left_open,

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 import databases
-from batchmill.db import batches, counters, failures, workers
+from batchmill.db import batches, counters, failures, items, workers
 from batchmill.db.connect import Database
 from batchmill.model.batch import BatchId
 from batchmill.model.item import ItemStatus, Result, WorkerId
@@ -23,7 +23,7 @@ from batchmill.service.context import ServerContext
 from batchmill.service.scheduling import claims, transitions
 from batchmill.service.scheduling.transitions import Asking, Completed, EndedAttempt, Outcome
 from support.rows import UNREADABLE, count_by_status
-from support.server_contexts import batch_of, new_context, send_many
+from support.server_contexts import batch_of, items_of, new_context, send_many
 
 T = TypeVar("T")
 WORKERS = 8
@@ -161,6 +161,33 @@ async def test_the_end_of_a_batch_waits_for_no_counter_of_another(
     finally:
         is_over.set()
         await held
+
+
+async def test_the_items_of_a_batch_are_deleted_without_waiting_for_those_of_another(
+    two_databases: tuple[Database, Database], tmp_path: Path
+) -> None:
+    context, holds, is_over = (
+        new_context(two_databases[0], tmp_path),
+        asyncio.Event(),
+        threading.Event(),
+    )
+    going, other = await send_many(context, 300), await send_many(context, 30)
+    (held, *_) = await items_of(context, other)
+    loop = asyncio.get_running_loop()
+
+    def hold(conn: Connection) -> None:
+        items.lock(conn, [held.id])
+        loop.call_soon_threadsafe(holds.set)
+        is_over.wait(60)
+
+    holding = asyncio.create_task(two_databases[1].run(hold))
+    await holds.wait()
+    try:
+        async with asyncio.timeout(5):
+            assert await context.database.run(items.delete_chunk, going, limit=1_000) == 300
+    finally:
+        is_over.set()
+        await holding
 
 
 async def test_the_victim_of_a_deadlock_is_repeated(

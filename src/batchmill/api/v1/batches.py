@@ -104,7 +104,10 @@ async def change(batch_id: str, request: Request, ctx: Ctx) -> Response:
 
 @router.delete("/{batch_id}", status_code=204)
 async def delete(batch_id: str, ctx: Ctx) -> Response:
-    """Remove a batch with its files and results; a running one is cancelled first."""
+    """Remove a batch with its files and results; a running one is cancelled with it.
+
+    It is gone at once; its files and rows are removed behind.
+    """
     batch = await ctx.reading.batch(batch_id)
     await batch_control.delete(ctx.server, batch.id, owner_id=ctx.sees)
     return Response(status_code=204)

@@ -131,7 +131,7 @@ def settle(conn: Connection, batch_id: BatchId, *, now: Clock = NOW) -> None:
 def halted(batch: Batch, deltas: Mapping[ItemStatus, int]) -> dict[str, Any]:
     """Stop a batch of which more failed than its sender allows; running items may still end."""
     counts = counts_after(batch.counts, deltas)
-    if batch.halt_after_pct is None or not counts.unsuccessful:
+    if batch.halt_after_pct is None or batch.status.ended or not counts.unsuccessful:
         return {}
     if counts.unsuccessful * 100 <= batch.halt_after_pct * counts.total:
         return {}
