@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     for number in range(1, 6):
         scene(900, 600, seed=number).jpegsave(str(folder / f"image{number}.jpg"), Q=95)
-    scene(5_000, 4_000).jpegsave(str(folder / "large.jpg"), Q=95)
+    scene(4_000, 3_000).jpegsave(str(folder / "large.jpg"), Q=95)
     scene(4_000, 3_200, grain=40).jpegsave(str(folder / "slow.jpg"), Q=95)
     (folder / "broken.jpg").write_bytes((folder / "image1.jpg").read_bytes()[:9_000])
     return folder

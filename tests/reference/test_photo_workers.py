@@ -65,12 +65,8 @@ def test_crops_are_found_by_the_name_of_the_photo(row: Row, tmp_path: Path) -> N
         ended(server, upload(server))
     (found,) = [str(path.relative_to(crops)) for path in files_below(crops)]
 
-    assert found.endswith(".jpg")
-    call = f"BATCH_OUTPUT_DIR=…; {ZIP} of photos/anna.jpg"
-    if "photos/" in found:
-        row(call, found)
-    else:
-        row(call, found, PARTLY, why="the file bears the id of the record and lies in no folder")
+    assert found.endswith("/photos/anna.jpg")
+    row(f"BATCH_OUTPUT_DIR=…; {ZIP} of photos/anna.jpg", found)
 
 
 @pytest.mark.row("Configuration", "WORKER_CONCURRENCY={number}")
