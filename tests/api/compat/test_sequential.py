@@ -110,6 +110,18 @@ def test_every_file_has_options_of_its_own(server: WholeServer, folder: Path) ->
     assert status["files"][2]["fileName"] == "image3.jpg"
 
 
+def test_a_file_that_has_the_format_already_never_becomes_larger(
+    server: WholeServer, folder: Path
+) -> None:
+    scene(300, 200).jpegsave(str(folder / "small.jpg"), Q=20)
+
+    (file,) = ended(
+        server, submit(server, described(folder, "small.jpg", format="jpg", quality=95)).json()
+    )["files"]
+
+    assert file["compressedSize"] <= file["originalSize"]
+
+
 def test_files_that_are_missing_or_broken_fail_and_the_batch_goes_on(
     server: WholeServer, folder: Path
 ) -> None:

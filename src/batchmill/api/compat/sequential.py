@@ -20,7 +20,7 @@ from batchmill.errors.request import InvalidFieldError, WrongFileCountError
 from batchmill.model.batch import Batch, BatchStatus
 from batchmill.model.families import SEQUENTIAL
 from batchmill.model.item import Item, ItemStatus, Output, StepOptions
-from batchmill.model.media import Family, MediaType
+from batchmill.model.media import Family, MediaType, sniff
 from batchmill.model.pipeline import Pipeline
 from batchmill.model.progress import progress
 from batchmill.operations import presets, registry
@@ -186,15 +186,21 @@ def _with_options(
     """Give every file the options and the id that the request has for it."""
     described = wanted.files or [NewFile() for _ in files]
     return [
-        replace(file, custom_id=each.id, options=_options(each))
+        replace(file, custom_id=each.id, options=_options(each, file.head, wanted.output_format))
         if isinstance(file, SentFile)
         else replace(file, custom_id=each.id)
         for file, each in zip(files, described, strict=True)
     ]
 
 
-def _options(file: NewFile) -> StepOptions | None:
-    return {STEP: _known(file.options)} if file.options else None
+def _options(file: NewFile, head: bytes, output_format: str | None) -> StepOptions | None:
+    """Check a file's options; a format that it does not have yet is given it, even if larger."""
+    options = _known(file.options) if file.options else {}
+    named = options.get("format") or _format(output_format or "auto")
+    media = sniff(head)
+    if named != "auto" and (media is None or media.mime != f"image/{named}"):
+        options.setdefault("never_larger", False)
+    return {STEP: options} if options else None
 
 
 def _order(settings: SequentialSettings, wanted: NewSequential) -> Order:
@@ -220,10 +226,13 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = dict(options)
     if isinstance(given.get("format"), str):
-        name = given["format"].lower()
-        given["format"] = FORMATS.get(name, name)
+        given["format"] = _format(given["format"])
     registry.options(STEP, given)
     return given
+
+
+def _format(name: str) -> str:
+    return FORMATS.get(name.lower(), name.lower())
 
 
 # ---------------------------------------------------------------- telling
