@@ -41,7 +41,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 @pytest.fixture
 def idle(tmp_path: Path) -> Iterator[Process]:
     """A server whose batches wait."""
-    with serving(tmp_path / "idle", **MANY) as server:
+    alone = {**MANY, "BATCHMILL_CHILDREN": "1"}
+    with serving(tmp_path / "idle", **alone) as server:
         assert server.client.post("/v1/queue/pause", json={"reason": "a test"}).is_success
         yield server
 

@@ -40,7 +40,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[P
 @pytest.fixture
 def idle(tmp_path: Path, folder: Path) -> Iterator[Process]:
     """A server whose batches wait."""
-    with serving(tmp_path / "idle", BATCHMILL_INPUT_DIRS=str(folder), **MANY) as server:
+    with serving(
+        tmp_path / "idle", BATCHMILL_INPUT_DIRS=str(folder), BATCHMILL_CHILDREN="1", **MANY
+    ) as server:
         assert server.client.post("/v1/queue/pause", json={"reason": "a test"}).is_success
         yield server
 
