@@ -155,12 +155,6 @@ def test_the_image_has_every_role(row: Row, tmp_path: Path) -> None:
 def test_the_script_manages_workers(
     row: Row, tmp_path: Path, shared: dict[str, str], arguments: str
 ) -> None:
-    signs = {
-        "stats": ("waiting", 1),
-        "start": ("takes files", 2),
-        "scale-up 5": ("takes files", 5),
-        "logs": ("==>", 2),
-    }
     with serving(tmp_path / "data", "--no-worker", **shared) as server:
         env = environment(BATCHMILL_DATA_DIR=str(tmp_path / "data"), **shared)
         env["BATCHMILL_SERVER"] = str(server.client.base_url)
