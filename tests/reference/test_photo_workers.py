@@ -73,7 +73,7 @@ def test_crops_are_found_by_the_name_of_the_photo(row: Row, tmp_path: Path) -> N
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_worker_has_so_many_at_once(row: Row, tmp_path: Path, number: int) -> None:
     with serving(tmp_path / "data", WORKER_CONCURRENCY=str(number), WORKER_ID="w-1") as server:
-        (worker,) = server.client.get("/v1/workers").json()["data"]
+        (worker,) = server.until("/v1/workers", lambda told: told["data"])["data"]
         batch = ended(server, upload(server, zipped(**{f"{n}": PERSON for n in range(6)})))
 
     assert worker["id"].startswith("w-1")
