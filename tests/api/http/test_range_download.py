@@ -208,7 +208,7 @@ def test_an_original_that_is_gone_is_not_found_under_its_item(server: servers.Se
 
 
 def test_an_original_that_the_client_has_is_not_unpacked_again(server: servers.Server) -> None:
-    batch_id = server.send(archive(Entry(b"a.txt", b"hello")), names=["a.zip"])["id"]
+    batch_id = server.send(archive(Entry(b"a.png", b"hello")), names=["a.zip"])["id"]
     server.wait(batch_id)
     address = f"/v1/items/{server.items(batch_id)[0]['id']}/input"
     tag = server.client.get(address).headers["etag"]
