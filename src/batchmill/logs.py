@@ -38,6 +38,11 @@ class Event(StrEnum):
     WORKER_STOPPED = "worker.stopped", "A worker has stopped; what was not finished went back."
     WORKER_SILENT = "worker.silent", "A worker's heartbeat did not reach the database."
     WORKER_LOST = "worker.lost", "A worker's lease was over; it stopped its items and got a new id."
+    WORKER_PAUSED = (
+        "worker.paused",
+        "An administrator paused this worker; `reason` says why.",
+    )
+    WORKER_RESUMED = "worker.resumed", "An administrator let this worker go on."
     WORKER_BARE = "worker.bare", "A worker began without children; its first files start them."
     WORK_PAUSED = "work.paused", "No item is started while memory or disk is short."
     WORK_RESUMED = "work.resumed", "There is enough memory and disk again."

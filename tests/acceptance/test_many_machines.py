@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -196,6 +197,44 @@ def test_a_worker_answers_probes(machines: Machines) -> None:
     machines.workers.remove(worker)
     assert worker.stop() == 0
     assert subprocess.run(asked, env=environ, check=False).returncode == 1
+
+
+@pytest.mark.long
+def test_a_paused_worker_that_sleeps_past_its_lease_wakes_paused_and_goes_on_when_it_may(
+    machines: Machines, pictures: sent.Pictures, undisturbed: dict[str, list[str]]
+) -> None:
+    client, worker = machines.server.client, machines.hire()
+    before = row_of(machines, worker)["id"]
+    assert client.post(f"/v1/workers/{before}/pause", json={"reason": "new disk"}).is_success
+    worker.popen.send_signal(signal.SIGSTOP)
+    others = [each for each in machines.workers if each is not worker]
+    batch_id = send(machines.server, pictures)
+    wait_for(machines.server, batch_id, NUMBER)
+    while any(each["id"] == before for each in client.get("/v1/workers").json()["data"]):
+        time.sleep(0.1)
+    worker.popen.send_signal(signal.SIGCONT)
+    after = row_of(machines, worker, but=before)
+    assert (after["paused"], after["pause_reason"]) == (True, "new disk")
+    for each in others:
+        assert each.stop() == 0
+        machines.workers.remove(each)
+    batch_id = send(machines.server, pictures)
+    assert client.post(f"/v1/workers/{after['id']}/resume").json()["paused"] is False
+    wait_for(machines.server, batch_id, NUMBER)
+    assert hashes(machines.server, batch_id) == undisturbed
+
+
+def row_of(machines: Machines, worker: Worker, *, but: str = "") -> dict[str, Any]:
+    """Wait until the server lists a worker, under another id than `but`; return its row."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        known = machines.server.client.get("/v1/workers").json()["data"]
+        for each in known:
+            if each["pid"] == worker.popen.pid and each["id"] != but:
+                found: dict[str, Any] = each
+                return found
+        time.sleep(0.02)
+    raise AssertionError(f"the worker is not there: {known}")
 
 
 def has_items(machines: Machines, worker: Worker) -> None:

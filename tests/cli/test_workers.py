@@ -7,12 +7,16 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import databases
 from batchmill import bootstrap
 from batchmill.cli import host_workers
+from batchmill.db import workers
+from batchmill.db.connect import Database
+from batchmill.model.item import WorkerId
 from batchmill.settings.fields import Settings
 from cli.conftest import Run
 from support import redis_server
@@ -80,6 +84,54 @@ def test_workers_and_queue_are_counted(batchmill: Run, server: Server, photos: P
     assert worker["slots"] > 0
     assert f"{worker['id']}  " in stats
     assert "\n".join(table[:2]) in stats
+
+
+def test_a_worker_is_paused_and_resumed_by_its_ids_beginning_or_its_host_and_process(
+    batchmill: Run, server: Server
+) -> None:
+    at_home = {"BATCHMILL_SERVER": server.url}
+    worker = json.loads(batchmill("workers", "--json", **at_home).stdout)
+    paused = batchmill("workers", "pause", "wrk_", "--reason", "new disk", **at_home)
+    table = batchmill("workers", **at_home).stdout.splitlines()
+    stats = batchmill("workers", "stats", **at_home).stdout
+    place = f"{worker['host']}:{worker['pid']}"
+    resumed = batchmill("workers", "resume", place, "--json", **at_home)
+
+    assert (paused.returncode, paused.stdout) == (0, f"{worker['id']}: paused (new disk)\n")
+    assert "  paused (new disk)  " in table[1]
+    assert f"{worker['id']}  paused (new disk)" in stats
+    assert resumed.returncode == 0
+    assert json.loads(resumed.stdout)["paused"] is False
+    assert "paused" not in batchmill("workers", **at_home).stdout
+
+
+async def enter_another(server: Server) -> None:
+    """Enter a worker that never says a word again."""
+    database = Database(f"sqlite:///{server.data_dir / 'batchmill.sqlite3'}")
+    row: dict[str, Any] = {"host": "far", "pid": 1, "slots": 1, "stats": {}, "lease_ms": 600_000}
+    await database.run(workers.enter, WorkerId("wrk_another"), **row)
+    await database.aclose()
+
+
+def test_a_worker_that_is_not_named_clearly_is_not_paused(batchmill: Run, tmp_path: Path) -> None:
+    with Server(tmp_path / "server") as server:
+        asyncio.run(enter_another(server))
+        at_home = {"BATCHMILL_SERVER": server.url}
+        several = batchmill("workers", "pause", "wrk_", **at_home)
+        unknown = batchmill("workers", "pause", "blue", **at_home)
+        long = batchmill("workers", "pause", "wrk_a", "--reason", "x" * 201, **at_home)
+        table = batchmill("workers", **at_home).stdout
+
+    assert several.returncode == 2
+    assert "'wrk_' stands for several workers: " in several.stderr
+    assert "wrk_another" in several.stderr
+
+    assert unknown.returncode == 2
+    assert "There is no worker 'blue'." in unknown.stderr
+    assert long.returncode == 2
+    assert "200" in long.stderr
+    assert "wrk_another" in table
+    assert "paused" not in table
 
 
 async def marked(settings: Settings) -> None:

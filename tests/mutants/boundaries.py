@@ -87,8 +87,8 @@ MUTANTS = (
     Mutant(
         "worker-boundary",
         _WORKERS,
-        "select(*columns).where(workers.c.lease_until >= now)",
-        "select(*columns).where(workers.c.lease_until >= now - 1)",
+        "query.where(workers.c.lease_until >= now)",
+        "query.where(workers.c.lease_until >= now - 1)",
         "a process lives as long as its lease",
         (_OVER,),
     ),

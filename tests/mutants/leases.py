@@ -19,6 +19,8 @@ _TURNS = "src/batchmill/db/turns.py"
 _SUSPECT = "tests/service/execution/test_suspects.py"
 _AWAY = "tests/service/execution/test_outages.py"
 _WORK = "tests/service/execution/test_process_item.py"
+_PAUSES = "src/batchmill/db/pauses.py"
+_PAUSED = "tests/service/scheduling/test_worker_pause.py"
 
 MUTANTS = (
     # Leases
@@ -421,5 +423,62 @@ MUTANTS = (
         "retention_ms = 604_800_000",
         "an ended batch is kept for the time of the settings",
         (_SWEPT,),
+    ),
+    # Pauses of one worker
+    Mutant(
+        "pause-of-worker-unheard",
+        _HEARTBEAT,
+        "note_pause(server, news.own_pause.reason if news.own_pause else None)",
+        "pass",
+        "a worker that is paused takes nothing new",
+        (_PAUSED,),
+    ),
+    Mutant(
+        "pause-of-worker-lost",
+        _HEARTBEAT,
+        "not pauses.carry_over(conn, before.worker_id, worker_id)",
+        "True",
+        "a pause holds under the id that follows a lost lease",
+        (_PAUSED,),
+    ),
+    Mutant(
+        "pause-of-worker-forgotten",
+        _HEARTBEAT,
+        "pauses.begin(conn, worker_id, before.paused)",
+        "pass",
+        "a pause holds for a process that comes back",
+        (_PAUSED,),
+    ),
+    Mutant(
+        "pause-of-worker-again",
+        _HEARTBEAT,
+        "if is_forgotten and before.paused is not None:",
+        "if before.paused is not None:",
+        "a worker that was resumed is not paused again",
+        (_PAUSED,),
+    ),
+    Mutant(
+        "pause-of-worker-left",
+        _PAUSES,
+        "where(of_worker, ~entered)",
+        "where(of_worker, entered)",
+        "a pause ends with its process, and only then",
+        (_PAUSED,),
+    ),
+    Mutant(
+        "pause-of-queue-left",
+        _PAUSES,
+        "where(of_worker, ~entered)",
+        "where(~entered)",
+        "the pause of the queue stays",
+        (_PAUSED,),
+    ),
+    Mutant(
+        "pause-of-worker-counts",
+        _WORKERS,
+        "query.where(*taking, ~paused)",
+        "query.where(*taking)",
+        "the slots of a paused worker count for nothing",
+        (_PAUSED,),
     ),
 )

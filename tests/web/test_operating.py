@@ -156,6 +156,27 @@ def test_all_work_goes_on_and_is_paused_with_a_reason_by_keyboard(
     expect(page.get_by_role("button", name="Let all work go on")).to_be_visible()
 
 
+def test_a_worker_is_paused_with_a_reason_and_resumed_by_keyboard(
+    open_page: OpenPage, waiting: str, admin: str, anna: str
+) -> None:
+    page = open_page("/queue", key=admin)
+    row = page.get_by_role("region", name="Workers").get_by_role("row").filter(has_text="wrk_")
+    row.get_by_role("button", name="Pause").press("Enter")
+    assert axe_violations(page) == []
+    page.get_by_label("Why").press_sequentially(f"new disk {HOSTILE}")
+    page.keyboard.press("Enter")
+
+    expect(row).to_contain_text(f"Paused: new disk {HOSTILE}")
+    shoot(page, "queue-worker-paused")
+    assert axe_violations(page) == []
+    others = open_page("/queue", key=anna).get_by_role("region", name="Workers")
+    expect(others).to_contain_text("Paused: new disk")
+    expect(others.get_by_role("button")).to_have_count(0)
+    row.get_by_role("button", name="Resume").press("Enter")
+    expect(row).to_contain_text("Takes files")
+    assert page.title() != "owned"
+
+
 def test_a_key_is_made_copied_used_and_revoked_by_keyboard(
     open_page: OpenPage, server: Process, admin: str
 ) -> None:

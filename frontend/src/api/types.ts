@@ -179,9 +179,11 @@ export interface Worker {
   /** For administrators alone, as `pid`. */
   host: string | null
   pid: number | null
-  /** 0: it only serves. */
+  /** 0: it only serves, or is short of memory or disk. */
   slots: number
   draining: boolean
+  paused: boolean
+  pause_reason: string | null
   started_at: string
   seen_at: string
   /** Items in hand. */

@@ -35,6 +35,7 @@ from batchmill.api.v1 import (
     system,
     uploads,
     webhooks,
+    workers,
 )
 from batchmill.api.v1.uploads import keep_tidy
 from batchmill.archives.stream import ArchivePlans
@@ -51,6 +52,7 @@ ROUTERS = (
     catalog.router,
     system.router,
     queue.router,
+    workers.router,
     storage.router,
     keys.router,
     webhooks.router,

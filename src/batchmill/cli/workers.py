@@ -45,6 +45,28 @@ class LogsOptions(DrainOptions):
     ] = 20
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerArgument(RemoteOptions):
+    """A server and one of its workers."""
+
+    worker: Annotated[
+        str,
+        typer.Argument(
+            metavar="WORKER", help="Its id or how that begins, or host:pid, as in `workers list`."
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPauseOptions(WorkerArgument):
+    """Which worker, and why."""
+
+    reason: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What everybody is told, at most 200 characters."),
+    ] = None
+
+
 def list_workers(options: RemoteOptions) -> int:
     """List the processes that are alive on all machines, and what waits for them.
 
@@ -59,6 +81,26 @@ def stats(options: RemoteOptions) -> int:
     `batchmill queue` tells the second part alone.
     """
     return with_client(options, lambda client: _stats(client, options))
+
+
+def pause(options: WorkerPauseOptions) -> int:
+    """Let one worker start nothing new until `resume`; what it runs it finishes.
+
+    It hears of it within 4 s, and gives back what it has not begun, uncounted. It needs an
+    administrator's key, or the server's own machine. The pause ends with the worker's process.
+
+    [bold]Examples[/bold]
+
+        batchmill workers pause wrk_01k --reason "its disk is being changed"
+
+        batchmill workers resume wrk_01k
+    """
+    return with_client(options, lambda client: _pause(client, options))
+
+
+def resume(options: WorkerArgument) -> int:
+    """Let a paused worker go on."""
+    return with_client(options, lambda client: _resume(client, options))
 
 
 def scale(options: ScaleOptions) -> int:
@@ -175,7 +217,7 @@ async def _stats(client: "AsyncClient", options: RemoteOptions) -> int:
         print(json.dumps({**told, "queue": now.model_dump(mode="json")}))
         return ALL_FINE
     rows = [
-        (worker.id, str(worker.slots), str(worker.running), clean(worker.stats.get("short_of", "")))
+        (worker.id, _slots(worker), str(worker.running), clean(worker.stats.get("short_of", "")))
         for worker in alive
     ]
     print(table([("worker", "slots", "at work", "short of"), *rows]))
@@ -186,6 +228,43 @@ async def _stats(client: "AsyncClient", options: RemoteOptions) -> int:
 def _row(worker: "Worker") -> tuple[str, ...]:
     from batchmill.cli.text import clean, day
 
-    slots = "draining" if worker.draining else str(worker.slots)
     host, pid = clean(worker.host or "-"), str(worker.pid or "-")
-    return worker.id, host, pid, slots, day(worker.started_at)
+    return worker.id, host, pid, _slots(worker), day(worker.started_at)
+
+
+def _slots(worker: "Worker") -> str:
+    from batchmill.cli.text import clean
+
+    if worker.draining:
+        return "draining"
+    return f"paused ({clean(worker.pause_reason or '')})" if worker.paused else str(worker.slots)
+
+
+async def _pause(client: "AsyncClient", options: WorkerPauseOptions) -> int:
+    worker_id = await _find(client, options.worker)
+    return _show(await client.pause_worker(worker_id, options.reason), options)
+
+
+async def _resume(client: "AsyncClient", options: WorkerArgument) -> int:
+    worker_id = await _find(client, options.worker)
+    return _show(await client.resume_worker(worker_id), options)
+
+
+async def _find(client: "AsyncClient", name: str) -> str:
+    """Return the id of the one worker that a user means."""
+    from batchmill.errors.request import UnknownNameError, UsageError
+
+    alive = await client.workers()
+    exact = [each.id for each in alive if name in (each.id, f"{each.host}:{each.pid}")]
+    found = exact or [each.id for each in alive if each.id.startswith(name)]
+    if not found:
+        raise UnknownNameError("worker", name, [each.id for each in alive])
+    if len(found) > 1:
+        raise UsageError(f"{name!r} stands for several workers: {', '.join(found)}.")
+    return found[0]
+
+
+def _show(worker: "Worker", options: RemoteOptions) -> int:
+    state = _slots(worker) if worker.paused else "takes files"
+    print(worker.model_dump_json() if options.json else f"{worker.id}: {state}")
+    return ALL_FINE

@@ -219,6 +219,14 @@ class AsyncClient:
             await self._ask(responses.Listing[responses.Worker], endpoints.get("/v1/workers"))
         ).data
 
+    async def pause_worker(self, worker_id: str, reason: str | None = None) -> responses.Worker:
+        """Let one worker start nothing new; what it runs it finishes."""
+        return await self._ask(responses.Worker, endpoints.pause_worker(worker_id, reason))
+
+    async def resume_worker(self, worker_id: str) -> responses.Worker:
+        """Let a paused worker go on."""
+        return await self._ask(responses.Worker, endpoints.resume_worker(worker_id))
+
     async def queue(self) -> system.Queue:
         """Count what waits and runs of the caller's, over all batches."""
         return await self._ask(system.Queue, endpoints.get("/v1/queue"))

@@ -130,6 +130,20 @@ def get(path: str) -> Request:
     return Request("GET", path)
 
 
+def pause_worker(worker_id: str, reason: str | None) -> Request:
+    """Let one worker start nothing new."""
+    return _post(f"{_worker(worker_id)}/pause", body=_given({"reason": reason}))
+
+
+def resume_worker(worker_id: str) -> Request:
+    """Let a paused worker go on."""
+    return _post(f"{_worker(worker_id)}/resume")
+
+
+def _worker(worker_id: str) -> str:
+    return f"/v1/workers/{quote(worker_id, safe='')}"
+
+
 def _batch(batch_id: str) -> str:
     return f"/v1/batches/{quote(batch_id, safe='')}"
 

@@ -1,15 +1,19 @@
-"""Every statement about what an administrator has stopped for a while."""
+"""Every statement about what an administrator has stopped for a while.
+
+A worker is paused under its id.
+"""
 
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, exists, select, update
 from sqlalchemy.exc import IntegrityError
 
 from batchmill.db import orphans
-from batchmill.db.schema import pauses
+from batchmill.db.schema import pauses, workers
 from batchmill.db.types import NOW, Clock
+from batchmill.model.item import WorkerId
 
 QUEUE = "queue"
 """The name under which all work is paused."""
@@ -59,3 +63,16 @@ def begin(conn: Connection, name: str, reason: str, *, now: Clock = NOW) -> bool
 def end(conn: Connection, name: str) -> bool:
     """Let it go on. False: it was not paused."""
     return conn.execute(pauses.delete().where(pauses.c.name == name)).rowcount == 1
+
+
+def carry_over(conn: Connection, before: WorkerId, after: WorkerId) -> bool:
+    """Let the pause of a worker hold under its new id. False: it was not paused."""
+    known = update(pauses).where(pauses.c.name == before)
+    return conn.execute(known.values(name=after)).rowcount == 1
+
+
+def forget_gone(conn: Connection) -> int:
+    """Remove the pauses of workers that have left or were forgotten; return how many."""
+    of_worker = pauses.c.name.not_in([QUEUE, *CLEANUPS.values()])
+    entered = exists().where(workers.c.id == pauses.c.name)
+    return conn.execute(pauses.delete().where(of_worker, ~entered)).rowcount

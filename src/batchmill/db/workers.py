@@ -9,14 +9,17 @@ from typing import Any
 from sqlalchemy import Connection, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from batchmill.db.schema import items, leaders, workers
+from batchmill.db.schema import items, leaders, pauses, workers
 from batchmill.db.types import NOW, Clock, at
 from batchmill.model.item import WorkerId
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A process that serves or works; `slots` is 0 for one that only serves."""
+    """A process that serves or works; `slots` is 0 for one that only serves or is short of memory.
+
+    `pause_reason` is what the administrator said who paused this one.
+    """
 
     id: WorkerId
     host: str
@@ -26,6 +29,17 @@ class WorkerRow:
     started_at: datetime
     lease_until: datetime
     stats: dict[str, Any]
+    pause_reason: str | None
+
+    @property
+    def open_slots(self) -> int:
+        """How many items it starts at once: none while it drains or is paused."""
+        return 0 if self.draining or self.pause_reason is not None else self.slots
+
+    @property
+    def only_serves(self) -> bool:
+        """Whether it never starts an item."""
+        return not self.slots and "short_of" not in self.stats
 
 
 def enter(  # noqa: PLR0913 - the columns of one row
@@ -75,15 +89,24 @@ def leave(conn: Connection, worker_id: WorkerId) -> None:
 
 def alive(conn: Connection, *, now: Clock = NOW) -> Sequence[WorkerRow]:
     """Return the processes whose lease stands, oldest first."""
-    columns = (workers.c[name] for name in WorkerRow.__slots__)
-    query = select(*columns).where(workers.c.lease_until >= now).order_by(workers.c.started_at)
-    return [WorkerRow(*row) for row in conn.execute(query)]
+    named: dict[str, Any] = {**workers.c, "pause_reason": pauses.c.reason}
+    columns = (named[name] for name in WorkerRow.__slots__)
+    query = select(*columns).outerjoin_from(workers, pauses, pauses.c.name == workers.c.id)
+    standing = query.where(workers.c.lease_until >= now).order_by(workers.c.started_at)
+    return [WorkerRow(*row) for row in conn.execute(standing)]
+
+
+def is_entered(conn: Connection, worker_id: WorkerId) -> bool:
+    """Say whether a process has a row: it may be alive, or is not forgotten yet."""
+    return conn.scalar(select(workers.c.id).where(workers.c.id == worker_id)) is not None
 
 
 def known_slots(conn: Connection, *, now: Clock = NOW) -> tuple[int, int]:
-    """Return the slots of all living workers that are not draining, and how many have any."""
+    """Return the slots of all living workers that take items, and how many have any."""
+    paused = exists().where(pauses.c.name == workers.c.id)
     taking = (workers.c.lease_until >= now, workers.c.draining.is_(False), workers.c.slots > 0)
-    query = select(func.coalesce(func.sum(workers.c.slots), 0), func.count()).where(*taking)
+    query = select(func.coalesce(func.sum(workers.c.slots), 0), func.count())
+    query = query.where(*taking, ~paused)
     slots, number = conn.execute(query).one()
     return int(slots), int(number)
 

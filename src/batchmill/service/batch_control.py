@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from batchmill import logs
-from batchmill.db import batches, counters, failures, items, pauses
+from batchmill.db import batches, counters, failures, items, pauses, workers
 from batchmill.db.connect import Connection
 from batchmill.db.types import NOW
 from batchmill.errors.request import ConflictError, NotFoundError
 from batchmill.logs import Event
 from batchmill.model.batch import Batch, BatchId, BatchStatus, OwnerId
-from batchmill.model.item import FINAL, ItemId, ItemStatus
+from batchmill.model.item import FINAL, ItemId, ItemStatus, WorkerId
 from batchmill.service.context import ServerContext
-from batchmill.service.scheduling import endings
+from batchmill.service.scheduling import endings, heartbeat
 from batchmill.service.scheduling.endings import BatchEnd
 from batchmill.storage import keys
 
@@ -141,6 +141,30 @@ async def resume_queue(server: ServerContext) -> None:
     server.vitals.paused = server.vitals.standstill = None
 
 
+async def pause_worker(server: ServerContext, worker_id: WorkerId, reason: str) -> None:
+    """Let one worker start no item until `resume_worker`, or its end; running ones finish.
+
+    It learns of it with its next heartbeat, within `renew_s`, and gives back what it has not begun.
+
+    Raises:
+        NotFoundError: no such process is alive. ConflictError: it only serves.
+    """
+    await server.database.run(_pause_worker, worker_id, reason)
+    if worker_id == server.worker_id:
+        heartbeat.note_pause(server, reason)
+
+
+async def resume_worker(server: ServerContext, worker_id: WorkerId) -> None:
+    """Let one worker go on. Resuming one that is not paused changes nothing.
+
+    Raises:
+        NotFoundError: no such process is alive.
+    """
+    await server.database.run(_resume_worker, worker_id)
+    if worker_id == server.worker_id:
+        heartbeat.note_pause(server, None)
+
+
 async def close(server: ServerContext, batch_id: BatchId, *, owner_id: OwnerId | None) -> Batch:
     """Accept no more files: the batch ends once its items have. Closing twice changes nothing.
 
@@ -219,6 +243,23 @@ async def _own(server: ServerContext, batch_id: BatchId, owner_id: OwnerId | Non
 def _refuse_ended(batch: Batch, verb: str) -> None:
     if batch.status.ended:
         raise ConflictError(f"The batch is {batch.status}; there is nothing to {verb}.")
+
+
+def _pause_worker(conn: Connection, worker_id: WorkerId, reason: str) -> None:
+    if _alive(conn, worker_id).only_serves:
+        raise ConflictError("This process only serves; there is nothing to pause.")
+    pauses.begin(conn, worker_id, reason)
+
+
+def _resume_worker(conn: Connection, worker_id: WorkerId) -> None:
+    pauses.end(conn, _alive(conn, worker_id).id)
+
+
+def _alive(conn: Connection, worker_id: WorkerId) -> workers.WorkerRow:
+    found = [row for row in workers.alive(conn) if row.id == worker_id]
+    if not found:
+        raise NotFoundError("worker", worker_id)
+    return found[0]
 
 
 def _cancel_chunk(

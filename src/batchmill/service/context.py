@@ -32,9 +32,10 @@ LONGEST_OUTAGE_S: Final = 86_400
 class Vitals:
     """What this process knows for the moment; the heartbeat keeps most of it fresh.
 
-    `slots` counts the child slots of all living workers, of which there are `workers`. Two are
+    `slots` counts the child slots of all living workers, of which there are `workers`. Three are
     reasons why no item is started, None while there is none: `short_of` says what this machine has
-    too little of, `paused` what the administrator said who paused the queue. `standstill` is a
+    too little of, `paused` what the administrator said who paused the queue, `worker_paused` what
+    the one said who paused this process alone. `standstill` is a
     sentence for people: why no worker at all starts anything. `worker_id` is the id
     under which this process has a lease, asked for at `renewed_s` of the monotonic clock; at
     `silent_s` it last could not renew it. Until
@@ -50,6 +51,7 @@ class Vitals:
     silent_s: float | None = None
     short_of: str | None = None
     paused: str | None = None
+    worker_paused: str | None = None
     standstill: str | None = None
     results_away_until_s: float = 0.0
     storage_is_away: bool = False
@@ -61,7 +63,8 @@ class Vitals:
     def holding(self) -> bool:
         """Whether no item may be started."""
         is_waited_for = self.storage_is_away and not self.storage_is_given_up
-        return self.short_of is not None or self.paused is not None or is_waited_for
+        reasons = (self.short_of, self.paused, self.worker_paused)
+        return is_waited_for or any(reason is not None for reason in reasons)
 
     @property
     def storage_is_given_up(self) -> bool:

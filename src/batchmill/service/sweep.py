@@ -17,6 +17,7 @@ from batchmill.db import (
     ends,
     idempotency,
     items,
+    pauses,
     shares,
     webhooks,
     workers,
@@ -158,9 +159,10 @@ async def end_finished(server: ServerContext) -> None:
 async def forget_dead(server: ServerContext) -> None:
     """Remove the rows of processes that stopped without saying so, and what owners had of them.
 
-    What they had counted goes into the batches' rows.
+    Pauses of workers that are gone go too. What they had counted goes into the batches' rows.
     """
     await server.database.run(workers.forget_dead)
+    await server.database.run(pauses.forget_gone)
     await server.database.run(shares.forget_gone)
     for batch_id, gone in (await server.database.read(counters.left_behind)).items():
         await server.database.run(_fold, batch_id, gone)

@@ -108,8 +108,8 @@ class NewPlan(BatchOptions):
     files: list[PlannedFile] = Field([], max_length=10_000)
 
 
-class QueuePause(RequestModel):
-    """Why all work is to wait."""
+class WorkPause(RequestModel):
+    """Why all work, or one worker, is to wait."""
 
     reason: str = Field(
         "paused by the administrator",

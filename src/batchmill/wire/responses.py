@@ -271,6 +271,8 @@ class Worker(ResponseModel):
     pid: int | None = Field(description="For administrators alone")
     slots: int
     draining: bool
+    paused: bool = Field(False, description="By an administrator: it starts nothing new")
+    pause_reason: str | None = None
     started_at: datetime
     lease_until: datetime
     seen_at: datetime

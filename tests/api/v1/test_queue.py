@@ -121,3 +121,40 @@ def test_a_worker_says_what_it_has_in_hand_and_when_it_was_seen(
     server.client.delete(f"/v1/batches/{batch_id}", headers=berta)
 
     assert seen["started_at"] <= seen["seen_at"] < seen["lease_until"]
+
+
+def test_an_administrator_pauses_one_worker_and_every_list_says_why(
+    server: servers.Server, berta: dict[str, str]
+) -> None:
+    (worker,) = server.client.get("/v1/workers").json()["data"]
+    own = f"/v1/workers/{worker['id']}"
+    paused = server.client.post(f"{own}/pause", json={"reason": "new disk"})
+    (seen,) = server.client.get("/v1/workers", headers=berta).json()["data"]
+    slots = server.client.get("/v1/queue").json()["slots"]
+    batch_id = server.post_files(b"one", headers=berta).json()["id"]
+    waiting = server.client.get(f"/v1/batches/{batch_id}", headers=berta).json()
+    resumed = server.client.post(f"{own}/resume")
+    ended = f"/v1/batches/{batch_id}"
+
+    assert (worker["paused"], worker["pause_reason"]) == (False, None)
+    assert (paused.status_code, paused.json()["pause_reason"]) == (200, "new disk")
+    assert (seen["paused"], seen["pause_reason"], seen["host"]) == (True, "new disk", None)
+    assert slots == 0
+    assert waiting["counts"]["pending"] == 1
+    assert (resumed.status_code, resumed.json()["paused"]) == (200, False)
+    assert server.eventually(lambda: server.client.get(ended, headers=berta).json()["ended_at"])
+
+
+def test_only_an_administrator_pauses_a_worker_and_only_one_that_there_is(
+    server: servers.Server, berta: dict[str, str]
+) -> None:
+    (worker,) = server.client.get("/v1/workers").json()["data"]
+    for action in ("pause", "resume"):
+        own = f"/v1/workers/{worker['id']}/{action}"
+        refused = server.client.post(own, json={}, headers=berta)
+        missed = server.client.post(f"/v1/workers/wrk_gone/{action}", json={})
+        wrong = server.client.post(own, json={"why": "lunch"})
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        assert (missed.status_code, missed.json()["code"]) == (404, "not_found")
+        assert wrong.status_code == 422
+    assert not server.client.get("/v1/workers").json()["data"][0]["paused"]

@@ -41,20 +41,32 @@ export function PauseQueue({ queue, onChange }: { queue: Queue; onChange: () => 
       <Button icon="pause" busy={busy} onClick={() => setAsking(true)}>
         {said.pause}
       </Button>
-      {asking && <PauseDialog onPause={pause} onClose={() => setAsking(false)} />}
+      {asking && (
+        <PauseDialog title={said.pauseTitle} text={said.pauseText} action={said.pause} onPause={pause}
+          onClose={() => setAsking(false)} />
+      )}
     </>
   )
 }
 
-function PauseDialog({ onPause, onClose }: { onPause: (reason: string) => void; onClose: () => void }) {
+interface PauseDialogProps {
+  title: string
+  text: string
+  action: string
+  onPause: (reason: string) => void
+  onClose: () => void
+}
+
+/** Asks why something is to be paused; an empty reason is left to the server. */
+export function PauseDialog({ title, text, action, onPause, onClose }: PauseDialogProps) {
   const [reason, setReason] = useState('')
   const submit = (event: SubmitEvent) => {
     event.preventDefault()
     onPause(reason.trim())
   }
   return (
-    <Dialog title={said.pauseTitle} onClose={onClose}>
-      <p>{said.pauseText}</p>
+    <Dialog title={title} onClose={onClose}>
+      <p>{text}</p>
       <form class="stack" onSubmit={submit}>
         <Field label={said.reason} help={said.reasonHelp}>
           {(id, help) => (
@@ -65,7 +77,7 @@ function PauseDialog({ onPause, onClose }: { onPause: (reason: string) => void; 
         <div class="dialog-actions">
           <Button onClick={onClose}>{texts.app.keep}</Button>
           <Button type="submit" kind="primary" icon="pause">
-            {said.pause}
+            {action}
           </Button>
         </div>
       </form>

@@ -79,7 +79,7 @@ function Loaded({ seen, session, away, onChange }: LoadedProps) {
         {workers && (
           <section class="stack">
             <h2>{texts.queue.workers}</h2>
-            <Workers workers={workers} />
+            <Workers workers={workers} admin={session.admin} onChange={onChange} />
           </section>
         )}
       </div>

@@ -109,7 +109,7 @@ def _gauges(counts: Counts, alive: Sequence[WorkerRow], streams: int) -> Iterato
     yield GaugeMetricFamily(
         "batchmill_backlog_items", "Items that wait or run", value=counts.unfinished
     )
-    slots = sum(worker.slots for worker in alive if not worker.draining)
+    slots = sum(worker.open_slots for worker in alive)
     yield GaugeMetricFamily("batchmill_slots", "Items that can be processed at once", value=slots)
     working = sum(worker.slots > 0 for worker in alive)
     yield GaugeMetricFamily("batchmill_workers", "Workers alive", value=working)

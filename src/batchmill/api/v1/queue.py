@@ -29,7 +29,7 @@ async def pause(request: Request, ctx: Ctx) -> Response:
     """Start no item of anybody until `resume`; running ones finish. For administrators."""
     auth.refuse_unless_admin(ctx.caller)
     sent = await submissions.read_json(request, ctx)
-    wanted: requests.QueuePause = checked(requests.QueuePause, sent.value, "The request")
+    wanted: requests.WorkPause = checked(requests.WorkPause, sent.value, "The request")
     await batch_control.pause_queue(ctx.server, wanted.reason)
     return serialize.answer(await _queue(ctx))
 
@@ -50,7 +50,7 @@ async def _queue(ctx: RequestContext) -> system.Queue:
     alive, pause, cleanup = now.alive, now.pause, now.cleanup_pause
     return system.Queue(
         counts=serialize.counts(now.totals),
-        slots=sum(worker.slots for worker in alive if not worker.draining),
+        slots=sum(worker.open_slots for worker in alive),
         workers=sum(worker.slots > 0 for worker in alive),
         paused=pause is not None,
         pause_reason=pause.reason if pause else None,

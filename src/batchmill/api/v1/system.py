@@ -1,16 +1,12 @@
-"""The server itself: is it alive, can it take work, who works."""
-
-import asyncio
-from datetime import timedelta
+"""The server itself: is it alive, can it take work."""
 
 from fastapi import APIRouter, Request, Response
 
-from batchmill.api import auth, docs_page, serialize
+from batchmill.api import docs_page, serialize
 from batchmill.api.context import Ctx
 from batchmill.api.health import readiness
 from batchmill.api.http.metrics import MEDIA_TYPE, exposition
-from batchmill.service import figures
-from batchmill.wire import responses, system
+from batchmill.wire import system
 
 router = APIRouter(tags=["system"])
 
@@ -47,30 +43,3 @@ async def docs(request: Request) -> Response:
     text = docs_page.page(request.app.openapi())
     headers = {"Content-Security-Policy": docs_page.CSP}
     return Response(text, media_type="text/html; charset=utf-8", headers=headers)
-
-
-@router.get("/v1/workers", response_model=responses.Listing[responses.Worker])
-async def list_workers(request: Request, ctx: Ctx) -> Response:
-    """List the processes that are alive. Administrators are told where, too."""
-    auth.refuse_lists(ctx.caller)
-    admin = auth.is_admin(ctx.caller)
-    alive, running = await asyncio.gather(
-        figures.alive(ctx.server), figures.running_of_workers(ctx.server)
-    )
-    lease = timedelta(seconds=ctx.server.settings.lease_s)
-    found = [
-        responses.Worker(
-            id=row.id,
-            host=row.host if admin else None,
-            pid=row.pid if admin else None,
-            slots=row.slots,
-            draining=row.draining,
-            started_at=row.started_at,
-            lease_until=row.lease_until,
-            seen_at=row.lease_until - lease,
-            running=running.get(row.id, 0),
-            stats=row.stats,
-        )
-        for row in alive
-    ]
-    return serialize.conditional(request, responses.Listing(data=found))

@@ -1,4 +1,4 @@
-"""Says that this process lives; learns how many slots there are and whether all is paused."""
+"""Says that this process lives; learns how many slots there are and whether it is paused."""
 
 import asyncio
 import os
@@ -53,11 +53,12 @@ async def keep_alive(server: ServerContext, *, slots: int, on_lost: OnLost = not
         await asyncio.shield(server.database.run(workers.leave, server.worker_id))
 
 
-async def enter(server: ServerContext, *, slots: int) -> None:
-    """Enter this process, before it takes its first item."""
+async def enter(server: ServerContext, *, slots: int, before: WorkerId | None = None) -> None:
+    """Enter this process, before it takes its first item; `before` is the id of its lost lease."""
     asked_s, stats = time.monotonic(), await _look(server)
     lease = {"slots": 0 if stats else slots, "stats": stats, "lease_ms": server.lease_ms}
-    news = await server.database.run(_enter, server.worker_id, lease)
+    was = None if before is None else _Before(before, server.vitals.worker_paused)
+    news = await server.database.run(_enter, server.worker_id, lease, was)
     _note(server, news, asked_s)
 
 
@@ -70,8 +71,9 @@ async def renew(server: ServerContext, *, slots: int, on_lost: OnLost = nothing)
         server.vitals.silent_s = time.monotonic()
         logs.warning(Event.WORKER_LOST, worker=server.worker_id)
         await on_lost()
+        before = server.worker_id
         server.vitals.worker_id = ids.worker_id(server.settings.worker_id)
-        await enter(server, slots=slots)
+        await enter(server, slots=slots, before=before)
     else:
         _note(server, news, asked_s)
         if time.monotonic() - asked_s > server.settings.renew_s:  # others waited as long
@@ -82,6 +84,14 @@ async def announce_drain(server: ServerContext) -> None:
     """Tell the others not to count on this process any more."""
     with suppress(OutageError):
         await server.database.run(workers.start_draining, server.worker_id)
+
+
+def note_pause(server: ServerContext, reason: str | None) -> None:
+    """Note that an administrator has paused this process, and why; None: it may go on."""
+    if reason != server.vitals.worker_paused:
+        event = Event.WORKER_RESUMED if reason is None else Event.WORKER_PAUSED
+        logs.info(event, worker=server.worker_id, reason=reason)
+        server.vitals.worker_paused = reason
 
 
 def shortage(settings: Settings) -> str | None:
@@ -139,37 +149,56 @@ class _News:
     slots: int
     workers: int
     pause: Pause | None
+    own_pause: Pause | None
     standstill: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The id of a process whose lease was over, and why it was paused as far as it knows."""
+
+    worker_id: WorkerId
+    paused: str | None
 
 
 def _note(server: ServerContext, news: _News, asked_s: float) -> None:
     server.vitals.slots, server.vitals.workers = news.slots, news.workers
     server.vitals.paused = news.pause.reason if news.pause else None
+    note_pause(server, news.own_pause.reason if news.own_pause else None)
     server.vitals.standstill = news.standstill
     server.vitals.renewed_s = asked_s  # from before the request was sent: the safe side
 
 
-def _enter(conn: Connection, worker_id: WorkerId, lease: dict[str, Any]) -> _News:
+def _enter(
+    conn: Connection, worker_id: WorkerId, lease: dict[str, Any], before: _Before | None
+) -> _News:
     workers.enter(conn, worker_id, host=socket.gethostname(), pid=os.getpid(), **lease)
-    return _news(conn)
+    if before is not None and not pauses.carry_over(conn, before.worker_id, worker_id):
+        is_forgotten = not workers.is_entered(conn, before.worker_id)
+        if is_forgotten and before.paused is not None:  # its pause was forgotten with it
+            pauses.begin(conn, worker_id, before.paused)
+    return _news(conn, worker_id)
 
 
 def _renew(conn: Connection, worker_id: WorkerId, lease: dict[str, Any]) -> _News | None:
     """Return the news; None: the lease was over. `slots` 0: it takes no items now."""
-    return _news(conn) if workers.renew(conn, worker_id, **lease) else None
+    return _news(conn, worker_id) if workers.renew(conn, worker_id, **lease) else None
 
 
-def _news(conn: Connection) -> _News:
+def _news(conn: Connection, worker_id: WorkerId) -> _News:
     slots, number = workers.known_slots(conn)
     pause = pauses.standing(conn, pauses.QUEUE)
     if pause is not None:
         standstill: str | None = pauses.sentence(pause.reason)
     else:
-        standstill = None if slots else _shortage_of_all(conn)
-    return _News(slots, number, pause, standstill)
+        standstill = None if slots else _standstill_of_all(conn)
+    return _News(slots, number, pause, pauses.standing(conn, worker_id), standstill)
 
 
-def _shortage_of_all(conn: Connection) -> str | None:
-    """Say why those that work start nothing, where that is because something is short."""
-    reasons = (row.stats.get("short_of") for row in workers.alive(conn) if not row.draining)
-    return next((f"No file is started: {reason}." for reason in reasons if reason), None)
+def _standstill_of_all(conn: Connection) -> str | None:
+    """Say why those that work start nothing, where something is short or they are paused."""
+    taking = [row for row in workers.alive(conn) if not row.draining]
+    short = (row.stats["short_of"] for row in taking if "short_of" in row.stats)
+    paused = (row.pause_reason for row in taking if row.pause_reason is not None)
+    reasons = (*short, *(f"workers are paused ({reason})" for reason in paused))
+    return next((f"No file is started: {reason}." for reason in reasons), None)
