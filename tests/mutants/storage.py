@@ -524,6 +524,56 @@ MUTANTS = (
         tests=("tests/storage/test_objects.py::test_a_cancelled_upload_leaves_no_parts",),
     ),
     Mutant(
+        "bucket-put-length",
+        "src/batchmill/storage/s3_uploads.py",
+        '{"content-length": str(length_bytes), "host": urlsplit(self.endpoint).netloc}',
+        '{"host": urlsplit(self.endpoint).netloc}',
+        "an address for writing is for one length",
+        tests=(
+            "tests/storage/test_objects.py::test_a_signed_address_for_writing_is_for_one_key_one_length_and_a_time",
+        ),
+    ),
+    Mutant(
+        "direct-size",
+        "src/batchmill/service/submission/uploads.py",
+        "if is_direct and arrived not in {0, upload.length_bytes}:",
+        "if False:",
+        "a batch takes no file from the bucket that is longer than was said",
+        tests=(
+            "tests/acceptance/test_direct_uploads.py::test_a_batch_takes_only_what_is_there_and_as_long_as_was_said",
+        ),
+    ),
+    Mutant(
+        "direct-over",
+        "src/batchmill/service/submission/uploads.py",
+        "        await _remove_direct(server, over)\n",
+        "",
+        "what was put into the bucket goes with its upload",
+        tests=(
+            "tests/acceptance/test_direct_uploads.py::test_an_upload_whose_time_is_over_is_removed_from_the_bucket",
+        ),
+    ),
+    Mutant(
+        "direct-taken",
+        "src/batchmill/service/submission/uploads.py",
+        "        await _remove_direct(server, [id_ for id_ in lent if id_ not in left])\n",
+        "",
+        "what a batch took does not stay in the bucket twice",
+        tests=(
+            "tests/acceptance/test_direct_uploads.py::test_a_file_that_a_client_put_into_the_bucket_becomes_an_item_and_leaves_no_copy",
+        ),
+    ),
+    Mutant(
+        "direct-named",
+        "src/batchmill/api/submission/json_inputs.py",
+        "key.startswith((keys.BATCHES, keys.DIRECT_UPLOADS, keys.RESULTS))",
+        "key.startswith((keys.BATCHES, keys.RESULTS))",
+        "what others put into the bucket can not be named",
+        tests=(
+            "tests/acceptance/test_direct_uploads.py::test_what_others_put_into_the_bucket_can_not_be_named_as_an_object",
+        ),
+    ),
+    Mutant(
         "bucket-keep",
         "src/batchmill/storage/objects.py",
         "        await asyncio.to_thread(path.unlink, missing_ok=True)\n\n    async def fetch",

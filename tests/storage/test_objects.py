@@ -16,7 +16,7 @@ import pytest
 
 from batchmill.errors.item import InputLostError
 from batchmill.errors.outage import StorageDamagedError, StorageFullError, StorageUnavailableError
-from batchmill.errors.request import UsageError
+from batchmill.errors.request import NotFoundError, UsageError
 from batchmill.storage.objects import PART_BYTES, Bucket, ObjectStorage
 from batchmill.storage.s3_uploads import S3Uploads
 from support.line import line_to
@@ -97,7 +97,7 @@ async def test_the_media_type_is_kept(
     storage = ObjectStorage(own_bucket)
     for key, body in (("a/0", b"small"), ("a/1", BODY)):
         await storage.put(key, a_file(tmp_path / "f", body), media_type="image/webp")
-        answer = await http.get(await storage.sign(key, method="GET", expires_s=60))
+        answer = await http.get(await storage.address(key, expires_s=60) or "")
         assert answer.headers["content-type"] == "image/webp"
         assert answer.content == body
 
@@ -160,7 +160,7 @@ async def test_a_signed_address_serves_ranges(
 ) -> None:
     storage = ObjectStorage(own_bucket)
     await storage.put("a/0", a_file(tmp_path / "f", b"0123456789"), media_type="image/png")
-    url = await storage.sign("a/0", method="GET", expires_s=60)
+    url = await storage.address("a/0", expires_s=60) or ""
     answer = await http.get(url, headers={"range": "bytes=2-4"})
     assert (answer.status_code, answer.content) == (206, b"234")
 
@@ -169,9 +169,46 @@ async def test_a_signed_address_for_writing_takes_a_file(
     own_bucket: Bucket, http: httpx.AsyncClient
 ) -> None:
     storage = ObjectStorage(own_bucket)
-    url = await storage.sign("a/0", method="PUT", expires_s=60)
+    url = await storage.put_address("a/0", length_bytes=14, expires_s=60) or ""
     assert (await http.put(url, content=b"from a browser")).is_success
     assert [piece async for piece in storage.read("a/0")] == [b"from a browser"]
+    assert await storage.size_bytes("a/0") == 14
+
+
+async def test_a_signed_address_for_writing_is_for_one_key_one_length_and_a_time(
+    own_bucket: Bucket, http: httpx.AsyncClient
+) -> None:
+    storage = ObjectStorage(own_bucket)
+    url = await storage.put_address("a/0", length_bytes=4, expires_s=2) or ""
+    for wrong, body in (
+        (url, b"longer"),
+        (url, b"sho"),
+        (url.replace("a/0", "a/1"), b"four"),
+        (url.replace("Expires=2", "Expires=9"), b"four"),
+    ):
+        assert (await http.put(wrong, content=body)).status_code == 403
+    assert (await http.get(url)).status_code == 403
+    with pytest.raises(NotFoundError):
+        await storage.size_bytes("a/0")
+
+    async def expired() -> bool:
+        return (await http.put(url, content=b"four")).status_code == 403
+
+    await eventually(expired)
+
+
+@pytest.mark.parametrize("virtual_host", [False, True])
+async def test_an_address_for_writing_is_where_the_one_for_reading_is_and_holds_no_secret(
+    *, virtual_host: bool
+) -> None:
+    bucket = Bucket("s3://shop/x", None, "eu-west-1", "key", "se/cret", virtual_host)
+    storage = ObjectStorage(bucket)
+    reading = await storage.address("a/0", expires_s=60) or ""
+    writing = await storage.put_address("a/0", length_bytes=4, expires_s=60) or ""
+    assert writing.partition("?")[0] == reading.partition("?")[0]
+    assert "cret" not in writing
+    keyless = ObjectStorage(Bucket("s3://shop"))
+    assert await keyless.put_address("a/0", length_bytes=4, expires_s=60) is None
 
 
 async def test_a_signed_address_is_for_one_key_one_method_and_a_time(
@@ -180,7 +217,7 @@ async def test_a_signed_address_is_for_one_key_one_method_and_a_time(
     storage = ObjectStorage(own_bucket)
     for key in ("a/0", "a/1"):
         await storage.put(key, a_file(tmp_path / "f"), media_type="image/png")
-    url = await storage.sign("a/0", method="GET", expires_s=1)
+    url = await storage.address("a/0", expires_s=1) or ""
     assert (await http.get(url.replace("a/0", "a/1"))).status_code == 403
     assert (await http.put(url, content=b"x")).status_code == 403
     assert (await http.get(url.replace("Expires=1", "Expires=9"))).status_code == 403
@@ -194,7 +231,9 @@ async def test_a_signed_address_is_for_one_key_one_method_and_a_time(
 @pytest.mark.parametrize("expires_s", [0, -1, 604_801])
 async def test_a_signature_lasts_a_week_at_most(own_bucket: Bucket, expires_s: int) -> None:
     with pytest.raises(ValueError, match="1 to 604800 s"):
-        await ObjectStorage(own_bucket).sign("a/0", method="GET", expires_s=expires_s)
+        await ObjectStorage(own_bucket).address("a/0", expires_s=expires_s)
+    with pytest.raises(ValueError, match="1 to 604800 s"):
+        await ObjectStorage(own_bucket).put_address("a/0", length_bytes=1, expires_s=expires_s)
 
 
 async def test_a_link_is_never_put(own_bucket: Bucket, tmp_path: Path) -> None:

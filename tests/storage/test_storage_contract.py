@@ -62,6 +62,25 @@ async def test_an_empty_object_is_there_and_has_no_bytes(storage: Storage, tmp_p
     assert (tmp_path / "fetched").read_bytes() == b""
 
 
+async def test_the_size_of_a_file_is_known_without_reading_it(
+    storage: Storage, tmp_path: Path
+) -> None:
+    await put(storage, "a/0", BODY, tmp_path)
+    assert await storage.size_bytes("a/0") == len(BODY)
+    with pytest.raises(NotFoundError):
+        await storage.size_bytes("a/1")
+
+
+async def test_files_are_named_that_lie_directly_below_a_prefix_and_are_still_there(
+    storage: Storage, tmp_path: Path
+) -> None:
+    assert [name async for name in storage.list_files("a/")] == []
+    for key in ("a/0", "a/1", "a/b/2", "ab/3"):
+        await put(storage, key, b"x", tmp_path)
+    await storage.delete(["a/1"])
+    assert [name async for name in storage.list_files("a/")] == ["0"]
+
+
 @pytest.mark.parametrize(
     ("start", "stop"),
     [(0, 1), (5, 5), (1000, 2000), (2**20 - 1, 2**20 + 1), (3 * 2**20, None), (17, 10**9)],

@@ -12,6 +12,7 @@ from batchmill.db.types import NOW, Clock
 
 BATCHES = "batches"
 UPLOADS = "uploads"
+DIRECT_UPLOADS = "direct uploads"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,10 @@ from batchmill.model.item import WorkerId
 QUEUE = "queue"
 """The name under which all work is paused."""
 
-CLEANUPS = {kind: f"clean-up of {kind}" for kind in (orphans.BATCHES, orphans.UPLOADS)}
+CLEANUPS = {
+    kind: f"clean-up of {kind}"
+    for kind in (orphans.BATCHES, orphans.UPLOADS, orphans.DIRECT_UPLOADS)
+}
 """The names under which removing orphans of each kind is paused."""
 
 

@@ -318,6 +318,29 @@ class UploadUnfinishedError(ConflictError):
         super().__init__(f"Of {name} {arrived_bytes} of {length_bytes} bytes have arrived.")
 
 
+class UploadSizeError(ConflictError):
+    """What lies in the bucket for an upload is not as long as its sender said."""
+
+    code = "upload_size"
+    remedy = "Put a file of exactly the size that was declared, or begin another upload."
+
+    def __init__(self, name: str, found_bytes: int, length_bytes: int) -> None:
+        super().__init__(f"{name} has {found_bytes} bytes in the bucket, not {length_bytes}.")
+
+
+class NoDirectUploadsError(ConflictError):
+    """The server keeps its files where clients can't put any themselves."""
+
+    code = "no_direct_uploads"
+    remedy = "Send the file through the server by tus, `POST /v1/uploads` with `Upload-Length`."
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server's storage is no S3 bucket with keys to sign addresses with; send the file"
+            " by tus: `POST /v1/uploads` with `Upload-Length`."
+        )
+
+
 class UploadBusyError(RequestError):
     """Another request is sending bytes of this upload."""
 

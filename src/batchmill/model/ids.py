@@ -41,6 +41,11 @@ def upload_id() -> UploadId:
     return UploadId(_new("upl"))
 
 
+def direct_upload_id() -> UploadId:
+    """Return a new id for an upload whose bytes go to the bucket: the id says so."""
+    return UploadId(_new("upd"))
+
+
 def webhook_id() -> WebhookId:
     """Return a new id for a webhook."""
     return WebhookId(_new("whk"))

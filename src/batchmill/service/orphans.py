@@ -11,7 +11,7 @@ from typing import Any
 from batchmill import logs
 from batchmill.db import orphans, pauses
 from batchmill.db.connect import Connection
-from batchmill.db.orphans import BATCHES, UPLOADS, Entered, OrphanRow
+from batchmill.db.orphans import BATCHES, DIRECT_UPLOADS, UPLOADS, Entered, OrphanRow
 from batchmill.db.pauses import Pause
 from batchmill.errors.outage import OutageError
 from batchmill.errors.request import WrongStoreError
@@ -50,7 +50,11 @@ def _state(conn: Connection, shown: int) -> CleanupState:
     )
 
 
-_WHAT = {BATCHES: "folders in the storage belong to no batch", UPLOADS: "files to no upload"}
+_WHAT = {
+    BATCHES: "folders in the storage belong to no batch",
+    UPLOADS: "files to no upload",
+    DIRECT_UPLOADS: "files in the storage belong to no upload",
+}
 
 
 @dataclass(frozen=True, slots=True)

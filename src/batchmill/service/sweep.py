@@ -19,15 +19,17 @@ from batchmill.db import (
     items,
     pauses,
     shares,
+    uploads,
     webhooks,
     workers,
 )
 from batchmill.db.connect import Connection
-from batchmill.db.orphans import BATCHES
+from batchmill.db.orphans import BATCHES, DIRECT_UPLOADS
 from batchmill.errors.outage import OutageError
 from batchmill.logs import Event
 from batchmill.model.batch import BatchId, BatchStatus
 from batchmill.model.item import Claim, WorkerId
+from batchmill.model.upload import UploadId
 from batchmill.service import batch_control, orphans, stores
 from batchmill.service.context import ServerContext
 from batchmill.service.orphans import StoreKind
@@ -200,21 +202,31 @@ async def remove_outdated(server: ServerContext) -> None:
 
 
 async def remove_orphans(server: ServerContext) -> None:
-    """Remove, in time, stored folders of batches that the database does not know.
+    """Remove, in time, stored folders of batches, and uploads, that the database does not know.
 
-    What lies there under any other name is not ours, and stays.
+    What lies there under any other name is not ours, and stays. An address for an upload outlives
+    the upload: what is put there once a batch has taken it belongs to nothing.
     """
-    kind = StoreKind(
-        BATCHES, stores.of_batches(server), batches.existing, partial(_remove_orphan, server)
-    )
-    if await orphans.may_be_removed(server, kind):
-        listed = server.storage.list_folders(keys.BATCHES)
-        await orphans.remove(server, kind, {name async for name in listed if keys.is_batch(name)})
+    shared = stores.of_batches(server)
+    kind = StoreKind(BATCHES, shared, batches.existing, partial(_remove_orphan, server))
+    if not await orphans.may_be_removed(server, kind):
+        return
+    listed = server.storage.list_folders(keys.BATCHES)
+    await orphans.remove(server, kind, {name async for name in listed if keys.is_batch(name)})
+    kind = StoreKind(DIRECT_UPLOADS, shared, uploads.existing, partial(_remove_upload, server))
+    listed = server.storage.list_files(keys.DIRECT_UPLOADS)
+    found = {name async for name in listed if keys.is_direct_upload(name)}
+    await orphans.remove(server, kind, found)
 
 
 async def _remove_orphan(server: ServerContext, name: str) -> None:
     logs.warning(Event.STORAGE_ORPHAN, batch=name)
     await server.storage.delete_prefix(keys.batch_prefix(BatchId(name)))
+
+
+async def _remove_upload(server: ServerContext, name: str) -> None:
+    logs.warning(Event.STORAGE_ORPHAN, upload=name)
+    await server.storage.delete([keys.upload_key(UploadId(name))])
 
 
 async def stop_overdue(server: ServerContext) -> None:

@@ -6,7 +6,10 @@ it in `bootstrap.py`. Keys come from `storage/keys.py` only; no client text is e
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+LONGEST_SIGNATURE_S: Final = 604_800
+"""How long a signed address of a bucket may last."""
 
 
 class Storage(Protocol):
@@ -66,6 +69,21 @@ class Storage(Protocol):
         """Return an address where anybody may read `key` for `expires_s`; None: there are none."""
         ...
 
+    async def put_address(self, key: str, *, length_bytes: int, expires_s: int) -> str | None:
+        """Return an address where anybody may PUT `length_bytes` as `key` for `expires_s`, or None.
+
+        Where the service does not hold to the length, what lies there may have another one.
+        """
+        ...
+
+    async def size_bytes(self, key: str) -> int:
+        """Return how many bytes `key` has.
+
+        Raises:
+            NotFoundError: there is no such key.
+        """
+        ...
+
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove keys; absent ones are no error."""
         ...
@@ -91,6 +109,14 @@ class Storage(Protocol):
 
         Raises:
             OutageError: the storage is away, so that nothing is known about what it holds.
+        """
+        ...
+
+    def list_files(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the names of the files directly below `prefix`, in any order.
+
+        Raises:
+            OutageError: the storage is away.
         """
         ...
 

@@ -25,7 +25,7 @@ from batchmill.errors.request import (
 from batchmill.model.upload import UploadId
 from batchmill.storage import disk
 
-_FILE = re.compile(r"(upl_[0-9a-z]{1,36})(\..+)?")
+_FILE = re.compile(r"(up[dl]_[0-9a-z]{1,36})(\..+)?")
 ALGORITHMS = ("sha1", "sha256")
 
 

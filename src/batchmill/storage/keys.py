@@ -4,9 +4,11 @@ import re
 
 from batchmill.model.batch import BatchId
 from batchmill.model.item import ItemId
+from batchmill.model.upload import UploadId
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _BATCH = re.compile(r"bat_[0-9a-z]{1,36}")
+_UPLOAD = re.compile(r"upd_[0-9a-z]{1,36}")
 _LONGEST_BYTES = 512
 
 
@@ -39,6 +41,13 @@ BATCHES = "batches/"
 """Below it each batch has a folder named by its id."""
 
 
+DIRECT_UPLOADS = "direct-uploads/"
+"""Below it each upload that its sender puts into the bucket lies, named by its id.
+
+It has no folder of its own: some services keep naming a folder long after its only key is gone.
+"""
+
+
 IDENTITY = "batchmill-identity.json"
 """Says which installation a store belongs to."""
 
@@ -50,6 +59,16 @@ RESULTS = "results/"
 def is_batch(folder: str) -> bool:
     """Tell whether a folder below `BATCHES` can be a batch's: what else lies there is not ours."""
     return _BATCH.fullmatch(folder) is not None
+
+
+def is_direct_upload(name: str) -> bool:
+    """Tell whether this is the id of an upload that goes to the bucket."""
+    return _UPLOAD.fullmatch(name) is not None
+
+
+def upload_key(upload_id: UploadId) -> str:
+    """Return where the bytes of an upload lie that goes to the bucket."""
+    return f"{DIRECT_UPLOADS}{upload_id}"
 
 
 def batch_prefix(batch_id: BatchId) -> str:

@@ -81,6 +81,17 @@ class LocalStorage:
         """Return None: only the server itself leads to the folder."""
         return None
 
+    async def put_address(self, key: str, *, length_bytes: int, expires_s: int) -> str | None:
+        """Return None: only the server itself writes to the folder."""
+        return None
+
+    async def size_bytes(self, key: str) -> int:
+        """Return the size of the file."""
+        try:
+            return (await asyncio.to_thread(self._path(key).lstat)).st_size
+        except FileNotFoundError as error:
+            raise NotFoundError("object", key) from error
+
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove files and the folders that become empty."""
         await asyncio.to_thread(self._delete, keys)
@@ -106,6 +117,12 @@ class LocalStorage:
                 for entry in names:
                     if entry.is_dir(follow_symlinks=False):
                         yield entry.name
+
+    async def list_files(self, prefix: str) -> AsyncIterator[str]:
+        """Yield file names, read in one thread hop: no folder of ours holds many files."""
+        folder = self._path(check_prefix(prefix)[:-1])
+        for name in await asyncio.to_thread(_file_names, folder):
+            yield name
 
     async def free_bytes(self) -> int | None:
         """Return the space on the disk, the reserve included."""
@@ -230,6 +247,14 @@ class LocalStorage:
                 folder.rmdir()
                 self._durable.discard(folder)
                 folder = folder.parent
+
+
+def _file_names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [each.name for each in entries if each.is_file(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
 
 
 def _clear(folder: int) -> int:

@@ -11,10 +11,10 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx
@@ -27,6 +27,7 @@ from batchmill.errors.outage import StorageDamagedError, StorageUnavailableError
 from batchmill.errors.request import NotFoundError, UsageError
 from batchmill.model.filenames import disposition
 from batchmill.storage import disk
+from batchmill.storage.base import LONGEST_SIGNATURE_S
 from batchmill.storage.keys import check_key, check_prefix
 from batchmill.storage.s3_uploads import S3Uploads
 
@@ -39,7 +40,6 @@ PART_BYTES = 8 * 2**20
 PARTS_AT_ONCE = 4
 ENDING_S = 10.0
 """How long a request that is on its way may take after its caller was cancelled."""
-LONGEST_SIGNATURE_S = 604_800
 
 CACHING = "public, max-age=3600"
 """What a CDN and browsers may do with results: they never change under their key."""
@@ -182,6 +182,19 @@ class ObjectStorage:
         for name in await self._unfinished(prefix):
             yield name
 
+    async def list_files(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the names of the objects, a thousand a request."""
+        try:
+            async for page in obstore.list(
+                self._store, check_prefix(prefix), chunk_size=_LIST_AT_ONCE
+            ):
+                for each in page:
+                    folder, _, name = each["path"].rpartition("/")
+                    if f"{folder}/" == prefix:
+                        yield name
+        except (BaseError, FileNotFoundError) as error:  # the latter: there is no such bucket
+            raise StorageUnavailableError(detail=str(error)) from error
+
     async def free_bytes(self) -> int | None:
         """Return None: a bucket has no end."""
         return None
@@ -193,14 +206,28 @@ class ObjectStorage:
         """Return a signed address; None without keys to sign with."""
         if self._uploads is None:
             return None
-        return await self.sign(key, method="GET", expires_s=expires_s)
+        expires = timedelta(seconds=_checked_s(expires_s))
+        return await obstore.sign_async(self._store, "GET", check_key(key), expires)
 
-    async def sign(self, key: str, *, method: Literal["GET", "PUT"], expires_s: int) -> str:
-        """Return an address where anybody may read or write `key` for `expires_s`, ≤ 604,800."""
-        if not 0 < expires_s <= LONGEST_SIGNATURE_S:
-            raise ValueError(f"a signature lasts 1 to {LONGEST_SIGNATURE_S} s")
-        expires = timedelta(seconds=expires_s)
-        return await obstore.sign_async(self._store, method, check_key(key), expires)
+    async def put_address(self, key: str, *, length_bytes: int, expires_s: int) -> str | None:
+        """Return a signed address; None without keys to sign with."""
+        if self._uploads is None:
+            return None
+        return self._uploads.put_address(
+            check_key(key),
+            length_bytes=length_bytes,
+            expires_s=_checked_s(expires_s),
+            now=datetime.now(UTC),
+        )
+
+    async def size_bytes(self, key: str) -> int:
+        """Ask for the head of the object."""
+        try:
+            return (await obstore.head_async(self._store, check_key(key)))["size"]
+        except FileNotFoundError as error:
+            raise NotFoundError("object", key) from error
+        except BaseError as error:
+            raise StorageUnavailableError(detail=str(error)) from error
 
     async def _version(self, key: str, expected: bytes) -> "UpdateVersion | None":
         """Return what names the version that has these bytes; None: another one lies there."""
@@ -222,7 +249,7 @@ class ObjectStorage:
         check_key(key)
         end = stop
         if end is not None and start >= end:
-            await self._size(key)  # nothing to read, but whether the object is there
+            await self.size_bytes(key)  # nothing to read, but whether the object is there
         while end is None or start < end:
             window_end = start + WINDOW_BYTES if end is None else min(start + WINDOW_BYTES, end)
             window = await self._window(key, start, window_end)
@@ -238,18 +265,10 @@ class ObjectStorage:
         except FileNotFoundError as error:
             raise NotFoundError("object", key) from error
         except BaseError as error:
-            size = await self._size(key)  # a range behind the end is an error on S3
+            size = await self.size_bytes(key)  # a range behind the end is an error on S3
             if start < size:
                 raise StorageUnavailableError(detail=str(error)) from error
             return _Window(memoryview(b""), size)
-
-    async def _size(self, key: str) -> int:
-        try:
-            return (await obstore.head_async(self._store, key))["size"]
-        except FileNotFoundError as error:
-            raise NotFoundError("object", key) from error
-        except BaseError as error:
-            raise StorageUnavailableError(detail=str(error)) from error
 
     async def _download(self, key: str, target: Path, *, start: int, length: int | None) -> None:
         stop = None if length is None else start + length
@@ -291,6 +310,12 @@ class ObjectStorage:
         if self._uploads is not None:
             with suppress(httpx.HTTPError):
                 await self._uploads.abort(prefix)
+
+
+def _checked_s(expires_s: int) -> int:
+    if not 0 < expires_s <= LONGEST_SIGNATURE_S:
+        raise ValueError(f"a signature lasts 1 to {LONGEST_SIGNATURE_S} s")
+    return expires_s
 
 
 def _open_store(bucket: Bucket) -> S3Store | GCSStore | AzureStore:

@@ -1,6 +1,7 @@
-"""Unfinished multipart uploads of an S3 bucket: found and aborted, for they cost but show nowhere.
+"""Uploads to an S3 bucket: unfinished multipart ones, and addresses for files of one size.
 
-The bucket library can neither list nor abort them, so these two requests are signed here.
+Unfinished uploads are found and aborted, for they cost but show nowhere. The bucket library can
+neither list nor abort them, nor sign how long a file is, so these requests are signed here.
 Source of the signature: AWS, "Signature Version 4 signing process".
 """
 
@@ -21,6 +22,7 @@ _UPLOAD = re.compile(r"<Upload>.*?</Upload>", re.DOTALL)
 _KEY = re.compile(r"<Key>(.*?)</Key>", re.DOTALL)
 _ID = re.compile(r"<UploadId>(.*?)</UploadId>", re.DOTALL)
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+_ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,22 @@ class S3Uploads:
         whole = len(self.prefix + prefix)
         return {key[whole:].partition("/")[0] for key, _ in uploads}
 
+    def put_address(self, key: str, *, length_bytes: int, expires_s: int, now: datetime) -> str:
+        """Return an address where anybody may put `length_bytes` under `key` for `expires_s`."""
+        path = self._path(self.prefix + key)
+        headers = {"content-length": str(length_bytes), "host": urlsplit(self.endpoint).netloc}
+        query = {
+            "X-Amz-Algorithm": _ALGORITHM,
+            "X-Amz-Credential": f"{self.access_key_id}/{self._scope(now)}",
+            "X-Amz-Date": _instant(now),
+            "X-Amz-Expires": str(expires_s),
+            "X-Amz-SignedHeaders": ";".join(headers),
+        }
+        text = _query(query)
+        request = _canonical("PUT", path, text, headers, body="UNSIGNED-PAYLOAD")
+        signature = self._signature(request, now)
+        return f"{self.endpoint}{path}?{text}&X-Amz-Signature={signature}"
+
     async def _list(self, client: httpx.AsyncClient, prefix: str) -> list[tuple[str, str]]:
         query = {
             "max-uploads": str(_LIST_AT_ONCE),
@@ -74,8 +92,7 @@ class S3Uploads:
     async def _send(
         self, client: httpx.AsyncClient, method: str, key: str, query: Mapping[str, str]
     ) -> httpx.Response:
-        path = quote("/" + "/".join(part for part in (self.bucket, key) if part))
-        text = "&".join(f"{_quote(name)}={_quote(query[name])}" for name in sorted(query))
+        path, text = self._path(key), _query(query)
         headers = self._signed(method, path, text, datetime.now(UTC))
         answer = await client.request(method, f"{self.endpoint}{path}?{text}", headers=headers)
         return answer.raise_for_status()
@@ -85,20 +102,40 @@ class S3Uploads:
         headers = {
             "host": urlsplit(self.endpoint).netloc,
             "x-amz-content-sha256": _EMPTY_SHA256,
-            "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"),
+            "x-amz-date": _instant(now),
         }
-        names = ";".join(headers)
-        lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
-        request = "\n".join([method, path, query, lines, names, _EMPTY_SHA256])
-        scope = f"{now:%Y%m%d}/{self.region}/s3/aws4_request"
-        digest = hashlib.sha256(request.encode()).hexdigest()
-        to_sign = "\n".join(["AWS4-HMAC-SHA256", headers["x-amz-date"], scope, digest])
+        request = _canonical(method, path, query, headers, body=_EMPTY_SHA256)
+        credential = f"Credential={self.access_key_id}/{self._scope(now)}"
+        names, signature = ";".join(headers), self._signature(request, now)
+        proof = f"{_ALGORITHM} {credential}, SignedHeaders={names}, Signature={signature}"
+        return {**headers, "authorization": proof}
+
+    def _signature(self, request: str, now: datetime) -> str:
+        scope, digest = self._scope(now), hashlib.sha256(request.encode()).hexdigest()
+        to_sign = "\n".join([_ALGORITHM, _instant(now), scope, digest])
         key = f"AWS4{self.secret_access_key}".encode()
         for part in [*scope.split("/"), to_sign]:
             key = hmac.digest(key, part.encode(), "sha256")
-        credential = f"Credential={self.access_key_id}/{scope}"
-        proof = f"AWS4-HMAC-SHA256 {credential}, SignedHeaders={names}, Signature={key.hex()}"
-        return {**headers, "authorization": proof}
+        return key.hex()
+
+    def _scope(self, now: datetime) -> str:
+        return f"{now:%Y%m%d}/{self.region}/s3/aws4_request"
+
+    def _path(self, key: str) -> str:
+        return quote("/" + "/".join(part for part in (self.bucket, key) if part))
+
+
+def _canonical(method: str, path: str, query: str, headers: Mapping[str, str], *, body: str) -> str:
+    lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
+    return "\n".join([method, path, query, lines, ";".join(headers), body])
+
+
+def _instant(now: datetime) -> str:
+    return now.strftime("%Y%m%dT%H%M%SZ")
+
+
+def _query(query: Mapping[str, str]) -> str:
+    return "&".join(f"{_quote(name)}={_quote(query[name])}" for name in sorted(query))
 
 
 def _quote(text: str) -> str:

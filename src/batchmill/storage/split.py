@@ -51,6 +51,16 @@ class SplitStorage:
         storage, inner = self._place(key)
         return await storage.address(inner, expires_s=expires_s)
 
+    async def put_address(self, key: str, *, length_bytes: int, expires_s: int) -> str | None:
+        """Return an address where anybody may put the key for a while, if there is any."""
+        storage, inner = self._place(key)
+        return await storage.put_address(inner, length_bytes=length_bytes, expires_s=expires_s)
+
+    async def size_bytes(self, key: str) -> int:
+        """Return how many bytes the key has, where it lies."""
+        storage, inner = self._place(key)
+        return await storage.size_bytes(inner)
+
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove keys, each where it lies."""
         for storage in (self._results, self._main):
@@ -73,6 +83,12 @@ class SplitStorage:
         for storage in (self._main, self._results):
             async for name in storage.list_folders(prefix):
                 yield name
+
+    async def list_files(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the files below `prefix`, where it lies."""
+        storage, inner = self._place(prefix)
+        async for name in storage.list_files(inner):
+            yield name
 
     async def free_bytes(self) -> int | None:
         """Return the space of the main storage."""

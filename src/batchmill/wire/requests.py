@@ -147,6 +147,14 @@ class NewKey(RequestModel):
     )
 
 
+class NewDirectUpload(RequestModel):
+    """A file that its sender puts into the server's bucket."""
+
+    direct: Literal[True] = Field(description="The bytes do not go through the server")
+    name: str = Field(min_length=1, max_length=1024, description="File name")
+    bytes: int = Field(ge=1, lt=2**63, description="Exactly how long the file is")
+
+
 class NewWebhook(RequestModel):
     """An address to be told of batches that have ended."""
 

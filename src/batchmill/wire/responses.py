@@ -5,7 +5,7 @@ fields, so clients ignore those that they do not know.
 """
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -236,6 +236,16 @@ class Added(ResponseModel):
 
     added: int
     batch: Batch
+
+
+class DirectUpload(ResponseModel):
+    """An upload whose bytes go to the bucket: its `id` is the `upload_id` of an input."""
+
+    id: str
+    url: str = Field(description="Presigned address of the bucket that takes this one file")
+    method: Literal["PUT"]
+    headers: dict[str, str] = Field(description="What the request must have, as signed")
+    expires_at: datetime = Field(description="The address and the upload end then")
 
 
 class Operation(ResponseModel):

@@ -54,7 +54,7 @@ class Queue(ResponseModel):
 class Orphan(ResponseModel):
     """A batch's folder, or an upload's files, that no known batch or upload has."""
 
-    kind: str = Field(description="batches or uploads")
+    kind: str = Field(description="batches, uploads or direct uploads")
     name: str
     found_at: datetime = Field(description="It is removed a day later")
     confirmed: bool = Field(description="An administrator has seen it and let it go")

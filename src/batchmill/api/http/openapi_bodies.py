@@ -20,6 +20,7 @@ _MODELS: Final = (
     requests.Retry,
     requests.NewPlan,
     requests.NewWebhook,
+    requests.NewDirectUpload,
     requests.CleanupConfirmed,
     responses.Problem,
 )
@@ -54,6 +55,7 @@ NEW_PLAN: Final = _takes(form=_ORDER, json=_ref("NewPlan"))
 MORE_FILES: Final = _takes(form=_form({"files": _FILES}, ["files"]), json=_ref("MoreInputs"))
 CHANGE: Final = _takes(json=_ref("BatchChange"))
 NEW_WEBHOOK: Final = _takes(json=_ref("NewWebhook"))
+NEW_DIRECT_UPLOAD: Final = _takes(required=False, json=_ref("NewDirectUpload"))
 CONFIRM_CLEANUP: Final = _takes(json=_ref("CleanupConfirmed"))
 RETRY: Final = _takes(required=False, json=_ref("Retry"))
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {

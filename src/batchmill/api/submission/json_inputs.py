@@ -112,7 +112,7 @@ def _check_object(key: str, where: str, prefixes: Sequence[str]) -> None:
             f"{where} must be words of letters, digits, `.`, `_` and `-` between slashes."
         ) from error
     inside = any(key.startswith(f"{prefix.rstrip('/')}/") for prefix in prefixes)
-    if not inside or key.startswith((keys.BATCHES, keys.RESULTS)):
+    if not inside or key.startswith((keys.BATCHES, keys.DIRECT_UPLOADS, keys.RESULTS)):
         raise ForbiddenError(
             f"{where} is not in a folder whose objects may be named;"
             " the setting BATCHMILL_INPUT_PREFIXES lists them."

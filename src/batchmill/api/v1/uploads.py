@@ -1,7 +1,8 @@
 """Uploads that survive a broken line: the tus protocol 1.0, https://tus.io/protocols/resumable-upload.
 
-Offered: creation, creation-with-upload, termination, checksum, expiration. A finished upload is
-named in `inputs` of a batch, which takes it.
+Offered: creation, creation-with-upload, termination, checksum, expiration. With a JSON body an
+upload goes past the server, into the bucket. A finished upload is named in `inputs` of a batch,
+which takes it.
 """
 
 import asyncio
@@ -16,9 +17,12 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from batchmill import logs
+from batchmill.api import serialize
 from batchmill.api.context import Ctx, RequestContext
-from batchmill.api.http import json_body
+from batchmill.api.http import json_body, openapi_bodies
 from batchmill.api.http.host_guard import with_headers
+from batchmill.api.http.problems import checked
+from batchmill.api.submission import submissions
 from batchmill.errors.outage import OutageError
 from batchmill.errors.request import (
     MalformedRequestError,
@@ -30,10 +34,13 @@ from batchmill.logs import Event
 from batchmill.model.upload import Upload, UploadId
 from batchmill.service.context import ServerContext
 from batchmill.service.submission import uploads
+from batchmill.storage import keys
 from batchmill.storage.growing import ALGORITHMS, Checksum
+from batchmill.wire import requests, responses
 
 VERSION: Final = {"Tus-Resumable": "1.0.0"}
 EXTENSIONS: Final = "creation,creation-with-upload,termination,checksum,expiration"
+JSON: Final = "application/json"
 MEDIA_TYPE: Final = "application/offset+octet-stream"
 METADATA_CHARACTERS: Final = 4_000
 NAMES: Final = ("relativePath", "filename", "name")
@@ -78,9 +85,19 @@ async def offers(ctx: Ctx) -> Response:
     return Response(status_code=204, headers=offered)
 
 
-@router.post("", status_code=201, response_class=Response)
+@router.post(
+    "",
+    status_code=201,
+    response_class=Response,
+    openapi_extra=openapi_bodies.NEW_DIRECT_UPLOAD,
+    responses={
+        201: {"model": responses.DirectUpload, "description": "With JSON; else headers alone"}
+    },
+)
 async def create(request: Request, ctx: Ctx) -> Response:
-    """Begin an upload of `Upload-Length` bytes; the first of them may be in the body."""
+    """Begin an upload of `Upload-Length` bytes; or, with JSON, one that goes to the bucket."""
+    if json_body.media_type(request) == JSON:
+        return await _create_direct(request, ctx)
     _check_version(request)
     length, metadata = _number(request, "upload-length"), request.headers.get("upload-metadata", "")
     begun = await uploads.begin(
@@ -99,7 +116,7 @@ async def create(request: Request, ctx: Ctx) -> Response:
 @router.head("/{upload_id}", response_class=Response)
 async def get_upload(upload_id: UploadId, request: Request, ctx: Ctx) -> Response:
     """Say how many bytes have arrived."""
-    _check_version(request)
+    _check_version(request, upload_id)
     upload, arrived = await uploads.get_upload(ctx.server, ctx.caller, upload_id)
     headers = {
         "Upload-Offset": str(arrived),
@@ -126,7 +143,7 @@ async def append(upload_id: UploadId, request: Request, ctx: Ctx) -> Response:
 @router.delete("/{upload_id}", status_code=204, response_class=Response)
 async def remove(upload_id: UploadId, request: Request, ctx: Ctx) -> Response:
     """Remove an upload and what has arrived of it."""
-    _check_version(request)
+    _check_version(request, upload_id)
     await uploads.remove(ctx.server, ctx.caller, upload_id)
     return Response(status_code=204)
 
@@ -147,6 +164,25 @@ _METHODS: Final[
     "PATCH": append,
     "DELETE": remove,
 }
+
+
+async def _create_direct(request: Request, ctx: RequestContext) -> Response:
+    parsed = await submissions.read_json(request, ctx)
+    wanted: requests.NewDirectUpload = checked(
+        requests.NewDirectUpload, parsed.value, "The request"
+    )
+    begun, address = await uploads.begin_direct(
+        ctx.server, ctx.caller, name=wanted.name, length_bytes=wanted.bytes
+    )
+    upload = responses.DirectUpload(
+        id=begun.id,
+        url=address,
+        method="PUT",
+        headers={"Content-Length": str(begun.length_bytes)},
+        expires_at=begun.expires_at,
+    )
+    headers = {"Location": f"{router.prefix}/{begun.id}", "Cache-Control": "no-store"}
+    return serialize.answer(upload, 201, headers)
 
 
 async def _append(
@@ -179,7 +215,10 @@ class _Counted:
             yield piece
 
 
-def _check_version(request: Request) -> None:
+def _check_version(request: Request, upload_id: str = "") -> None:
+    """Refuse other versions of tus; who puts a file into the bucket need not speak any."""
+    if keys.is_direct_upload(upload_id):
+        return
     if request.headers.get("tus-resumable") != VERSION["Tus-Resumable"]:
         raise UploadVersionError
 

@@ -3,6 +3,8 @@
 The row says whose it is and how long it will be; the file beside it, in a folder that all servers
 share, says how much has arrived. The transaction that starts the batch removes the row: whoever
 comes second finds nothing, and a kill at any moment leaves either the upload or the batch.
+
+A direct upload is one that its sender puts into the bucket; what lies there says what has arrived.
 """
 
 import asyncio
@@ -19,11 +21,17 @@ from uuid import uuid4
 from batchmill.db import uploads
 from batchmill.db.connect import Connection
 from batchmill.db.orphans import UPLOADS
+from batchmill.errors.amounts import size
+from batchmill.errors.item import InputLostError
 from batchmill.errors.outage import OutageError
 from batchmill.errors.request import (
+    ConflictError,
     InvalidFieldError,
+    NoDirectUploadsError,
     NotFoundError,
+    TooLargeError,
     TooManyUploadsError,
+    UploadSizeError,
     UploadUnfinishedError,
     over_size,
 )
@@ -38,11 +46,16 @@ from batchmill.service.orphans import StoreKind
 from batchmill.service.submission.store_files import AbsentFile, AnySent, SentFile
 from batchmill.service.submission.submit import Also, Caller, Take, too_much
 from batchmill.settings.fields import TierLimits, tier_variable
-from batchmill.storage import growing
+from batchmill.storage import disk, growing, keys
+from batchmill.storage.base import LONGEST_SIGNATURE_S
 from batchmill.storage.disk import PIECE_BYTES, FreeSpace
 from batchmill.storage.growing import Checksum
 
 CHUNK_ROWS = 1_000
+LENT_AT_ONCE = 8
+"""Uploads of one request that are looked at, or fetched from the bucket, side by side."""
+LARGEST_PUT_BYTES = 5_000_000_000
+"""What S3 takes in one request."""
 _ZIP_HEAD_BYTES = 4
 
 
@@ -69,16 +82,41 @@ async def begin(
         TooManyUploadsError: the caller has too many already, or too large ones.
     """
     limits, upload_id = server.settings.tier(caller.tier), ids.upload_id()
-    most_bytes = max(limits.file_bytes, limits.zip_bytes)
-    if length_bytes > most_bytes:
-        named = "file_bytes" if limits.file_bytes > limits.zip_bytes else "zip_bytes"
-        raise over_size(name, most_bytes, tier_variable(caller.tier, named))
+    _refuse_too_large(name, length_bytes, caller, limits)
     space = _space(server)
     await asyncio.to_thread(space.require, length_bytes)
     values = {"name": label(name), "length_bytes": length_bytes, "metadata": metadata}
+    values["expiry_ms"] = server.settings.upload_expiry_s * 1000
     upload = await server.database.run(_enter, server, caller, upload_id, **values)
     await asyncio.to_thread(growing.begin, space, _path(server, upload_id))
     return upload
+
+
+async def begin_direct(
+    server: ServerContext, caller: Caller, *, name: str, length_bytes: int
+) -> tuple[Upload, str]:
+    """Make an upload whose bytes go to the bucket; return it and the address to PUT them to.
+
+    Raises:
+        NoDirectUploadsError: the storage is no bucket, or none that we can sign addresses of.
+        TooLargeError, TooManyUploadsError: as `begin`.
+    """
+    upload_id, limits = ids.direct_upload_id(), server.settings.tier(caller.tier)
+    valid_s = min(server.settings.upload_expiry_s, LONGEST_SIGNATURE_S)
+    address = await server.storage.put_address(
+        keys.upload_key(upload_id), length_bytes=length_bytes, expires_s=valid_s
+    )
+    if address is None:
+        raise NoDirectUploadsError
+    _refuse_too_large(name, length_bytes, caller, limits)
+    if length_bytes > LARGEST_PUT_BYTES:
+        raise TooLargeError(
+            f"{name} is larger than {size(LARGEST_PUT_BYTES)}, which a bucket takes in one request;"
+            " send it by tus: `POST /v1/uploads` with `Upload-Length`."
+        )
+    values = {"name": label(name), "length_bytes": length_bytes, "metadata": ""}
+    values["expiry_ms"] = valid_s * 1000
+    return await server.database.run(_enter, server, caller, upload_id, **values), address
 
 
 async def get_upload(
@@ -90,10 +128,19 @@ async def get_upload(
         NotFoundError: there is none, its time is over, or a batch has taken it.
     """
     upload = await server.database.read(_get, upload_id, caller.owner_id)
+    if keys.is_direct_upload(upload_id):
+        return upload, await _bytes_in_bucket(server, upload_id)
     try:
         return upload, await asyncio.to_thread(growing.arrived_bytes, _path(server, upload_id))
     except FileNotFoundError as error:
         raise NotFoundError("upload", upload_id) from error
+
+
+async def _bytes_in_bucket(server: ServerContext, upload_id: UploadId) -> int:
+    try:
+        return await server.storage.size_bytes(keys.upload_key(upload_id))
+    except NotFoundError:
+        return 0
 
 
 async def append(
@@ -109,9 +156,12 @@ async def append(
 
     Raises:
         NotFoundError: the upload is gone.
+        ConflictError: its bytes go to the bucket.
         TooLargeError: it is no ZIP, and larger than other files may be; or longer than it said.
         UploadBusyError, UploadOffsetError, ChecksumError, StorageFullError: as `growing.append`.
     """
+    if keys.is_direct_upload(upload.id):
+        raise ConflictError("The bytes of this upload go to the bucket; PUT them to its address.")
     await server.database.run(_extend, server, caller, upload.id)
     limits = server.settings.tier(caller.tier)
     if offset_bytes == 0:
@@ -138,6 +188,8 @@ async def remove(server: ServerContext, caller: Caller, upload_id: UploadId) -> 
     """
     await server.database.run(_take, [upload_id], caller.owner_id)
     await asyncio.to_thread(_path(server, upload_id).unlink, missing_ok=True)
+    with suppress(OutageError):  # then it is found as an orphan
+        await _remove_direct(server, [upload_id])
 
 
 @asynccontextmanager
@@ -151,7 +203,7 @@ async def taken(
 
     Raises:
         NotFoundError: an upload is gone; the transaction raises it too.
-        UploadUnfinishedError: a part is missing.
+        UploadUnfinishedError: a part is missing. UploadSizeError: it is longer than it may be.
         TooLargeError: all together are over the limit of a batch.
         InvalidFieldError: one is named twice.
     """
@@ -178,6 +230,13 @@ async def _remove_taken(server: ServerContext, lent: Collection[UploadId]) -> No
         left = await server.database.read(uploads.existing, lent) if lent else set()
         taken = [_path(server, upload_id) for upload_id in lent if upload_id not in left]
         await asyncio.to_thread(_unlink, taken)
+        await _remove_direct(server, [id_ for id_ in lent if id_ not in left])
+
+
+async def _remove_direct(server: ServerContext, gone: Collection[UploadId]) -> None:
+    found = [keys.upload_key(upload_id) for upload_id in gone if keys.is_direct_upload(upload_id)]
+    if found:
+        await server.storage.delete(found)
 
 
 async def tidy(server: ServerContext) -> None:
@@ -187,6 +246,7 @@ async def tidy(server: ServerContext) -> None:
         # The files first: while its row stands, an upload is known, and so is that it is over.
         paths = [path for upload_id in over for path in files.get(upload_id, ())]
         await asyncio.to_thread(_unlink, paths)
+        await _remove_direct(server, over)
         await server.database.run(uploads.forget_expired, over)
     kind = StoreKind(
         UPLOADS, stores.of_uploads(server), uploads.existing, partial(_remove_files, files)
@@ -212,8 +272,7 @@ def _enter(
     total_bytes += values["length_bytes"]
     if number >= limits.open_uploads or total_bytes > limits.open_uploads_bytes:
         raise TooManyUploadsError(limits.open_uploads, limits.open_uploads_bytes)
-    expiry_ms = server.settings.upload_expiry_s * 1000
-    uploads.insert(conn, upload_id, owner_id=caller.owner_id, expiry_ms=expiry_ms, **values)
+    uploads.insert(conn, upload_id, owner_id=caller.owner_id, **values)
     return _get(conn, upload_id, caller.owner_id)
 
 
@@ -239,26 +298,60 @@ def _take(conn: Connection, wanted: Sequence[UploadId], owner_id: OwnerId) -> No
 async def _all_lent(
     server: ServerContext, caller: Caller, files: Sequence[AnyFile], lent: dict[Path, UploadId]
 ) -> list[AnySent]:
-    most_bytes = server.settings.tier(caller.tier).whole_batch_bytes
-    total_bytes, found = 0, list[AnySent]()
-    for each in files:
-        file = await _lend(server, caller, each, lent) if isinstance(each, UploadedFile) else each
-        total_bytes += file.bytes if isinstance(file, SentFile) else 0
-        if lent and total_bytes > most_bytes:
+    wanted = [file for file in files if isinstance(file, UploadedFile)]
+    if not wanted:
+        return [file for file in files if not isinstance(file, UploadedFile)]
+    sent_bytes = sum(file.bytes for file in files if isinstance(file, SentFile))
+    found = iter(await _lend_some_at_once(server, caller, wanted, lent, beside_bytes=sent_bytes))
+    return [next(found) if isinstance(file, UploadedFile) else file for file in files]
+
+
+async def _lend_some_at_once(
+    server: ServerContext,
+    caller: Caller,
+    files: Sequence[UploadedFile],
+    lent: dict[Path, UploadId],
+    *,
+    beside_bytes: int,
+) -> list[AnySent]:
+    """Lend uploads, until one must not be or all are too much for a batch with others beside."""
+    most_bytes, total_bytes = server.settings.tier(caller.tier).whole_batch_bytes, beside_bytes
+    free_slots = asyncio.Semaphore(LENT_AT_ONCE)
+
+    async def lend(file: UploadedFile) -> AnySent:
+        nonlocal total_bytes
+        async with free_slots:
+            found = await _lend(server, caller, file, lent)
+        total_bytes += found.bytes if isinstance(found, SentFile) else 0
+        if total_bytes > most_bytes:
             raise too_much(most_bytes, caller.tier)
-        found.append(file)
-    return found
+        return found
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(lend(file)) for file in files]
+    except BaseExceptionGroup as failures:
+        first = failures.exceptions[0]
+        raise first from first.__cause__
+    return [task.result() for task in tasks]
 
 
 async def _lend(
     server: ServerContext, caller: Caller, file: UploadedFile, lent: dict[Path, UploadId]
 ) -> AnySent:
     upload, arrived = await get_upload(server, caller, file.upload_id)
+    is_direct = keys.is_direct_upload(upload.id)
+    if is_direct and arrived not in {0, upload.length_bytes}:
+        raise UploadSizeError(upload.name, arrived, upload.length_bytes)
     if arrived < upload.length_bytes:
         raise UploadUnfinishedError(upload.name, arrived, upload.length_bytes)
     path = _path(server, upload.id).with_name(f"{upload.id}.{uuid4().hex}")
     lent[path] = upload.id
-    head, sha256 = await asyncio.to_thread(_link, _path(server, upload.id), path)
+    if is_direct:
+        await _fetch(server, upload, path)
+    else:
+        await disk.in_thread(os.link, _path(server, upload.id), path)
+    head, sha256 = await asyncio.to_thread(_read, path)
     limits = server.settings.tier(caller.tier)
     name = label(file.name) if file.name else upload.name
     if upload.length_bytes > limits.file_bytes and sniff(head) is not ZIP:
@@ -266,11 +359,20 @@ async def _lend(
     return SentFile(path, name, head, upload.length_bytes, sha256, file.custom_id)
 
 
-def _link(path: Path, other: Path) -> tuple[bytes, str]:
-    """Give a file a second name; return its first bytes and its hash."""
-    os.link(path, other)
+async def _fetch(server: ServerContext, upload: Upload, path: Path) -> None:
+    """Bring the bytes of a direct upload here: its sender can still change those in the bucket."""
+    await asyncio.to_thread(_space(server).require, upload.length_bytes)
+    key = keys.upload_key(upload.id)
+    try:
+        await server.storage.fetch_range(key, path, start=0, length=upload.length_bytes)
+    except InputLostError as error:
+        raise UploadUnfinishedError(upload.name, 0, upload.length_bytes) from error
+
+
+def _read(path: Path) -> tuple[bytes, str]:
+    """Return the first bytes of a file and its hash."""
     digest = hashlib.sha256()
-    with other.open("rb") as opened:
+    with path.open("rb") as opened:
         head = opened.read(SNIFF_BYTES)
         digest.update(head)
         while piece := opened.read(PIECE_BYTES):
@@ -290,6 +392,14 @@ async def _of_allowed_size(
             if known and upload.length_bytes > limits.file_bytes and sniff(head) is not ZIP:
                 raise over_size(upload.name, limits.file_bytes, tier_variable(tier, "file_bytes"))
         yield piece
+
+
+def _refuse_too_large(name: str, length_bytes: int, caller: Caller, limits: TierLimits) -> None:
+    """Refuse what is larger than any file may be; what is no ZIP may be smaller."""
+    most_bytes = max(limits.file_bytes, limits.zip_bytes)
+    if length_bytes > most_bytes:
+        named = "file_bytes" if limits.file_bytes > limits.zip_bytes else "zip_bytes"
+        raise over_size(name, most_bytes, tier_variable(caller.tier, named))
 
 
 def _path(server: ServerContext, upload_id: UploadId) -> Path:
