@@ -175,6 +175,19 @@ def test_limits_hold_before_an_address_is_given(server: WholeServer) -> None:
     assert ask(server, "a.jpg", 1).json()["code"] == "too_many_uploads"
 
 
+def test_what_a_bucket_does_not_take_in_one_request_is_sent_on_to_tus(
+    own_bucket: Bucket, tmp_path: Path
+) -> None:
+    tiers = {"anonymous": {"file_bytes": 10**10, "open_uploads_bytes": 10**11}}
+    settings = {**in_bucket(own_bucket), "tiers": tiers}
+    with whole_server.running(tmp_path / "data", with_worker=False, **settings) as server:
+        refused = ask(server, "a.tif", 5_000_000_001).json()
+        assert refused["code"] == "too_large"
+        assert "5 GB" in refused["detail"]
+        assert "by tus" in refused["detail"]
+        assert ask(server, "a.tif", 5_000_000_000).status_code == 201
+
+
 def test_the_address_holds_no_secret_and_ends_with_the_upload(
     server: WholeServer, own_bucket: Bucket
 ) -> None:
