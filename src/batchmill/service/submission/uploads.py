@@ -220,14 +220,15 @@ async def taken(
     try:
         yield await _all_lent(server, caller, files, lent), take
     finally:
-        await asyncio.to_thread(_unlink, list(lent))
-        await _remove_taken(server, set(lent.values()))
+        if lent:
+            await asyncio.to_thread(_unlink, list(lent))
+            await _remove_taken(server, set(lent.values()))
 
 
 async def _remove_taken(server: ServerContext, lent: Collection[UploadId]) -> None:
     """Remove the files of uploads that were there before and have been taken, all or some."""
     with suppress(OutageError):  # then they are found as orphans
-        left = await server.database.read(uploads.existing, lent) if lent else set()
+        left = await server.database.read(uploads.existing, lent)
         taken = [_path(server, upload_id) for upload_id in lent if upload_id not in left]
         await asyncio.to_thread(_unlink, taken)
         await _remove_direct(server, [id_ for id_ in lent if id_ not in left])
