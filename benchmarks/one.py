@@ -97,10 +97,15 @@ def main(photos: Path) -> None:
 
 def _made(row: str, run: Row, folder: Path) -> Spent:
     """Measure a row, and see that those which are to make a picture did."""
+    before = _pictures(folder)
     spent = run()
     makes = row in PEERS or row.startswith(MAKING)
-    assert not makes or len([*(folder / "out").rglob("*.webp")]) == 1, row
+    assert not makes or _pictures(folder) == before + 1, row
     return spent
+
+
+def _pictures(folder: Path) -> int:
+    return len([*(folder / "out").rglob("*.webp")])
 
 
 def _largest(photos: Path) -> Path:
