@@ -146,7 +146,7 @@ def _computed(picture: "Picture") -> "Picture":
 def _found(job: Job, trace: _Trace, *, tolerant: bool) -> Work:
     out = Path(job.folder, OUT)
     if not out.is_dir():
-        out.mkdir()
+        out.mkdir(exist_ok=True)
     return Work(
         source=_source(job),
         folder=out,
