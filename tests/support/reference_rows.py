@@ -123,7 +123,7 @@ def collected(reports: Iterable[pytest.TestReport]) -> Sequence[Tried]:
     found: dict[int, Tried] = {}
     for report in reports:
         properties: dict[str, Any] = dict(report.user_properties)
-        if "row" not in properties or _is_left_out(report):
+        if "row" not in properties or not _tells(report, properties):
             continue
         bare = Tried(**properties["row"])
         before = found.get(bare.place)
@@ -132,8 +132,11 @@ def collected(reports: Iterable[pytest.TestReport]) -> Sequence[Tried]:
     return [found[place] for place in sorted(found)]
 
 
-def _is_left_out(report: Any) -> bool:
-    return bool(report.skipped) and "long ring" in report.longrepr[2]
+def _tells(report: Any, properties: Mapping[str, Any]) -> bool:
+    """Say whether a report is about its row: not that of a setup, nor of one left out."""
+    if report.skipped:
+        return "long ring" not in report.longrepr[2]
+    return report.failed or "said" in properties
 
 
 def _outcome(report: Any, properties: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -141,7 +144,7 @@ def _outcome(report: Any, properties: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"verdict": FAILED, "why": brief(report.longreprtext.strip().splitlines()[-1])}
     if report.skipped:
         return {"verdict": UNTRIED, "why": report.longrepr[2].removeprefix("Skipped: ")}
-    said: Mapping[str, Any] = properties.get("said", {"verdict": WORKS})
+    said: Mapping[str, Any] = properties["said"]
     return said
 
 
