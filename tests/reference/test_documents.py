@@ -207,7 +207,7 @@ def test_a_job_has_a_summary(row: Row, done: Any) -> None:
 
 @pytest.mark.row("Usage: details", "progress of a file between 0 and 100 while it is at work")
 def test_a_file_at_work_has_a_progress(row: Row, server: Process) -> None:
-    batch_id = started(server, ("long.csv", long_table()))
+    batch_id = started(server, ("long.csv", long_table(1_700_000)))
     told = server.until(
         f"/api/batch/jobs/{batch_id}",
         lambda told: (
@@ -284,7 +284,7 @@ def test_a_batch_survives_a_kill(row: Row, tmp_path: Path) -> None:
 @pytest.mark.row("Queue", "a file whose processing breaks off is retried, up to 3 times")
 def test_a_crashed_file_is_tried_again(row: Row, tmp_path: Path) -> None:
     with serving(tmp_path / "data", **{**MANY, "BATCHMILL_CHILDREN": "1"}) as server:
-        batch_id = started(server, ("long.csv", long_table()))
+        batch_id = started(server, ("long.csv", long_table(1_700_000)))
         path = f"/api/batch/jobs/{batch_id}"
         server.until(path, lambda told: told["data"]["files"][0]["progress"] > 0)
         server.kill_children()
