@@ -205,7 +205,7 @@ def _require_somebody_at_work(settings: Settings, *, with_worker: bool) -> None:
 
 
 def _log_limits(settings: Settings) -> None:
-    """Write which limits hold in this process: whoever reads its log need not know its settings."""
+    """Write which limits hold in this process: its log can then be read without its settings."""
     own = ("children", "drain_s", "disk_reserve_bytes", "memory_reserve_bytes")
     logs.info(Event.LIMITS, of="process", **{name: getattr(settings, name) for name in own})
     for name in ("sequential", "documents", "photos", "images"):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def queue(options: RemoteOptions) -> int:
     """Count the files that wait, run, are done and failed, for each family of work.
 
-    It counts the batches that are still kept: yours, or with an administrator's key everybody's.
+    It counts the batches that are still kept: yours, or with an administrator's key all of them.
     With --json it tells all that the server knows of its queue.
 
     [bold]Examples[/bold]

@@ -63,7 +63,7 @@ class WorkerPauseOptions(WorkerArgument):
 
     reason: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="What everybody is told, at most 200 characters."),
+        typer.Option(metavar="TEXT", help="What all users are told, at most 200 characters."),
     ] = None
 
 

@@ -115,7 +115,7 @@ class WorkPause(RequestModel):
         "paused by the administrator",
         min_length=1,
         max_length=200,
-        description="What everybody is told",
+        description="What all users are told",
     )
 
 

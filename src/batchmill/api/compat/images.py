@@ -90,7 +90,7 @@ async def get_job(job_id: str, ctx: Ctx) -> Response:
 
 @router.post("/job/{job_id}/retry")
 async def retry_job(job_id: str, request: Request, ctx: Ctx) -> Response:
-    """Run a failed job again; it keeps its id and has all its retries anew."""
+    """Run a failed job again; it keeps its id and gets all its retries back."""
     usage = await allowances.count_anonymous(request, ctx)
     item, batch = await ctx.reading.item(job_id)
     if batch.family != IMAGES:
