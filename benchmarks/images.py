@@ -5,7 +5,7 @@
 
 Both write pictures of the same size, format and quality. A run is one process that does every
 file once after a warm-up; runs of both alternate, and the median of each file counts. CPU time
-is user + system of the whole process. Ours includes checksums and the measuring of outputs.
+is user + system of the whole process. Ours includes the measuring of outputs.
 Writes benchmarks/results/images.md.
 """
 
